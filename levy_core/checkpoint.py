@@ -1,0 +1,109 @@
+"""Models on disk: ``model.safetensors`` and ``design.json``. Nothing is pickled.
+
+``design.json`` holds everything that rebuilds the model: format, design, network, classes, pixel layout.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from levy_core.design import Design
+from levy_core.errors import LevyError
+from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.param import Predictor
+
+FORMAT = 1  # rises whenever an older file would load but mean something else
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model: its predictor (in eval mode), design, network size and class names."""
+
+    predictor: Predictor
+    design: Design
+    net: UNetConfig
+    classes: tuple[str, ...]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that takes its place only if the block succeeds: no half-written file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Sorted, indented JSON, written in one piece."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A safetensors file, written in one piece."""
+    with replacing(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        LevyError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise LevyError(f"{path} cannot be read as safetensors ({error}): train or pull the model again") from error
+
+
+def save_model(folder: Path, weights: dict[str, Tensor], design: Design, net: UNetConfig, classes: tuple[str, ...], about: dict[str, Any]) -> None:
+    """Writes the two files. ``about`` is free text for people (training settings, code version)."""
+    write_tensors(folder / "model.safetensors", weights)
+    described = {"format": FORMAT, "design": design.to_mapping(), "net": net.to_mapping(), "classes": list(classes), "about": about}
+    write_json(folder / "design.json", described)
+
+
+def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
+    """Rebuilds a model.
+
+    Raises:
+        LevyError: a missing or damaged file, another format, or weights of another network.
+    """
+    path = folder / "design.json"
+    try:
+        described = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise LevyError(f"{path} cannot be read ({error}): it stands beside model.safetensors in a trained model") from error
+    if described.get("format") != FORMAT:
+        raise LevyError(
+            f"{path} has format {described.get('format')}, but this version of levy reads format {FORMAT}: "
+            f"it was written by levy {described.get('about', {}).get('levy', 'of an unknown version')}; "
+            "install that version, or train the model again"
+        )
+    config = UNetConfig.from_mapping(described["net"])
+    net = UNet(config)
+    try:
+        net.load_state_dict(read_tensors(folder / "model.safetensors"))
+    except RuntimeError as error:
+        raise LevyError(f"{folder / 'model.safetensors'} does not belong to the network in {path}: {error}") from error
+    design = Design.from_mapping(described["design"])
+    predictor = design.predictor(net.to(device)).eval().requires_grad_(False)
+    return Model(predictor, design, config, tuple(described["classes"]))

@@ -1,0 +1,1 @@
+"""Data sets: what people bring, turned into packed zarr stores. Nothing here knows of diffusion."""

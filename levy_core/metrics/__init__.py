@@ -1,0 +1,1 @@
+"""Metrics on samples. Nothing here knows of diffusion."""

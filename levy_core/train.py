@@ -1,0 +1,137 @@
+"""One training loop for every design. It yields its progress; bars, logs and files stay with the caller."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from levy_core import torchvision_ops  # noqa: F401  (before diffusers)
+from levy_core.design import Design
+from levy_core.errors import LevyError
+from levy_core.nets.unet import bf16_supported
+from levy_core.seeds import BatchStream, generator
+
+from diffusers.training_utils import EMAModel  # isort: skip
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a training run beside the design, the network and the data."""
+
+    steps: int
+    batch: int
+    lr: float
+    warmup: int
+    ema: float
+    clip: float
+    label_dropout: float  # share of samples trained without their class, so that one network also samples without
+    flip: bool  # mirror half of the images
+    seed: int
+    precision: str = "auto"  # auto: bfloat16 autocast where the processor has it; else float32, bfloat16
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimiser step: its number from 1, the mean loss of its batch, the gradient norm before clipping."""
+
+    step: int
+    loss: float
+    grad_norm: float
+
+
+class Trainer:
+    """A training run that can be stopped after any step and go on to the same result.
+
+    Each step's randomness is keyed by (seed, step), so the state is the weights, their average and the optimiser.
+
+    Args:
+        images: float32 [N, C, H, W] in [-1, 1]. labels: int64 [N]. classes: label of 'no class'.
+    """
+
+    def __init__(
+        self, design: Design, net: nn.Module, images: Tensor, labels: Tensor, classes: int, config: TrainConfig, device: torch.device
+    ):
+        self.design, self.config, self.device = design, config, device
+        self.predictor = design.predictor(net.to(device))
+        self.images, self.labels, self.classes = images, labels, classes
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
+        self.ema = EMAModel(net.parameters(), decay=config.ema)
+        self.bf16 = config.precision == "bfloat16" or (config.precision == "auto" and bf16_supported(device))
+        self.step = 0
+
+    def run(self) -> Iterator[Progress]:
+        """Steps until ``config.steps``.
+
+        Raises:
+            LevyError: the loss or the gradient is not finite; names the step.
+        """
+        self.predictor.train()
+        while self.step < self.config.steps:
+            yield self._advance()
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        config = self.config
+        g = generator(config.seed, "batch", self.step)
+        rows = torch.randint(len(self.images), (config.batch,), generator=g)
+        x0, labels = self.images[rows], self.labels[rows].clone()
+        if config.flip:
+            mirrored = torch.rand(config.batch, generator=g) < 0.5
+            x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
+        labels[torch.rand(config.batch, generator=g) < config.label_dropout] = self.classes
+        schedule = self.design.schedule
+        t = schedule.t_min + (schedule.t_max - schedule.t_min) * torch.rand(config.batch, generator=g, dtype=torch.float64)
+        return x0, labels, schedule.ratio(t).float()
+
+    def _advance(self) -> Progress:
+        x0, labels, rho = self._batch()
+        e = self.design.noise.sample(x0.shape[1:], BatchStream(len(x0), self.config.seed, "noise", self.step))
+        x0, labels, rho, e = (part.to(self.device) for part in (x0, labels, rho, e))
+        y = x0 + rho[:, None, None, None] * e
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * min(1.0, (self.step + 1) / max(1, self.config.warmup))
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            eps_hat = self.predictor(y, rho, labels)
+        loss = self.design.loss.value(eps_hat.float(), e).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.predictor.parameters(), self.config.clip)
+        if not (torch.isfinite(loss) and torch.isfinite(grad_norm)):
+            raise LevyError(
+                f"training step {self.step + 1}: loss {loss.item():.4g}, gradient norm {grad_norm.item():.4g}; "
+                "lower train.lr or choose a loss with finite moments"
+            )
+        self.optimizer.step()
+        self.ema.step(self.predictor.parameters())
+        self.step += 1
+        return Progress(self.step, loss.item(), grad_norm.item())
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """The network's state with the EMA in place of the raw weights, on the CPU."""
+        state = {name: value.detach().cpu().clone() for name, value in self.predictor.net.state_dict().items()}
+        names = [name for name, _ in self.predictor.net.named_parameters()]
+        state.update({n: p.detach().cpu().clone() for n, p in zip(names, self.ema.shadow_params, strict=True)})
+        return state
+
+    def state(self) -> dict[str, Tensor]:
+        """Flat tensors for safetensors: weights, their average, Adam's moments and the step."""
+        flat = {"step": torch.tensor(self.step), "ema.step": torch.tensor(self.ema.optimization_step)}
+        flat |= {f"net.{name}": value for name, value in self.predictor.net.state_dict().items()}
+        flat |= {f"ema.{i}": value for i, value in enumerate(self.ema.shadow_params)}
+        for i, slots in self.optimizer.state_dict()["state"].items():
+            flat |= {f"adam.{i}.{slot}": value for slot, value in slots.items()}
+        return {name: value.detach().cpu().clone().contiguous() for name, value in flat.items()}
+
+    def restore(self, flat: dict[str, Tensor]) -> None:
+        """Goes on from ``state()``."""
+        self.step = int(flat["step"])
+        self.ema.optimization_step = int(flat["ema.step"])
+        self.predictor.net.load_state_dict({k[4:]: v for k, v in flat.items() if k.startswith("net.")})
+        for i, shadow in enumerate(self.ema.shadow_params):
+            shadow.copy_(flat[f"ema.{i}"])
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in flat.items():
+            if key.startswith("adam."):
+                _, i, slot = key.split(".")
+                slots.setdefault(int(i), {})[slot] = value
+        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,39 @@
+"""Stage compare: the grid of all designs as one table with mean and spread over seeds, and its winner."""
+
+import pandas as pd
+
+from levy_core.checkpoint import replacing, write_json
+from levy_core.errors import LevyError
+from tasks import paths, stage
+from tasks.params import Params
+
+CELL = ["design", "family", "discretisation", "grid", "steps", "eta"]
+
+
+def compare(params: Params, dataset: str) -> None:
+    """The winner has the smallest mean of ``compare.metric``; ties go to fewer steps, then to the order of the table."""
+    rows = pd.concat([pd.read_csv(paths.evaluation(dataset, design)) for design in params.designs], ignore_index=True)
+    grid = summarise(rows)
+    ranked = grid.dropna(subset=[params.compare.metric]).sort_values([params.compare.metric, "steps"], kind="stable")
+    if ranked.empty:
+        raise LevyError(f"no cell of {dataset} has a value of {params.compare.metric}: look at {paths.evaluation(dataset, params.designs[0])}")
+    best = ranked.iloc[0].to_dict()
+    with replacing(paths.grid(dataset)) as temporary:
+        grid.to_csv(temporary, index=False, float_format="%.6g")
+    write_json(paths.winner(dataset), {"metric": params.compare.metric, **best})
+    per_design = {d: ranked[ranked.design == d].iloc[0] for d in params.designs if (ranked.design == d).any()}
+    names = ["fid/longtail", "fid/balanced", "kid/longtail", "precision/longtail", "recall/longtail", "rare_fid/balanced", "rare_recall/balanced", "rare_share_ratio"]
+    write_json(paths.metrics(dataset), {d: {n.replace("/", "_"): float(f"{row[n]:.6g}") for n in names} for d, row in per_design.items()})
+    print(f"{dataset}: {best['design']} {best['family']}({best['eta']:g}) {best['discretisation']}, {best['steps']} steps: {params.compare.metric} {best[params.compare.metric]:.3f}")
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell: the mean of each metric over seeds, and its standard deviation as ``NAME_std``."""
+    groups = rows.drop(columns="seed").groupby(CELL, sort=False, dropna=False)
+    mean, spread = groups.mean(), groups.std(ddof=1)
+    seeds = groups.size().rename("seeds")
+    return pd.concat([seeds, mean, spread.add_suffix("_std")], axis=1).reset_index()
+
+
+if __name__ == "__main__":
+    stage.main(compare, "dataset")

@@ -1,0 +1,89 @@
+"""What every stage does before and after its own work."""
+
+import argparse
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from levy_core.errors import LevyError
+from tasks import params
+from tasks.leash import die_with_parent
+
+
+def main(work: Callable[..., None], *names: str) -> None:
+    """Runs ``work(params, *names)`` as the program of a stage: `python -m tasks.STAGE NAME ...`.
+
+    A mistake that a person can mend ends in one message and exit status 1, without a traceback.
+    """
+    if "DVC_STAGE" in os.environ:
+        die_with_parent(os.getppid())
+    doc = (sys.modules[work.__module__].__doc__ or "").strip()
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in names:
+        parser.add_argument(name, help=f"a name in `{name}s` of params.yaml")
+    values = [getattr(parser.parse_args(), name) for name in names]
+    try:
+        settings = params.load()
+        for name, value in zip(names, values, strict=True):
+            allowed = getattr(settings, f"{name}s")
+            if value not in allowed:
+                raise LevyError(f"unknown {name} {value!r}: params.yaml has {', '.join(allowed)}")
+        work(settings, *values)
+    except LevyError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit(f"error: the disk is full ({error.filename or os.getcwd()}): free some space and run the same command again")
+
+
+def device(name: str) -> Any:
+    """The torch device of ``compute.device``.
+
+    Raises:
+        LevyError: cuda is asked for where there is none.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LevyError("compute.device is cuda, but torch finds no GPU: set it to auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def reproducible(threads: int) -> None:
+    """A fixed number of threads and deterministic kernels: the same inputs give the same bytes on the same machine."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def bar(items: Any, what: str, **options: Any) -> Any:
+    """A progress bar; in a log file a line every ten seconds."""
+    return tqdm(items, desc=what, mininterval=0.2 if sys.stderr.isatty() else 10, dynamic_ncols=True, **options)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of ``path`` only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{path.name}.*"):  # of a run that was killed
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,108 @@
+"""Stage train: one design on one data set. Interrupted, the same command goes on, to the same result."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from levy_core.checkpoint import read_tensors, replacing, save_model, write_json, write_tensors
+from levy_core.datasets.store import Images, read_group, to_unit
+from levy_core.errors import LevyError
+from levy_core.nets.unet import UNet, UNetConfig, parameter_count
+from levy_core.train import TrainConfig, Trainer
+from tasks import paths, stage
+from tasks.params import Params
+
+CURVE_WINDOW = 50  # steps averaged into one point of the curve
+
+
+def train(params: Params, dataset: str, design_name: str) -> None:
+    """Trains, saving a resumable state every ``train.save_every`` steps; writes model and curve."""
+    stage.reproducible(params.compute.threads)
+    images = read_group(paths.prepared(dataset) / "images.zarr", "train")
+    design = params.design(design_name)
+    net_config = UNetConfig(shape=images.image.shape[1:], classes=len(images.classes), **_tuples(params.net.model_dump()))
+    settings = params.train.model_dump()
+    save_every = settings.pop("save_every")
+    config = TrainConfig(flip=params.data[dataset].flip, **settings)
+    torch.manual_seed(config.seed)
+    net = UNet(net_config)
+    trainer = Trainer(
+        design, net, torch.from_numpy(to_unit(images.image)), torch.from_numpy(images.label), len(images.classes), config,
+        stage.device(params.compute.device),
+    )  # fmt: skip
+    print(f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {'bfloat16' if trainer.bf16 else 'float32'}")
+
+    resume = Resume(paths.resume(dataset, design_name), _fingerprint(design.to_mapping(), net_config.to_mapping(), params.train.model_dump(), images))
+    curve = resume.restore(trainer)
+    with stage.bar(trainer.run(), f"train {design_name}", initial=trainer.step, total=config.steps, unit="step") as progress:
+        for p in progress:
+            curve.append((p.loss, p.grad_norm))
+            progress.set_postfix(loss=f"{p.loss:.3f}", refresh=False)
+            if p.step % save_every == 0 and p.step < config.steps:
+                resume.save(trainer, curve)
+
+    about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
+    with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
+        save_model(folder, trainer.averaged_weights(), design, net_config, images.classes, about)
+    _write_curve(paths.curve(dataset, design_name), curve)
+    resume.clear()
+
+
+def _tuples(mapping: dict) -> dict:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in mapping.items()}
+
+
+def _fingerprint(design: dict, net: dict, settings: dict, images: Images) -> str:
+    digest = hashlib.sha256(json.dumps([design, net, settings, version("levy")], sort_keys=True).encode())
+    digest.update(images.image.tobytes())
+    digest.update(images.label.tobytes())
+    return digest.hexdigest()
+
+
+def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:
+    table = pd.DataFrame(curve, columns=["loss", "grad_norm"])
+    table.insert(0, "step", table.index + 1)
+    points = table.groupby((table.index) // CURVE_WINDOW).agg({"step": "max", "loss": "mean", "grad_norm": "mean"})
+    with replacing(path) as temporary:
+        points.to_csv(temporary, index=False, float_format="%.6g")
+
+
+class Resume:
+    """The saved state of an unfinished run; used only by a run of the same design, network, settings and data."""
+
+    def __init__(self, folder: Path, fingerprint: str):
+        self.folder, self.fingerprint = folder, fingerprint
+
+    def save(self, trainer: Trainer, curve: list[tuple[float, float]]) -> None:
+        """Tensors first, then the note that makes them valid."""
+        self.clear()
+        write_tensors(self.folder / "state.safetensors", trainer.state() | {"curve": torch.tensor(curve, dtype=torch.float64)})
+        write_json(self.folder / "state.json", {"fingerprint": self.fingerprint, "step": trainer.step})
+
+    def restore(self, trainer: Trainer) -> list[tuple[float, float]]:
+        """Puts a matching state into ``trainer`` and returns the curve so far; else leaves it at step 0."""
+        try:
+            if json.loads((self.folder / "state.json").read_text())["fingerprint"] != self.fingerprint:
+                return []
+            state = read_tensors(self.folder / "state.safetensors")
+        except (OSError, ValueError, KeyError, LevyError):
+            return []
+        curve = state.pop("curve")
+        trainer.restore(state)
+        print(f"going on after step {trainer.step}")
+        return [(loss, norm) for loss, norm in curve.tolist()]
+
+    def clear(self) -> None:
+        """Removes the state; the note goes first."""
+        for name in ("state.json", "state.safetensors"):
+            (self.folder / name).unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+if __name__ == "__main__":
+    stage.main(train, "dataset", "design")
