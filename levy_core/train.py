@@ -5,14 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from levy_core import torchvision_ops  # noqa: F401  (before diffusers)
 from levy_core.design import Design
 from levy_core.errors import LevyError
 from levy_core.nets.unet import bf16_supported
 from levy_core.seeds import BatchStream, generator
-
-from diffusers.training_utils import EMAModel  # isort: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Trainer:
         self.predictor = design.predictor(net.to(device))
         self.images, self.labels, self.classes = images, labels, classes
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
-        self.ema = EMAModel(net.parameters(), decay=config.ema)
+        self.averaged = AveragedModel(net, multi_avg_fn=self._average)
         self.bf16 = config.precision == "bfloat16" or (config.precision == "auto" and bf16_supported(device))
         self.step = 0
 
@@ -102,22 +100,25 @@ class Trainer:
                 "lower train.lr or choose a loss with finite moments"
             )
         self.optimizer.step()
-        self.ema.step(self.predictor.parameters())
+        self.averaged.update_parameters(self.predictor.net)
         self.step += 1
         return Progress(self.step, loss.item(), grad_norm.item())
 
+    @torch.no_grad()
+    def _average(self, averaged: list[Tensor], current: list[Tensor], seen: Tensor) -> None:
+        # The decay warms up, so that a short run does not average in the random start.
+        decay = min(self.config.ema, (1 + int(seen)) / (10 + int(seen)))
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+
     def averaged_weights(self) -> dict[str, Tensor]:
-        """The network's state with the EMA in place of the raw weights, on the CPU."""
-        state = {name: value.detach().cpu().clone() for name, value in self.predictor.net.state_dict().items()}
-        names = [name for name, _ in self.predictor.net.named_parameters()]
-        state.update({n: p.detach().cpu().clone() for n, p in zip(names, self.ema.shadow_params, strict=True)})
-        return state
+        """The network's state with the exponential moving average of its weights, on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.averaged.module.state_dict().items()}
 
     def state(self) -> dict[str, Tensor]:
         """Flat tensors for safetensors: weights, their average, Adam's moments and the step."""
-        flat = {"step": torch.tensor(self.step), "ema.step": torch.tensor(self.ema.optimization_step)}
+        flat = {"step": torch.tensor(self.step)}
         flat |= {f"net.{name}": value for name, value in self.predictor.net.state_dict().items()}
-        flat |= {f"ema.{i}": value for i, value in enumerate(self.ema.shadow_params)}
+        flat |= {f"ema.{name}": value for name, value in self.averaged.state_dict().items()}
         for i, slots in self.optimizer.state_dict()["state"].items():
             flat |= {f"adam.{i}.{slot}": value for slot, value in slots.items()}
         return {name: value.detach().cpu().clone().contiguous() for name, value in flat.items()}
@@ -125,10 +126,8 @@ class Trainer:
     def restore(self, flat: dict[str, Tensor]) -> None:
         """Goes on from ``state()``."""
         self.step = int(flat["step"])
-        self.ema.optimization_step = int(flat["ema.step"])
-        self.predictor.net.load_state_dict({k[4:]: v for k, v in flat.items() if k.startswith("net.")})
-        for i, shadow in enumerate(self.ema.shadow_params):
-            shadow.copy_(flat[f"ema.{i}"])
+        for part, prefix in ((self.predictor.net, "net."), (self.averaged, "ema.")):
+            part.load_state_dict({k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)})
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in flat.items():
             if key.startswith("adam."):

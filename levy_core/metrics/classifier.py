@@ -16,13 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from levy_core import torchvision_ops  # noqa: F401  (before torch-fidelity)
 from levy_core.seeds import generator
 
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase  # isort: skip
-from torch_fidelity.registry import register_feature_extractor  # isort: skip
-
-EXTRACTOR = "levy-classifier"
 HELD_OUT = 0.2
 
 
@@ -115,33 +110,3 @@ def load_classifier(folder: Path) -> Classifier:
     net = Classifier(**json.loads((folder / "classifier.json").read_text())["config"])
     net.load_state_dict(load_file(folder / "classifier.safetensors"))
     return net.eval().requires_grad_(False)
-
-
-class ClassifierFeatures(FeatureExtractorBase):
-    """The classifier as a torch-fidelity feature extractor; ``feature_extractor_weights_path`` is its folder."""
-
-    def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str, **_: Any):
-        super().__init__(name, features_list)
-        self.net = load_classifier(Path(feature_extractor_weights_path))
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("features",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        raise NotImplementedError
-
-    def forward(self, input: Tensor) -> tuple[Tensor]:  # noqa: A002  (torch-fidelity's name)
-        return (self.net.features(input),)
-
-
-register_feature_extractor(EXTRACTOR, ClassifierFeatures)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +11,13 @@ from torch import Tensor
 
 from levy_core import torchvision_ops  # noqa: F401  (before torch-fidelity)
 from levy_core.errors import LevyError
-from levy_core.metrics.classifier import EXTRACTOR
+from levy_core.metrics.classifier import load_classifier
 
-from torch_fidelity import metric_fid, metric_kid, metric_prc  # isort: skip
+from torch_fidelity import metric_fid, metric_kid, metric_prc, register_feature_extractor  # isort: skip
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase  # isort: skip
 from torch_fidelity.utils import create_feature_extractor  # isort: skip
 
+EXTRACTOR = "levy-classifier"
 INCEPTION = "inception-v3-compat"
 NAN = float("nan")
 
@@ -26,6 +29,36 @@ class FidelityConfig:
     kid_subsets: int
     kid_subset_size: int
     neighborhood: int
+
+
+class ClassifierFeatures(FeatureExtractorBase):
+    """The classifier as a torch-fidelity feature extractor; ``feature_extractor_weights_path`` is its folder."""
+
+    def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str, **_: Any):
+        super().__init__(name, features_list)
+        self.net = load_classifier(Path(feature_extractor_weights_path))
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return ("features",)
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return "features"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        return False
+
+    @staticmethod
+    def get_dummy_input_for_compile() -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, input: Tensor) -> tuple[Tensor]:  # noqa: A002  (torch-fidelity's name)
+        return (self.net.features(input),)
+
+
+register_feature_extractor(EXTRACTOR, ClassifierFeatures)
 
 
 class Features:

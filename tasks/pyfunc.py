@@ -1,0 +1,84 @@
+"""The registered model: MLflow's loader module. It is code of the installed package; the artifact holds safetensors and JSON only.
+
+    mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 16, "class": "9", "seed": 0})
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from levy_core.checkpoint import load_model
+from levy_core.errors import LevyError
+from levy_core.steps import Solver
+from tasks import stage
+from tasks.sample import draw_images
+
+SAMPLER = "sampler.json"  # the tuned solver and the torch threads it was judged with
+BATCH = 250
+# column -> (MLflow type, whether a request must have it)
+COLUMNS = {
+    "n": ("long", True),
+    "class": ("string", False),
+    "seed": ("long", False),
+    "solver": ("string", False),
+    "discretisation": ("string", False),
+    "grid": ("string", False),
+    "steps": ("long", False),
+    "eta": ("double", False),
+}
+
+
+def _load_pyfunc(path: str) -> "Sampler":
+    return Sampler(Path(path))
+
+
+class Sampler:
+    """A model that draws images on request."""
+
+    def __init__(self, folder: Path):
+        self._device = stage.device("auto")
+        self._model = load_model(folder, self._device)
+        self._default = Solver(**json.loads((folder / SAMPLER).read_text()))
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
+        """Images, uint8 [N, H, W, C], one block a request row.
+
+        Args:
+            model_input: rows with ``n`` and optionally ``class`` (a class name; without it, whatever the model thinks
+                likely), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta`` (the tuned ones).
+
+        Raises:
+            LevyError: an unknown class or solver, or a number out of range.
+        """
+        rows = pd.DataFrame(model_input).to_dict("records")
+        return np.concatenate([self._draw({k: v for k, v in row.items() if not pd.isna(v)}) for row in rows])
+
+    def _draw(self, request: dict[Any, Any]) -> np.ndarray:
+        unknown = sorted(set(request) - set(COLUMNS))
+        if unknown:
+            raise LevyError(f"unknown request key {unknown[0]!r}: allowed are {', '.join(COLUMNS)}")
+        n, seed = int(request.get("n", 0)), int(request.get("seed", 0))
+        if n < 1:
+            raise LevyError(f"n is {n}, but a request asks for at least 1 image")
+        default = self._default
+        solver = Solver(
+            family=request.get("solver", default.family),
+            discretisation=request.get("discretisation", default.discretisation),
+            grid=request.get("grid", default.grid),
+            steps=int(request.get("steps", default.steps)),
+            eta=float(request.get("eta", default.eta)),
+        )
+        label = self._label(request.get("class"))
+        images = draw_images(self._model, solver, seed, np.full(n, label), BATCH, self._device)
+        return images.transpose(0, 2, 3, 1)
+
+    def _label(self, name: Any) -> int:
+        classes = self._model.classes
+        if name is None:
+            return len(classes)
+        if str(name) not in classes:
+            raise LevyError(f"unknown class {name!r}: the model knows {', '.join(classes)}")
+        return classes.index(str(name))

@@ -1,0 +1,178 @@
+"""MLflow: the record of a finished pipeline run, and its winner in the registry.
+
+Everything is read from the stages' output files, so a lost server never costs a training, `dvc repro` can be recorded
+afterwards, and recording the same outputs twice adds nothing.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from levy_core.checkpoint import write_json
+from levy_core.errors import LevyError
+from tasks import lineage, paths
+from tasks.params import Params
+from tasks.pyfunc import COLUMNS, SAMPLER
+
+ALIAS = "champion"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run left in MLflow."""
+
+    run_id: str
+    name: str
+    version: str
+    fresh: bool
+
+    @property
+    def look_up(self) -> str:
+        """The line of Python that gives samples."""
+        return f'mlflow.pyfunc.load_model("models:/{self.name}@{ALIAS}").predict({{"n": 16}})'
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, else a sqlite file in the root of the repository (MLflow's own default there, made absolute)."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+def check_server(uri: str) -> None:
+    """Refuses an MLflow server that does not answer within five seconds; a file or database needs no answer.
+
+    Raises:
+        LevyError: names the address.
+    """
+    if uri.startswith(("http://", "https://")):
+        try:
+            with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5):  # noqa: S310  (http or https, checked above)
+                return
+        except (urllib.error.URLError, OSError) as error:
+            raise LevyError(f"the MLflow server {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to use mlflow.db") from error
+
+
+def connect() -> Any:
+    """The mlflow module, pointed at the tracking server."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri())
+    return mlflow
+
+
+def model_name(dataset: str) -> str:
+    """The registered model of a data set."""
+    return f"levy-{dataset}"
+
+
+def record(params: Params, dataset: str) -> Recorded:
+    """Logs the outputs of ``dataset`` and registers the winner as champion, unless that is done already."""
+    mlflow = connect()
+    client, name, tags = mlflow.MlflowClient(), model_name(dataset), lineage.tags(dataset)
+    known = _registered(client, name, tags["levy.lock"])
+    if known:
+        client.set_registered_model_alias(name, ALIAS, known.version)
+        return Recorded(known.tags["levy.run"], name, known.version, fresh=False)
+    experiment = _experiment(mlflow, f"levy-{dataset}")
+    winner = json.loads(paths.winner(dataset).read_text())
+    with mlflow.start_run(experiment_id=experiment, run_name=f"{dataset} {tags['levy.lock'][:7]}", tags=tags) as parent:
+        mlflow.log_params({"designs": ",".join(params.designs), "winner": _label(winner), **_flat("data", params.data[dataset].model_dump())})
+        mlflow.log_metrics(_finite(winner))
+        mlflow.log_table(pd.read_csv(paths.grid(dataset)), "grid.json")
+        for path in (Path("params.yaml"), lineage.LOCK):
+            mlflow.log_artifact(str(path))
+        mlflow.log_artifacts(str(paths.report(dataset)), "report")
+        for design in params.designs:
+            model_id = _record_design(mlflow, params, dataset, design, winner, tags, parent.info.run_id, experiment)
+            if model_id:
+                model_uri = model_id
+    version = mlflow.register_model(model_uri, name, tags={**tags, "levy.run": parent.info.run_id, "levy.winner": _label(winner)})
+    client.set_registered_model_alias(name, ALIAS, version.version)  # last: the alias never points at half a model
+    return Recorded(parent.info.run_id, name, version.version, fresh=True)
+
+
+def _record_design(
+    mlflow: Any, params: Params, dataset: str, design: str, winner: dict, tags: dict[str, str], parent: str, experiment: str
+) -> str | None:
+    """A child run; returns the URI of the logged model for the winner's design."""
+    grid = pd.read_csv(paths.grid(dataset))
+    best = grid[grid.design == design].sort_values(params.compare.metric).iloc[0].to_dict()
+    with mlflow.start_run(experiment_id=experiment, run_name=f"{dataset} {design}", parent_run_id=parent, tags={**tags, "levy.design": design}) as run:
+        described = json.loads((paths.model(dataset, design) / "design.json").read_text())
+        mlflow.log_params({**_flat("design", described["design"]), **_flat("train", params.train.model_dump()), **_flat("net", params.net.model_dump()), "best": _label(best)})
+        mlflow.log_metrics(_finite(best))
+        _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(dataset, design)))
+        mlflow.log_table(grid[grid.design == design], "grid.json")
+        mlflow.log_artifact(str(paths.report(dataset) / f"samples-{design}.png"))
+        return _log_model(mlflow, dataset, winner, described["about"]) if design == winner["design"] else None
+
+
+def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
+    metrics = [
+        mlflow.entities.Metric(f"train_{name}", float(row[name]), timestamp=0, step=int(row["step"]))
+        for row in curve.to_dict("records")
+        for name in ("loss", "grad_norm")
+    ]
+    for start in range(0, len(metrics), 1000):
+        mlflow.MlflowClient().log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
+def _log_model(mlflow: Any, dataset: str, winner: dict, about: dict) -> str:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+    from numpy import dtype
+
+    sampler = {key: winner[key] for key in ("family", "discretisation", "grid", "steps", "eta")}
+    shape = json.loads((paths.prepared(dataset) / "statistics.json").read_text())["shape"]
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]),
+        outputs=Schema([TensorSpec(dtype("uint8"), (-1, shape[1], shape[2], shape[0]))]),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        shutil.copytree(paths.model(dataset, winner["design"]), folder)
+        write_json(folder / SAMPLER, sampler)
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            loader_module="tasks.pyfunc",
+            data_path=str(folder),
+            signature=signature,
+            input_example=pd.DataFrame([{"n": 2, "seed": 0}]),
+            pip_requirements=[f"levy=={about['levy']}"],
+            metadata={"sampler": sampler, **{key: str(value) for key, value in lineage.tags(dataset).items()}},
+        )
+    return logged.model_uri
+
+
+def _registered(client: Any, name: str, lock: str) -> Any:
+    """The version of ``name`` made from these outputs, or None."""
+    versions = client.search_model_versions(f"name = '{name}'")
+    return next((v for v in versions if v.tags.get("levy.lock") == lock), None)
+
+
+def _experiment(mlflow: Any, name: str) -> str:
+    found = mlflow.get_experiment_by_name(name)
+    if found:
+        return found.experiment_id
+    local = tracking_uri().startswith("sqlite:")  # a server has its own place for artifacts
+    return mlflow.create_experiment(name, artifact_location=Path("mlartifacts").resolve().as_uri() if local else None)
+
+
+def _label(cell: dict) -> str:
+    return f"{cell['design']} {cell['family']} eta={cell['eta']:g} {cell['discretisation']} {cell['grid']} {cell['steps']} steps"
+
+
+def _flat(prefix: str, mapping: dict) -> dict[str, str]:
+    return {f"{prefix}.{key}": str(value) for key, value in mapping.items()}
+
+
+def _finite(cell: dict) -> dict[str, float]:
+    return {k: float(v) for k, v in cell.items() if isinstance(v, int | float) and not isinstance(v, bool) and pd.notna(v)}
