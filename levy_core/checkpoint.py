@@ -4,10 +4,6 @@
 """
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ from torch import Tensor
 
 from levy_core.design import Design
 from levy_core.errors import LevyError
+from levy_core.files import replacing, write_json
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.param import Predictor
 
@@ -33,27 +30,6 @@ class Model:
     design: Design
     net: UNetConfig
     classes: tuple[str, ...]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that takes its place only if the block succeeds: no half-written file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Sorted, indented JSON, written in one piece."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -74,10 +50,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise LevyError(f"{path} cannot be read as safetensors ({error}): train or pull the model again") from error
 
 
-def save_model(folder: Path, weights: dict[str, Tensor], design: Design, net: UNetConfig, classes: tuple[str, ...], about: dict[str, Any]) -> None:
+def save_model(
+    folder: Path,
+    weights: dict[str, Tensor],
+    design: Design,
+    net: UNetConfig,
+    classes: tuple[str, ...],
+    about: dict[str, Any],
+) -> None:
     """Writes the two files. ``about`` is free text for people (training settings, code version)."""
     write_tensors(folder / "model.safetensors", weights)
-    described = {"format": FORMAT, "design": design.to_mapping(), "net": net.to_mapping(), "classes": list(classes), "about": about}
+    described = {
+        "format": FORMAT,
+        "design": design.to_mapping(),
+        "net": net.to_mapping(),
+        "classes": list(classes),
+        "about": about,
+    }
     write_json(folder / "design.json", described)
 
 
@@ -91,7 +80,9 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
     try:
         described = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise LevyError(f"{path} cannot be read ({error}): it stands beside model.safetensors in a trained model") from error
+        raise LevyError(
+            f"{path} cannot be read ({error}): it stands beside model.safetensors in a trained model"
+        ) from error
     if described.get("format") != FORMAT:
         raise LevyError(
             f"{path} has format {described.get('format')}, but this version of levy reads format {FORMAT}: "

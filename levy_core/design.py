@@ -15,7 +15,14 @@ from levy_core.schedule import SCHEDULES, Cosine
 # Published methods. Keys that a person may override: alpha, isotropic, schedule, param, loss.
 PRESETS: dict[str, dict[str, Any]] = {
     # Yoon et al. (2023) and the improved-sampling paper: the fractional score, smooth L1.
-    "lim": {"noise": "stable", "alpha": 1.8, "isotropic": True, "schedule": "cosine", "param": "lim-score", "loss": "huber"},
+    "lim": {
+        "noise": "stable",
+        "alpha": 1.8,
+        "isotropic": True,
+        "schedule": "cosine",
+        "param": "lim-score",
+        "loss": "huber",
+    },
     # Ho et al. (2020) with the cosine schedule of Nichol and Dhariwal (2021).
     "ddpm": {"noise": "gaussian", "schedule": "cosine", "param": "noise", "loss": "squared"},
 }

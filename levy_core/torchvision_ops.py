@@ -9,13 +9,16 @@ import torch
 
 _library = None
 try:
-    import torchvision  # noqa: F401
+    import torchvision
 except RuntimeError:
     import sys
 
     for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
         del sys.modules[name]
     _library = torch.library.Library("torchvision", "FRAGMENT")
-    for signature in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor", "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"):
+    for signature in (
+        "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    ):
         _library.define(signature)
     import torchvision  # noqa: F401

@@ -48,7 +48,14 @@ class Trainer:
     """
 
     def __init__(
-        self, design: Design, net: nn.Module, images: Tensor, labels: Tensor, classes: int, config: TrainConfig, device: torch.device
+        self,
+        design: Design,
+        net: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        classes: int,
+        config: TrainConfig,
+        device: torch.device,
     ):
         self.design, self.config, self.device = design, config, device
         self.predictor = design.predictor(net.to(device))
@@ -78,7 +85,9 @@ class Trainer:
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
         labels[torch.rand(config.batch, generator=g) < config.label_dropout] = self.classes
         schedule = self.design.schedule
-        t = schedule.t_min + (schedule.t_max - schedule.t_min) * torch.rand(config.batch, generator=g, dtype=torch.float64)
+        t = schedule.t_min + (schedule.t_max - schedule.t_min) * torch.rand(
+            config.batch, generator=g, dtype=torch.float64
+        )
         return x0, labels, schedule.ratio(t).float()
 
     def _advance(self) -> Progress:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from levy_core.checkpoint import replacing, write_json
 from levy_core.errors import LevyError
+from levy_core.files import replacing, write_json
 from levy_core.steps import Solver
 
 
@@ -49,9 +49,14 @@ def read_cells(folder: Path) -> list[tuple[Cell, np.ndarray]]:
     try:
         index = json.loads((folder / "cells.json").read_text())
         cells = [
-            (Cell(Solver(**{k: v for k, v in row.items() if k != "seed"}), row["seed"]), np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False))
+            (
+                Cell(Solver(**{k: v for k, v in row.items() if k != "seed"}), row["seed"]),
+                np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False),
+            )
             for key, row in index.items()
         ]
     except (OSError, ValueError) as error:
         raise LevyError(f"{folder} holds no complete grid ({error}): run the sample stage again") from error
-    return sorted(cells, key=lambda pair: (pair[0].solver.steps, pair[0].solver.label, pair[0].solver.grid, pair[0].seed))
+    return sorted(
+        cells, key=lambda pair: (pair[0].solver.steps, pair[0].solver.label, pair[0].solver.grid, pair[0].seed)
+    )

@@ -12,9 +12,12 @@ def classifier(params: Params, dataset: str) -> None:
     images = read_group(paths.prepared(dataset) / "images.zarr", "balanced")
     config = ClassifierConfig(**params.classifier.model_dump())
     train, held_out = split(images.label, config.seed)
-    steps = train_classifier(images.image[train], images.label[train], len(images.classes), config, stage.device(params.compute.device))
+    steps = train_classifier(
+        images.image[train], images.label[train], len(images.classes), config, stage.device(params.compute.device)
+    )
     with stage.bar(steps, "classifier", total=config.steps, unit="step") as progress:
-        for _, loss, net in progress:
+        for _, loss, trained in progress:
+            net = trained
             progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
     accuracy = float((classify(net, images.image[held_out]) == images.label[held_out]).mean())
     with stage.replacing_folder(paths.classifier(dataset)) as folder:

@@ -1,13 +1,34 @@
 """Stage compare: the grid of all designs as one table with mean and spread over seeds, and its winner."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
-from levy_core.checkpoint import replacing, write_json
 from levy_core.errors import LevyError
+from levy_core.files import replacing, write_json
+from levy_core.steps import Solver
 from tasks import paths, stage
 from tasks.params import Params
 
 CELL = ["design", "family", "discretisation", "grid", "steps", "eta"]
+
+HEADLINE = [
+    "fid/longtail",
+    "fid/balanced",
+    "kid/longtail",
+    "precision/longtail",
+    "recall/longtail",
+    "rare_fid/balanced",
+    "rare_recall/balanced",
+    "rare_share_ratio",
+]
+
+
+def cell_label(cell: Mapping[Any, Any]) -> str:
+    """One cell of the grid in a line of text."""
+    solver = Solver(cell["family"], cell["discretisation"], cell["grid"], int(cell["steps"]), float(cell["eta"]))
+    return f"{cell['design']} with {solver.label}, {solver.grid}, {solver.steps} evaluations"
 
 
 def compare(params: Params, dataset: str) -> None:
@@ -16,15 +37,20 @@ def compare(params: Params, dataset: str) -> None:
     grid = summarise(rows)
     ranked = grid.dropna(subset=[params.compare.metric]).sort_values([params.compare.metric, "steps"], kind="stable")
     if ranked.empty:
-        raise LevyError(f"no cell of {dataset} has a value of {params.compare.metric}: look at {paths.evaluation(dataset, params.designs[0])}")
+        raise LevyError(
+            f"no cell of {dataset} has a value of {params.compare.metric}: look at {paths.evaluation(dataset, params.designs[0])}"
+        )
     best = ranked.iloc[0].to_dict()
     with replacing(paths.grid(dataset)) as temporary:
         grid.to_csv(temporary, index=False, float_format="%.6g")
     write_json(paths.winner(dataset), {"metric": params.compare.metric, **best})
     per_design = {d: ranked[ranked.design == d].iloc[0] for d in params.designs if (ranked.design == d).any()}
-    names = ["fid/longtail", "fid/balanced", "kid/longtail", "precision/longtail", "recall/longtail", "rare_fid/balanced", "rare_recall/balanced", "rare_share_ratio"]
-    write_json(paths.metrics(dataset), {d: {n.replace("/", "_"): float(f"{row[n]:.6g}") for n in names} for d, row in per_design.items()})
-    print(f"{dataset}: {best['design']} {best['family']}({best['eta']:g}) {best['discretisation']}, {best['steps']} steps: {params.compare.metric} {best[params.compare.metric]:.3f}")
+    headline = {
+        d: {name.replace("/", "_"): float(f"{row[name]:.6g}") for name in HEADLINE if pd.notna(row[name])}
+        for d, row in per_design.items()
+    }
+    write_json(paths.metrics(dataset), headline)
+    print(f"{dataset}: {cell_label(best)}: {params.compare.metric} {best[params.compare.metric]:.3f}")
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from levy_core.checkpoint import replacing
 from levy_core.datasets.store import read_group
+from levy_core.files import replacing
 from levy_core.metrics import images as metrics
 from levy_core.metrics.classifier import classify, load_classifier
 from tasks import paths, stage
@@ -21,7 +21,10 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
     features = metrics.Features(paths.classifier(dataset), params.evaluate.inception_weights, str(device))
     judge = load_classifier(paths.classifier(dataset)).to(device)
     config = metrics.FidelityConfig(**params.evaluate.model_dump(exclude={"inception_weights"}))
-    groups = {name: read_group(paths.prepared(dataset) / "images.zarr", group) for name, group in (("balanced", "balanced"), ("longtail", "train"))}
+    groups = {
+        name: read_group(paths.prepared(dataset) / "images.zarr", group)
+        for name, group in (("balanced", "balanced"), ("longtail", "train"))
+    }
     references = {name: metrics.Reference(features(group.image), group.label) for name, group in groups.items()}
     train_counts = np.bincount(groups["longtail"].label, minlength=len(groups["longtail"].classes)).tolist()
 

@@ -26,4 +26,4 @@ def die_with_parent(parent: int) -> None:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
-    os.execvp(sys.argv[2], sys.argv[2:])  # the request outlives exec; no shell sees the command
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  the request outlives exec; no shell sees the command

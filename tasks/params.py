@@ -34,6 +34,8 @@ class Section(BaseModel):
 
 
 class DataParams(Section):
+    """How one data set is selected."""
+
     imbalance: float = Field(ge=1)
     reference_per_class: int | None = Field(default=None, ge=2)
     flip: bool = False
@@ -41,6 +43,8 @@ class DataParams(Section):
 
 
 class NetParams(Section):
+    """The network."""
+
     channels: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
     layers: int = Field(ge=1)
     attention: list[bool] = []
@@ -48,6 +52,8 @@ class NetParams(Section):
 
 
 class TrainParams(Section):
+    """Training of every design."""
+
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     lr: float = Field(gt=0)
@@ -61,6 +67,8 @@ class TrainParams(Section):
 
 
 class ClassifierParams(Section):
+    """Training of the classifier."""
+
     steps: int = Field(ge=1)
     batch: int = Field(ge=2)
     lr: float = Field(gt=0)
@@ -70,6 +78,8 @@ class ClassifierParams(Section):
 
 
 class SampleParams(Section):
+    """The grid."""
+
     solvers: list[Annotated[str, _one_of("solver", FAMILIES)]] = Field(min_length=1)
     discretisations: list[Annotated[str, _one_of("discretisation", DISCRETISATIONS)]] = Field(min_length=1)
     grids: list[Annotated[str, _one_of("grid", GRIDS)]] = Field(min_length=1)
@@ -93,6 +103,8 @@ class SampleParams(Section):
 
 
 class EvaluateParams(Section):
+    """torch-fidelity's settings."""
+
     kid_subsets: int = Field(ge=1)
     kid_subset_size: int = Field(ge=2)
     neighborhood: int = Field(ge=1)
@@ -103,10 +115,14 @@ Metric = Literal["fid/longtail", "fid/balanced", "kid/longtail", "kid/balanced"]
 
 
 class CompareParams(Section):
+    """What makes a winner."""
+
     metric: Metric
 
 
 class ComputeParams(Section):
+    """Threads and device."""
+
     threads: int = Field(ge=1)
     device: Literal["auto", "cpu", "cuda"]
 
@@ -134,7 +150,9 @@ class Params(Section):
         ):
             for name in names:
                 if name not in section:  # type: ignore[operator]
-                    raise ValueError(f"{key} names {name!r}, but `{where}` has no such section: it has {', '.join(section)}")
+                    raise ValueError(
+                        f"{key} names {name!r}, but `{where}` has no such section: it has {', '.join(section)}"
+                    )
         for name, settings in self.models.items():
             try:
                 Design.from_mapping(settings)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from levy_core.checkpoint import write_json
 from levy_core.datasets.longtail import longtail_counts, select
 from levy_core.datasets.sources import checked_reader, open_source
 from levy_core.datasets.store import write_group
 from levy_core.errors import LevyError
+from levy_core.files import write_json
 from tasks import paths, stage
 from tasks.params import Params
 
@@ -37,7 +37,8 @@ def prepare(params: Params, dataset: str) -> None:
                 lambda starts, group=group: stage.bar(starts, f"packing {group}", unit="chunk"),
             )  # fmt: skip
         write_json(folder / "statistics.json", {"shape": list(shape), **statistics})
-    print(f"{dataset}: {sum(counts):,} long-tailed training images of {len(counts)} classes ({counts[0]} ... {counts[-1]}), {per_class} a class in the balanced reference")
+    tail = f"{sum(counts):,} long-tailed training images of {len(counts)} classes ({counts[0]} ... {counts[-1]})"
+    print(f"{dataset}: {tail}, {per_class} a class in the balanced reference")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The registered model: MLflow's loader module. It is code of the installed package; the artifact holds safetensors and JSON only.
 
-    mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 16, "class": "9", "seed": 0})
+mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 16, "class": "9", "seed": 0})
 """
 
 import json

@@ -16,9 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from levy_core.checkpoint import write_json
 from levy_core.errors import LevyError
+from levy_core.files import write_json
 from tasks import lineage, paths
+from tasks.compare import cell_label
 from tasks.params import Params
 from tasks.pyfunc import COLUMNS, SAMPLER
 
@@ -56,7 +57,9 @@ def check_server(uri: str) -> None:
             with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5):  # noqa: S310  (http or https, checked above)
                 return
         except (urllib.error.URLError, OSError) as error:
-            raise LevyError(f"the MLflow server {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to use mlflow.db") from error
+            raise LevyError(
+                f"the MLflow server {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to use mlflow.db"
+            ) from error
 
 
 def connect() -> Any:
@@ -84,7 +87,13 @@ def record(params: Params, dataset: str) -> Recorded:
     experiment = _experiment(mlflow, f"levy-{dataset}")
     winner = json.loads(paths.winner(dataset).read_text())
     with mlflow.start_run(experiment_id=experiment, run_name=f"{dataset} {tags['levy.lock'][:7]}", tags=tags) as parent:
-        mlflow.log_params({"designs": ",".join(params.designs), "winner": _label(winner), **_flat("data", params.data[dataset].model_dump())})
+        mlflow.log_params(
+            {
+                "designs": ",".join(params.designs),
+                "winner": cell_label(winner),
+                **_flat("data", params.data[dataset].model_dump()),
+            }
+        )
         mlflow.log_metrics(_finite(winner))
         mlflow.log_table(pd.read_csv(paths.grid(dataset)), "grid.json")
         for path in (Path("params.yaml"), lineage.LOCK):
@@ -94,20 +103,41 @@ def record(params: Params, dataset: str) -> Recorded:
             model_id = _record_design(mlflow, params, dataset, design, winner, tags, parent.info.run_id, experiment)
             if model_id:
                 model_uri = model_id
-    version = mlflow.register_model(model_uri, name, tags={**tags, "levy.run": parent.info.run_id, "levy.winner": _label(winner)})
+    version = mlflow.register_model(
+        model_uri, name, tags={**tags, "levy.run": parent.info.run_id, "levy.winner": cell_label(winner)}
+    )
     client.set_registered_model_alias(name, ALIAS, version.version)  # last: the alias never points at half a model
     return Recorded(parent.info.run_id, name, version.version, fresh=True)
 
 
 def _record_design(
-    mlflow: Any, params: Params, dataset: str, design: str, winner: dict, tags: dict[str, str], parent: str, experiment: str
+    mlflow: Any,
+    params: Params,
+    dataset: str,
+    design: str,
+    winner: dict,
+    tags: dict[str, str],
+    parent: str,
+    experiment: str,
 ) -> str | None:
     """A child run; returns the URI of the logged model for the winner's design."""
     grid = pd.read_csv(paths.grid(dataset))
     best = grid[grid.design == design].sort_values(params.compare.metric).iloc[0].to_dict()
-    with mlflow.start_run(experiment_id=experiment, run_name=f"{dataset} {design}", parent_run_id=parent, tags={**tags, "levy.design": design}) as run:
+    with mlflow.start_run(
+        experiment_id=experiment,
+        run_name=f"{dataset} {design}",
+        parent_run_id=parent,
+        tags={**tags, "levy.design": design},
+    ) as run:
         described = json.loads((paths.model(dataset, design) / "design.json").read_text())
-        mlflow.log_params({**_flat("design", described["design"]), **_flat("train", params.train.model_dump()), **_flat("net", params.net.model_dump()), "best": _label(best)})
+        mlflow.log_params(
+            {
+                **_flat("design", described["design"]),
+                **_flat("train", params.train.model_dump()),
+                **_flat("net", params.net.model_dump()),
+                "best": cell_label(best),
+            }
+        )
         mlflow.log_metrics(_finite(best))
         _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(dataset, design)))
         mlflow.log_table(grid[grid.design == design], "grid.json")
@@ -166,13 +196,11 @@ def _experiment(mlflow: Any, name: str) -> str:
     return mlflow.create_experiment(name, artifact_location=Path("mlartifacts").resolve().as_uri() if local else None)
 
 
-def _label(cell: dict) -> str:
-    return f"{cell['design']} {cell['family']} eta={cell['eta']:g} {cell['discretisation']} {cell['grid']} {cell['steps']} steps"
-
-
 def _flat(prefix: str, mapping: dict) -> dict[str, str]:
     return {f"{prefix}.{key}": str(value) for key, value in mapping.items()}
 
 
 def _finite(cell: dict) -> dict[str, float]:
-    return {k: float(v) for k, v in cell.items() if isinstance(v, int | float) and not isinstance(v, bool) and pd.notna(v)}
+    return {
+        k: float(v) for k, v in cell.items() if isinstance(v, int | float) and not isinstance(v, bool) and pd.notna(v)
+    }

@@ -23,7 +23,12 @@ def sample(params: Params, dataset: str, design: str) -> None:
     model = load_model(folder, device)
     grid = params.sample
     model_hash = _hash_files(folder / "model.safetensors", folder / "design.json")
-    cells = {cell.key(model_hash, grid.n): cell for solver in grid.cells() for seed in grid.seeds for cell in [Cell(solver, seed)]}
+    cells = {
+        cell.key(model_hash, grid.n): cell
+        for solver in grid.cells()
+        for seed in grid.seeds
+        for cell in [Cell(solver, seed)]
+    }
     out = paths.samples(dataset, design)
     out.mkdir(parents=True, exist_ok=True)
     missing = {key: cell for key, cell in cells.items() if not (out / f"{key}.npy").exists()}
@@ -31,12 +36,18 @@ def sample(params: Params, dataset: str, design: str) -> None:
     print(f"{design} on {dataset}: {len(cells)} cells, {len(missing)} to draw, {evaluations:,} network evaluations")
     with stage.bar(None, f"sample {design}", total=evaluations, unit="eval", unit_scale=True) as progress:
         for key, cell in missing.items():
-            write_cell(out, key, draw_images(model, cell.solver, cell.seed, np.full(grid.n, len(model.classes)), grid.batch, device))
+            write_cell(
+                out,
+                key,
+                draw_images(model, cell.solver, cell.seed, np.full(grid.n, len(model.classes)), grid.batch, device),
+            )
             progress.update(cell.solver.steps * grid.n)
     write_index(out, cells)
 
 
-def draw_images(model: Model, solver: Solver, seed: int, labels: np.ndarray, batch: int, device: torch.device) -> np.ndarray:
+def draw_images(
+    model: Model, solver: Solver, seed: int, labels: np.ndarray, batch: int, device: torch.device
+) -> np.ndarray:
     """uint8 [N, C, H, W]: sample i has label ``labels[i]`` (the number of classes stands for 'no class')."""
     table = tabulate(solver, model.design.schedule)
     parts = []

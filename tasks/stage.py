@@ -42,7 +42,9 @@ def main(work: Callable[..., None], *names: str) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        sys.exit(f"error: the disk is full ({error.filename or os.getcwd()}): free some space and run the same command again")
+        sys.exit(
+            f"error: the disk is full ({error.filename or os.getcwd()}): free some space and run the same command again"
+        )
 
 
 def device(name: str) -> Any:

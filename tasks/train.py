@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from levy_core.checkpoint import read_tensors, replacing, save_model, write_json, write_tensors
+from levy_core.checkpoint import read_tensors, save_model, write_tensors
 from levy_core.datasets.store import Images, read_group, to_unit
 from levy_core.errors import LevyError
+from levy_core.files import replacing, write_json
 from levy_core.nets.unet import UNet, UNetConfig, parameter_count
 from levy_core.train import TrainConfig, Trainer
 from tasks import paths, stage
@@ -24,7 +25,9 @@ def train(params: Params, dataset: str, design_name: str) -> None:
     stage.reproducible(params.compute.threads)
     images = read_group(paths.prepared(dataset) / "images.zarr", "train")
     design = params.design(design_name)
-    net_config = UNetConfig(shape=images.image.shape[1:], classes=len(images.classes), **_tuples(params.net.model_dump()))
+    net_config = UNetConfig(
+        shape=images.image.shape[1:], classes=len(images.classes), **_tuples(params.net.model_dump())
+    )
     settings = params.train.model_dump()
     save_every = settings.pop("save_every")
     config = TrainConfig(flip=params.data[dataset].flip, **settings)
@@ -34,11 +37,18 @@ def train(params: Params, dataset: str, design_name: str) -> None:
         design, net, torch.from_numpy(to_unit(images.image)), torch.from_numpy(images.label), len(images.classes), config,
         stage.device(params.compute.device),
     )  # fmt: skip
-    print(f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {'bfloat16' if trainer.bf16 else 'float32'}")
+    print(
+        f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {'bfloat16' if trainer.bf16 else 'float32'}"
+    )
 
-    resume = Resume(paths.resume(dataset, design_name), _fingerprint(design.to_mapping(), net_config.to_mapping(), params.train.model_dump(), images))
+    resume = Resume(
+        paths.resume(dataset, design_name),
+        _fingerprint(design.to_mapping(), net_config.to_mapping(), params.train.model_dump(), images),
+    )
     curve = resume.restore(trainer)
-    with stage.bar(trainer.run(), f"train {design_name}", initial=trainer.step, total=config.steps, unit="step") as progress:
+    with stage.bar(
+        trainer.run(), f"train {design_name}", initial=trainer.step, total=config.steps, unit="step"
+    ) as progress:
         for p in progress:
             curve.append((p.loss, p.grad_norm))
             progress.set_postfix(loss=f"{p.loss:.3f}", refresh=False)
@@ -80,7 +90,9 @@ class Resume:
     def save(self, trainer: Trainer, curve: list[tuple[float, float]]) -> None:
         """Tensors first, then the note that makes them valid."""
         self.clear()
-        write_tensors(self.folder / "state.safetensors", trainer.state() | {"curve": torch.tensor(curve, dtype=torch.float64)})
+        write_tensors(
+            self.folder / "state.safetensors", trainer.state() | {"curve": torch.tensor(curve, dtype=torch.float64)}
+        )
         write_json(self.folder / "state.json", {"fingerprint": self.fingerprint, "step": trainer.step})
 
     def restore(self, trainer: Trainer) -> list[tuple[float, float]]:

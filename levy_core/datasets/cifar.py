@@ -34,11 +34,19 @@ class _Record:
         self.state = state
 
 
-class _Inert(pickle.Unpickler):
-    _NUMPY = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
+_ARRAY_PARTS = frozenset(
+    {
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+    }
+)
 
+
+class _Inert(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self._NUMPY:
+        if (module, name) in _ARRAY_PARTS:
             return _Record
         if (module, name) == ("_codecs", "encode"):
             return lambda text, encoding: text.encode("latin1")
@@ -52,11 +60,18 @@ def _load(data: bytes, where: str) -> dict[bytes, Any]:
     except LevyError as error:
         raise LevyError(f"{where}: {error}") from error
     except Exception as error:  # a truncated pickle raises nearly anything
-        raise LevyError(f"{where} is not a readable CIFAR batch ({type(error).__name__}: {error}): fetch it again") from error
+        raise LevyError(
+            f"{where} is not a readable CIFAR batch ({type(error).__name__}: {error}): fetch it again"
+        ) from error
 
 
 def _array(value: Any, where: str) -> np.ndarray:
-    if isinstance(value, _Record) and isinstance(value.state, tuple) and len(value.state) == 5 and isinstance(value.state[4], bytes):
+    if (
+        isinstance(value, _Record)
+        and isinstance(value.state, tuple)
+        and len(value.state) == 5
+        and isinstance(value.state[4], bytes)
+    ):
         _, shape, _, fortran, raw = value.state
         if len(raw) == int(np.prod(shape)) and len(shape) == 2 and shape[1] == 3072:
             return np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
@@ -85,7 +100,9 @@ def _members_of_tar(path: Path, safe_parts: Callable[[str, Path], tuple[str, ...
                 if stream is not None:
                     members[parts[-1]] = stream.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise LevyError(f"{path} is not a readable tar archive ({error}): it is damaged or was only partly copied; fetch it again") from error
+        raise LevyError(
+            f"{path} is not a readable tar archive ({error}): it is damaged or was only partly copied; fetch it again"
+        ) from error
     return members
 
 
@@ -103,4 +120,6 @@ def _assemble(members: dict[str, bytes], where: Path) -> tuple[np.ndarray, np.nd
             labels.append(np.array(batch[label_key], dtype=np.int64))
         classes = [c.decode() for c in _load(members[meta], f"{where}: {meta}")[names_key]]
         return np.concatenate(images).reshape(-1, 3, 32, 32), np.concatenate(labels), classes, where
-    raise LevyError(f"{where} is no CIFAR python archive: expected data_batch_1 to data_batch_5 with batches.meta, or train with meta")
+    raise LevyError(
+        f"{where} is no CIFAR python archive: expected data_batch_1 to data_batch_5 with batches.meta, or train with meta"
+    )

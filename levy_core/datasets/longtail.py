@@ -1,5 +1,7 @@
 """Long-tailed and balanced selections of labelled images."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from levy_core.errors import LevyError
@@ -26,7 +28,9 @@ def longtail_counts(available: list[int], imbalance: float) -> list[int]:
     # 1e-9: imbalance**-1 * n_max is a whole number in theory and 49.99... in floating point.
     counts = [int(n_max * share + 1e-9) for share in profile]
     if min(counts) < 1:
-        raise LevyError(f"at imbalance {imbalance:g} the last of {len(available)} classes keeps no image: lower the imbalance")
+        raise LevyError(
+            f"at imbalance {imbalance:g} the last of {len(available)} classes keeps no image: lower the imbalance"
+        )
     return counts
 
 
@@ -40,3 +44,9 @@ def select(labels: np.ndarray, counts: list[int], seed: int) -> np.ndarray:
         members = np.flatnonzero(labels == c)
         chosen.append(np.random.default_rng(seed_of(seed, "select", c)).permutation(members)[:count])
     return np.concatenate(chosen)
+
+
+def rare_classes(counts: Sequence[int]) -> list[int]:
+    """The rare third of the classes (rounded down, at least one), by their counts in the training data."""
+    order = sorted(range(len(counts)), key=lambda c: (counts[c], -c))
+    return sorted(order[: max(1, len(counts) // 3)])

@@ -42,8 +42,12 @@ def open_source(folder: Path) -> Source:
         LevyError: nothing there, nothing recognised, or a damaged or unsafe archive.
     """
     if not folder.is_dir():
-        raise LevyError(f"{folder} is not a folder: raw images are expected there (`dvc pull data.dvc` fetches the starter data)")
-    entries = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and not p.name.upper().startswith("README"))
+        raise LevyError(
+            f"{folder} is not a folder: raw images are expected there (`dvc pull data.dvc` fetches the starter data)"
+        )
+    entries = sorted(
+        p for p in folder.iterdir() if not p.name.startswith(".") and not p.name.upper().startswith("README")
+    )
     files = {p.name: p for p in entries if p.is_file()}
     for recognise in (_idx_files, _cifar_archive, _zip_of_folders, _class_folders):
         source = recognise(folder, entries, files)
@@ -51,7 +55,9 @@ def open_source(folder: Path) -> Source:
             counts = np.bincount(source.labels, minlength=len(source.classes))
             empty = [source.classes[c] for c in np.flatnonzero(counts == 0)]
             if empty:
-                raise LevyError(f"{folder}: no images of class {', '.join(map(repr, empty))}: remove the empty class or fill it")
+                raise LevyError(
+                    f"{folder}: no images of class {', '.join(map(repr, empty))}: remove the empty class or fill it"
+                )
             return source
     found = ", ".join(p.name for p in entries[:8]) or "nothing"
     raise LevyError(
@@ -103,7 +109,9 @@ def _decode(data: bytes, name: str) -> np.ndarray:
     raise LevyError(f"{name} has pixel mode {mode!r}: 8-bit grey or colour is expected, so convert it first")
 
 
-def _by_class(members: list[tuple[str, str]], where: Path, read_bytes: Callable[[str], bytes], declared: set[str]) -> Source:
+def _by_class(
+    members: list[tuple[str, str]], where: Path, read_bytes: Callable[[str], bytes], declared: set[str]
+) -> Source:
     classes = sorted({c for c, _ in members} | declared, key=_class_order)
     if not members:
         raise LevyError(f"{where} has no images in sub-folders: one sub-folder per class is expected")
@@ -140,16 +148,24 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise LevyError(f"{path} is not a readable zip ({error}): it is damaged or was only partly copied; fetch it again") from error
+        raise LevyError(
+            f"{path} is not a readable zip ({error}): it is damaged or was only partly copied; fetch it again"
+        ) from error
     members, declared = [], set()
     for info in archive.infolist():
         parts = safe_parts(info.filename, path)
         if info.is_dir():
             if parts:
                 declared.add(parts)
-        elif PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES and len(parts) >= 2 and "__MACOSX" not in parts:
+        elif (
+            PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
+            and len(parts) >= 2
+            and "__MACOSX" not in parts
+        ):
             if info.file_size > MAX_MEMBER_BYTES:
-                raise LevyError(f"{path}: {info.filename} unpacks to {info.file_size:,} bytes, more than the limit of {MAX_MEMBER_BYTES:,}")
+                raise LevyError(
+                    f"{path}: {info.filename} unpacks to {info.file_size:,} bytes, more than the limit of {MAX_MEMBER_BYTES:,}"
+                )
             members.append((parts[-2], info.filename))
     # A folder entry is an (empty) class if it stands where the classes stand.
     depth = {len(PurePosixPath(name).parts) - 1 for _, name in members}
@@ -159,7 +175,9 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
         try:
             return archive.read(member)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-            raise LevyError(f"{path}: {member} cannot be unpacked ({error}): the zip is damaged; fetch it again") from error
+            raise LevyError(
+                f"{path}: {member} cannot be unpacked ({error}): the zip is damaged; fetch it again"
+            ) from error
 
     return _by_class(members, path, read_bytes, empty_classes)
 
@@ -187,7 +205,9 @@ def _cifar_archive(folder: Path, entries: list[Path], files: dict[str, Path]) ->
 def _idx_files(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
     found = {}
     for kind in ("images-idx3", "labels-idx1"):
-        matches = [p for name, p in files.items() if re.fullmatch(rf"train-{kind}-ubyte(\.gz)?", name.replace(".idx", "-idx"))]
+        matches = [
+            p for name, p in files.items() if re.fullmatch(rf"train-{kind}-ubyte(\.gz)?", name.replace(".idx", "-idx"))
+        ]
         if matches:
             found[kind] = matches[0]
     if len(found) < 2:
@@ -195,20 +215,30 @@ def _idx_files(folder: Path, entries: list[Path], files: dict[str, Path]) -> Sou
     images = _read_idx(found["images-idx3"], dimensions=3)
     labels = _read_idx(found["labels-idx1"], dimensions=1).astype(np.int64)
     if len(images) != len(labels):
-        raise LevyError(f"{found['images-idx3']} has {len(images)} images, but {found['labels-idx1']} has {len(labels)} labels")
+        raise LevyError(
+            f"{found['images-idx3']} has {len(images)} images, but {found['labels-idx1']} has {len(labels)} labels"
+        )
     classes = [str(c) for c in range(int(labels.max()) + 1)]
-    return Source(classes, labels, lambda index: f"{found['images-idx3']}: image {index}", lambda index: images[index][None])
+    return Source(
+        classes, labels, lambda index: f"{found['images-idx3']}: image {index}", lambda index: images[index][None]
+    )
 
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise LevyError(f"{path} cannot be unpacked ({error}): it is damaged or was only partly copied; fetch it again") from error
+        raise LevyError(
+            f"{path} cannot be unpacked ({error}): it is damaged or was only partly copied; fetch it again"
+        ) from error
     header = 4 + 4 * dimensions
     if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
-        raise LevyError(f"{path} is not an idx file of unsigned bytes with {dimensions} dimension{'s' if dimensions > 1 else ''}")
+        raise LevyError(
+            f"{path} is not an idx file of unsigned bytes with {dimensions} dimension{'s' if dimensions > 1 else ''}"
+        )
     shape = struct.unpack(f">{dimensions}I", data[4:header])
     if len(data) - header != int(np.prod(shape)):
-        raise LevyError(f"{path} announces {int(np.prod(shape)):,} bytes and holds {len(data) - header:,}: it is truncated; fetch it again")
+        raise LevyError(
+            f"{path} announces {int(np.prod(shape)):,} bytes and holds {len(data) - header:,}: it is truncated; fetch it again"
+        )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -48,10 +48,16 @@ def write_group(
     store = root.create_group(group)
     rows = max(1, min(len(indices), CHUNK_BYTES // int(np.prod(shape))))
     image = store.create_array(
-        "image", shape=(len(indices), *shape), chunks=(rows, *shape), dtype="uint8", dimension_names=("sample", "channel", "y", "x")
+        "image",
+        shape=(len(indices), *shape),
+        chunks=(rows, *shape),
+        dtype="uint8",
+        dimension_names=("sample", "channel", "y", "x"),
     )
     for name, values in (("label", labels), ("source_index", indices)):
-        array = store.create_array(name, shape=values.shape, chunks=values.shape, dtype="int64", dimension_names=("sample",))
+        array = store.create_array(
+            name, shape=values.shape, chunks=values.shape, dtype="int64", dimension_names=("sample",)
+        )
         array[:] = values
     total, squares = np.zeros(shape[0]), np.zeros(shape[0])
     for start in progress(list(range(0, len(indices), rows))):
@@ -82,7 +88,9 @@ def read_group(path: Path, group: str) -> Images:
         with xr.open_zarr(path, group=group, consolidated=False) as data:
             return Images(data["image"].values, data["label"].values, tuple(data.attrs["classes"]))
     except Exception as error:  # zarr and its codecs raise many kinds
-        raise LevyError(f"{path} has no readable group {group!r} ({type(error).__name__}: {error}): run the prepare stage again") from error
+        raise LevyError(
+            f"{path} has no readable group {group!r} ({type(error).__name__}: {error}): run the prepare stage again"
+        ) from error
 
 
 def to_unit(image: np.ndarray) -> np.ndarray:

@@ -28,9 +28,14 @@ class Classifier(nn.Module):
         super().__init__()
         self.config = {"channels": channels, "classes": classes, "width": width, "features": features}
         self.body = nn.Sequential(
-            *_block(channels, width), *_block(width, width), nn.MaxPool2d(2), *_block(width, 2 * width), *_block(2 * width, 2 * width)
+            *_block(channels, width),
+            *_block(width, width),
+            nn.MaxPool2d(2),
+            *_block(width, 2 * width),
+            *_block(2 * width, 2 * width),
         )
-        self.embed = nn.Linear(4 * 2 * width, features)
+        # Unit variance a feature: distances then have the same scale for every data set.
+        self.embed = nn.Sequential(nn.Linear(4 * 2 * width, features), nn.BatchNorm1d(features, affine=False))
         self.score = nn.Linear(features, classes)
 
     def features(self, image: Tensor) -> Tensor:
@@ -80,7 +85,9 @@ def train_classifier(
         g = generator(config.seed, "classifier-batch", step)
         rows = torch.randint(len(images), (config.batch,), generator=g)
         dy, dx = torch.randint(-1, 2, (2,), generator=g).tolist()
-        batch = F.pad(images[rows], (1, 1, 1, 1))[..., 1 + dy : 1 + dy + image.shape[2], 1 + dx : 1 + dx + image.shape[3]]
+        batch = F.pad(images[rows], (1, 1, 1, 1))[
+            ..., 1 + dy : 1 + dy + image.shape[2], 1 + dx : 1 + dx + image.shape[3]
+        ]
         loss = F.cross_entropy(net(batch.to(device)), labels[rows].to(device), label_smoothing=0.05)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -101,8 +108,12 @@ def classify(net: Classifier, image: np.ndarray, batch: int = 500) -> np.ndarray
 def save_classifier(folder: Path, net: Classifier, about: dict[str, Any]) -> None:
     """``classifier.safetensors`` and ``classifier.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, folder / "classifier.safetensors")
-    (folder / "classifier.json").write_text(json.dumps({"config": net.config, **about}, indent=1, sort_keys=True) + "\n")
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, folder / "classifier.safetensors"
+    )
+    (folder / "classifier.json").write_text(
+        json.dumps({"config": net.config, **about}, indent=1, sort_keys=True) + "\n"
+    )
 
 
 def load_classifier(folder: Path) -> Classifier:

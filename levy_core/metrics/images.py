@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from levy_core import torchvision_ops  # noqa: F401  (before torch-fidelity)
+from levy_core.datasets.longtail import rare_classes
 from levy_core.errors import LevyError
 from levy_core.metrics.classifier import load_classifier
 
@@ -54,7 +55,7 @@ class ClassifierFeatures(FeatureExtractorBase):
     def get_dummy_input_for_compile() -> Tensor:
         raise NotImplementedError
 
-    def forward(self, input: Tensor) -> tuple[Tensor]:  # noqa: A002  (torch-fidelity's name)
+    def forward(self, input: Tensor) -> tuple[Tensor]:
         return (self.net.features(input),)
 
 
@@ -76,9 +77,13 @@ class Features:
         name, path = (INCEPTION, inception_weights) if inception_weights else (EXTRACTOR, classifier)
         layer = "2048" if self.is_inception else "features"
         try:
-            self._net = create_feature_extractor(name, [layer], cuda=False, feature_extractor_weights_path=str(path), verbose=False)
+            self._net = create_feature_extractor(
+                name, [layer], cuda=False, feature_extractor_weights_path=str(path), verbose=False
+            )
         except Exception as error:  # torch-fidelity and torch.load raise many kinds
-            raise LevyError(f"the feature extractor {name} cannot be loaded from {path} ({type(error).__name__}: {error})") from error
+            raise LevyError(
+                f"the feature extractor {name} cannot be loaded from {path} ({type(error).__name__}: {error})"
+            ) from error
         self._net.to(device)
         self._device = device
 
@@ -126,14 +131,12 @@ class Reference:
     labels: np.ndarray
 
 
-def rare_classes(counts: Sequence[int]) -> list[int]:
-    """The rare third of the classes (rounded down, at least one), by their counts in the training data."""
-    order = sorted(range(len(counts)), key=lambda c: (counts[c], -c))
-    return sorted(order[: max(1, len(counts) // 3)])
-
-
 def evaluate(
-    generated: Tensor, classes: np.ndarray, references: dict[str, Reference], train_counts: Sequence[int], config: FidelityConfig
+    generated: Tensor,
+    classes: np.ndarray,
+    references: dict[str, Reference],
+    train_counts: Sequence[int],
+    config: FidelityConfig,
 ) -> dict[str, float]:
     """All metrics of one set of samples as flat names.
 

@@ -55,7 +55,9 @@ class UNet(nn.Module):
                 "give net.channels fewer entries, or pad the images"
             )
         if any(c % config.groups for c in config.channels):
-            raise LevyError(f"net.channels is {list(config.channels)}, but every entry must be a multiple of {config.groups}")
+            raise LevyError(
+                f"net.channels is {list(config.channels)}, but every entry must be a multiple of {config.groups}"
+            )
         attends = list(config.attention) + [False] * (len(config.channels) - len(config.attention))
         self.config = config
         self.unet = UNet2DModel(
