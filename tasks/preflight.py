@@ -1,0 +1,32 @@
+"""What can be checked of the raw data before anything runs."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from levy_core.datasets.longtail import longtail_counts
+from levy_core.datasets.sources import open_source
+from levy_core.errors import LevyError
+from tasks import paths
+from tasks.params import Params
+
+FREE_BYTES = 500 * 2**20
+
+
+def check_sources(params: Params) -> None:
+    """Opens every data set without decoding its images, and looks at the free disk space.
+
+    Raises:
+        LevyError: a damaged or unsafe archive, an empty class, too few images for the imbalance, a nearly full disk.
+    """
+    for dataset in params.datasets:
+        source = open_source(paths.raw(dataset))
+        longtail_counts(
+            np.bincount(source.labels, minlength=len(source.classes)).tolist(), params.data[dataset].imbalance
+        )
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < FREE_BYTES:
+        raise LevyError(
+            f"only {free / 2**20:.0f} MiB are free on the disk of {Path.cwd()}: a run needs {FREE_BYTES / 2**20:.0f} MiB and more"
+        )
