@@ -30,13 +30,16 @@ def run(
 
     Interrupted, the same command goes on. A second run with nothing changed computes nothing.
     """
-    from flows import pipeline, server
+    from flows import server
+    from flows.processes import one_run_at_a_time
     from tasks import record
 
     settings = _preflight(params)
     server.check_server()
     record.check_server(record.tracking_uri())
-    with pipeline.one_run_at_a_time(), server.prefect_api():
+    with one_run_at_a_time(), server.prefect_api():
+        from flows import pipeline  # Prefect reads the address of its server when it is imported
+
         outcome = pipeline.run(settings, workers)
     ran = sum(o == "ran" for o in outcome.stages.values())
     print(f"\n{ran} of {len(outcome.stages)} stages ran.")
@@ -118,7 +121,7 @@ def sample(
 def _preflight(chosen: Path | None):
     """Everything that can be wrong before any long computation."""
     from flows import graph
-    from flows.processes import Busy, Dvc
+    from flows.processes import Dvc, DvcBusyError
     from tasks import params, paths
     from tasks.preflight import check_sources
 
@@ -127,7 +130,7 @@ def _preflight(chosen: Path | None):
         raise LevyError(f"{Path.cwd()} has no dvc.yaml: run from the root of the repository")
     try:
         graph.check_data(Dvc())
-    except Busy as error:
+    except DvcBusyError as error:
         raise LevyError(
             f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
         ) from error

@@ -1,9 +1,5 @@
 """The pipeline as a Prefect flow: one task a stage of dvc.yaml, in its order, then the record and the registry."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +12,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
 from flows import graph
-from flows.processes import Busy, Dvc, StageFailed
+from flows.processes import Dvc, DvcBusyError, StageFailedError
 from levy_core.errors import LevyError
 from tasks import lineage, paths, record
 from tasks.compare import cell_label
 from tasks.params import Params
-
-LOCK_FILE = Path(".dvc/tmp/levy.lock")
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ def _only_when_busy(_task: Any, _run: Any, state: Any) -> bool:
     """A lock may be free a little later; a failed stage fails again."""
     try:
         state.result()
-    except Busy:
+    except DvcBusyError:
         return True
     except BaseException:
         return False
@@ -94,14 +88,14 @@ def _run(params: Params, dvc: Dvc) -> Outcome:
     for stage, future in futures.items():
         try:
             outcomes[stage] = future.result()
-        except (LevyError, Busy) as error:
+        except (LevyError, DvcBusyError) as error:
             failures.append(str(error))
         except Exception as error:  # Prefect's own: a stage before this one failed
             outcomes[stage] = "not run"
             logger.debug("%s: %s", stage, error)
     lineage.sort_lock()
     if failures:
-        raise StageFailed("\n".join(failures))
+        raise StageFailedError("\n".join(failures))
     recorded = {dataset: record_dataset(params, dataset) for dataset in params.datasets}
     outcome = Outcome(outcomes, recorded)
     create_markdown_artifact(key="levy-summary", markdown=summary(params, outcome), description="What ran and what won")
@@ -133,28 +127,6 @@ def best_cell(dataset: str, metric: str) -> str:
 def report_path(dataset: str) -> Path:
     """The report's page."""
     return (paths.report(dataset) / "index.html").resolve()
-
-
-@contextmanager
-def one_run_at_a_time() -> Iterator[None]:
-    """Refuses a second run in the same checkout; the lock goes with the process that holds it.
-
-    Raises:
-        LevyError: names the process that holds the lock.
-    """
-    LOCK_FILE.parent.mkdir(parents=True, exist_ok=True)
-    with LOCK_FILE.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise LevyError(
-                f"another `levy run` (process {stream.read().strip() or 'unknown'}) is using this checkout: wait for it or stop it"
-            ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield
 
 
 def run(params: Params, workers: int) -> Outcome:

@@ -1,6 +1,7 @@
 """DVC as subprocesses that cannot outlive the flow."""
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from levy_core.errors import LevyError
@@ -16,13 +17,14 @@ from tasks import leash
 
 BUSY = re.compile(r"is busy|acquire lock|Unable to acquire", re.IGNORECASE)
 GRACE_SECONDS = 5
+LOCK_FILE = Path(".dvc/tmp/levy.lock")
 
 
-class Busy(Exception):
+class DvcBusyError(Exception):
     """Another DVC process holds a lock; the same command may go through a little later."""
 
 
-class StageFailed(LevyError):
+class StageFailedError(LevyError):
     """A stage ended with an error; the message holds its last lines."""
 
 
@@ -43,28 +45,30 @@ class Dvc:
         """Standard output of a short command.
 
         Raises:
-            Busy: a lock is held.
+            DvcBusyError: a lock is held.
             LevyError: anything else that DVC calls an error.
         """
         command = [sys.executable, "-m", "dvc", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env=self._environment, check=False)  # noqa: S603
         if done.returncode:
             message = _last_lines(done.stderr.splitlines() or done.stdout.splitlines())
-            raise (Busy if BUSY.search(message) else LevyError)(f"`dvc {' '.join(arguments)}` failed: {message}")
+            raise (DvcBusyError if BUSY.search(message) else LevyError)(
+                f"`dvc {' '.join(arguments)}` failed: {message}"
+            )
         return done.stdout
 
     def reproduce(self, stage: str, log: Callable[[str], None]) -> str:
         """Runs one stage, passing its lines to ``log``; returns "ran", "restored" (from the run-cache) or "skipped".
 
         Raises:
-            Busy: DVC gave up on a lock.
-            StageFailed: the stage failed.
+            DvcBusyError: DVC gave up on a lock.
+            StageFailedError: the stage failed.
         """
         command = [sys.executable, leash.__file__, str(os.getpid()), sys.executable, "-m", "dvc"]
         command += ["--wait-for-lock", "repro", "--single-item", stage]
         with self._lock:
             if self._stopped:
-                raise StageFailed(f"{stage} was not started: the run is being stopped")
+                raise StageFailedError(f"{stage} was not started: the run is being stopped")
             process = subprocess.Popen(  # noqa: S603  (a list of arguments; no shell)
                 command,
                 stdout=subprocess.PIPE,
@@ -86,7 +90,9 @@ class Dvc:
                 self._running.discard(process)
         text = "\n".join(lines)
         if code:
-            raise (Busy if BUSY.search(text) else StageFailed)(f"stage {stage} failed: {_last_lines(list(lines))}")
+            raise (DvcBusyError if BUSY.search(text) else StageFailedError)(
+                f"stage {stage} failed: {_last_lines(list(lines))}"
+            )
         if "didn't change, skipping" in text:
             return "skipped"
         return "restored" if "is cached - skipping run" in text else "ran"
@@ -99,10 +105,8 @@ class Dvc:
         for process in running:
             _signal_group(process, signal.SIGINT)
         for process in running:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
             _signal_group(process, signal.SIGKILL)  # also what DVC left of its group
 
 
@@ -115,3 +119,25 @@ def _last_lines(lines: list[str], count: int = 12) -> str:
     errors = [line for line in lines if line.strip() and not line.startswith("Traceback")]
     explained = [line for line in errors if line.startswith("error: ")]  # what a stage says of bad input
     return (explained[-1].removeprefix("error: ") if explained else "\n".join(errors[-count:])) or "no output"
+
+
+@contextlib.contextmanager
+def one_run_at_a_time() -> Iterator[None]:
+    """Refuses a second run in the same checkout; the lock goes with the process that holds it.
+
+    Raises:
+        LevyError: names the process that holds the lock.
+    """
+    LOCK_FILE.parent.mkdir(parents=True, exist_ok=True)
+    with LOCK_FILE.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise LevyError(
+                f"another `levy run` (process {stream.read().strip() or 'unknown'}) is using this checkout: wait for it or stop it"
+            ) from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield

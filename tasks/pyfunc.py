@@ -14,21 +14,10 @@ from levy_core.checkpoint import load_model
 from levy_core.errors import LevyError
 from levy_core.steps import Solver
 from tasks import stage
+from tasks.request import COLUMNS, SAMPLER
 from tasks.sample import draw_images
 
-SAMPLER = "sampler.json"  # the tuned solver and the torch threads it was judged with
 BATCH = 250
-# column -> (MLflow type, whether a request must have it)
-COLUMNS = {
-    "n": ("long", True),
-    "class": ("string", False),
-    "seed": ("long", False),
-    "solver": ("string", False),
-    "discretisation": ("string", False),
-    "grid": ("string", False),
-    "steps": ("long", False),
-    "eta": ("double", False),
-}
 
 
 def _load_pyfunc(path: str) -> "Sampler":

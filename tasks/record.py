@@ -21,7 +21,7 @@ from levy_core.files import write_json
 from tasks import lineage, paths
 from tasks.compare import cell_label
 from tasks.params import Params
-from tasks.pyfunc import COLUMNS, SAMPLER
+from tasks.request import COLUMNS, SAMPLER
 
 ALIAS = "champion"
 
@@ -100,7 +100,7 @@ def record(params: Params, dataset: str) -> Recorded:
             mlflow.log_artifact(str(path))
         mlflow.log_artifacts(str(paths.report(dataset)), "report")
         for design in params.designs:
-            model_id = _record_design(mlflow, params, dataset, design, winner, tags, parent.info.run_id, experiment)
+            model_id = _record_design(mlflow, params, dataset, design, winner, tags, experiment)
             if model_id:
                 model_uri = model_id
     version = mlflow.register_model(
@@ -117,7 +117,6 @@ def _record_design(
     design: str,
     winner: dict,
     tags: dict[str, str],
-    parent: str,
     experiment: str,
 ) -> str | None:
     """A child run; returns the URI of the logged model for the winner's design."""
@@ -126,7 +125,7 @@ def _record_design(
     with mlflow.start_run(
         experiment_id=experiment,
         run_name=f"{dataset} {design}",
-        parent_run_id=parent,
+        nested=True,
         tags={**tags, "levy.design": design},
     ) as run:
         described = json.loads((paths.model(dataset, design) / "design.json").read_text())

@@ -1,0 +1,118 @@
+"""Shared fixtures: deterministic torch, and copies of the working tree to run the pipeline in."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+# Small enough for seconds, with every axis of the grid in it.
+TINY = {
+    "net": {"channels": [8, 16], "attention": [False, False]},
+    "train": {"steps": 40, "batch": 16, "warmup": 2, "save_every": 10},
+    "classifier": {"steps": 60, "batch": 64, "width": 8, "features": 8},
+    "sample": {"steps": [2, 3], "etas": [0.1, 0.5], "seeds": [0, 1], "n": 16, "batch": 16},
+    "evaluate": {"kid_subsets": 3, "kid_subset_size": 8},
+}
+
+
+def merged(base: dict, changes: dict) -> dict:
+    """``base`` with nested changes."""
+    result = dict(base)
+    for key, value in changes.items():
+        result[key] = (
+            merged(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else value
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the working tree as a git repository of its own, with caches of its own."""
+
+    root: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "DVC_"))}
+        return {
+            **kept,
+            "PYTHONPATH": str(self.root),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def run(self, *command: str, check: bool = True, timeout: float = 400, **extra: str) -> subprocess.CompletedProcess:
+        """A command in the checkout; its output is shown when it fails."""
+        done = subprocess.run(
+            command, cwd=self.root, env={**self.environment, **extra}, capture_output=True, text=True, timeout=timeout
+        )
+        if check and done.returncode:
+            pytest.fail(
+                f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            )
+        return done
+
+    def levy(self, *arguments: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess:
+        """The levy command of this checkout."""
+        return self.run(sys.executable, "-m", "flows.cli", *arguments, check=check, **extra)
+
+    def set_params(self, changes: dict) -> None:
+        """Changes keys of params.yaml."""
+        path = self.root / "params.yaml"
+        path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes), sort_keys=False))
+
+    def lock(self) -> dict:
+        """dvc.lock."""
+        return yaml.safe_load((self.root / "dvc.lock").read_text())
+
+    def processes(self) -> list[str]:
+        """Command lines of live processes that work in the checkout."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(self.root):
+                    state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+                    if state not in "ZX":
+                        found.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        return found
+
+
+def make_checkout(folder: Path, changes: dict) -> Checkout:
+    """The tracked and new files of the working tree in ``folder``, committed, with the starter data pulled."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        source = ROOT / name
+        if source.is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    checkout = Checkout(folder)
+    checkout.set_params(changes)
+    for command in (
+        ["git", "init", "-q"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "-m", "start"],
+        [sys.executable, "-m", "dvc", "pull", "-q", "data.dvc"],
+    ):
+        checkout.run(*command)
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def bare_checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout in which nothing has run yet, for refusals."""
+    return make_checkout(tmp_path_factory.mktemp("bare"), TINY)
