@@ -3,11 +3,16 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from levy_core.errors import LevyError
+
+if TYPE_CHECKING:
+    from flows.graph import Plan
+    from flows.processes import Dvc
+    from tasks.params import Params
 
 app = typer.Typer(
     help="Reproducible pipelines for heavy-tailed generative models. Run it from the root of the repository.",
@@ -31,42 +36,37 @@ def run(
     Interrupted, the same command goes on. A second run with nothing changed computes nothing.
     """
     from flows import server
-    from flows.processes import one_run_at_a_time
+    from flows.outcome import Outcome, as_text
+    from flows.processes import Dvc, one_run_at_a_time
     from tasks import record
 
-    settings = _preflight(params)
-    server.check_server()
-    record.check_server(record.tracking_uri())
-    with one_run_at_a_time(), server.prefect_api():
-        from flows import pipeline  # Prefect reads the address of its server when it is imported
+    _check_servers()
+    dvc = Dvc()
+    with one_run_at_a_time():
+        settings, plan = _preflight(params, dvc)
+        if plan.todo or server.configured():
+            private = server.start_unless_configured()
+            from flows import pipeline  # Prefect reads the address of its server when it is imported
 
-        outcome = pipeline.run(settings, workers)
-    ran = sum(o == "ran" for o in outcome.stages.values())
-    print(f"\n{ran} of {len(outcome.stages)} stages ran.")
-    for dataset, recorded in outcome.recorded.items():
-        print(f"\n{dataset}")
-        print(f"  best cell  {pipeline.best_cell(dataset, settings.compare.metric)}")
-        print(f"  report     {pipeline.report_path(dataset)}")
-        print(
-            f"  registry   {recorded.name} version {recorded.version}, alias {record.ALIAS}"
-            + ("" if recorded.fresh else " (already there)")
-        )
-        print(f"  samples    python -c 'import mlflow; print({recorded.look_up}.shape)'")
+            if private:
+                private.wait()
+            outcome = pipeline.run(settings, dvc, plan, workers)
+        else:  # nothing to schedule; the record is completed if an earlier run could not
+            recorded = {dataset: record.record(settings, dataset) for dataset in settings.datasets}
+            outcome = Outcome(dict.fromkeys(plan.graph.order, "up to date"), recorded)
+    print("\n" + as_text(settings, outcome))
 
 
 @app.command()
 def check(params: ParamsFile = None) -> None:
     """Check params.yaml, data/ and the servers without running anything."""
-    from flows import server
-    from tasks import record
+    from flows.processes import Dvc
 
-    settings = _preflight(params)
-    server.check_server()
-    record.check_server(record.tracking_uri())
-    cells = len(settings.sample.cells())
-    print(
-        f"{', '.join(settings.datasets)}: {len(settings.designs)} designs, {cells} cells a design, {len(settings.sample.seeds)} seeds: all in order"
-    )
+    _check_servers()
+    settings, plan = _preflight(params, Dvc())
+    grid = f"{len(settings.designs)} designs, {len(settings.sample.cells())} cells a design, {len(settings.sample.seeds)} seeds"
+    stages = f"{len(plan.todo)} of {len(plan.graph.needs)} stages to run"
+    print(f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}")
 
 
 @app.command()
@@ -118,28 +118,34 @@ def sample(
     print(f"{len(images)} images in {out}")
 
 
-def _preflight(chosen: Path | None):
-    """Everything that can be wrong before any long computation."""
-    from flows import graph
-    from flows.processes import Dvc, DvcBusyError
-    from tasks import params, paths
+def _check_servers() -> None:
+    from flows import server
+    from tasks import record
+
+    server.check_server()
+    record.check_server(record.tracking_uri())
+
+
+def _preflight(chosen: Path | None, dvc: "Dvc") -> "tuple[Params, Plan]":
+    """Everything that can be wrong before any long computation. Imports are late so that --help is quick."""
+    from flows.graph import plan
+    from flows.processes import DvcBusyError
+    from tasks import params
     from tasks.preflight import check_sources
 
-    settings = params.load(chosen or params.PARAMS)
     if not Path("dvc.yaml").exists():
         raise LevyError(f"{Path.cwd()} has no dvc.yaml: run from the root of the repository")
-    try:
-        graph.check_data(Dvc())
-    except DvcBusyError as error:
-        raise LevyError(
-            f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
-        ) from error
+    settings = params.load(chosen or params.PARAMS)
     check_sources(settings)
     if chosen and chosen.resolve() != params.PARAMS.resolve():
         params.PARAMS.write_text(chosen.read_text())
         print(f"params.yaml now holds the settings of {chosen}", file=sys.stderr)
-    paths.OUTPUTS.mkdir(exist_ok=True)
-    return settings
+    try:
+        return settings, plan(dvc)
+    except DvcBusyError as error:
+        raise LevyError(
+            f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
+        ) from error
 
 
 def main() -> None:

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from typing import NoReturn
 
 import pydot
 
@@ -48,31 +50,32 @@ def parse_dot(text: str) -> Graph:
     return Graph({stage: frozenset(before - tracked) for stage, before in needs.items() if stage not in tracked})
 
 
-def load(dvc: Dvc) -> Graph:
-    """The graph of the working directory."""
-    return parse_dot(dvc.output("dag", "--dot"))
+@dataclass(frozen=True)
+class Plan:
+    """The graph of the working directory and what of it has to run."""
+
+    graph: Graph
+    todo: frozenset[str]
 
 
-def stale_stages(dvc: Dvc) -> set[str]:
-    """Stages that `dvc status` calls changed."""
-    return {name for name in json.loads(dvc.output("status", "--json")) if not name.endswith(".dvc")}
-
-
-def check_data(dvc: Dvc) -> None:
-    """Refuses a ``data/`` that is not the version data.dvc names: DVC would otherwise adopt a half-pulled folder as new data.
+def plan(dvc: Dvc) -> Plan:
+    """Asks DVC for the graph and for what is stale, at the same time.
 
     Raises:
-        LevyError: names the missing or changed files.
+        LevyError: data/ is not the version that data.dvc names; DVC would otherwise adopt a half-pulled folder as new data.
     """
-    status = json.loads(dvc.output("status", "--json", "data.dvc"))
-    changes = status.get("data.dvc", [])
-    if not changes:
-        return
-    described = json.dumps(changes)
-    if re.search(r"deleted|not in cache", described):
-        found = "is missing or only partly there"
-    else:
-        found = "differs from the version in data.dvc"
+    with ThreadPoolExecutor(2) as pool:
+        dot, status_json = pool.submit(dvc.output, "dag", "--dot"), pool.submit(dvc.output, "status", "--json")
+        graph, status = parse_dot(dot.result()), json.loads(status_json.result())
+    if "data.dvc" in status:
+        _refuse_data(dvc, json.dumps(status["data.dvc"]))
+    return Plan(graph, frozenset(graph.affected_by(set(status) & set(graph.needs))))
+
+
+def _refuse_data(dvc: Dvc, changes: str) -> NoReturn:
+    found = (
+        "is missing or only partly there" if re.search(r"deleted|not in cache", changes) else "differs from data.dvc"
+    )
     raise LevyError(
         f"data/ {found}: {_data_diff(dvc)}. Either get the recorded version back with `dvc pull data.dvc` "
         "(add --force to discard what is there), or make what is there the new version with `dvc add data`"

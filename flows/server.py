@@ -1,5 +1,6 @@
 """The Prefect API that a run talks to: the one a person configured, or a private server that ends with the run."""
 
+import atexit
 import os
 import socket
 import subprocess
@@ -7,8 +8,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from levy_core.errors import LevyError
@@ -38,52 +37,62 @@ def check_server() -> None:
         )
 
 
-@contextmanager
-def prefect_api() -> Iterator[str]:
-    """Yields the API's URL. The private server listens on loopback, has no scheduler and dies with this process.
+class PrivateServer:
+    """A Prefect server on loopback, without a scheduler, that dies with this process.
 
-    Prefect's own ephemeral server would outlive a killed run; this one is leashed to it.
+    Prefect's own ephemeral server would outlive a killed run. Start this one before Prefect is imported, which reads the
+    address then; it starts while the caller does other things, until ``wait``. It is stopped at exit, after Prefect has
+    sent its last logs.
     """
-    configured = os.environ.get("PREFECT_API_URL")
-    if configured:
-        yield configured
-        return
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    api = f"http://127.0.0.1:{port}/api"
-    server = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-    server += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--timeout-keep-alive", "60"]
-    log = Path(os.environ["PREFECT_HOME"]) / "server.log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, leash.__file__, str(os.getpid()), *server],
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-            env={**os.environ, "PREFECT_SERVER_EPHEMERAL_ENABLED": "false", "PREFECT_UI_ENABLED": "false"},
-        )
-    try:
-        _wait(process, api, log)
-        os.environ["PREFECT_API_URL"] = api
-        yield api
-    finally:
-        os.environ.pop("PREFECT_API_URL", None)
-        process.terminate()
+
+    def __init__(self) -> None:
+        home = Path(os.environ["PREFECT_HOME"])
+        home.mkdir(parents=True, exist_ok=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.api = f"http://127.0.0.1:{port}/api"
+        self._log = home / "server.log"
+        server = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+        server += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--timeout-keep-alive", "60"]
+        with self._log.open("w") as stream:
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, leash.__file__, str(os.getpid()), *server],
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                env={**os.environ, "PREFECT_UI_ENABLED": "false", "PREFECT_API_SERVICES_SCHEDULER_ENABLED": "false"},
+            )
+        os.environ["PREFECT_API_URL"] = self.api
+        atexit.register(self._stop)  # before Prefect registers its own, so that it runs after them
+
+    def wait(self) -> None:
+        """Returns when the server answers.
+
+        Raises:
+            LevyError: it ended, or did not answer in time; names its log.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if _answers(self.api, 2):
+                return
+            time.sleep(0.1)
+        raise LevyError(f"the run's own Prefect server did not start within {START_SECONDS} s: see {self._log}")
+
+    def _stop(self) -> None:
+        self._process.terminate()
         try:
-            process.wait(5)
+            self._process.wait(5)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._process.kill()
+            self._process.wait()
 
 
-def _wait(process: "subprocess.Popen[bytes]", api: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        if _answers(api, 2):
-            return
-        time.sleep(0.1)
-    raise LevyError(f"the private Prefect server did not start within {START_SECONDS} s: see {log}")
+def configured() -> bool:
+    """Whether a person named a Prefect server in PREFECT_API_URL."""
+    return bool(os.environ.get("PREFECT_API_URL"))
+
+
+def start_unless_configured() -> PrivateServer | None:
+    """The private server, or None where a person named another."""
+    return None if configured() else PrivateServer()

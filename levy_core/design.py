@@ -45,7 +45,6 @@ class Design:
     def __post_init__(self) -> None:
         choose("schedule", self.schedule_name, SCHEDULES)
         choose("parametrisation", self.param, PARAMETRISATIONS)
-        choose("loss", self.loss_name, LOSSES)
         loss_for(self.loss_name, self.noise)
 
     @property
@@ -72,9 +71,9 @@ class Design:
         given = dict(settings)
         merged: dict[str, Any] = {}
         if "preset" in given:
-            merged.update(choose("design preset", given.pop("preset"), PRESETS))  # type: ignore[call-overload]
+            merged.update(choose("design preset", given.pop("preset"), PRESETS))
         merged.update(given)
-        law, options = choose("noise law", merged.pop("noise", None), LAWS)  # type: ignore[misc]
+        law, options = choose("noise law", merged.pop("noise", None), LAWS)
         noise = law(**{key: merged.pop(key) for key in options if key in merged})
         axes = {key: merged.pop(key, None) for key in ("schedule", "param", "loss")}
         if merged:

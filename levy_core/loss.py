@@ -38,7 +38,7 @@ def loss_for(name: str, noise: Noise) -> Loss:
     Raises:
         LevyError: an unknown name, or a loss whose expectation is infinite under the noise law.
     """
-    loss: Loss = choose("loss", name, LOSSES)  # type: ignore[assignment]
+    loss = choose("loss", name, LOSSES)
     if loss.moment >= noise.moments:
         finite = [key for key, other in LOSSES.items() if other.moment < noise.moments]
         raise LevyError(

@@ -61,7 +61,7 @@ class Trainer:
         self.predictor = design.predictor(net.to(device))
         self.images, self.labels, self.classes = images, labels, classes
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
-        self.averaged = AveragedModel(net, multi_avg_fn=self._average)
+        self.averaged = AveragedModel(net, multi_avg_fn=self._average)  # type: ignore[arg-type]
         self.bf16 = config.precision == "bfloat16" or (config.precision == "auto" and bf16_supported(device))
         self.step = 0
 

@@ -94,7 +94,7 @@ def eta_curves(grid: pd.DataFrame, designs: list[str]) -> str:
 def shares(classes: list[str], counts: list[int], generated: dict[str, list[float]]) -> str:
     """Bars of class shares, commonest class first."""
     order = sorted(range(len(counts)), key=lambda c: (-counts[c], c))
-    truth = np.array(counts) / sum(counts)
+    truth = [count / sum(counts) for count in counts]
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(10.8, 3.4), layout="constrained")
         width = 0.8 / (len(generated) + 1)

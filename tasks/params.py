@@ -149,7 +149,7 @@ class Params(Section):
             ("designs", self.designs, self.models, "models"),
         ):
             for name in names:
-                if name not in section:  # type: ignore[operator]
+                if name not in section:
                     raise ValueError(
                         f"{key} names {name!r}, but `{where}` has no such section: it has {', '.join(section)}"
                     )

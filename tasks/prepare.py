@@ -1,5 +1,7 @@
 """Stage prepare: raw images -> a packed store with a long-tailed training set and a balanced reference."""
 
+from functools import partial
+
 import numpy as np
 
 from levy_core.datasets.longtail import longtail_counts, select
@@ -34,7 +36,7 @@ def prepare(params: Params, dataset: str) -> None:
         for group, indices in selections.items():
             statistics[group] = write_group(
                 folder / "images.zarr", group, indices, source.labels[indices], source.classes, shape, read,
-                lambda starts, group=group: stage.bar(starts, f"packing {group}", unit="chunk"),
+                partial(stage.bar, what=f"packing {group}", unit="chunk"),
             )  # fmt: skip
         write_json(folder / "statistics.json", {"shape": list(shape), **statistics})
     tail = f"{sum(counts):,} long-tailed training images of {len(counts)} classes ({counts[0]} ... {counts[-1]})"

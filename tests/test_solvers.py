@@ -65,7 +65,8 @@ def test_rate_is_the_derivative_of_the_signal(p):
 def test_grids_fall_from_end_to_end(name):
     schedule = Cosine(1.7)
     t = GRIDS[name](schedule, 13)
-    assert t.shape == (14,) and (t.diff() < 0).all()
+    assert t.shape == (14,)
+    assert (t.diff() < 0).all()
     assert t[[0, -1]].tolist() == pytest.approx([schedule.t_max, schedule.t_min], rel=1e-6)
 
 
@@ -80,7 +81,8 @@ def test_sde_e_without_noise_is_the_ode(discretisation):
 def test_sde_a_at_alpha_2_is_sde_e_at_eta_1(discretisation):
     a = tabulate(Solver("sde-a", discretisation, "uniform-t", 9), Cosine(2.0))
     b = tabulate(Solver("sde-e", discretisation, "uniform-t", 9, 1.0), Cosine(2.0))
-    assert torch.allclose(a.drift, b.drift) and torch.allclose(a.noise, b.noise)
+    assert torch.allclose(a.drift, b.drift)
+    assert torch.allclose(a.noise, b.noise)
 
 
 def test_the_ode_with_the_noise_frozen_is_diffusers_ddim():

@@ -66,11 +66,6 @@ def open_source(folder: Path) -> Source:
     )
 
 
-def common_shape(source: Source, indices: np.ndarray) -> tuple[int, int, int]:
-    """(C, H, W) of the first image; ``checked_reader`` holds the others to it."""
-    return source.read(int(indices[0])).shape  # type: ignore[return-value]
-
-
 def checked_reader(source: Source, first: int) -> Callable[[int], np.ndarray]:
     """A reader that refuses an image whose shape differs from that of image ``first``."""
     expected = source.read(first).shape

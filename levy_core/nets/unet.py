@@ -35,7 +35,8 @@ class UNetConfig:
     @classmethod
     def from_mapping(cls, mapping: dict[str, Any]) -> "UNetConfig":
         """The inverse of ``to_mapping``, also after JSON made the tuples lists."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in mapping.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in mapping.items()}
+        return cls(**values)
 
 
 class UNet(nn.Module):

@@ -1,0 +1,57 @@
+"""What a run did and what won, for people."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks import paths, record
+from tasks.compare import cell_label
+from tasks.params import Params
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of each stage, and what each data set left in MLflow."""
+
+    stages: dict[str, str]
+    recorded: dict[str, record.Recorded]
+
+
+def best_cell(dataset: str, metric: str) -> str:
+    """The winner of a data set in a line of text."""
+    best = json.loads(paths.winner(dataset).read_text())
+    spread = best.get(f"{metric}_std", float("nan"))
+    return f"{cell_label(best)}: {metric} {best[metric]:.2f} ± {spread:.2f} over {best['seeds']} seeds"
+
+
+def report_path(dataset: str) -> Path:
+    """The report's page."""
+    return (paths.report(dataset) / "index.html").resolve()
+
+
+def as_markdown(params: Params, outcome: Outcome) -> str:
+    """The Prefect artifact: best cells, registry look-ups, stages."""
+    lines = ["# Levy pipeline", ""]
+    for dataset, recorded in outcome.recorded.items():
+        name = f"`models:/{recorded.name}@{record.ALIAS}` (version {recorded.version})"
+        lines += [f"**{dataset}**: {best_cell(dataset, params.compare.metric)}", ""]
+        lines += [f"Registered as {name}; report: `{report_path(dataset)}`", ""]
+    lines += ["| stage | outcome |", "|---|---|", *(f"| {stage} | {what} |" for stage, what in outcome.stages.items())]
+    return "\n".join(lines)
+
+
+def as_text(params: Params, outcome: Outcome) -> str:
+    """What `levy run` ends with."""
+    ran = sum(what == "ran" for what in outcome.stages.values())
+    lines = [f"{ran} of {len(outcome.stages)} stages ran."]
+    for dataset, recorded in outcome.recorded.items():
+        known = "" if recorded.fresh else " (already there)"
+        lines += [
+            "",
+            dataset,
+            f"  best cell  {best_cell(dataset, params.compare.metric)}",
+            f"  report     {report_path(dataset)}",
+            f"  registry   {recorded.name} version {recorded.version}, alias {record.ALIAS}{known}",
+            f"  samples    python -c 'import mlflow; print({recorded.look_up}.shape)'",
+        ]
+    return "\n".join(lines)
