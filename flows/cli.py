@@ -43,7 +43,7 @@ def run(
     _check_servers()
     dvc = Dvc()
     with one_run_at_a_time():
-        settings, plan = _preflight(params, dvc)
+        settings, plan = _preflight(params, dvc, prune=True)
         if plan.todo or server.configured():
             private = server.start_unless_configured()
             from flows import pipeline  # Prefect reads the address of its server when it is imported
@@ -126,12 +126,12 @@ def _check_servers() -> None:
     record.check_server(record.tracking_uri())
 
 
-def _preflight(chosen: Path | None, dvc: "Dvc") -> "tuple[Params, Plan]":
+def _preflight(chosen: Path | None, dvc: "Dvc", prune: bool = False) -> "tuple[Params, Plan]":
     """Everything that can be wrong before any long computation. Imports are late so that --help is quick."""
     from flows.graph import plan
     from flows.processes import DvcBusyError
     from tasks import params
-    from tasks.preflight import check_sources
+    from tasks.preflight import check_sources, prune_outputs
 
     if not Path("dvc.yaml").exists():
         raise LevyError(f"{Path.cwd()} has no dvc.yaml: run from the root of the repository")
@@ -140,6 +140,8 @@ def _preflight(chosen: Path | None, dvc: "Dvc") -> "tuple[Params, Plan]":
     if chosen and chosen.resolve() != params.PARAMS.resolve():
         params.PARAMS.write_text(chosen.read_text())
         print(f"params.yaml now holds the settings of {chosen}", file=sys.stderr)
+    if prune:
+        prune_outputs(settings)
     try:
         return settings, plan(dvc)
     except DvcBusyError as error:

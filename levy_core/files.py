@@ -1,11 +1,13 @@
-"""Files that are written in one piece or not at all."""
+"""Files that are written in one piece or not at all, and hashes of files."""
 
+import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
@@ -28,3 +30,16 @@ def write_json(path: Path, value: Any) -> None:
     """Sorted, indented JSON, written in one piece."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def hash_files(*files: Path) -> str:
+    """SHA-256 of the files' contents, in order."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def hash_code(*modules: ModuleType) -> str:
+    """SHA-256 of the modules' sources: a cached result is used again only by the code that made it."""
+    return hash_files(*(Path(str(module.__file__)) for module in modules))

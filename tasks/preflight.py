@@ -30,3 +30,15 @@ def check_sources(params: Params) -> None:
         raise LevyError(
             f"only {free / 2**20:.0f} MiB are free on the disk of {Path.cwd()}: a run needs {FREE_BYTES / 2**20:.0f} MiB and more"
         )
+
+
+def prune_outputs(params: Params) -> None:
+    """Removes outputs of designs that params.yaml no longer names: DVC leaves them, and folders are read as a whole.
+
+    They stay in DVC's cache: `dvc checkout` brings them back with the params.yaml that names them.
+    """
+    for dataset in params.datasets:
+        for kind in ("models", "curves", "samples", "evaluations"):
+            for path in (paths.OUTPUTS / dataset / kind).glob("*"):
+                if path.name.removesuffix(".csv") not in params.designs:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()

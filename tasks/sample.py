@@ -1,18 +1,36 @@
 """Stage sample: the whole grid of one model in one process. Cells that are there already are kept; a rerun computes the missing ones."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import levy_core.nets.unet
+import levy_core.noise
+import levy_core.param
+import levy_core.sample
+import levy_core.schedule
+import levy_core.seeds
+import levy_core.steps
 from levy_core.checkpoint import Model, load_model
 from levy_core.datasets.store import to_uint8
+from levy_core.files import hash_code, hash_files
 from levy_core.sample import sample as draw
 from levy_core.steps import Solver, tabulate
 from tasks import paths, stage
 from tasks.cells import Cell, write_cell, write_index
 from tasks.params import Params
+
+# Code that decides what a sample is.
+DECIDES = (
+    levy_core.nets.unet,
+    levy_core.noise,
+    levy_core.param,
+    levy_core.sample,
+    levy_core.schedule,
+    levy_core.seeds,
+    levy_core.steps,
+)
 
 
 def sample(params: Params, dataset: str, design: str) -> None:
@@ -22,7 +40,7 @@ def sample(params: Params, dataset: str, design: str) -> None:
     folder = paths.model(dataset, design)
     model = load_model(folder, device)
     grid = params.sample
-    model_hash = _hash_files(folder / "model.safetensors", folder / "design.json")
+    model_hash = hash_files(folder / "model.safetensors", folder / "design.json", Path(__file__)) + hash_code(*DECIDES)
     cells = {
         cell.key(model_hash, grid.n): cell
         for solver in grid.cells()
@@ -57,13 +75,6 @@ def draw_images(
         drawn = draw(model.predictor, table, model.design.noise, seed, indices, model.net.shape, wanted, device)
         parts.append(to_uint8(drawn.numpy()))
     return np.concatenate(parts)
-
-
-def _hash_files(*files: Path) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -8,16 +8,33 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+import levy_core.loss
+import levy_core.nets.unet
+import levy_core.noise
+import levy_core.param
+import levy_core.schedule
+import levy_core.seeds
+import levy_core.train
 from levy_core.checkpoint import read_tensors, save_model, write_tensors
 from levy_core.datasets.store import Images, read_group, to_unit
 from levy_core.errors import LevyError
-from levy_core.files import replacing, write_json
+from levy_core.files import hash_code, replacing, write_json
 from levy_core.nets.unet import UNet, UNetConfig, parameter_count
 from levy_core.train import TrainConfig, Trainer
 from tasks import paths, stage
 from tasks.params import Params
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
+# Code that decides what a training step does.
+DECIDES = (
+    levy_core.loss,
+    levy_core.nets.unet,
+    levy_core.noise,
+    levy_core.param,
+    levy_core.schedule,
+    levy_core.seeds,
+    levy_core.train,
+)
 
 
 def train(params: Params, dataset: str, design_name: str) -> None:
@@ -67,7 +84,7 @@ def _tuples(mapping: dict) -> dict:
 
 
 def _fingerprint(design: dict, net: dict, settings: dict, images: Images) -> str:
-    digest = hashlib.sha256(json.dumps([design, net, settings, version("levy")], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([design, net, settings, hash_code(*DECIDES)], sort_keys=True).encode())
     digest.update(images.image.tobytes())
     digest.update(images.label.tobytes())
     return digest.hexdigest()

@@ -77,6 +77,8 @@ class Features:
         name, path = (INCEPTION, inception_weights) if inception_weights else (EXTRACTOR, classifier)
         layer = "2048" if self.is_inception else "features"
         try:
+            if inception_weights:
+                torch.load(inception_weights, map_location="cpu", weights_only=True)  # torch-fidelity itself unpickles
             self._net = create_feature_extractor(
                 name, [layer], cuda=False, feature_extractor_weights_path=str(path), verbose=False
             )

@@ -89,4 +89,4 @@ def bf16_supported(device: torch.device) -> bool:
     """Whether this processor computes in bfloat16 itself; where it only emulates, autocast makes training slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

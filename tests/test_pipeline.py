@@ -1,0 +1,312 @@
+"""The whole pipeline on the real starter data with tiny settings: run, rerun, kill, reproduce, record, look up, refuse."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import TINY, make_checkout
+
+pytestmark = pytest.mark.pipeline
+STRACE = shutil.which("strace")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def traceable():
+    if not STRACE:
+        return False
+    return subprocess.run([STRACE, "-f", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A checkout in which `levy run` went through, watched by strace where there is one; and what it printed."""
+    checkout = make_checkout(tmp_path_factory.mktemp("ran"), TINY)
+    trace = checkout.root / ".dvc" / "tmp" / "connections"
+    watch = (
+        [STRACE, "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto", "-o", str(trace)] if traceable() else []
+    )
+    done = checkout.run(*watch, sys.executable, "-m", "flows.cli", "run", "--workers", "2")
+    return checkout, done.stdout + done.stderr, trace
+
+
+def test_it_ends_with_the_report_the_best_cell_and_the_look_up(ran):
+    checkout, output, _ = ran
+    assert "10 of 10 stages ran." in output
+    assert re.search(r"best cell  (lim|ddpm) with .*: fid/longtail \d+\.\d+ ± \d+\.\d+ over 2 seeds", output)
+    report = Path(re.search(r"report     (.*)", output)[1])
+    assert report == checkout.root / "outputs/digits/report/index.html"
+    assert report.exists()
+    line = re.search(r"samples    python -c '(.*)'", output)[1]
+    assert checkout.run(sys.executable, "-c", line).stdout.strip() == "(16, 8, 8, 1)"
+
+
+def test_stage_output_is_in_prefects_log_and_the_summary_is_an_artifact(ran):
+    checkout, output, _ = ran
+    assert re.search(
+        r"Task run 'prepare@digits' - digits: 602 long-tailed training images of 10 classes \(178 ... 8\)", output
+    )
+    code = """
+import sqlite3, os
+db = sqlite3.connect(os.path.join(".prefect", "prefect.db"))
+print([row[0] for row in db.execute("select data from artifact where key = 'levy-summary'")][0])
+print(db.execute("select count(*) from log where message like '%602 long-tailed%'").fetchone()[0])
+print(sorted(row[0] for row in db.execute("select name from task_run where name like '%@%'")))
+"""
+    shown = checkout.run(sys.executable, "-c", code).stdout
+    assert "| train@digits-lim | ran |" in shown
+    assert "models:/levy-digits@champion" in shown
+    assert shown.splitlines()[-2] == "1"
+    assert shown.splitlines()[-1].count("@digits") == 10
+
+
+@pytest.mark.skipif(not traceable(), reason="strace is not installed, or may not trace here")
+def test_no_connection_leaves_the_machine(ran):
+    _, _, trace = ran
+    lines = trace.read_text().splitlines()
+    inet = [line for line in lines if "AF_INET" in line]
+    outside = [line for line in inet if not re.search(r'inet_addr\("127\.|inet_pton\(AF_INET6, "::1"', line)]
+    assert inet, "the run talks to its own Prefect server, so the trace cannot be empty"
+    assert outside == []
+
+
+def test_a_second_run_runs_no_stage_and_adds_no_version(ran):
+    checkout, _, _ = ran
+    before = checkout.lock()
+    output = checkout.levy("run").stdout
+    assert "0 of 10 stages ran." in output
+    assert "levy-digits version 1, alias champion (already there)" in output
+    assert checkout.lock() == before
+
+
+def test_adding_an_eta_draws_only_its_cells(ran, tmp_path):
+    checkout, _, _ = ran
+    copy = tmp_path / "copy"
+    shutil.copytree(checkout.root, copy, symlinks=True)
+    params = copy / "params.yaml"
+    params.write_text(params.read_text().replace("- 0.5\n", "- 0.5\n  - 0.7\n", 1))
+    assert 0.7 in yaml.safe_load(params.read_text())["sample"]["etas"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.sample", "digits", "lim"],
+        cwd=copy, env={**checkout.environment, "PYTHONPATH": str(copy)}, capture_output=True, text=True,
+    )  # fmt: skip
+    # One new eta: 3 discretisations x 2 numbers of steps x 2 seeds = 12 cells of 72.
+    assert "72 cells, 12 to draw" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_grid_has_every_cell_with_mean_and_spread(ran):
+    checkout, _, _ = ran
+    grid = pd.read_csv(checkout.root / "outputs/digits/grid.csv")
+    assert len(grid) == 2 * (1 + 1 + 2) * 3 * 2
+    assert set(grid.discretisation) == {"euler-maruyama", "ei-score", "ei-noise"}
+    assert (grid.seeds == 2).all()
+    for name in (
+        "fid/longtail",
+        "fid/balanced",
+        "kid/longtail",
+        "precision/balanced",
+        "recall/balanced",
+        "rare_share_ratio",
+    ):
+        assert np.isfinite(grid[name]).all(), name
+        assert (grid[f"{name}_std"] >= 0).all(), name
+    assert (grid[[f"class_count/{c}" for c in range(10)]].sum(axis=1) == 16).all()
+    # At alpha = 2 SDE-A is exact, and its table equals SDE-E(1): but here the etas differ, so its cells stand alone.
+    assert len(grid[(grid.design == "ddpm") & (grid.family == "sde-a")]) == 6
+
+
+def test_dvc_metrics_and_plots_work(ran):
+    checkout, _, _ = ran
+    shown = json.loads(checkout.run(sys.executable, "-m", "dvc", "metrics", "show", "--json").stdout)
+    assert set(shown[""]["data"]["outputs/digits/metrics.json"]["data"]) == {"lim", "ddpm"}
+    checkout.run(sys.executable, "-m", "dvc", "plots", "show", "--out", str(checkout.root / ".dvc/tmp/plots"))
+    assert (checkout.root / ".dvc/tmp/plots/index.html").exists()
+
+
+def test_mlflow_holds_a_parent_a_child_per_design_and_the_registered_winner(ran):
+    checkout, _, _ = ran
+    code = """
+import json, mlflow
+client = mlflow.MlflowClient()
+experiment = mlflow.get_experiment_by_name("levy-digits")
+runs = client.search_runs([experiment.experiment_id])
+version = client.get_model_version_by_alias("levy-digits", "champion")
+print(json.dumps({
+    "runs": [{"id": r.info.run_id, "status": r.info.status, "tags": r.data.tags, "metrics": r.data.metrics, "params": r.data.params,
+              "files": [f.path for f in client.list_artifacts(r.info.run_id)],
+              "curve": len(client.get_metric_history(r.info.run_id, "train_loss"))} for r in runs],
+    "version": version.tags, "info": mlflow.models.get_model_info("models:/levy-digits@champion").signature.to_dict()}))
+"""
+    found = json.loads(checkout.run(sys.executable, "-c", code).stdout.splitlines()[-1])
+    children = [r for r in found["runs"] if "mlflow.parentRunId" in r["tags"]]
+    (parent,) = [r for r in found["runs"] if "mlflow.parentRunId" not in r["tags"]]
+    assert {r["status"] for r in found["runs"]} == {"FINISHED"}
+    assert {r["tags"]["levy.design"] for r in children} == {"lim", "ddpm"}
+    assert {r["tags"]["mlflow.parentRunId"] for r in children} == {parent["id"]}
+    assert {"grid.json", "params.yaml", "dvc.lock", "report"} <= set(parent["files"])
+    head = checkout.run("git", "rev-parse", "HEAD").stdout.strip()
+    data = yaml.safe_load((checkout.root / "data.dvc").read_text())["outs"][0]["md5"]
+    for r in found["runs"]:
+        assert (r["tags"]["git.commit"], r["tags"]["git.dirty"], r["tags"]["levy.data_md5"]) == (head, "false", data)
+    assert found["version"]["levy.lock"] == parent["tags"]["levy.lock"]
+    for r in children:
+        assert r["curve"] == 1  # 40 steps, one window of 50
+        assert {"fid/longtail", "rare_share_ratio", "train_loss"} <= set(r["metrics"])
+        assert r["params"]["train.steps"] == "40"
+        assert f"samples-{r['tags']['levy.design']}.png" in r["files"]
+    lim = next(r for r in children if r["tags"]["levy.design"] == "lim")
+    assert lim["params"]["design.alpha"] == "1.8"
+    assert [c["name"] for c in json.loads(found["info"]["inputs"])] == [
+        "n",
+        "class",
+        "seed",
+        "solver",
+        "discretisation",
+        "grid",
+        "steps",
+        "eta",
+    ]
+
+
+def test_the_artifact_holds_no_code_and_no_pickle(ran):
+    checkout, _, _ = ran
+    files = [p for p in (checkout.root / "mlartifacts").rglob("*") if p.is_file() and "model" in str(p.parent)]
+    assert {p.name for p in files} >= {"model.safetensors", "design.json", "sampler.json", "MLmodel"}
+    assert not [p for p in files if p.suffix in {".pkl", ".pickle", ".pt", ".pth", ".py", ".bin", ".npy"}]
+
+
+def test_predict_takes_its_settings_and_refuses_bad_ones(ran):
+    checkout, _, _ = ran
+    code = """
+import mlflow, numpy as np
+model = mlflow.pyfunc.load_model("models:/levy-digits@champion")
+a = model.predict({"n": 5, "seed": 3})
+b = model.predict({"n": 2, "seed": 3})
+assert a.dtype == np.uint8 and a.shape == (5, 8, 8, 1) and (a[:2] == b).all()
+assert (model.predict({"n": 5, "seed": 4}) != a).any()
+c = model.predict({"n": 2, "class": "9", "seed": 0, "solver": "sde-e", "discretisation": "ei-noise", "steps": 3, "eta": 0.2})
+assert (c != model.predict({"n": 2, "class": "1", "seed": 0, "solver": "sde-e", "discretisation": "ei-noise", "steps": 3, "eta": 0.2})).any()
+import pandas as pd
+two = model.predict(pd.DataFrame([{"n": 1, "class": "0"}, {"n": 2, "class": None}]))
+assert two.shape == (3, 8, 8, 1)
+for bad in ({"n": 0}, {"n": 1, "class": "ten"}, {"n": 1, "solver": "magic"}, {"n": 1, "steps": 0}, {"n": 1, "eta": -1.0}):
+    try:
+        model.predict(bad)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+    refused = checkout.run(sys.executable, "-c", code).stdout
+    assert "n is 0" in refused
+    assert "unknown class 'ten': the model knows 0, 1, 2" in refused
+    assert "unknown solver 'magic'" in refused
+    assert "steps is 0" in refused
+    assert "eta is -1.0" in refused
+
+
+def test_a_model_of_another_format_says_so_at_load(ran, tmp_path):
+    checkout, _, _ = ran
+    (found,) = [p.parent for p in (checkout.root / "mlartifacts").rglob("MLmodel")]
+    copy = tmp_path / "model"
+    shutil.copytree(found, copy)
+    (path,) = copy.rglob("design.json")
+    path.write_text(path.read_text().replace('"format": 1', '"format": 7'))
+    done = checkout.run(sys.executable, "-c", f"import mlflow; mlflow.pyfunc.load_model({str(copy)!r})", check=False)
+    assert "has format 7, but this version of levy reads format 1" in done.stderr
+
+
+def test_levy_lookup_and_levy_sample(ran, tmp_path):
+    checkout, _, _ = ran
+    shown = checkout.levy("lookup", "levy-digits").stdout
+    assert "levy-digits version 1 @champion" in shown
+    assert "git.commit" in shown
+    checkout.levy("sample", str(tmp_path / "pictures"), "--n", "3", "--class", "8")
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
+    missing = checkout.levy("lookup", "levy-cats", check=False)
+    assert missing.returncode == 1
+    assert "no registered model levy-cats" in missing.stderr
+
+
+def test_the_report_names_what_matters_and_needs_nothing_from_outside(ran):
+    checkout, _, _ = ran
+    page = (checkout.root / "outputs/digits/report/index.html").read_text()
+    assert "they are not Inception-FID" in page
+    assert page.count('src="data:image/png;base64,') == 3
+    assert page.count("<svg") == 4
+    assert not re.search(r'(src|href)="https?:', page)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
+def test_the_report_opens_in_a_browser(ran, tmp_path):
+    checkout, _, _ = ran
+    url = (checkout.root / "outputs/digits/report/index.html").as_uri()
+    common = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    dom = subprocess.run([*common, "--dump-dom", url], capture_output=True, text=True, timeout=120).stdout
+    assert "wins with" in dom
+    picture = tmp_path / "report.png"
+    subprocess.run(
+        [*common, f"--screenshot={picture}", "--window-size=1200,4000", url], capture_output=True, timeout=120
+    )
+    from PIL import Image
+
+    with Image.open(picture) as shot:
+        colours = shot.convert("RGB").resize((120, 400)).getcolors(48_000)
+    assert len(colours) > 200  # pictures and curves, not a blank page
+
+
+def wait_until(condition, seconds=90):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A checkout whose runs were interrupted, killed and cancelled in mid-training, then completed by plain `dvc repro`."""
+    checkout = make_checkout(tmp_path_factory.mktemp("killed"), TINY)
+    leftovers = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "run"],
+            cwd=checkout.root, env=checkout.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        assert wait_until(
+            lambda: any("tasks.train" in line or "tasks.classifier" in line for line in checkout.processes())
+        )
+        time.sleep(1)
+        os.kill(process.pid, number)
+        process.wait(60)
+        wait_until(lambda: not checkout.processes(), 15)
+        leftovers[number.name] = checkout.processes()
+    checkout.run(sys.executable, "-m", "dvc", "repro", "-q")
+    return checkout, leftovers
+
+
+def test_a_run_that_is_killed_or_cancelled_leaves_no_process(killed):
+    _, leftovers = killed
+    assert leftovers == {"SIGINT": [], "SIGTERM": [], "SIGKILL": []}
+
+
+def test_dvc_repro_gives_the_lock_of_the_flow_also_after_kills(ran, killed):
+    flow, plain = ran[0], killed[0]
+    assert flow.lock() == plain.lock()
+    stages = list(flow.lock()["stages"])
+    assert stages == sorted(stages)
+
+
+def test_a_recorded_dvc_repro_is_the_same_result(killed):
+    checkout, _ = killed
+    assert "0 of 10 stages ran." in checkout.levy("run").stdout
+    assert "version 1 @champion" in checkout.levy("lookup").stdout

@@ -1,0 +1,139 @@
+"""Bad input ends early: one message that names the thing, a non-zero exit, and nothing overwritten."""
+
+import fcntl
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from levy_core.files import hash_files
+from tests.conftest import TINY, make_checkout, merged
+
+
+def refused(done):
+    """The message of a command that refused."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def data(bare_checkout):
+    """The data folder of the bare checkout, put back afterwards."""
+    folder, kept = bare_checkout.root / "data", bare_checkout.root / ".dvc/tmp/kept"
+    shutil.copytree(folder, kept)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    kept.rename(folder)
+
+
+def nothing_ran(checkout):
+    return (
+        not (checkout.root / "outputs").exists()
+        and not (checkout.root / "mlflow.db").exists()
+        and not (checkout.root / "dvc.lock").exists()
+    )
+
+
+def test_bad_params_are_refused_and_a_params_file_is_not_adopted(bare_checkout, tmp_path):
+    before = (bare_checkout.root / "params.yaml").read_text()
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        yaml.safe_dump(merged(yaml.safe_load(before), {"sample": {"etas": [-1.0]}, "models": {"lim": {"alpha": 3}}}))
+    )
+    message = refused(bare_checkout.levy("run", "--params", str(path), check=False))
+    assert "sample.etas[0] is -1.0" in message
+    assert (bare_checkout.root / "params.yaml").read_text() == before
+    assert nothing_ran(bare_checkout)
+
+
+def test_missing_data_is_refused(bare_checkout, data):
+    shutil.rmtree(data)
+    assert "`dvc pull data.dvc`" in refused(bare_checkout.levy("run", check=False))
+    assert nothing_ran(bare_checkout)
+
+
+def test_half_pulled_data_is_refused(bare_checkout, data):
+    (data / "digits" / "7").mkdir()
+    (data / "digits" / "7" / "extra.png").write_bytes(b"x")
+    message = refused(bare_checkout.levy("check", check=False))
+    assert "data/ differs from data.dvc: 1 added (data/digits/7/extra.png)" in message
+    assert "`dvc add data`" in message
+
+
+def test_a_truncated_zip_is_refused(bare_checkout, data):
+    path = data / "digits" / "digits.zip"
+    whole = path.read_bytes()
+    path.unlink()  # the workspace file may be a link into DVC's cache
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "digits.zip is not a readable zip" in refused(bare_checkout.levy("run", check=False))
+    assert nothing_ran(bare_checkout)
+
+
+@pytest.mark.parametrize(
+    ("variable", "address", "message"),
+    [
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9", "the MLflow server http://127.0.0.1:9 does not answer"),
+        ("PREFECT_API_URL", "http://127.0.0.1:9/api", "the Prefect server http://127.0.0.1:9/api does not answer"),
+    ],
+)
+def test_servers_that_do_not_answer_are_named(bare_checkout, variable, address, message):
+    assert message in refused(bare_checkout.levy("run", check=False, **{variable: address}))
+    assert nothing_ran(bare_checkout)
+
+
+def test_a_busy_dvc_and_a_second_run_are_named(bare_checkout):
+    for lock, message in (
+        (".dvc/tmp/lock", "DVC is busy in this checkout"),
+        (".dvc/tmp/levy.lock", "another `levy run` (process 4711)"),
+    ):
+        path = bare_checkout.root / lock
+        with path.open("w") as stream:
+            stream.write("4711")
+            stream.flush()
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            assert message in refused(bare_checkout.levy("run", check=False))
+    assert nothing_ran(bare_checkout)
+
+
+def test_unknown_names_on_a_stages_command_line(bare_checkout):
+    done = bare_checkout.run(sys.executable, "-m", "tasks.train", "digits", "gan", check=False)
+    assert "unknown design 'gan': params.yaml has lim, ddpm" in refused(done)
+    shown = bare_checkout.run(sys.executable, "-m", "tasks.train", "--help").stdout
+    assert "Interrupted, the same command goes on" in shown
+
+
+def stage(checkout, *arguments):
+    return checkout.run(sys.executable, "-m", *arguments, check=False)
+
+
+def test_a_failed_prepare_keeps_what_was_there(tmp_path):
+    checkout = make_checkout(tmp_path / "checkout", TINY)
+    assert stage(checkout, "tasks.prepare", "digits").returncode == 0
+    files = sorted(p for p in (checkout.root / "outputs").rglob("*") if p.is_file())
+    before = hash_files(*files)
+    archive = checkout.root / "data/digits/digits.zip"
+    broken = bytearray(archive.read_bytes())
+    for position in range(1000, len(broken) // 2, 997):  # in the images, not in the directory at the end
+        broken[position] ^= 0xFF
+    archive.unlink()
+    archive.write_bytes(broken)
+    assert "digits.zip" in refused(stage(checkout, "tasks.prepare", "digits"))
+    assert sorted(p for p in (checkout.root / "outputs").rglob("*") if p.is_file()) == files
+    assert hash_files(*files) == before
+
+
+def test_a_full_disk_is_named(tmp_path):
+    checkout = make_checkout(tmp_path / "checkout", TINY)
+    small = checkout.root / "outputs"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here (not root)")
+    try:
+        message = refused(stage(checkout, "tasks.prepare", "digits"))
+        assert "the disk is full" in message
+        assert list(small.rglob("*.json")) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
