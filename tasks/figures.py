@@ -24,7 +24,8 @@ FID = "fid/longtail"
 
 def _svg(figure: Figure) -> str:
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    with plt.rc_context(STYLE):  # its hashsalt: without it the ids differ from run to run
+        figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     plt.close(figure)
     text = stream.getvalue()
     return text[text.index("<svg") :].replace(INK, "currentColor")
