@@ -8,11 +8,32 @@ import sys
 import pytest
 import yaml
 
+from flows.cli import main
 from levy_core.files import hash_files
 from tests.conftest import TINY, make_checkout, merged
 
 
-def refused(done):
+@pytest.fixture
+def refused(bare_checkout, monkeypatch):
+    """Runs a levy command in the bare checkout and returns the message that it ends with."""
+
+    def run(*arguments, **environment):
+        monkeypatch.chdir(bare_checkout.root)
+        monkeypatch.setattr(sys, "argv", ["levy", *arguments])
+        for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, str)  # printed to standard error, exit status 1
+        assert ended.value.code.startswith("error: ")
+        return ended.value.code
+
+    return run
+
+
+def message_of(done):
     """The message of a command that refused."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -37,38 +58,38 @@ def nothing_ran(checkout):
     )
 
 
-def test_bad_params_are_refused_and_a_params_file_is_not_adopted(bare_checkout, tmp_path):
+def test_bad_params_are_refused_and_a_params_file_is_not_adopted(bare_checkout, refused, tmp_path):
     before = (bare_checkout.root / "params.yaml").read_text()
     path = tmp_path / "bad.yaml"
     path.write_text(
         yaml.safe_dump(merged(yaml.safe_load(before), {"sample": {"etas": [-1.0]}, "models": {"lim": {"alpha": 3}}}))
     )
-    message = refused(bare_checkout.levy("run", "--params", str(path), check=False))
+    message = refused("run", "--params", str(path))
     assert "sample.etas[0] is -1.0" in message
     assert (bare_checkout.root / "params.yaml").read_text() == before
     assert nothing_ran(bare_checkout)
 
 
-def test_missing_data_is_refused(bare_checkout, data):
+def test_missing_data_is_refused(bare_checkout, refused, data):
     shutil.rmtree(data)
-    assert "`dvc pull data.dvc`" in refused(bare_checkout.levy("run", check=False))
+    assert "`dvc pull data.dvc`" in refused("run")
     assert nothing_ran(bare_checkout)
 
 
-def test_half_pulled_data_is_refused(bare_checkout, data):
+def test_half_pulled_data_is_refused(bare_checkout, refused, data):
     (data / "digits" / "7").mkdir()
     (data / "digits" / "7" / "extra.png").write_bytes(b"x")
-    message = refused(bare_checkout.levy("check", check=False))
+    message = refused("check")
     assert "data/ differs from data.dvc: 1 added (data/digits/7/extra.png)" in message
     assert "`dvc add data`" in message
 
 
-def test_a_truncated_zip_is_refused(bare_checkout, data):
+def test_a_truncated_zip_is_refused(bare_checkout, refused, data):
     path = data / "digits" / "digits.zip"
     whole = path.read_bytes()
     path.unlink()  # the workspace file may be a link into DVC's cache
     path.write_bytes(whole[: len(whole) // 2])
-    assert "digits.zip is not a readable zip" in refused(bare_checkout.levy("run", check=False))
+    assert "digits.zip is not a readable zip" in refused("run")
     assert nothing_ran(bare_checkout)
 
 
@@ -79,12 +100,12 @@ def test_a_truncated_zip_is_refused(bare_checkout, data):
         ("PREFECT_API_URL", "http://127.0.0.1:9/api", "the Prefect server http://127.0.0.1:9/api does not answer"),
     ],
 )
-def test_servers_that_do_not_answer_are_named(bare_checkout, variable, address, message):
-    assert message in refused(bare_checkout.levy("run", check=False, **{variable: address}))
+def test_servers_that_do_not_answer_are_named(bare_checkout, refused, variable, address, message):
+    assert message in refused("run", **{variable: address})
     assert nothing_ran(bare_checkout)
 
 
-def test_a_busy_dvc_and_a_second_run_are_named(bare_checkout):
+def test_a_busy_dvc_and_a_second_run_are_named(bare_checkout, refused):
     for lock, message in (
         (".dvc/tmp/lock", "DVC is busy in this checkout"),
         (".dvc/tmp/levy.lock", "another `levy run` (process 4711)"),
@@ -94,13 +115,19 @@ def test_a_busy_dvc_and_a_second_run_are_named(bare_checkout):
             stream.write("4711")
             stream.flush()
             fcntl.flock(stream, fcntl.LOCK_EX)
-            assert message in refused(bare_checkout.levy("run", check=False))
+            assert message in refused("run")
     assert nothing_ran(bare_checkout)
+
+
+def test_the_levy_command_itself_ends_with_status_1_and_no_traceback(bare_checkout, tmp_path):
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    message = message_of(bare_checkout.levy("lookup", "levy-cats", check=False, MLFLOW_TRACKING_URI=store))
+    assert "no registered model levy-cats" in message
 
 
 def test_unknown_names_on_a_stages_command_line(bare_checkout):
     done = bare_checkout.run(sys.executable, "-m", "tasks.train", "digits", "gan", check=False)
-    assert "unknown design 'gan': params.yaml has lim, ddpm" in refused(done)
+    assert "unknown design 'gan': params.yaml has lim, ddpm" in message_of(done)
     shown = bare_checkout.run(sys.executable, "-m", "tasks.train", "--help").stdout
     assert "Interrupted, the same command goes on" in shown
 
@@ -120,7 +147,7 @@ def test_a_failed_prepare_keeps_what_was_there(tmp_path):
         broken[position] ^= 0xFF
     archive.unlink()
     archive.write_bytes(broken)
-    assert "digits.zip" in refused(stage(checkout, "tasks.prepare", "digits"))
+    assert "digits.zip" in message_of(stage(checkout, "tasks.prepare", "digits"))
     assert sorted(p for p in (checkout.root / "outputs").rglob("*") if p.is_file()) == files
     assert hash_files(*files) == before
 
@@ -132,7 +159,7 @@ def test_a_full_disk_is_named(tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(small)], capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here (not root)")
     try:
-        message = refused(stage(checkout, "tasks.prepare", "digits"))
+        message = message_of(stage(checkout, "tasks.prepare", "digits"))
         assert "the disk is full" in message
         assert list(small.rglob("*.json")) == []
     finally:
