@@ -86,7 +86,7 @@ def _data_diff(dvc: Dvc) -> str:
     uncommitted = json.loads(dvc.output("data", "status", "--granular", "--json")).get("uncommitted", {})
     parts = []
     for kind in ("deleted", "modified", "added"):
-        names = [str(name) for name in uncommitted.get(kind, []) if str(name).startswith("data")]
+        names = [str(name) for name in uncommitted.get(kind, []) if str(name).startswith("data/") and name != "data/"]
         if names:
             parts.append(f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
     return "; ".join(parts) or "its hash is another"
