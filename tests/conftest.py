@@ -1,8 +1,12 @@
 """Shared fixtures: deterministic torch, and copies of the working tree to run the pipeline in."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +14,11 @@ import pytest
 import torch
 import yaml
 
+from levy_core.files import replacing
+
 torch.set_num_threads(1)  # the tests run in several processes
 ROOT = Path(__file__).resolve().parent.parent
+STRACE = shutil.which("strace")
 SHARED = ROOT.parent / "shared" / "data"
 
 # Small enough for seconds, with every axis of the grid in it.
@@ -118,3 +125,62 @@ def make_checkout(folder: Path, changes: dict) -> Checkout:
 def bare_checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout in which nothing has run yet, for refusals."""
     return make_checkout(tmp_path_factory.mktemp("bare"), TINY)
+
+
+def traceable():
+    if not STRACE:
+        return False
+    return subprocess.run([STRACE, "-f", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
+
+
+def wait_until(condition, seconds=90):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def block_once(checkout, output, stage):
+    """Locks an output as another DVC process would, once the run is under way, and lets go when ``stage`` has met the lock."""
+    lock = checkout.root / ".dvc/tmp/rwlock"
+    held = {"read": {}, "write": {str(checkout.root / output): {"pid": os.getpid(), "cmd": "another"}}}
+
+    def works_on(text):
+        return any(text in line for line in checkout.processes())
+
+    def block():
+        wait_until(lambda: works_on("prefect.server"))  # started after the checks, seconds before the first stage
+        lock.write_text(json.dumps(held))
+        wait_until(lambda: works_on(f"--single-item {stage}"))
+        wait_until(lambda: not works_on(f"--single-item {stage}"))
+        lock.write_text("{}")
+
+    threading.Thread(target=block, daemon=True).start()
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory):
+    """A checkout in which `levy run` went through, watched by strace where there is one; and what it printed."""
+    shared = between_workers(tmp_path_factory)
+    (shared / "flow-started").touch()
+    checkout = make_checkout(tmp_path_factory.mktemp("ran"), TINY)
+    trace = checkout.root / ".dvc" / "tmp" / "connections"
+    watch = (
+        [STRACE, "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto", "-o", str(trace)] if traceable() else []
+    )
+    block_once(checkout, "outputs/digits/data", "prepare@digits")
+    try:
+        done = checkout.run(*watch, sys.executable, "-m", "flows.cli", "run", "--workers", "2")
+    finally:  # an empty file, should the run have failed
+        with replacing(shared / "flow.lock") as temporary:
+            if (checkout.root / "dvc.lock").exists():
+                shutil.copy(checkout.root / "dvc.lock", temporary)
+    return checkout, done.stdout + done.stderr, trace
+
+
+def between_workers(tmp_path_factory):
+    """A folder that all workers of pytest-xdist see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

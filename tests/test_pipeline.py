@@ -1,14 +1,10 @@
-"""The whole pipeline on the real starter data with tiny settings: run, rerun, kill, reproduce, record, look up, refuse."""
+"""The whole pipeline on the real starter data with tiny settings: run, rerun, record, look up, sample."""
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,93 +12,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from levy_core.files import replacing
-from tests.conftest import TINY, make_checkout
+from tests.conftest import traceable
 
 pytestmark = pytest.mark.pipeline
-flow = pytest.mark.xdist_group("flow")  # tests of one checkout stay in one worker
-interrupted = pytest.mark.xdist_group("interrupted")
-STRACE = shutil.which("strace")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-def traceable():
-    if not STRACE:
-        return False
-    return subprocess.run([STRACE, "-f", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
-
-
-def wait_until(condition, seconds=90):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return False
-
-
-def block_once(checkout, output, stage):
-    """Locks an output as another DVC process would, once the run is under way, and lets go when ``stage`` has met the lock."""
-    lock = checkout.root / ".dvc/tmp/rwlock"
-    held = {"read": {}, "write": {str(checkout.root / output): {"pid": os.getpid(), "cmd": "another"}}}
-
-    def works_on(text):
-        return any(text in line for line in checkout.processes())
-
-    def block():
-        wait_until(lambda: works_on("prefect.server"))  # started after the checks, seconds before the first stage
-        lock.write_text(json.dumps(held))
-        wait_until(lambda: works_on(f"--single-item {stage}"))
-        wait_until(lambda: not works_on(f"--single-item {stage}"))
-        lock.write_text("{}")
-
-    threading.Thread(target=block, daemon=True).start()
-
-
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """A checkout in which `levy run` went through, watched by strace where there is one; and what it printed."""
-    shared = between_workers(tmp_path_factory)
-    (shared / "flow-started").touch()
-    checkout = make_checkout(tmp_path_factory.mktemp("ran"), TINY)
-    trace = checkout.root / ".dvc" / "tmp" / "connections"
-    watch = (
-        [STRACE, "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto", "-o", str(trace)] if traceable() else []
-    )
-    block_once(checkout, "outputs/digits/data", "prepare@digits")
-    try:
-        done = checkout.run(*watch, sys.executable, "-m", "flows.cli", "run", "--workers", "2")
-    finally:  # an empty file, should the run have failed
-        with replacing(shared / "flow.lock") as temporary:
-            if (checkout.root / "dvc.lock").exists():
-                shutil.copy(checkout.root / "dvc.lock", temporary)
-    return checkout, done.stdout + done.stderr, trace
-
-
-def between_workers(tmp_path_factory):
-    """A folder that all workers of pytest-xdist see."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
-@pytest.fixture
-def lock_of_the_flow(request, tmp_path_factory):
-    """dvc.lock of the checkout ``ran``, which another worker may be making."""
-    shared = between_workers(tmp_path_factory)
-    if not (shared / "flow-started").exists():
-        request.getfixturevalue("ran")
-    assert wait_until((shared / "flow.lock").exists, 500)
-    return yaml.safe_load((shared / "flow.lock").read_text())
-
-
-@flow
 def test_a_stage_that_meets_a_lock_is_tried_again(ran):
     _, output, _ = ran
     assert re.search(r"DvcBusyError(.|\n)*Retry 1/6 will start", output)
     assert "is busy, it is being blocked by" in output
 
 
-@flow
 def test_it_ends_with_the_report_the_best_cell_and_the_look_up(ran):
     checkout, output, _ = ran
     assert "10 of 10 stages ran." in output
@@ -114,7 +35,6 @@ def test_it_ends_with_the_report_the_best_cell_and_the_look_up(ran):
     assert checkout.run(sys.executable, "-c", line).stdout.strip() == "(16, 8, 8, 1)"
 
 
-@flow
 def test_stage_output_is_in_prefects_log_and_the_summary_is_an_artifact(ran):
     checkout, output, _ = ran
     assert re.search(
@@ -134,7 +54,6 @@ print(sorted(row[0] for row in db.execute("select name from task_run where name 
     assert shown.splitlines()[-1].count("@digits") == 10
 
 
-@flow
 @pytest.mark.skipif(not traceable(), reason="strace is not installed, or may not trace here")
 def test_no_connection_leaves_the_machine(ran):
     _, _, trace = ran
@@ -145,7 +64,6 @@ def test_no_connection_leaves_the_machine(ran):
     assert outside == []
 
 
-@flow
 def test_a_second_run_runs_no_stage_and_adds_no_version(ran):
     checkout, _, _ = ran
     before = checkout.lock()
@@ -155,7 +73,6 @@ def test_a_second_run_runs_no_stage_and_adds_no_version(ran):
     assert checkout.lock() == before
 
 
-@flow
 def test_adding_an_eta_draws_only_its_cells(ran, tmp_path):
     checkout, _, _ = ran
     copy = tmp_path / "copy"
@@ -171,7 +88,6 @@ def test_adding_an_eta_draws_only_its_cells(ran, tmp_path):
     assert "60 cells, 12 to draw" in done.stdout, done.stdout + done.stderr
 
 
-@flow
 def test_the_grid_has_every_cell_with_mean_and_spread(ran):
     checkout, _, _ = ran
     grid = pd.read_csv(checkout.root / "outputs/digits/grid.csv")
@@ -193,7 +109,6 @@ def test_the_grid_has_every_cell_with_mean_and_spread(ran):
     assert len(grid[(grid.design == "ddpm") & (grid.family == "sde-a")]) == 6
 
 
-@flow
 def test_dvc_metrics_and_plots_work(ran):
     checkout, _, _ = ran
     shown = json.loads(checkout.run(sys.executable, "-m", "dvc", "metrics", "show", "--json").stdout)
@@ -202,7 +117,6 @@ def test_dvc_metrics_and_plots_work(ran):
     assert (checkout.root / ".dvc/tmp/plots/index.html").exists()
 
 
-@flow
 def test_mlflow_holds_a_parent_a_child_per_design_and_the_registered_winner(ran):
     checkout, _, _ = ran
     code = """
@@ -248,7 +162,6 @@ print(json.dumps({
     ]
 
 
-@flow
 def test_the_artifact_holds_no_code_and_no_pickle(ran):
     checkout, _, _ = ran
     files = [p for p in (checkout.root / "mlartifacts").rglob("*") if p.is_file() and "model" in str(p.parent)]
@@ -256,7 +169,6 @@ def test_the_artifact_holds_no_code_and_no_pickle(ran):
     assert not [p for p in files if p.suffix in {".pkl", ".pickle", ".pt", ".pth", ".py", ".bin", ".npy"}]
 
 
-@flow
 def test_predict_takes_its_settings_and_refuses_bad_ones(ran):
     checkout, _, _ = ran
     code = """
@@ -285,7 +197,6 @@ for bad in ({"n": 0}, {"n": 1, "class": "ten"}, {"n": 1, "solver": "magic"}, {"n
     assert "eta is -1.0" in refused
 
 
-@flow
 def test_a_model_of_another_format_says_so_at_load(ran, tmp_path):
     checkout, _, _ = ran
     (found,) = [p.parent for p in (checkout.root / "mlartifacts").rglob("MLmodel")]
@@ -297,7 +208,6 @@ def test_a_model_of_another_format_says_so_at_load(ran, tmp_path):
     assert "has format 7, but this version of levy reads format 1" in done.stderr
 
 
-@flow
 def test_levy_lookup_and_levy_sample(ran, tmp_path):
     checkout, _, _ = ran
     shown = checkout.levy("lookup", "levy-digits").stdout
@@ -307,7 +217,6 @@ def test_levy_lookup_and_levy_sample(ran, tmp_path):
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
 
 
-@flow
 def test_the_report_names_what_matters_and_needs_nothing_from_outside(ran):
     checkout, _, _ = ran
     page = (checkout.root / "outputs/digits/report/index.html").read_text()
@@ -317,7 +226,6 @@ def test_the_report_names_what_matters_and_needs_nothing_from_outside(ran):
     assert not re.search(r'(src|href)="https?:', page)
 
 
-@flow
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 def test_the_report_opens_in_a_browser(ran, tmp_path):
     checkout, _, _ = ran
@@ -334,46 +242,3 @@ def test_the_report_opens_in_a_browser(ran, tmp_path):
     with Image.open(picture) as shot:
         colours = shot.convert("RGB").resize((120, 400)).getcolors(48_000)
     assert len(colours) > 200  # pictures and curves, not a blank page
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """A checkout whose runs were cancelled and killed in mid-training, then completed by plain `dvc repro`."""
-    checkout = make_checkout(tmp_path_factory.mktemp("killed"), TINY)
-    leftovers = {}
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "run"],
-            cwd=checkout.root, env=checkout.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        assert wait_until(
-            lambda: any("tasks.train" in line or "tasks.classifier" in line for line in checkout.processes())
-        )
-        time.sleep(1)
-        os.kill(process.pid, number)
-        process.wait(60)
-        wait_until(lambda: not checkout.processes(), 15)
-        leftovers[number.name] = checkout.processes()
-    checkout.run(sys.executable, "-m", "dvc", "repro", "-q")
-    return checkout, leftovers
-
-
-@interrupted
-def test_a_run_that_is_killed_or_cancelled_leaves_no_process(killed):
-    _, leftovers = killed
-    assert leftovers == {"SIGTERM": [], "SIGKILL": []}
-
-
-@interrupted
-def test_dvc_repro_gives_the_lock_of_the_flow_also_after_kills(killed, lock_of_the_flow):
-    assert killed[0].lock() == lock_of_the_flow
-    stages = list(lock_of_the_flow["stages"])
-    assert stages == sorted(stages)
-
-
-@interrupted
-def test_a_recorded_dvc_repro_is_the_same_result(killed):
-    checkout, _ = killed
-    output = checkout.levy("run").stdout
-    assert "0 of 10 stages ran." in output
-    assert re.search(r"registry   levy-digits version 1, alias champion$", output, re.MULTILINE)

@@ -1,0 +1,65 @@
+"""Cancelled and killed runs leave no process and lose nothing; `dvc repro` gives what the flow gives."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from tests.conftest import TINY, between_workers, make_checkout, wait_until
+
+pytestmark = pytest.mark.pipeline
+
+
+@pytest.fixture
+def lock_of_the_flow(request, tmp_path_factory):
+    """dvc.lock of the checkout ``ran``, which another worker may be making."""
+    shared = between_workers(tmp_path_factory)
+    if not (shared / "flow-started").exists():
+        request.getfixturevalue("ran")
+    assert wait_until((shared / "flow.lock").exists, 500)
+    return yaml.safe_load((shared / "flow.lock").read_text())
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A checkout whose runs were cancelled and killed in mid-training, then completed by plain `dvc repro`."""
+    checkout = make_checkout(tmp_path_factory.mktemp("killed"), TINY)
+    leftovers = {}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "run"],
+            cwd=checkout.root, env=checkout.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        assert wait_until(
+            lambda: any("tasks.train" in line or "tasks.classifier" in line for line in checkout.processes())
+        )
+        time.sleep(1)
+        os.kill(process.pid, number)
+        process.wait(60)
+        wait_until(lambda: not checkout.processes(), 15)
+        leftovers[number.name] = checkout.processes()
+    checkout.run(sys.executable, "-m", "dvc", "repro", "-q")
+    return checkout, leftovers
+
+
+def test_a_run_that_is_killed_or_cancelled_leaves_no_process(killed):
+    _, leftovers = killed
+    assert leftovers == {"SIGTERM": [], "SIGKILL": []}
+
+
+def test_dvc_repro_gives_the_lock_of_the_flow_also_after_kills(killed, lock_of_the_flow):
+    assert killed[0].lock() == lock_of_the_flow
+    stages = list(lock_of_the_flow["stages"])
+    assert stages == sorted(stages)
+
+
+def test_a_recorded_dvc_repro_is_the_same_result(killed):
+    checkout, _ = killed
+    output = checkout.levy("run").stdout
+    assert "0 of 10 stages ran." in output
+    assert re.search(r"registry   levy-digits version 1, alias champion$", output, re.MULTILINE)
