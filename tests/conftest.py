@@ -133,7 +133,7 @@ def traceable():
     return subprocess.run([STRACE, "-f", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
 
 
-def wait_until(condition, seconds=90):
+def wait_until(condition, seconds=300):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
