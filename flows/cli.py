@@ -129,7 +129,7 @@ def _check_servers() -> None:
 def _preflight(chosen: Path | None, dvc: "Dvc", prune: bool = False) -> "tuple[Params, Plan]":
     """Everything that can be wrong before any long computation. Imports are late so that --help is quick."""
     from flows.graph import plan
-    from flows.processes import DvcBusyError
+    from flows.processes import DvcBusyError, mend_rwlock
     from tasks import params
     from tasks.preflight import check_sources, prune_outputs
 
@@ -142,6 +142,7 @@ def _preflight(chosen: Path | None, dvc: "Dvc", prune: bool = False) -> "tuple[P
         print(f"params.yaml now holds the settings of {chosen}", file=sys.stderr)
     if prune:
         prune_outputs(settings)
+    mend_rwlock()
     try:
         return settings, plan(dvc)
     except DvcBusyError as error:

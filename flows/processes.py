@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import signal
@@ -141,3 +142,22 @@ def one_run_at_a_time() -> Iterator[None]:
         stream.write(str(os.getpid()))
         stream.flush()
         yield
+
+
+def mend_rwlock() -> None:
+    """Removes DVC's ``rwlock`` if a killed process left it half written: DVC refuses to work with such a file for ever.
+
+    Done only under the lock that DVC itself takes to write it, so a DVC at work is never disturbed.
+    """
+    path = Path(".dvc/tmp/rwlock")
+    if not path.exists():
+        return
+    with path.with_name("rwlock.lock").open("a") as guard:
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        try:
+            json.loads(path.read_text())
+        except ValueError:
+            path.unlink()

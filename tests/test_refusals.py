@@ -119,6 +119,15 @@ def test_a_busy_dvc_and_a_second_run_are_named(bare_checkout, refused):
     assert nothing_ran(bare_checkout)
 
 
+def test_a_lock_file_that_a_kill_left_half_written_is_mended(bare_checkout):
+    path = bare_checkout.root / ".dvc/tmp/rwlock"
+    path.write_text("")
+    assert "10 of 10 stages to run" in bare_checkout.levy("check").stdout
+    path.write_text('{"read": {}, "write": {}}')
+    bare_checkout.levy("check")
+    assert path.exists()  # a whole one is left alone
+
+
 def test_the_levy_command_itself_ends_with_status_1_and_no_traceback(bare_checkout, tmp_path):
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     message = message_of(bare_checkout.levy("lookup", "levy-cats", check=False, MLFLOW_TRACKING_URI=store))
