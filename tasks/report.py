@@ -110,7 +110,7 @@ def _cards(best: dict[str, Any]) -> list[dict[str, str]]:
             {
                 "title": f"{design}: rare classes",
                 "value": f"{cell['rare_share_ratio']:.2f}",
-                "unit": "of their true share",
+                "unit": "× their true share",
                 "text": f"recall of rare images {cell['rare_recall/balanced']:.2f}",
             }
         )
