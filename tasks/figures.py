@@ -39,6 +39,13 @@ def _panels(designs: list[str]) -> tuple[Figure, list]:
     return figure, list(axes[0])
 
 
+def _label_fid(figure: Figure, axes: list) -> None:
+    axes[0].set_ylabel("FID")
+    axes[0].yaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+    axes[0].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+
+
 def quality(grid: pd.DataFrame, designs: list[str]) -> str:
     """FID against network evaluations, a panel a design, a line a (solver, discretisation)."""
     figure, axes = _panels(designs)
@@ -56,10 +63,7 @@ def quality(grid: pd.DataFrame, designs: list[str]) -> str:
             axis.set(title=design, xlabel="network evaluations", yscale="log")
             axis.set_xticks(sorted(grid.steps.unique()), [str(s) for s in sorted(grid.steps.unique())])
             axis.minorticks_off()
-        axes[0].set_ylabel("FID (classifier features)")
-        axes[0].yaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
-        axes[0].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+        _label_fid(figure, axes)
     return _svg(figure)
 
 
@@ -85,10 +89,7 @@ def eta_curves(grid: pd.DataFrame, designs: list[str]) -> str:
                     axis.axhline(level, color=COLOURS[d], linestyle="--", linewidth=1.2)
             axis.set(title=f"{design}, {steps} evaluations", xlabel="eta", yscale="log")
             axis.minorticks_off()
-        axes[0].set_ylabel("FID (classifier features)")
-        axes[0].yaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
-        axes[0].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+        _label_fid(figure, axes)
     return _svg(figure)
 
 
