@@ -15,8 +15,8 @@ LOCK = Path("dvc.lock")
 def stages_of(dataset: str) -> dict[str, Any]:
     """The entries of dvc.lock that belong to a data set."""
     stages = yaml.safe_load(LOCK.read_text()).get("stages", {}) if LOCK.exists() else {}
-    # By the command, `python -m tasks.STAGE DATASET ...`: in the names, one data set's may begin with another's.
-    return {name: entry for name, entry in stages.items() if entry["cmd"].split()[3] == dataset}
+    # By the command, `exec python -m tasks.STAGE DATASET ...`: in the names, one data set's may begin with another's.
+    return {name: entry for name, entry in stages.items() if entry["cmd"].split()[4] == dataset}
 
 
 def _digest(value: Any) -> str:
