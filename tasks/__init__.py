@@ -6,6 +6,8 @@ has set those variables already.
 
 import os
 
+from tasks import leash
+
 SILENCE = {
     "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",
@@ -17,3 +19,7 @@ SILENCE = {
 }
 for _name, _value in SILENCE.items():
     os.environ.setdefault(_name, _value)
+
+# Before the seconds of importing torch: a stage whose DVC is killed meanwhile would otherwise live on.
+if "DVC_STAGE" in os.environ:
+    leash.die_with_parent(int(os.environ.get(leash.PARENT, os.getppid())))

@@ -9,6 +9,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+PARENT = "LEVY_LEASH_PID"  # tells the stages of a leashed DVC whose children they are
 
 
 def die_with_parent(parent: int) -> None:
@@ -26,4 +27,5 @@ def die_with_parent(parent: int) -> None:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
+    os.environ[PARENT] = str(os.getpid())
     os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  the request outlives exec; no shell sees the command

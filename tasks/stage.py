@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from levy_core.errors import LevyError
 from tasks import params
-from tasks.leash import die_with_parent
 
 
 def main(work: Callable[..., None], *names: str) -> None:
@@ -23,8 +22,6 @@ def main(work: Callable[..., None], *names: str) -> None:
 
     A mistake that a person can mend ends in one message and exit status 1, without a traceback.
     """
-    if "DVC_STAGE" in os.environ:
-        die_with_parent(os.getppid())
     doc = (sys.modules[work.__module__].__doc__ or "").strip()
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in names:
