@@ -33,7 +33,7 @@ def curve(dataset: str, design: str) -> Path:
 
 def resume(dataset: str, design: str) -> Path:
     """State of an interrupted training run; no DVC output."""
-    return OUTPUTS / dataset / "resume" / design
+    return OUTPUTS / dataset / "resume" / f"{design}.safetensors"
 
 
 def samples(dataset: str, design: str) -> Path:

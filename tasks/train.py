@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import levy_core.seeds
 import levy_core.train
 from levy_core.checkpoint import read_tensors, save_model, write_tensors
 from levy_core.datasets.store import Images, read_group, to_unit
+from levy_core.design import Design
 from levy_core.errors import LevyError
-from levy_core.files import hash_code, replacing, write_json
+from levy_core.files import hash_code, replacing
 from levy_core.nets.unet import UNet, UNetConfig, parameter_count
 from levy_core.train import TrainConfig, Trainer
 from tasks import paths, stage
@@ -58,10 +60,7 @@ def train(params: Params, dataset: str, design_name: str) -> None:
         f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {'bfloat16' if trainer.bf16 else 'float32'}"
     )
 
-    resume = Resume(
-        paths.resume(dataset, design_name),
-        _fingerprint(design.to_mapping(), net_config.to_mapping(), params.train.model_dump(), images),
-    )
+    resume = Resume(paths.resume(dataset, design_name), _fingerprint(design, net_config, config, images))
     curve = resume.restore(trainer)
     with stage.bar(
         trainer.run(), f"train {design_name}", initial=trainer.step, total=config.steps, unit="step"
@@ -83,11 +82,12 @@ def _tuples(mapping: dict) -> dict:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in mapping.items()}
 
 
-def _fingerprint(design: dict, net: dict, settings: dict, images: Images) -> str:
-    digest = hashlib.sha256(json.dumps([design, net, settings, hash_code(*DECIDES)], sort_keys=True).encode())
+def _fingerprint(design: Design, net: UNetConfig, config: TrainConfig, images: Images) -> bytes:
+    decides = [design.to_mapping(), net.to_mapping(), asdict(config), hash_code(*DECIDES)]
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
     digest.update(images.image.tobytes())
     digest.update(images.label.tobytes())
-    return digest.hexdigest()
+    return digest.digest()
 
 
 def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:
@@ -99,38 +99,36 @@ def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:
 
 
 class Resume:
-    """The saved state of an unfinished run; used only by a run of the same design, network, settings and data."""
+    """The saved state of an unfinished run; used only by a run of the same design, network, settings and data.
 
-    def __init__(self, folder: Path, fingerprint: str):
-        self.folder, self.fingerprint = folder, fingerprint
+    One file, replaced as a whole: a kill while saving leaves the state before.
+    """
+
+    def __init__(self, path: Path, fingerprint: bytes):
+        self.path = path
+        self.fingerprint = torch.frombuffer(bytearray(fingerprint), dtype=torch.uint8)
 
     def save(self, trainer: Trainer, curve: list[tuple[float, float]]) -> None:
-        """Tensors first, then the note that makes them valid."""
-        self.clear()
-        write_tensors(
-            self.folder / "state.safetensors", trainer.state() | {"curve": torch.tensor(curve, dtype=torch.float64)}
-        )
-        write_json(self.folder / "state.json", {"fingerprint": self.fingerprint, "step": trainer.step})
+        """Takes the place of the state before."""
+        about = {"curve": torch.tensor(curve, dtype=torch.float64), "fingerprint": self.fingerprint}
+        write_tensors(self.path, trainer.state() | about)
 
     def restore(self, trainer: Trainer) -> list[tuple[float, float]]:
         """Puts a matching state into ``trainer`` and returns the curve so far; else leaves it at step 0."""
         try:
-            if json.loads((self.folder / "state.json").read_text())["fingerprint"] != self.fingerprint:
-                return []
-            state = read_tensors(self.folder / "state.safetensors")
-        except (OSError, ValueError, KeyError, LevyError):
+            state = read_tensors(self.path)
+        except LevyError:
             return []
-        curve = state.pop("curve")
+        curve, fingerprint = state.pop("curve"), state.pop("fingerprint")
+        if not torch.equal(fingerprint, self.fingerprint):
+            return []
         trainer.restore(state)
         print(f"going on after step {trainer.step}")
         return [(loss, norm) for loss, norm in curve.tolist()]
 
     def clear(self) -> None:
-        """Removes the state; the note goes first."""
-        for name in ("state.json", "state.safetensors"):
-            (self.folder / name).unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        """Removes the state of a finished run."""
+        self.path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
