@@ -14,12 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from levy_core.design import Design
-from levy_core.errors import LevyError
+from levy_core.errors import LevyError, choose
 from levy_core.files import replacing, write_json
+from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.param import Predictor
 
 FORMAT = 1  # rises whenever an older file would load but mean something else
+NETS: dict[str, tuple[Any, Any]] = {"unet": (UNetConfig, UNet), "mlp": (MLPConfig, MLP)}
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Model:
 
     predictor: Predictor
     design: Design
-    net: UNetConfig
+    net: UNetConfig | MLPConfig
     classes: tuple[str, ...]
 
 
@@ -54,7 +56,7 @@ def save_model(
     folder: Path,
     weights: dict[str, Tensor],
     design: Design,
-    net: UNetConfig,
+    net: UNetConfig | MLPConfig,
     classes: tuple[str, ...],
     about: dict[str, Any],
 ) -> None:
@@ -63,18 +65,21 @@ def save_model(
     described = {
         "format": FORMAT,
         "design": design.to_mapping(),
-        "net": net.to_mapping(),
+        "net": {"kind": next(name for name, row in NETS.items() if row[0] is type(net)), **net.to_mapping()},
         "classes": list(classes),
         "about": about,
     }
     write_json(folder / "design.json", described)
 
 
-def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
+def load_model(folder: Path, device: str | torch.device = "cpu", design: Design | None = None) -> Model:
     """Rebuilds a model.
 
+    Args:
+        design: refuse a checkpoint of any other.
+
     Raises:
-        LevyError: a missing or damaged file, another format, or weights of another network.
+        LevyError: a missing or damaged file, another format or design, or weights of another network.
     """
     path = folder / "design.json"
     try:
@@ -89,12 +94,22 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> Model:
             f"it was written by levy {described.get('about', {}).get('levy', 'of an unknown version')}; "
             "install that version, or train the model again"
         )
-    config = UNetConfig.from_mapping(described["net"])
-    net = UNet(config)
+    found = Design.from_mapping(described["design"])
+    if design is not None and design != found:
+        mine, its = design.to_mapping(), found.to_mapping()
+        differing = [
+            f"{key} {its.get(key)!r} and not {mine.get(key)!r}" for key in its | mine if its.get(key) != mine.get(key)
+        ]
+        raise LevyError(
+            f"{folder} holds a model of another design: {', '.join(differing)}; train this design, or load without it"
+        )
+    size = dict(described["net"])
+    config_class, net_class = choose("kind of network", size.pop("kind", "unet"), NETS)
+    config = config_class.from_mapping(size)
+    net = net_class(config)
     try:
         net.load_state_dict(read_tensors(folder / "model.safetensors"))
     except RuntimeError as error:
         raise LevyError(f"{folder / 'model.safetensors'} does not belong to the network in {path}: {error}") from error
-    design = Design.from_mapping(described["design"])
-    predictor = design.predictor(net.to(device)).eval().requires_grad_(False)
-    return Model(predictor, design, config, tuple(described["classes"]))
+    predictor = found.predictor(net.to(device)).eval().requires_grad_(False)
+    return Model(predictor, found, config, tuple(described["classes"]))

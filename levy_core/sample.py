@@ -1,14 +1,17 @@
 """The one sampling loop."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from levy_core.errors import LevyError
-from levy_core.noise import Noise
+from levy_core.limits import LIMITS
+from levy_core.noise import Noise, Source
+from levy_core.param import spread
 from levy_core.seeds import Streams
-from levy_core.steps import StepTable
+from levy_core.solver import StepTable
 
 EpsHat = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -24,33 +27,129 @@ def sample(
     labels: Tensor,
     device: str | torch.device = "cpu",
 ) -> Tensor:
-    """One batch of samples, float32 [B, *shape] on the CPU, unclamped.
+    """One batch of samples, float32 [B, *shape] on the CPU.
 
     Sample i is a function of (seed, indices[i], labels[i], table, noise, predictor) alone, whatever the batch holds.
+    Memory does not grow with the steps, but for the posterior family with one mixing variable a coordinate.
 
     Args:
-        predictor: eps_hat(y [B, *shape], rho [B], label [B]).
+        predictor: eps_hat(y [B, *shape], rho [B], label [B]). For Student-t noise and a table that injects noise it also
+            has ``mixing`` (``param.Predictor``), E[A | y]: fresh noise is Gaussian with that variance. Then the SDE
+            keeps the flow's marginals p(y), because ``grad(E[A | y] p) = -eps_hat p / rho``; a constant variance would
+            change the law (the state-dependent diffusion of arXiv 2606.01645).
         labels: int64 [B], as the predictor understands them.
 
     Raises:
-        LevyError: the network returned a value that is not finite; names the step, rho and the samples.
+        LevyError: labels that do not match; noise that the table cannot inject; a network that returns another shape or
+            a value that is not finite (names the step, rho and the samples).
     """
     if len(labels) != len(indices):
         raise LevyError(f"{len(indices)} sample indices came with {len(labels)} labels: give one label a sample")
-    streams = Streams.of_samples(seed, "sample", indices)
-    labels = labels.to(device)
-    y = float(table.rho[0]) * noise.sample(shape, streams).to(device)
-    for step in range(table.nfe):
-        rho = torch.full((len(indices),), float(table.rho[step]), device=device)
+    check(table, noise)
+    source = Streams.of_samples(seed, "sample", indices)
+    if table.jumps is None:
+        draw, y = None, float(table.rho[0]) * noise.sample(shape, source)
+    else:
+        draw = Ancestral(table.jumps, noise, source, shape, device)
+        y = draw.start(source.normal(shape))
+    return solve(predictor, table, noise, source, y.to(device), labels.to(device), indices, draw).cpu()
+
+
+def check(table: StepTable, noise: Noise) -> None:
+    """Refuses to inject noise whose mixing variable belongs to the whole path, unless the table is an SDE's.
+
+    Raises:
+        LevyError: names the law and the way out.
+    """
+    if noise.refresh == "path" and table.jumps is not None:
+        raise LevyError(f"{noise} has one mixing variable a path, so it has no posterior form: choose ode or sde-e")
+
+
+def solve(
+    predictor: EpsHat,
+    table: StepTable,
+    noise: Noise,
+    source: Source,
+    y: Tensor,
+    labels: Tensor,
+    indices: Sequence[int],
+    draw: "Ancestral | None" = None,
+) -> Tensor:
+    """Follows the table from y [B, *S] of any floating type on any device. Arguments and errors: ``sample``."""
+    limit, shape = LIMITS[table.limit], y.shape[1:]
+    newest: deque[Tensor] = deque(maxlen=table.weights.shape[1])
+    for k in range(table.nfe):
+        level = float(table.rho[k])
+        rho = torch.full((len(y),), level, device=y.device, dtype=y.dtype)
         eps_hat = predictor(y, rho, labels)
-        finite = torch.isfinite(eps_hat).flatten(1).all(1)
-        if not finite.all():
-            bad = [indices[i] for i in torch.nonzero(~finite).flatten().tolist()]
-            raise LevyError(
-                f"the network returned NaN or infinity at step {step + 1} of {table.nfe} (rho = {rho[0]:.4g}) for "
-                f"{len(bad)} of {len(indices)} samples, the first with index {bad[0]}: look at the training loss"
-            )
-        y = float(table.keep[step]) * y + float(table.drift[step]) * eps_hat
-        if table.noise[step] > 0:
-            y = y + float(table.noise[step]) * noise.sample(shape, streams).to(device)
-    return y.cpu()
+        _check_output(eps_hat, y, k, table, indices)
+        if limit is not None or table.predicts == "data":
+            x0 = y - level * eps_hat
+            if limit is not None:
+                x0 = limit(x0)
+                eps_hat = (y - x0) / level
+        newest.appendleft(eps_hat if table.predicts == "noise" else x0)
+        if draw is not None:
+            y = draw.advance(k, y, level * eps_hat, source.normal(shape))
+            continue
+        strength = float(table.noise[k])
+        fresh = _fresh(predictor, noise, source, y, rho, labels, eps_hat) * strength if strength > 0 else None
+        y = y * float(table.keep[k])
+        for weight, prediction in zip(table.weights[k].tolist(), newest, strict=False):
+            y = y.add_(prediction, alpha=weight) if weight else y
+        y = y if fresh is None else y.add_(fresh)
+    return y
+
+
+def _fresh(
+    predictor: EpsHat, noise: Noise, source: Source, y: Tensor, rho: Tensor, labels: Tensor, eps_hat: Tensor
+) -> Tensor:
+    shape = y.shape[1:]
+    if noise.refresh == "step":
+        return noise.sample(shape, source).to(y)
+    mixing = getattr(predictor, "mixing", None)
+    if mixing is None:
+        raise LevyError(
+            f"noise of {noise} comes back with the variance E[A | y], which this predictor does not give: sample with ode, "
+            "or give the predictor a method `mixing`"
+        )
+    probe = torch.sign(source.normal(shape)).to(y)
+    return spread(mixing(y, rho, labels, eps_hat, probe), y).sqrt() * source.normal(shape).to(y)
+
+
+def _check_output(eps_hat: Tensor, y: Tensor, k: int, table: StepTable, indices: Sequence[int]) -> None:
+    if eps_hat.shape != y.shape:
+        raise LevyError(
+            f"the network returned {list(eps_hat.shape)} for an input of {list(y.shape)}: the shapes must be the same"
+        )
+    finite = torch.isfinite(eps_hat).flatten(1).all(1)
+    if not finite.all():
+        bad = [indices[i] for i in torch.nonzero(~finite).flatten().tolist()]
+        raise LevyError(
+            f"the network returned NaN or infinity at step {k + 1} of {table.nfe} (rho = {float(table.rho[k]):.4g}) for "
+            f"{len(bad)} of {len(indices)} samples, the first with index {bad[0]}: look at the training loss"
+        )
+
+
+class Ancestral:
+    """Coefficients of the posterior family, from the mixing variables of the whole path.
+
+    With V_k the variance of y_k given x_0 and the mixing variables, V' the next one and ``Gamma = 1 - V' / V``:
+    ``y' = y - Gamma rho eps_hat + sqrt(Gamma V') z``. Source: Shariatian et al. (arXiv 2407.18609), DLPM; DDPM at p = 2.
+    """
+
+    def __init__(
+        self, jumps: Tensor, noise: Noise, source: Source, shape: Sequence[int], device: str | torch.device
+    ) -> None:
+        terms = torch.stack([jump * noise.mixing(shape, source) for jump in jumps])
+        self._variance = terms.flip(0).cumsum(0).flip(0).to(device)  # from the small end: no cancellation
+
+    def start(self, z: Tensor) -> Tensor:
+        """y_0 given the mixing variables."""
+        return z * self._variance[0].sqrt().to(z)
+
+    def advance(self, k: int, y: Tensor, rho_eps: Tensor, z: Tensor) -> Tensor:
+        """The posterior of the next level, with x_0 in the place of y - rho eps_hat."""
+        now, after = self._variance[k], self._variance[k + 1]
+        gamma = 1 - after / now
+        return y - gamma.to(y) * rho_eps + (gamma * after).sqrt().to(y) * z.to(y)

@@ -9,7 +9,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from levy_core.design import Design
 from levy_core.errors import LevyError
-from levy_core.nets.unet import bf16_supported
+from levy_core.nets.precision import bf16_supported
+from levy_core.param import spread
 from levy_core.seeds import BatchStream, generator
 
 
@@ -44,14 +45,17 @@ class Trainer:
     Each step's randomness is keyed by (seed, step), so the state is the weights, their average and the optimiser.
 
     Args:
-        images: float32 [N, C, H, W] in [-1, 1]. labels: int64 [N]. classes: label of 'no class'.
+        data: float32 [N, *S], images in [-1, 1]. labels: int64 [N]. classes: label of 'no class'.
+
+    Raises:
+        LevyError: shapes that do not match, or mirroring of what is no image.
     """
 
     def __init__(
         self,
         design: Design,
         net: nn.Module,
-        images: Tensor,
+        data: Tensor,
         labels: Tensor,
         classes: int,
         config: TrainConfig,
@@ -59,7 +63,13 @@ class Trainer:
     ):
         self.design, self.config, self.device = design, config, device
         self.predictor = design.predictor(net.to(device))
-        self.images, self.labels, self.classes = images, labels, classes
+        if len(data) != len(labels) or not len(data):
+            raise LevyError(f"{len(data)} training samples came with {len(labels)} labels: give one label a sample")
+        if config.flip and data.dim() != 4:
+            raise LevyError(
+                f"flip is for images [N, C, H, W], but the data have shape {list(data.shape)}: set flip to false"
+            )
+        self.data, self.labels, self.classes = data, labels, classes
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
         self.averaged = AveragedModel(net, multi_avg_fn=self._average)  # type: ignore[arg-type]
         self.bf16 = config.precision == "bfloat16" or (config.precision == "auto" and bf16_supported(device))
@@ -78,28 +88,30 @@ class Trainer:
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         config = self.config
         g = generator(config.seed, "batch", self.step)
-        rows = torch.randint(len(self.images), (config.batch,), generator=g)
-        x0, labels = self.images[rows], self.labels[rows].clone()
+        rows = torch.randint(len(self.data), (config.batch,), generator=g)
+        x0, labels = self.data[rows], self.labels[rows].clone()
         if config.flip:
             mirrored = torch.rand(config.batch, generator=g) < 0.5
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
         labels[torch.rand(config.batch, generator=g) < config.label_dropout] = self.classes
-        schedule = self.design.schedule
-        t = schedule.t_min + (schedule.t_max - schedule.t_min) * torch.rand(
-            config.batch, generator=g, dtype=torch.float64
-        )
-        return x0, labels, schedule.ratio(t).float()
+        return x0, labels, self.design.levels.draw(self.design.schedule, config.batch, g).float()
 
     def _advance(self) -> Progress:
+        design, repeats = self.design, self.design.objective.repeats
         x0, labels, rho = self._batch()
-        e = self.design.noise.sample(x0.shape[1:], BatchStream(len(x0), self.config.seed, "noise", self.step))
-        x0, labels, rho, e = (part.to(self.device) for part in (x0, labels, rho, e))
-        y = x0 + rho[:, None, None, None] * e
+        source = BatchStream(repeats * len(x0), self.config.seed, "noise", self.step)
+        e = design.noise.sample(x0.shape[1:], source).to(self.device)
+        labels, rho = labels.repeat(repeats).to(self.device), rho.repeat(repeats).to(self.device)
+        y = x0.repeat(repeats, *[1] * (x0.dim() - 1)).to(self.device) + spread(rho, e) * e
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * min(1.0, (self.step + 1) / max(1, self.config.warmup))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             eps_hat = self.predictor(y, rho, labels)
-        loss = self.design.loss.value(eps_hat.float(), e).mean()
+        if eps_hat.shape != e.shape:
+            raise LevyError(
+                f"the network returned {list(eps_hat.shape)} for an input of {list(e.shape)}: they must agree"
+            )
+        loss = design.objective(eps_hat, e, rho, design.units, design.noise).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.predictor.parameters(), self.config.clip)

@@ -9,7 +9,7 @@ import numpy as np
 
 from levy_core.errors import LevyError
 from levy_core.files import replacing, write_json
-from levy_core.steps import Solver
+from levy_core.solver import Solver
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from levy_core.errors import LevyError
 from levy_core.files import replacing, write_json
-from levy_core.steps import Solver
+from levy_core.solver import Solver
 from tasks import paths, stage
 from tasks.params import Params
 

@@ -8,8 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from levy_core.design import Design
 from levy_core.errors import LevyError, choose
-from levy_core.schedule import GRIDS
-from levy_core.steps import DISCRETISATIONS, FAMILIES, Solver
+from levy_core.grids import GRIDS
+from levy_core.limits import LIMITS
+from levy_core.solver import ETA_SCHEDULES, Solver
+from levy_core.steps import DISCRETISATIONS, FAMILIES, fits
 
 PARAMS = Path("params.yaml")
 # Names become folders, DVC stage names and registry names.
@@ -88,14 +90,35 @@ class SampleParams(Section):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     n: int = Field(ge=8)
     batch: int = Field(ge=1)
+    eta_schedule: Annotated[str, _one_of("eta schedule", ETA_SCHEDULES)] = "constant"
+    rho_max: float | None = Field(default=None, gt=0)
+    rho_min: float | None = Field(default=None, gt=0)
+    denoise: bool = False
+    limit: Annotated[str, _one_of("limit", LIMITS)] = "none"
+
+    @model_validator(mode="after")
+    def _every_solver_has_a_form(self) -> "SampleParams":
+        for family in self.solvers:
+            if not any(fits(family, discretisation) for discretisation in self.discretisations):
+                fitting = [name for name in DISCRETISATIONS if fits(family, name)]
+                raise ValueError(
+                    f"sample.solvers has {family}, but sample.discretisations has none of its forms: {', '.join(fitting)}"
+                )
+        try:
+            self.cells()
+        except LevyError as error:
+            raise ValueError(f"sample: {error}") from None
+        return self
 
     def cells(self) -> list[Solver]:
-        """The grid, without repeats: solvers that ignore eta stand once."""
+        """The grid, without repeats: solvers that ignore eta stand once, and forms that a solver lacks are left out."""
+        shared = {key: getattr(self, key) for key in ("eta_schedule", "rho_max", "rho_min", "denoise", "limit")}
         cells = [
-            Solver(family, discretisation, grid, steps, eta)
+            Solver(family, discretisation, grid, steps, eta, **shared)
             for steps in self.steps
             for family in self.solvers
             for discretisation in self.discretisations
+            if fits(family, discretisation)
             for grid in self.grids
             for eta in self.etas
         ]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from levy_core.checkpoint import load_model
 from levy_core.errors import LevyError
-from levy_core.steps import Solver
+from levy_core.solver import Solver
 from tasks import stage
 from tasks.request import COLUMNS, SAMPLER
 from tasks.sample import draw_images

@@ -13,7 +13,8 @@ from PIL import Image
 from levy_core.datasets.longtail import rare_classes
 from levy_core.datasets.store import Images, read_group
 from levy_core.metrics.classifier import Classifier, classify, load_classifier
-from levy_core.steps import FAMILIES, Solver
+from levy_core.solver import Solver
+from levy_core.steps import FAMILIES
 from tasks import figures, paths, stage
 from tasks.cells import read_cells
 from tasks.params import Params
@@ -136,7 +137,7 @@ def _table(grid: pd.DataFrame, designs: list[str]) -> dict[str, Any]:
         by_cell = mine.set_index(["family", "eta", *axes])
         rows = []
         for family, eta in dict.fromkeys(zip(mine.family, mine.eta, strict=True)):
-            name = family.upper() + (f"({eta:g})" if FAMILIES[family].uses_eta else "")
+            name = family.upper() + (f"({eta:g})" if FAMILIES[family].most_eta is not None else "")
             cells = [by_cell.loc[(family, eta, *column)] for column in columns]
             rows.append(
                 (

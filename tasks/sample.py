@@ -5,30 +5,36 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import levy_core.grids
+import levy_core.limits
 import levy_core.nets.unet
 import levy_core.noise
 import levy_core.param
 import levy_core.sample
 import levy_core.schedule
 import levy_core.seeds
+import levy_core.solver
 import levy_core.steps
 from levy_core.checkpoint import Model, load_model
 from levy_core.datasets.store import to_uint8
 from levy_core.files import hash_code, hash_files
 from levy_core.sample import sample as draw
-from levy_core.steps import Solver, tabulate
+from levy_core.solver import Solver, tabulate
 from tasks import paths, stage
 from tasks.cells import Cell, write_cell, write_index
 from tasks.params import Params
 
 # Code that decides what a sample is.
 DECIDES = (
+    levy_core.grids,
+    levy_core.limits,
     levy_core.nets.unet,
     levy_core.noise,
     levy_core.param,
     levy_core.sample,
     levy_core.schedule,
     levy_core.seeds,
+    levy_core.solver,
     levy_core.steps,
 )
 

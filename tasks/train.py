@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+import levy_core.design
 import levy_core.loss
 import levy_core.nets.unet
 import levy_core.noise
@@ -21,7 +22,8 @@ from levy_core.datasets.store import Images, read_group, to_unit
 from levy_core.design import Design
 from levy_core.errors import LevyError
 from levy_core.files import hash_code, replacing
-from levy_core.nets.unet import UNet, UNetConfig, parameter_count
+from levy_core.nets.precision import parameter_count
+from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.train import TrainConfig, Trainer
 from tasks import paths, stage
 from tasks.params import Params
@@ -29,6 +31,7 @@ from tasks.params import Params
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
 # Code that decides what a training step does.
 DECIDES = (
+    levy_core.design,
     levy_core.loss,
     levy_core.nets.unet,
     levy_core.noise,

@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from levy_core import torchvision_ops  # noqa: F401  (before diffusers)
@@ -78,15 +77,3 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, log_rho: Tensor, label: Tensor) -> Tensor:
         """The raw network output. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
         return self.unet(x, 250 * log_rho, class_labels=label).sample
-
-
-def parameter_count(net: nn.Module) -> int:
-    """Number of trainable values."""
-    return sum(p.numel() for p in net.parameters())
-
-
-def bf16_supported(device: torch.device) -> bool:
-    """Whether this processor computes in bfloat16 itself; where it only emulates, autocast makes training slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,32 @@
+"""Two-dimensional toy data with rare modes and heavy tails, for trying a design in seconds."""
+
+from math import cos, pi, sin
+
+import numpy as np
+import torch
+from torch import Tensor
+
+RARE = 0.02  # share of the rarest mode of ``imbalanced_ring``
+
+
+def imbalanced_ring(
+    n: int, seed: int, modes: int = 8, radius: float = 0.8, width: float = 0.04
+) -> tuple[Tensor, Tensor]:
+    """Points around a circle, the modes' shares falling geometrically; and the mode of each.
+
+    Returns:
+        float32 [n, 2] within about [-1, 1], int64 [n].
+    """
+    rng = np.random.default_rng(seed)
+    shares = np.geomspace(1, RARE, modes)
+    which = rng.choice(modes, n, p=shares / shares.sum())
+    centres = np.array([(radius * cos(2 * pi * k / modes), radius * sin(2 * pi * k / modes)) for k in range(modes)])
+    points = centres[which] + width * rng.standard_normal((n, 2))
+    return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(which)
+
+
+def heavy_cloud(n: int, seed: int, degrees: float = 3.0, scale: float = 0.3) -> Tensor:
+    """Isotropic Student-t points, float32 [n, 2]: the tail index is ``degrees``."""
+    rng = np.random.default_rng(seed)
+    points = scale * rng.standard_normal((n, 2)) / np.sqrt(rng.chisquare(degrees, (n, 1)) / degrees)
+    return torch.from_numpy(points.astype(np.float32))

@@ -1,0 +1,50 @@
+"""A small network for points: toy data, checks of a design in seconds."""
+
+from dataclasses import asdict, dataclass
+from math import pi
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """Size of the network; label ``classes`` means 'no class'."""
+
+    shape: tuple[int, ...]  # (d,)
+    classes: int = 0
+    width: int = 128
+    depth: int = 3
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_mapping(cls, mapping: dict[str, Any]) -> "MLPConfig":
+        """The inverse of ``to_mapping``, also after JSON made the tuples lists."""
+        return cls(**{**mapping, "shape": tuple(mapping["shape"])})
+
+
+class MLP(nn.Module):
+    """[B, d] -> [B, d], conditional on log rho (sines of eight frequencies) and on a class label."""
+
+    def __init__(self, config: MLPConfig):
+        super().__init__()
+        (d,) = config.shape
+        self.config = config
+        self.frequencies: Tensor
+        self.register_buffer("frequencies", 2 ** torch.linspace(-3, 1, 8) * pi, persistent=False)
+        self.enter = nn.Linear(d + 16, config.width)
+        self.label = nn.Embedding(config.classes + 1, config.width)
+        self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
+        self.leave = nn.Linear(config.width, d)
+
+    def forward(self, x: Tensor, log_rho: Tensor, label: Tensor) -> Tensor:
+        """The raw network output."""
+        phase = log_rho[:, None] * self.frequencies
+        h = self.enter(torch.cat([x, phase.sin(), phase.cos()], dim=1)) + self.label(label)
+        for layer in self.hidden:
+            h = h + nn.functional.silu(layer(nn.functional.silu(h)))
+        return self.leave(h)

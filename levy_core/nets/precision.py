@@ -1,0 +1,16 @@
+"""What does not depend on the kind of network."""
+
+import torch
+from torch import nn
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def bf16_supported(device: torch.device) -> bool:
+    """Whether this processor computes in bfloat16 itself; where it only emulates, autocast makes training slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
