@@ -1,7 +1,7 @@
 """A design: noise x schedule x parametrisation x loss x training levels. A method of the literature is a row of ``PRESETS``."""
 
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -126,10 +126,13 @@ class Design:
         allowed = ["preset", *_AXES, "param", "loss", "weight", "sigma_data"]
 
         def build(axis: str, **context: Any) -> Any:
-            kind = choose(
-                {"noise": "noise law", "levels": "training levels"}.get(axis, axis), merged.pop(axis, None), _AXES[axis]
-            )
-            return kind(**context, **taken(kind))
+            name = merged.pop(axis, None)
+            kind = choose(_TITLES[axis], name, _AXES[axis])
+            given = taken(kind)
+            for key, field in _options(kind).items():
+                if field.default is MISSING and key not in given:
+                    raise LevyError(f"the {_TITLES[axis]} {name!r} needs {key}: add it")
+            return kind(**context, **given)
 
         def taken(kind: type) -> dict[str, Any]:
             allowed.extend(_options(kind))
@@ -156,6 +159,7 @@ class Design:
 
 
 _AXES: dict[str, dict[str, Any]] = {"noise": LAWS, "schedule": SCHEDULES, "levels": LEVELS}
+_TITLES = {"noise": "noise law", "schedule": "schedule", "levels": "training levels"}
 
 
 def _typed(field: Field, value: Any) -> Any:

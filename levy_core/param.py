@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from levy_core.errors import LevyError
 from levy_core.noise import Noise, StudentT
 from levy_core.schedule import signal_at
 
@@ -117,9 +118,17 @@ class Predictor(nn.Module):
         self.units = Units.of(noise, sigma_data)
 
     def forward(self, y: Tensor, rho: Tensor, label: Tensor) -> Tensor:
-        """eps_hat, [B, *S], from y [B, *S], rho [B] and label [B] (int64; the last class index means 'no class')."""
+        """eps_hat, [B, *S], from y [B, *S], rho [B] and label [B] (int64; the last class index means 'no class').
+
+        Raises:
+            LevyError: the network returns another shape.
+        """
         scale = PARAMETRISATIONS[self.param].scale(rho, self.units)
         out = self.net(spread(scale, y) * y, torch.log(rho), label)
+        if out.shape != y.shape:
+            raise LevyError(
+                f"the network returned {list(out.shape)} for an input of {list(y.shape)}: the shapes must be the same"
+            )
         return eps_of(self.param, out.float(), y, rho, self.units)
 
     def mixing(self, y: Tensor, rho: Tensor, label: Tensor, eps_hat: Tensor, probe: Tensor) -> Tensor:

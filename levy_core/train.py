@@ -107,10 +107,6 @@ class Trainer:
             group["lr"] = self.config.lr * min(1.0, (self.step + 1) / max(1, self.config.warmup))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             eps_hat = self.predictor(y, rho, labels)
-        if eps_hat.shape != e.shape:
-            raise LevyError(
-                f"the network returned {list(eps_hat.shape)} for an input of {list(e.shape)}: they must agree"
-            )
         loss = design.objective(eps_hat, e, rho, design.units, design.noise).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,12 +1,14 @@
 """The noise laws are the laws they claim to be."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from levy_core.errors import LevyError
-from levy_core.noise import Gaussian, Stable, positive_stable
+from levy_core.noise import Gaussian, Stable, StudentT, opened, positive_stable, symmetric_stable
 from levy_core.seeds import BatchStream, Streams
 
 N = 20_000
@@ -16,33 +18,38 @@ def draw(noise, n=N, shape=(1,), key="test"):
     return noise.sample(shape, BatchStream(n, key))
 
 
-# 24 fixed-seed tests of this file compare at p > 1e-4: were the seeds free, one in 400 runs would raise a false alarm.
+# 80 fixed-seed comparisons of this file are at p > 1e-5 or 4.4 sigma: were the seeds free, one in 1,200 runs would raise a
+# false alarm.
 @pytest.mark.parametrize("alpha", [1.05, 1.2, 1.5, 1.8, 1.95, 2.0])
-def test_each_coordinate_follows_scipys_levy_stable(alpha):
-    x = draw(Stable(alpha)).numpy().ravel()
+@pytest.mark.parametrize("isotropic", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_each_coordinate_follows_scipys_levy_stable(alpha, isotropic, dtype):
+    x = draw(Stable(alpha, isotropic)).to(dtype).float().numpy().ravel()
     grid = np.concatenate([-np.geomspace(200, 0.05, 40), [0], np.geomspace(0.05, 200, 40)])
     truth = stats.levy_stable.cdf(grid, alpha, 0)
     empirical = np.searchsorted(np.sort(x), grid, side="right") / N
-    assert np.abs(empirical - truth).max() < stats.kstwobign.isf(1e-4) / np.sqrt(N)
+    # bfloat16 rounds values to 2**-8 of themselves, which moves the distribution function by its slope at most
+    rounding = 2**-8 * 0.25 if dtype == torch.bfloat16 else 0
+    assert np.abs(empirical - truth).max() < stats.kstwobign.isf(1e-5) / np.sqrt(N) + rounding
 
 
 @pytest.mark.parametrize("alpha", [1.1, 1.5, 1.9, 2.0])
 @pytest.mark.parametrize("isotropic", [True, False])
 def test_characteristic_function(alpha, isotropic):
     e = draw(Stable(alpha, isotropic), shape=(3,)).double()
-    for u in ([0.3, 0.0, 0.0], [0.5, -0.8, 0.4]):
+    for u in ([0.3, 0.0, 0.0], [0.5, -0.8, 0.4], [0.0, 0.05, 0.02]):
         u = torch.tensor(u, dtype=torch.float64)
         exponent = u.norm() ** alpha if isotropic else (u.abs() ** alpha).sum()
         measured = torch.cos(e @ u).mean()
-        assert abs(measured - torch.exp(-exponent)) < 4 / np.sqrt(N)  # cos has variance below 1: 4 sigma
+        assert abs(measured - torch.exp(-exponent)) < 4.4 * 0.71 / np.sqrt(N)  # cos has variance of at most 1/2
 
 
 @pytest.mark.parametrize("a", [0.55, 0.75, 0.95])
 def test_kanters_variable_has_its_laplace_transform(a):
     source = BatchStream(N, "kanter")
-    s = positive_stable(a, torch.pi * source.uniform([1]), -torch.log(source.uniform([1])))
+    s = positive_stable(a, torch.pi * opened(source.uniform([1])), -torch.log(opened(source.uniform([1]))))
     for u in (0.2, 1.0, 3.0):
-        assert abs(torch.exp(-u * s).mean() - np.exp(-(u**a))) < 2 / np.sqrt(N)  # values in [0, 1]: 4 sigma
+        assert abs(torch.exp(-u * s).mean() - np.exp(-(u**a))) < 2.2 / np.sqrt(N)  # values in [0, 1]: 4.4 sigma
 
 
 def test_stable_2_is_root_2_times_gaussian_to_the_last_bit():
@@ -51,17 +58,100 @@ def test_stable_2_is_root_2_times_gaussian_to_the_last_bit():
     assert torch.allclose(stable, np.sqrt(2) * gaussian, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("alpha", [1.05, 1.5, 1.999])
-def test_draws_are_finite_also_in_bfloat16(alpha):
-    e = draw(Stable(alpha, isotropic=False), n=1000, shape=(1000,))
+class Corners:
+    """A source whose uniforms are the smallest, the largest and middling values that a generator can return."""
+
+    def __init__(self):
+        self.at = [torch.tensor(v, dtype=torch.float64) for v in (0.0, 2.0**-53, 0.3, 1 - 2.0**-53)]
+        first, second = torch.meshgrid(torch.stack(self.at), torch.stack(self.at), indexing="ij")
+        self.columns = iter([first.reshape(-1, 1), second.reshape(-1, 1)])
+
+    def uniform(self, shape, rows=None):
+        return next(self.columns).clone()
+
+    def normal(self, shape):
+        return torch.full((16, *shape), 6.0)
+
+
+@pytest.mark.parametrize("alpha", [1.0001, 1.05, 1.5, 1.9, 1.999, 1.9999999, 2.0])
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_no_uniform_whatever_makes_a_draw_infinite_also_in_bfloat16(alpha, isotropic):
+    # The largest values come from the corners of the square of uniforms: no sampling, so a proof for 1e9 draws and more.
+    e = Stable(alpha, isotropic).sample((1,), Corners())
+    assert torch.isfinite(e).all()
     assert torch.isfinite(e.to(torch.bfloat16)).all()
 
 
-def test_the_tail_index_is_alpha():
-    x = draw(Stable(1.3), n=400_000).abs().numpy().ravel()
-    top = np.sort(x)[-2000:]
-    hill = 1 / np.mean(np.log(top / top[0]))
-    assert abs(hill - 1.3) < 4 * 1.3 / np.sqrt(2000)
+@pytest.mark.parametrize("nu", [2.01, 4.0, 300.0])
+def test_no_uniform_makes_student_t_infinite(nu):
+    assert torch.isfinite(StudentT(nu).sample((1,), Corners())).all()
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+@pytest.mark.parametrize("alpha", [1.1, 1.3, 1.7])
+def test_the_tail_has_its_constant_and_is_not_truncated(alpha, isotropic):
+    # P(|X| > x) = 2 C x**-alpha (1 + O(x**-alpha)), C = sin(pi alpha / 2) Gamma(alpha) / pi. (scipy's isf is off by the
+    # factor ten at 1e-4 and alpha 1.1, so that its quantiles cannot be the reference here.)
+    x = draw(Stable(alpha, isotropic), n=400_000).abs().double()
+    c = 2 * math.sin(math.pi * alpha / 2) * math.gamma(alpha) / math.pi
+    for q in (1e-3, 1e-4):
+        count, expected = int((x > (c / q) ** (1 / alpha)).sum()), q * len(x)
+        assert abs(count - expected) < 4.4 * np.sqrt(expected) + 0.01 * expected
+
+
+@pytest.mark.parametrize("alpha", [1.05, 1.5, 1.95])
+def test_the_far_tail_of_independent_coordinates_keeps_its_power(alpha):
+    # Near the angle's end u, |X|**-alpha = u times a function of W: the ratio must hold down to chances of 1e-15.
+    v = torch.rand(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ratios = []
+    for u in (1e-5, 1e-9, 1e-15):
+        x = symmetric_stable(alpha, torch.full_like(v, u), v).abs().double()
+        ratios.append(x**-alpha / u)
+    assert torch.allclose(ratios[0], ratios[1], rtol=3e-3)
+    assert torch.allclose(ratios[0], ratios[2], rtol=3e-3)
+
+
+@pytest.mark.parametrize("nu", [2.5, 4.0, 30.0])
+def test_student_t_follows_scipy(nu):
+    x = draw(StudentT(nu), shape=(2,)).double()
+    for k in range(2):
+        assert stats.kstest(x[:, k].numpy(), stats.t(nu).cdf).pvalue > 1e-5
+    # |e|**2 / d is F-distributed: the coordinates share one mixing variable, as in scipy's multivariate_t
+    assert stats.kstest((x**2).mean(1).numpy(), stats.f(2, nu).cdf).pvalue > 1e-5
+    truth = stats.multivariate_t(np.zeros(2), np.eye(2), nu, seed=0).rvs(N)
+    assert stats.ks_2samp(np.abs(x.numpy()).max(1), np.abs(truth).max(1)).pvalue > 1e-5
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_a_cap_by_rejection_is_the_conditional_law_and_by_clamping_piles_up(isotropic):
+    free = Stable(1.5, isotropic).mixing((2,), BatchStream(N, "cap")).flatten().numpy()
+    rejected = Stable(1.5, isotropic, cap=10.0).mixing((2,), BatchStream(N, "cap 2")).flatten().numpy()
+    clamped = Stable(1.5, isotropic, cap=10.0, cap_rule="clamp").mixing((2,), BatchStream(N, "cap")).flatten().numpy()
+    assert rejected.max() <= 10
+    assert stats.ks_2samp(rejected, free[free <= 10]).pvalue > 1e-5
+    assert np.array_equal(clamped, np.minimum(free, 10))
+
+
+def test_a_capped_sample_depends_on_its_index_alone():
+    noise = Stable(1.2, isotropic=False, cap=4.0)  # a third of the draws is rejected
+    whole = noise.sample((3, 2), Streams.of_samples(7, "p", range(6)))
+    source = Streams.of_samples(7, "p", [4, 1])
+    assert torch.equal(noise.sample((3, 2), source), whole[[4, 1]])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Stable(1.5, cap=0.0), "cap is 0.0, but must be positive"),
+        (lambda: Stable(1.5, cap=0.1), r"rejects \d+.\d% of the mixing variables"),
+        (lambda: Stable(1.5, cap_rule="drop"), "unknown cap rule 'drop': choose one of clamp, reject"),
+        (lambda: StudentT(2.0), "nu is 2.0, but must be above 2"),
+        (lambda: StudentT(math.nan), "nu is nan"),
+    ],
+)
+def test_bad_laws_are_refused(make, message):
+    with pytest.raises(LevyError, match=message):
+        make()
 
 
 @pytest.mark.parametrize("alpha", [1.0, 0.5, 2.1, -1.0, float("nan")])

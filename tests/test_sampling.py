@@ -95,7 +95,9 @@ def test_limits_keep_the_prediction_in_range(name):
 
 
 def test_dynamic_thresholding_is_imagens_per_sample():
-    x0 = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1)) * torch.tensor([0.1, 2.0, 9.0]).view(3, 1, 1, 1)
+    x0 = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1)) * torch.tensor([0.1, 2.0, 9.0]).view(
+        3, 1, 1, 1
+    )
     for one, limited in zip(x0, LIMITS["dynamic"](x0), strict=True):
         s = max(1.0, float(np.quantile(one.abs().numpy(), 0.995)))
         assert torch.allclose(limited, one.clamp(-s, s) / s, atol=1e-6)

@@ -56,7 +56,13 @@ def test_consistent_solvers_return_the_datas_scale_within_1_percent(p, family, d
 @pytest.mark.parametrize("shape", [(1,), (16,)])
 @pytest.mark.parametrize(
     ("family", "discretisation"),
-    [("sde-e", "euler-maruyama"), ("sde-e", "2m-data"), ("sde-e", "2m-noise"), ("split-dlim", "ei-noise"), ("ode", "heun")],
+    [
+        ("sde-e", "euler-maruyama"),
+        ("sde-e", "2m-data"),
+        ("sde-e", "2m-noise"),
+        ("split-dlim", "ei-noise"),
+        ("ode", "heun"),
+    ],
 )
 def test_draws_have_the_scale_that_the_table_predicts(p, shape, family, discretisation):
     # 60,000 draws: the scale's relative error is 0.4 % (measured over 50 seeds); 2 % is 5 sigma. 40 cases: a false alarm
@@ -210,7 +216,9 @@ def test_the_split_rule_is_diffusers_ddim(start, eta):
     assert torch.allclose(follow(table, start, preserving, noises if eta else None), x, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize(("algorithm", "family", "eta"), [("dpmsolver++", "ode", 0.0), ("sde-dpmsolver++", "sde-e", 1.0)])
+@pytest.mark.parametrize(
+    ("algorithm", "family", "eta"), [("dpmsolver++", "ode", 0.0), ("sde-dpmsolver++", "sde-e", 1.0)]
+)
 @pytest.mark.parametrize(("order", "discretisation"), [(1, "ei-data"), (2, "2m-data")])
 def test_data_prediction_is_diffusers_dpm_solver(start, algorithm, family, eta, order, discretisation):
     dpm = DPMSolverMultistepScheduler(
@@ -255,10 +263,15 @@ def test_the_posterior_is_gaussian_conditioning_on_the_augmented_chain(noise):
     jumps = (rho[:-1] ** p - rho[1:] ** p) ** (2 / p)
     a = torch.stack([noise.mixing(shape, s) for s in [BatchStream(batch, "chain")] for _ in jumps])
     drawn = Ancestral(jumps, noise, BatchStream(batch, "chain"), shape, "cpu")
-    x0, y, z = (torch.randn(batch, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    x0, y, z = (
+        torch.randn(batch, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)
+    )
     for k in range(4):
         steps = jumps[:, None, None] * a  # [k]: variance added between levels k + 1 and k
-        early, late = steps[k + 1 :].sum(0), steps[k:].sum(0)  # var of y_{k-1} and of y_k; their covariance is the former
+        early, late = (
+            steps[k + 1 :].sum(0),
+            steps[k:].sum(0),
+        )  # var of y_{k-1} and of y_k; their covariance is the former
         mean = x0 + early / late * (y - x0)
         variance = early - early**2 / late
         moved = drawn.advance(k, y, y - x0, z)
@@ -332,7 +345,10 @@ def test_eta_schedules():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"family": "sde-x"}, "unknown solver 'sde-x': choose one of ode, posterior, sde-a, sde-e, split-ddim, split-dlim"),
+        (
+            {"family": "sde-x"},
+            "unknown solver 'sde-x': choose one of ode, posterior, sde-a, sde-e, split-ddim, split-dlim",
+        ),
         ({"discretisation": "rk4"}, "unknown discretisation 'rk4'"),
         ({"grid": "linear"}, "unknown grid 'linear'"),
         ({"steps": 0}, "steps is 0"),
