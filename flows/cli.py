@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows import solver as solver_commands
 from levy_core.errors import LevyError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(solver_commands.app, name="solver")
 ParamsFile = Annotated[
     Path | None,
     typer.Option("--params", help="Use this file's settings: it is checked and takes the place of params.yaml."),

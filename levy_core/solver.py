@@ -144,6 +144,8 @@ class StepTable:
 
     def rows(self) -> list[dict[str, float]]:
         """The table as plain numbers, for printing."""
+        if self.jumps is not None:
+            return [{"rho": float(r), "jump": float(j)} for r, j in zip(self.rho, self.jumps, strict=True)]
         columns = {"rho": self.rho[:-1], "keep": self.keep}
         columns |= {f"{self.predicts}[{j}]": self.weights[:, j] for j in range(self.weights.shape[1])}
         columns |= {"noise": self.noise}
