@@ -8,8 +8,6 @@ import json
 import os
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import pandas as pd
 
 from levy_core.errors import LevyError
 from levy_core.files import write_json
-from tasks import lineage, paths
+from tasks import health, lineage, paths
 from tasks.compare import cell_label
 from tasks.params import Params
 from tasks.request import COLUMNS, SAMPLER
@@ -54,9 +52,8 @@ def check_server(uri: str) -> None:
     """
     if uri.startswith(("http://", "https://")):
         try:
-            with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5):  # noqa: S310  (http or https, checked above)
-                return
-        except (urllib.error.URLError, OSError) as error:
+            health.status(uri, 5)
+        except OSError as error:
             raise LevyError(
                 f"the MLflow server {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to use mlflow.db"
             ) from error
