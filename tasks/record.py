@@ -17,7 +17,7 @@ import pandas as pd
 from levy_core.errors import LevyError
 from levy_core.files import write_json
 from tasks import health, lineage, paths
-from tasks.compare import cell_label
+from tasks.grid import best, cell_label, sampler_of
 from tasks.params import Params
 from tasks.request import COLUMNS, SAMPLER
 
@@ -118,7 +118,7 @@ def _record_design(
 ) -> str | None:
     """A child run; returns the URI of the logged model for the winner's design."""
     grid = pd.read_csv(paths.grid(dataset))
-    best = grid[grid.design == design].sort_values(params.compare.metric).iloc[0].to_dict()
+    cell = best(grid[grid.design == design], params.compare.metric).iloc[0].to_dict()
     with mlflow.start_run(
         experiment_id=experiment,
         run_name=f"{dataset} {design}",
@@ -131,10 +131,10 @@ def _record_design(
                 **_flat("design", described["design"]),
                 **_flat("train", params.train.model_dump()),
                 **_flat("net", params.net.model_dump()),
-                "best": cell_label(best),
+                "best": cell_label(cell),
             }
         )
-        mlflow.log_metrics(_finite(best))
+        mlflow.log_metrics(_finite(cell))
         _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(dataset, design)))
         mlflow.log_table(grid[grid.design == design], "grid.json")
         mlflow.log_artifact(str(paths.report(dataset) / f"samples-{design}.png"))
@@ -156,7 +156,7 @@ def _log_model(mlflow: Any, dataset: str, winner: dict, about: dict) -> str:
     from mlflow.types import ColSpec, Schema, TensorSpec
     from numpy import dtype
 
-    sampler = {key: winner[key] for key in ("family", "discretisation", "grid", "steps", "eta")}
+    sampler = sampler_of(winner)
     shape = json.loads((paths.prepared(dataset) / "statistics.json").read_text())["shape"]
     signature = ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]),
