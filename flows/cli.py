@@ -155,8 +155,6 @@ def _preflight(chosen: Path | None, dvc: "Dvc", prune: bool = False) -> "tuple[P
 
 def main() -> None:
     """Entry point: mistakes that a person can mend end in one message and exit status 1."""
-    import flows  # noqa: F401  (settings before Prefect)
-
     try:
         app()
     except LevyError as error:

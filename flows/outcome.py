@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import paths, record
-from tasks.compare import cell_label
+from tasks.grid import cell_label
 from tasks.params import Params
 
 

@@ -6,21 +6,19 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from levy_core.errors import LevyError
-from tasks import leash
+from tasks import health, leash
 
 START_SECONDS = 90
 
 
 def _answers(api: str, timeout: float) -> bool:
     try:
-        with urllib.request.urlopen(f"{api.rstrip('/')}/health", timeout=timeout) as reply:  # noqa: S310
-            return reply.status == 200
-    except (urllib.error.URLError, OSError, ValueError):
+        return health.status(api, timeout) == 200
+    except (OSError, ValueError, HTTPException):
         return False
 
 

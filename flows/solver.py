@@ -57,7 +57,9 @@ def show(
     if made.jumps is None:
         print(f"on data of scale 1 in the noise's own law it returns scale {scale_after(made, Scale(noise)):.4f}")
     else:
-        print("a path's coefficients follow from its mixing variables A, drawn first: V = sum of jump * A from here to the end")
+        print(
+            "a path's coefficients follow from its mixing variables A, drawn first: V = sum of jump * A from here to the end"
+        )
     if plot:
         _draw(made, title, plot)
         print(plot)
@@ -71,8 +73,9 @@ def _draw(table: "StepTable", title: str, path: Path) -> None:
 
     numbers = range(1, table.nfe + 1)
     figure, (levels, coefficients) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    levels.plot([*numbers, table.nfe + 1], table.rho, marker="o")
-    levels.set(yscale="symlog" if table.rho[-1] == 0 else "log", xlabel="step", ylabel="rho", title="noise level")
+    shown = table.rho[table.rho > 0]  # 0, where denoising ends, has no place on a logarithmic axis
+    levels.plot(range(1, len(shown) + 1), shown, marker="o")
+    levels.set(yscale="log", xlabel="step", ylabel="rho", title="noise level")
     rows = table.rows()[: table.nfe]
     for name in [name for name in rows[0] if name != "rho"]:
         coefficients.plot(numbers, [row[name] for row in rows], marker=".", label=name)

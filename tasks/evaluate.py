@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from levy_core.datasets.store import read_group
-from levy_core.files import replacing
 from levy_core.metrics import images as metrics
 from levy_core.metrics.classifier import classify, load_classifier
 from tasks import paths, stage
 from tasks.cells import read_cells
+from tasks.grid import write_rows
 from tasks.params import Params
 
 
@@ -33,8 +33,7 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
         image = np.asarray(image)
         row = metrics.evaluate(features(image), classify(judge, image), references, train_counts, config)
         rows.append({"design": design, **asdict(cell.solver), "seed": cell.seed, **row})
-    with replacing(paths.evaluation(dataset, design)) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.8g")
+    write_rows(paths.evaluation(dataset, design), pd.DataFrame(rows), digits=8)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 INK = "#010203"  # replaced by the page's text colour
-COLOURS = ["#e76f24", "#2a78c2", "#1a936f", "#8f5bb5", "#c7a317", "#c23b6b"]
-MARKERS = {"sde-a": "s", "sde-e": "o", "ode": "^"}
+COLOURS = ["#e76f24", "#2a78c2", "#1a936f", "#8f5bb5", "#c7a317", "#c23b6b", "#3aa6a6", "#7a6a53"]
+MARKERS = {"sde-a": "s", "sde-e": "o", "ode": "^", "split-ddim": "D", "split-dlim": "v", "posterior": "P"}
 STYLE = {
     "font.family": "sans-serif", "font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "levy", "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK,
     "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none", "figure.facecolor": "none",

@@ -4,6 +4,7 @@ mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 16, "clas
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pandas as pd
 from levy_core.checkpoint import load_model
 from levy_core.errors import LevyError
 from levy_core.solver import Solver
+from levy_core.steps import FAMILIES, fits
 from tasks import stage
 from tasks.request import COLUMNS, SAMPLER
 from tasks.sample import draw_images
 
 BATCH = 250
+SOLVER_KEYS = {"solver": "family"}  # where a request names it otherwise
 
 
 def _load_pyfunc(path: str) -> "Sampler":
@@ -52,17 +55,20 @@ class Sampler:
         n, seed = int(request.get("n", 0)), int(request.get("seed", 0))
         if n < 1:
             raise LevyError(f"n is {n}, but a request asks for at least 1 image")
-        default = self._default
-        solver = Solver(
-            family=request.get("solver", default.family),
-            discretisation=request.get("discretisation", default.discretisation),
-            grid=request.get("grid", default.grid),
-            steps=int(request.get("steps", default.steps)),
-            eta=float(request.get("eta", default.eta)),
-        )
         label = self._label(request.get("class"))
-        images = draw_images(self._model, solver, seed, np.full(n, label), BATCH, self._device)
+        images = draw_images(self._model, self._solver(request), seed, np.full(n, label), BATCH, self._device)
         return images.transpose(0, 2, 3, 1)
+
+    def _solver(self, request: dict[Any, Any]) -> Solver:
+        """The tuned solver with what the request changes; a family without the tuned discretisation takes ei-noise."""
+        changes = {SOLVER_KEYS.get(key, key): request[key] for key in request if key not in ("n", "seed", "class")}
+        family = changes.get("family", self._default.family)
+        if family in FAMILIES and not fits(family, self._default.discretisation):
+            changes.setdefault("discretisation", "ei-noise")
+        if "eta" not in changes and FAMILIES.get(family) and FAMILIES[family].most_eta == 1:
+            changes["eta"] = min(self._default.eta, 1.0)
+        kinds = {"steps": int, "eta": float}
+        return replace(self._default, **{key: kinds.get(key, str)(value) for key, value in changes.items()})
 
     def _label(self, name: Any) -> int:
         classes = self._model.classes

@@ -8,9 +8,8 @@ import json
 import os
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ import pandas as pd
 
 from levy_core.errors import LevyError
 from levy_core.files import write_json
-from tasks import lineage, paths
-from tasks.compare import cell_label
+from tasks import health, lineage, paths
+from tasks.grid import best, cell_label, sampler_of
 from tasks.params import Params
 from tasks.request import COLUMNS, SAMPLER
 
@@ -41,6 +40,17 @@ class Recorded:
         return f'mlflow.pyfunc.load_model("models:/{self.name}@{ALIAS}").predict({{"n": 16}})'
 
 
+@dataclass(frozen=True)
+class _Result:
+    """What the runs of one record have in common, read once."""
+
+    dataset: str
+    experiment: str
+    tags: dict[str, str]
+    winner: dict[str, Any]
+    grid: pd.DataFrame
+
+
 def tracking_uri() -> str:
     """MLFLOW_TRACKING_URI, else a sqlite file in the root of the repository (MLflow's own default there, made absolute)."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
@@ -54,9 +64,8 @@ def check_server(uri: str) -> None:
     """
     if uri.startswith(("http://", "https://")):
         try:
-            with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5):  # noqa: S310  (http or https, checked above)
-                return
-        except (urllib.error.URLError, OSError) as error:
+            health.status(uri, 5)
+        except (OSError, ValueError, HTTPException) as error:
             raise LevyError(
                 f"the MLflow server {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to use mlflow.db"
             ) from error
@@ -84,9 +93,11 @@ def record(params: Params, dataset: str) -> Recorded:
     if known:
         client.set_registered_model_alias(name, ALIAS, known.version)
         return Recorded(known.tags["levy.run"], name, known.version, fresh=False)
-    experiment = _experiment(mlflow, f"levy-{dataset}")
     winner = json.loads(paths.winner(dataset).read_text())
-    with mlflow.start_run(experiment_id=experiment, run_name=f"{dataset} {tags['levy.lock'][:7]}", tags=tags) as parent:
+    experiment = _experiment(mlflow, f"levy-{dataset}")
+    result = _Result(dataset, experiment, tags, winner, pd.read_csv(paths.grid(dataset)))
+    run_name = f"{dataset} {tags['levy.lock'][:7]}"
+    with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags=tags) as parent:
         mlflow.log_params(
             {
                 "designs": ",".join(params.designs),
@@ -95,53 +106,44 @@ def record(params: Params, dataset: str) -> Recorded:
             }
         )
         mlflow.log_metrics(_finite(winner))
-        mlflow.log_table(pd.read_csv(paths.grid(dataset)), "grid.json")
+        mlflow.log_table(result.grid, "grid.json")
         for path in (Path("params.yaml"), lineage.LOCK):
             mlflow.log_artifact(str(path))
         mlflow.log_artifacts(str(paths.report(dataset)), "report")
-        for design in params.designs:
-            model_id = _record_design(mlflow, params, dataset, design, winner, tags, experiment)
-            if model_id:
-                model_uri = model_id
+        models = {design: _record_design(mlflow, params, result, design) for design in params.designs}
     version = mlflow.register_model(
-        model_uri, name, tags={**tags, "levy.run": parent.info.run_id, "levy.winner": cell_label(winner)}
+        models[winner["design"]],
+        name,
+        tags={**tags, "levy.run": parent.info.run_id, "levy.winner": cell_label(winner)},
     )
     client.set_registered_model_alias(name, ALIAS, version.version)  # last: the alias never points at half a model
     return Recorded(parent.info.run_id, name, version.version, fresh=True)
 
 
-def _record_design(
-    mlflow: Any,
-    params: Params,
-    dataset: str,
-    design: str,
-    winner: dict,
-    tags: dict[str, str],
-    experiment: str,
-) -> str | None:
+def _record_design(mlflow: Any, params: Params, result: _Result, design: str) -> str | None:
     """A child run; returns the URI of the logged model for the winner's design."""
-    grid = pd.read_csv(paths.grid(dataset))
-    best = grid[grid.design == design].sort_values(params.compare.metric).iloc[0].to_dict()
+    grid = result.grid[result.grid.design == design]
+    cell = best(grid, params.compare.metric).iloc[0].to_dict()
     with mlflow.start_run(
-        experiment_id=experiment,
-        run_name=f"{dataset} {design}",
+        experiment_id=result.experiment,
+        run_name=f"{result.dataset} {design}",
         nested=True,
-        tags={**tags, "levy.design": design},
+        tags={**result.tags, "levy.design": design},
     ) as run:
-        described = json.loads((paths.model(dataset, design) / "design.json").read_text())
+        described = json.loads((paths.model(result.dataset, design) / "design.json").read_text())
         mlflow.log_params(
             {
                 **_flat("design", described["design"]),
                 **_flat("train", params.train.model_dump()),
                 **_flat("net", params.net.model_dump()),
-                "best": cell_label(best),
+                "best": cell_label(cell),
             }
         )
-        mlflow.log_metrics(_finite(best))
-        _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(dataset, design)))
-        mlflow.log_table(grid[grid.design == design], "grid.json")
-        mlflow.log_artifact(str(paths.report(dataset) / f"samples-{design}.png"))
-        return _log_model(mlflow, dataset, winner, described["about"]) if design == winner["design"] else None
+        mlflow.log_metrics(_finite(cell))
+        _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
+        mlflow.log_table(grid, "grid.json")
+        mlflow.log_artifact(str(paths.report(result.dataset) / f"samples-{design}.png"))
+        return _log_model(mlflow, result, described["about"]) if design == result.winner["design"] else None
 
 
 def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
@@ -154,20 +156,20 @@ def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
         mlflow.MlflowClient().log_batch(run_id, metrics=metrics[start : start + 1000])
 
 
-def _log_model(mlflow: Any, dataset: str, winner: dict, about: dict) -> str:
+def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
     from numpy import dtype
 
-    sampler = {key: winner[key] for key in ("family", "discretisation", "grid", "steps", "eta")}
-    shape = json.loads((paths.prepared(dataset) / "statistics.json").read_text())["shape"]
+    sampler = sampler_of(result.winner)
+    shape = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
     signature = ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]),
         outputs=Schema([TensorSpec(dtype("uint8"), (-1, shape[1], shape[2], shape[0]))]),
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        shutil.copytree(paths.model(dataset, winner["design"]), folder)
+        shutil.copytree(paths.model(result.dataset, result.winner["design"]), folder)
         write_json(folder / SAMPLER, sampler)
         logged = mlflow.pyfunc.log_model(
             name="model",
@@ -176,7 +178,7 @@ def _log_model(mlflow: Any, dataset: str, winner: dict, about: dict) -> str:
             signature=signature,
             input_example=pd.DataFrame([{"n": 2, "seed": 0}]),
             pip_requirements=[f"levy=={about['levy']}"],
-            metadata={"sampler": sampler, **{key: str(value) for key, value in lineage.tags(dataset).items()}},
+            metadata={"sampler": sampler, **result.tags},
         )
     return logged.model_uri
 

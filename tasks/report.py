@@ -13,10 +13,10 @@ from PIL import Image
 from levy_core.datasets.longtail import rare_classes
 from levy_core.datasets.store import Images, read_group
 from levy_core.metrics.classifier import Classifier, classify, load_classifier
-from levy_core.solver import Solver
 from levy_core.steps import FAMILIES
 from tasks import figures, paths, stage
 from tasks.cells import read_cells
+from tasks.grid import best, solver_of
 from tasks.params import Params
 
 PER_CLASS = 12  # pictures in a row
@@ -38,9 +38,9 @@ def report(params: Params, dataset: str) -> None:
     winner = json.loads(paths.winner(dataset).read_text())
     statistics = json.loads((paths.prepared(dataset) / "statistics.json").read_text())
     counts, classes = statistics["train"]["counts"], statistics["train"]["classes"]
-    best = {d: grid[grid.design == d].sort_values(winner["metric"]).iloc[0] for d in designs}
-    drawn = {d: _samples_of(paths.samples(dataset, d), best[d]) for d in designs}
-    shares = {d: [best[d][f"class_count/{c}"] / best[d]["samples"] for c in range(len(classes))] for d in designs}
+    bests = {d: best(grid[grid.design == d], winner["metric"]).iloc[0] for d in designs}
+    drawn = {d: _samples_of(paths.samples(dataset, d), bests[d]) for d in designs}
+    shares = {d: [bests[d][f"class_count/{c}"] / bests[d]["samples"] for c in range(len(classes))] for d in designs}
     page: dict[str, Any] = {
         "dataset": dataset,
         "designs": designs,
@@ -49,10 +49,10 @@ def report(params: Params, dataset: str) -> None:
         "winner_label": _label(winner),
         "runner_up": _describe(grid[grid.design != winner["design"]], winner["metric"]),
         "fastest": _describe(grid[grid.steps == grid.steps.min()], winner["metric"]),
-        "cards": _cards(best),
+        "cards": _cards(bests),
         "table": _table(grid, designs),
         "measures": [
-            (name, [_pm(best[d], key, 1000 if "x 1000" in name else 1) for d in designs]) for name, key in MEASURES
+            (name, [_pm(bests[d], key, 1000 if "x 1000" in name else 1) for d in designs]) for name, key in MEASURES
         ],
         "judge": json.loads((paths.classifier(dataset) / "classifier.json").read_text()),
         "inception": params.evaluate.inception_weights is not None,
@@ -70,35 +70,31 @@ def report(params: Params, dataset: str) -> None:
     net = load_classifier(paths.classifier(dataset))
     train = read_group(paths.prepared(dataset) / "images.zarr", "train")
     with stage.replacing_folder(paths.report(dataset)) as folder:
-        page["pictures"] = _pictures(folder, net, train, drawn, counts, best)
+        page["pictures"] = _pictures(folder, net, train, drawn, counts, bests)
         (folder / "index.html").write_text(template.from_string(source).render(**page))
     print(f"report: {paths.report(dataset) / 'index.html'}")
 
 
 def _label(cell: Any) -> str:
-    solver = Solver(cell["family"], cell["discretisation"], cell["grid"], int(cell["steps"]), float(cell["eta"]))
+    solver = solver_of(cell)
     return f"{solver.label}, {solver.steps} evaluations"
 
 
 def _describe(grid: pd.DataFrame, metric: str) -> str:
     if grid.empty:
         return ""
-    best = grid.sort_values(metric).iloc[0]
-    return f"{best['design']} with {_label(best)}: {best[metric]:.2f}"
+    cell = best(grid, metric).iloc[0]
+    return f"{cell['design']} with {_label(cell)}: {cell[metric]:.2f}"
 
 
 def _samples_of(folder: Path, cell: Any) -> np.ndarray:
-    same = [
-        (c, image)
-        for c, image in read_cells(folder)
-        if all(getattr(c.solver, k) == cell[k] for k in ("family", "discretisation", "grid", "steps", "eta"))
-    ]
-    return np.concatenate([np.asarray(image) for _, image in same])
+    solver = solver_of(cell)
+    return np.concatenate([np.asarray(image) for drawn, image in read_cells(folder) if drawn.solver == solver])
 
 
-def _cards(best: dict[str, Any]) -> list[dict[str, str]]:
+def _cards(bests: dict[str, Any]) -> list[dict[str, str]]:
     cards = []
-    for design, cell in best.items():
+    for design, cell in bests.items():
         cards.append(
             {
                 "title": f"{design}: best FID",
@@ -138,26 +134,25 @@ def _table(grid: pd.DataFrame, designs: list[str]) -> dict[str, Any]:
         rows = []
         for family, eta in dict.fromkeys(zip(mine.family, mine.eta, strict=True)):
             name = family.upper() + (f"({eta:g})" if FAMILIES[family].most_eta is not None else "")
-            cells = [by_cell.loc[(family, eta, *column)] for column in columns]
-            rows.append(
-                (
-                    name,
-                    [
-                        (_pm(cell, FID), cell[FID] == lowest[column])
-                        for cell, column in zip(cells, columns, strict=True)
-                    ],
-                )
-            )
+            places = [(family, eta, *column) for column in columns]
+            cells = [by_cell.loc[place] if place in by_cell.index else None for place in places]
+            row = [
+                ("", False)
+                if cell is None
+                else (_pm(cell, FID), cell[FID] == lowest[column])  # a form it does not have
+                for cell, column in zip(cells, columns, strict=True)
+            ]
+            rows.append((name, row))
         blocks.append((design, rows))
     return {"columns": [f"{d}{' ' + g if several_grids else ''}, N = {n}" for d, g, n in columns], "blocks": blocks}
 
 
 def _pictures(
-    folder: Path, net: Classifier, train: Images, drawn: dict[str, np.ndarray], counts: list[int], best: dict[str, Any]
+    folder: Path, net: Classifier, train: Images, drawn: dict[str, np.ndarray], counts: list[int], bests: dict[str, Any]
 ) -> list[dict[str, str]]:
     rows = sorted(range(len(counts)), key=lambda c: (-counts[c], c))[:MOST_CLASSES]
     sets = {"real": (train.image, train.label, "the long-tailed training data")}
-    sets |= {d: (image, classify(net, image), _label(best[d])) for d, image in drawn.items()}
+    sets |= {d: (image, classify(net, image), _label(bests[d])) for d, image in drawn.items()}
     pictures = []
     for name, (image, verdict, text) in sets.items():
         path = folder / f"samples-{name}.png"

@@ -26,7 +26,8 @@ def main(work: Callable[..., None], *names: str) -> None:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in names:
         parser.add_argument(name, help=f"a name in `{name}s` of params.yaml")
-    values = [getattr(parser.parse_args(), name) for name in names]
+    arguments = parser.parse_args()
+    values = [getattr(arguments, name) for name in names]
     try:
         settings = params.load()
         for name, value in zip(names, values, strict=True):

@@ -41,6 +41,17 @@ def write_zip(path, members):
             archive.writestr(name, data)
 
 
+def write_tar(path, members):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+ARCHIVES = pytest.mark.parametrize(("write", "name"), [(write_zip, "x.zip"), (write_tar, "x.tar.gz")])
+
+
 def test_cifar_has_the_published_long_tail():
     counts = longtail_counts([5000] * 10, 100)
     assert counts == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
@@ -135,11 +146,7 @@ def test_cifars_python_archive(tmp_path, kind, packed):
             "meta": pickle.dumps({b"fine_label_names": [b"cat", b"dog"]}, protocol=2),
         }
     if packed:
-        with tarfile.open(tmp_path / f"{kind}-python.tar.gz", "w:gz") as archive:
-            for name, data in members.items():
-                info = tarfile.TarInfo(f"{inside}/{name}")
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
+        write_tar(tmp_path / f"{kind}-python.tar.gz", {f"{inside}/{name}": data for name, data in members.items()})
     else:
         (tmp_path / inside).mkdir()
         for name, data in members.items():
@@ -195,12 +202,29 @@ def test_a_folder_that_is_missing_or_unknown_says_what_is_expected(tmp_path):
         open_source(tmp_path)
 
 
+@ARCHIVES
 @pytest.mark.parametrize(
-    "climbing", ["../../etc/a/b.png", "/tmp/a/b.png", "a/../../b.png", "..\\a\\b.png", "C:\\a\\b.png"]
+    "climbing", ["../../etc/a/b.png", "/tmp/a/b.png", "//tmp/a/b.png", "a/../../b.png", "..\\a\\b.png", "C:\\a\\b.png"]
 )
-def test_archives_that_climb_out_are_refused(tmp_path, climbing):
-    write_zip(tmp_path / "x.zip", {"a/1.png": png(noise_image(0)), climbing: png(noise_image(1))})
-    with pytest.raises(LevyError, match="which leaves the archive"):
+def test_archives_that_climb_out_are_refused(tmp_path, write, name, climbing):
+    write(tmp_path / name, {"a/1.png": png(noise_image(0)), climbing: png(noise_image(1))})
+    with pytest.raises(LevyError, match=f"{name} contains the path .* which leaves the archive"):
+        open_source(tmp_path)
+
+
+@ARCHIVES
+def test_members_that_unpack_to_too_much_are_refused(tmp_path, monkeypatch, write, name):
+    monkeypatch.setattr("levy_core.datasets.archives.MAX_MEMBER_BYTES", 1000)
+    write(tmp_path / name, {"a/1.png": bytes(1000), "b/2.png": bytes(1001)})
+    with pytest.raises(LevyError, match=rf"{name}: b/2.png unpacks to 1,001 bytes, more than the limit of 1,000"):
+        open_source(tmp_path)
+
+
+def test_a_tar_member_is_refused_by_its_header_before_it_is_read(tmp_path):
+    bomb = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+    bomb.size = 512 * 2**20 + 1
+    (tmp_path / "x.tar").write_bytes(bomb.tobuf())
+    with pytest.raises(LevyError, match=r"data_batch_1 unpacks to 536,870,913 bytes"):
         open_source(tmp_path)
 
 

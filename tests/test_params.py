@@ -33,19 +33,31 @@ def test_the_shipped_params_are_valid_and_give_the_grid_of_the_paper():
     [
         ({"models": {"lim": {"alpha": 2.5}}}, r"models.lim is .*alpha is 2.5, but must lie in \(1, 2\]"),
         ({"models": {"lim": {"alpha": 1.0}}}, r"alpha is 1.0, but must lie in \(1, 2\]"),
-        ({"models": {"lim": {"preset": "gan"}}}, r"unknown design preset 'gan': choose one of ddpm, lim"),
+        (
+            {"models": {"lim": {"preset": "gan"}}},
+            r"unknown design preset 'gan': choose one of ddpm, dlim, dlpm, edm, flow, lim, tedm, tflow",
+        ),
         ({"designs": ["lim", "edm9"]}, r"designs names 'edm9', but `models` has no such section: it has lim, ddpm"),
         ({"datasets": ["faces"]}, r"datasets names 'faces', but `data` has no such section"),
         ({"datasets": ["a/b"]}, r"datasets\[0\] is 'a/b': string should match pattern"),
         (
             {"sample": {"solvers": ["ode", "rk9"]}},
-            r"sample.solvers\[1\] is 'rk9': unknown solver 'rk9': choose one of ode, sde-a, sde-e",
+            r"sample.solvers\[1\] is 'rk9': unknown solver 'rk9': choose one of ode, posterior, sde-a, sde-e, split-ddim, split-dlim",
         ),
         ({"sample": {"discretisations": ["x"]}}, r"sample.discretisations\[0\] is 'x': unknown discretisation"),
         (
             {"sample": {"grids": ["log"]}},
-            r"sample.grids\[0\] is 'log': unknown grid 'log': choose one of uniform-log-rho, uniform-t",
+            r"sample.grids\[0\] is 'log': unknown grid 'log': choose one of karras, uniform-log-rho, uniform-t",
         ),
+        (
+            {"sample": {"solvers": ["posterior"], "discretisations": ["2m-data"]}},
+            r"sample.solvers has posterior, but sample.discretisations has none of its forms: ei-noise",
+        ),
+        (
+            {"sample": {"solvers": ["split-ddim"], "etas": [1.5]}},
+            r"eta is 1.5, but for split-ddim must be between 0 and 1",
+        ),
+        ({"sample": {"limit": "cut"}}, r"sample.limit is 'cut': unknown limit 'cut'"),
         ({"sample": {"etas": [0.1, -0.5]}}, r"sample.etas\[1\] is -0.5: input should be greater than or equal to 0"),
         ({"sample": {"steps": [10, -1]}}, r"sample.steps\[1\] is -1: input should be greater than or equal to 1"),
         ({"sample": {"etas": [float("nan")]}}, r"sample.etas\[0\] is nan: input should be a finite number"),

@@ -110,7 +110,8 @@ def test_posterior_at_alpha_2_is_ddpm(beta_schedule, timestep_spacing, predictio
 def test_posterior_at_alpha_2_is_ddpm_over_every_timestep():
     for dtype, tolerance in TOLERANCE.items():
         original = DDPMScheduler()
-        assert compared(original, LevyScheduler(solver="posterior"), 1000, dtype) < tolerance
+        levy = LevyScheduler(solver="posterior", set_alpha_to_one=False)  # DDPM has no such setting
+        assert compared(original, levy, 1000, dtype) < tolerance
 
 
 def test_ode_ignores_eta_and_is_split_ddim_without_noise():
@@ -283,18 +284,19 @@ def test_samples_of_an_exact_oracle_have_its_scale(solver, eta, start):
 
 @pytest.mark.parametrize("solver", ["ode", "split-ddim", "split-dlim", "sde-e", "sde-a", "posterior"])
 @pytest.mark.parametrize("isotropic", [True, False])
-def test_the_scheduler_is_the_projects_sampling_loop(solver, isotropic):
+@pytest.mark.parametrize("limit", ["none", "clamp"])
+def test_the_scheduler_is_the_projects_sampling_loop(solver, isotropic, limit):
     """Same randomness, same samples: DDIM's interface adds nothing but the coordinates."""
     alpha, shape, n = 1.6, (3, 2), 8
     eta = 0.5 if solver in ("split-ddim", "split-dlim", "sde-e") else 0.0
-    scheduler = LevyScheduler(alpha=alpha, solver=solver, eta=eta, isotropic=isotropic, clip_sample=False)
+    scheduler = LevyScheduler(alpha=alpha, solver=solver, eta=eta, isotropic=isotropic, clip_sample=limit == "clamp")
     scheduler.set_timesteps(n)
-    oracle = Scale(scheduler.noise, 0.5)
+    oracle, derive = Scale(scheduler.noise, 0.5), solver in ("ode", "split-ddim")  # the others always do
     z = torch.randn(4, *shape, generator=seeded(0), dtype=torch.float64)
     level = levels(scheduler)
     a, rho = zip(*(level[t] for t in scheduler.timesteps[1:].tolist()), strict=True)
     steps = n - 1  # sde-a's last step differs: the scheduler adds no noise that nothing removes
-    table = tabulate(Solver(solver, "ei-noise", (*rho, 0.0), n, eta), Exploding(alpha))
+    table = tabulate(Solver(solver, "ei-noise", (*rho, 0.0), n, eta, limit=limit), Exploding(alpha))
     table = replace(table, **{k: getattr(table, k)[:steps] for k in ("keep", "weights", "noise")})
     source = TorchSource(seeded(), z, torch.float32)
     draw = None
@@ -307,8 +309,33 @@ def test_the_scheduler_is_the_projects_sampling_loop(solver, isotropic):
 
     x, generator, net = z, seeded(), in_x(oracle, scheduler)
     for t in scheduler.timesteps[:n]:
-        x = scheduler.step(net(x, t), t, x, generator=generator, eta=0.0).prev_sample
+        x = scheduler.step(net(x, t), t, x, use_clipped_model_output=derive, generator=generator).prev_sample
     assert torch.allclose(x, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["ode", "split-ddim", "split-dlim", "sde-e", "sde-a", "posterior"])
+def test_the_last_step_returns_the_denoised_sample(solver):
+    scheduler = LevyScheduler(alpha=1.5, solver=solver, eta=0.0 if solver in ("ode", "sde-a", "posterior") else 0.9)
+    scheduler.set_timesteps(4)
+    x = torch.randn(2, 3, generator=seeded(0))
+    for t in scheduler.timesteps:
+        made = scheduler.step(network(x, t), t, x)
+        x = made.prev_sample
+    assert torch.allclose(x, made.pred_original_sample)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+@pytest.mark.parametrize("alpha", [1.2, 1.7, 2.0])
+def test_a_perfect_network_of_every_kind_gives_the_data(prediction_type, alpha):
+    scheduler = LevyScheduler(alpha=alpha, prediction_type=prediction_type, clip_sample=False)
+    scheduler.set_timesteps(10)
+    scheduler.set_begin_index(5)
+    data = torch.randn(4, 3, generator=seeded(0), dtype=torch.float64)
+    e, t = scheduler.noise_like(data, seeded()), scheduler.timesteps[5:6]
+    perfect = {"epsilon": e, "sample": data, "v_prediction": scheduler.get_velocity(data, e, t)}[prediction_type]
+    made = scheduler.step(perfect, t[0], scheduler.add_noise(data, e, t))
+    assert torch.allclose(made.pred_original_sample, data)
+    assert torch.allclose(made.prev_sample, scheduler.add_noise(data, e, scheduler.timesteps[6:7]))
 
 
 def test_the_first_of_two_equal_timesteps_makes_the_start_stable():
@@ -360,6 +387,18 @@ def test_a_second_loop_begins_anew(solver):
     first, second, third = (loop(scheduler, x, generator=seeded(i), eta=0.5) for i in (1, 2, 1))
     assert torch.equal(first, third)
     assert not torch.equal(first, second)
+
+
+def test_set_timesteps_begins_anew_after_a_loop_that_stopped():
+    scheduler = LevyScheduler(alpha=1.5)
+    scheduler.set_timesteps(5)
+    x = torch.randn(2, 3, generator=seeded(0))
+    whole = loop(scheduler, x, generator=seeded())
+    scheduler.set_timesteps(5)
+    scheduler.step(x, 800, x)
+    scheduler.set_timesteps(5)
+    assert scheduler.step_index is None
+    assert torch.equal(loop(scheduler, x, generator=seeded()), whole)
 
 
 @pytest.mark.parametrize("solver", ["sde-e", "posterior"])

@@ -8,12 +8,12 @@ import io
 import pickle
 import re
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from levy_core.datasets.archives import check_size, safe_parts
 from levy_core.errors import LevyError
 
 # archive or folder -> (training members, key of the labels, member and key of the class names)
@@ -78,24 +78,23 @@ def _array(value: Any, where: str) -> np.ndarray:
     raise LevyError(f"{where}: its images are not rows of 3,072 bytes, as CIFAR's are")
 
 
-def find(
-    folder: Path, entries: list[Path], safe_parts: Callable[[str, Path], tuple[str, ...]]
-) -> tuple[np.ndarray, np.ndarray, list[str], Path] | None:
+def find(entries: list[Path]) -> tuple[np.ndarray, np.ndarray, list[str], Path] | None:
     """(images uint8 [N, 3, 32, 32], labels int64 [N], class names, where), or None where there is no such archive."""
     for entry in entries:
         if entry.is_file() and re.search(r"\.(tar\.gz|tgz|tar)$", entry.name):
-            return _assemble(_members_of_tar(entry, safe_parts), entry)
+            return _assemble(_members_of_tar(entry), entry)
         if entry.is_dir() and re.fullmatch(r"cifar-10-batches-py|cifar-100-python", entry.name):
             return _assemble({p.name: p.read_bytes() for p in sorted(entry.iterdir()) if p.is_file()}, entry)
     return None
 
 
-def _members_of_tar(path: Path, safe_parts: Callable[[str, Path], tuple[str, ...]]) -> dict[str, bytes]:
+def _members_of_tar(path: Path) -> dict[str, bytes]:
     members = {}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 parts = safe_parts(member.name, path)
+                check_size(member.name, member.size, path)
                 stream = archive.extractfile(member) if member.isfile() else None
                 if stream is not None:
                     members[parts[-1]] = stream.read()

@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from levy_core.datasets import cifar
+from levy_core.datasets.archives import check_size, safe_parts
 from levy_core.errors import LevyError
 
 IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
-MAX_MEMBER_BYTES = 512 * 2**20  # one image of an archive, unpacked: a decompression bomb stops here
 
 
 @dataclass(frozen=True)
@@ -150,17 +150,13 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
     for info in archive.infolist():
         parts = safe_parts(info.filename, path)
         if info.is_dir():
-            if parts:
-                declared.add(parts)
+            declared.add(parts)
         elif (
             PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
             and len(parts) >= 2
             and "__MACOSX" not in parts
         ):
-            if info.file_size > MAX_MEMBER_BYTES:
-                raise LevyError(
-                    f"{path}: {info.filename} unpacks to {info.file_size:,} bytes, more than the limit of {MAX_MEMBER_BYTES:,}"
-                )
+            check_size(info.filename, info.file_size, path)
             members.append((parts[-2], info.filename))
     # A folder entry is an (empty) class if it stands where the classes stand.
     depth = {len(PurePosixPath(name).parts) - 1 for _, name in members}
@@ -177,20 +173,8 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
     return _by_class(members, path, read_bytes, empty_classes)
 
 
-def safe_parts(member: str, archive: Path) -> tuple[str, ...]:
-    """The parts of an archive member's path.
-
-    Raises:
-        LevyError: the path is absolute or climbs out of the archive.
-    """
-    parts = PurePosixPath(member.replace("\\", "/")).parts
-    if not parts or ".." in parts or parts[0] == "/" or re.match(r"^[A-Za-z]:", parts[0]):
-        raise LevyError(f"{archive} contains the path {member!r}, which leaves the archive: refusing to read it")
-    return parts
-
-
 def _cifar_archive(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
-    batches = cifar.find(folder, entries, safe_parts)
+    batches = cifar.find(entries)
     if batches is None:
         return None
     images, labels, classes, where = batches

@@ -15,7 +15,6 @@ import zarr
 from levy_core.errors import LevyError
 
 CHUNK_BYTES = 4 * 2**20
-GROUPS = ("train", "balanced")
 
 
 @dataclass(frozen=True)
