@@ -216,18 +216,19 @@ def _inverse_gamma(nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
     return nu / (2 * np.exp(u)), log_w
 
 
-def energy_distance(x: Tensor, y: Tensor, block: int = 2000) -> float:
+def energy_distance(x: Tensor, y: Tensor) -> float:
     """``2 E|X - Y| - E|X - X'| - E|Y - Y'|`` of samples [n, d] and [m, d], unbiased (pairs i = i' left out).
 
     Finite for laws with a first moment, zero only for equal laws. Source: Szekely and Rizzo (2013), Energy statistics.
     """
-    x, y = x.double(), y.double()
-
-    def mean(a: Tensor, b: Tensor, pairs: int) -> float:
-        return sum(float(torch.cdist(part, b).sum()) for part in a.split(block)) / pairs
-
     n, m = len(x), len(y)
-    return 2 * mean(x, y, n * m) - mean(x, x, n * (n - 1)) - mean(y, y, m * (m - 1))
+    return 2 * mean_distance(x, y) - mean_distance(x, x) * n / (n - 1) - mean_distance(y, y) * m / (m - 1)
+
+
+def mean_distance(x: Tensor, y: Tensor, block: int = 2000) -> float:
+    """Mean of |x_i - y_j| over all pairs of rows of [n, d] and [m, d]."""
+    y = y.double()
+    return sum(float(torch.cdist(part, y).sum()) for part in x.double().split(block)) / (len(x) * len(y))
 
 
 # Nine modes in two dimensions whose weights run from 1 % to 30 %: `nine_modes(alpha)`.

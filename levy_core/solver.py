@@ -32,7 +32,7 @@ class Solver:
         eta: strength of the noise that comes back; ignored by families without it.
         eta_schedule: how eta changes along the path.
         rho_max, rho_min: where the grid starts and ends; None: the schedule's own ends.
-        denoise: a last step from the grid's end to rho = 0, counted in ``steps``; eta is 0 on it.
+        denoise: a last step from the grid's end to rho = 0, counted in ``steps``; it is the flow's, without noise.
         limit: of x0_hat (``limits``).
 
     Raises:
@@ -161,8 +161,10 @@ def tabulate(solver: Solver, schedule: Schedule) -> StepTable:
     levels, family, p = solver.levels(schedule), FAMILIES[solver.family], schedule.exponent
     now, after = levels.rho[:-1], levels.rho[1:]
     eta = solver.eta * ETA_SCHEDULES[solver.eta_schedule](len(now))
-    eta = torch.where(after > 0, eta, 0.0)
-    process = Process(levels, schedule, family.kappa(p, eta), family.strength(eta))
+    eta = torch.where(after > 0, eta, 0.0)  # a step to rho = 0 is the flow's: noise added there is never removed
+    kappa = torch.where(after > 0, family.kappa(p, eta), 1.0)
+    strength = torch.where(after > 0, family.strength(eta), 0.0)
+    process = Process(levels, schedule, kappa, strength)
     if family.update:
         drift, noise = family.update(now, after, p, eta)
         made = Weights(levels.rho, torch.ones_like(now), drift[:, None], noise)

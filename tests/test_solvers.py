@@ -332,6 +332,18 @@ def test_heun_spends_its_budget(steps, denoise):
     assert table.nfe == steps - (denoise and steps % 2 == 0)
 
 
+@pytest.mark.parametrize(("family", "discretisation"), COMBINATIONS)
+def test_the_step_to_clean_data_adds_no_noise_and_takes_the_newest_prediction(family, discretisation):
+    solver = Solver(family, discretisation, "karras", 5, 0.5 if FAMILIES[family].most_eta else 0.0, rho_min=0.1, denoise=True)
+    table = tabulate(solver, Cosine(1.5))
+    if table.jumps is not None:
+        assert table.jumps[-1] == 0
+        return
+    assert table.noise[-1] == 0
+    if discretisation in ("ei-noise", "2m-noise", "heun") and table.weights.shape[1] == 1:
+        assert table.weights[-1, 0] == pytest.approx(-float(table.rho[-2]))  # y - rho eps_hat
+
+
 def test_eta_schedules():
     shares = {name: make(4).tolist() for name, make in ETA_SCHEDULES.items()}
     assert shares["constant"] == [1, 1, 1, 1]

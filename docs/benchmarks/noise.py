@@ -1,0 +1,84 @@
+"""Rates of drawing noise, side by side with torch.randn and scipy: python docs/benchmarks/noise.py [--draws 1e9]
+
+Rates of one run compare; machines and loads differ between runs. --draws also counts values that are not finite.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+
+import torch
+from scipy import stats
+
+from levy_core.noise import Stable, StudentT
+from levy_core.seeds import BatchStream, Streams
+
+BATCH, SHAPE = 128, (3, 32, 32)
+VALUES = BATCH * 3 * 32 * 32
+
+
+def rate(draw, values=VALUES, rounds=5):
+    """Million values a second: the median of rounds."""
+    draw()
+    seconds = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        draw()
+        seconds.append(time.perf_counter() - begun)
+    return values / statistics.median(seconds) / 1e6
+
+
+def rates(alpha: float) -> dict[str, float]:
+    """Of every way to draw, taken in turn so that a busy machine is busy for all."""
+    generator, source = torch.Generator().manual_seed(0), BatchStream(BATCH, "benchmark")
+    streams = Streams.of_samples(0, "benchmark", range(BATCH))
+    ways = {
+        "torch.randn": (lambda: torch.randn(BATCH, *SHAPE, generator=generator), VALUES),
+        "isotropic": (lambda: Stable(alpha).sample(SHAPE, source), VALUES),
+        "isotropic, per-sample seeds": (lambda: Stable(alpha).sample(SHAPE, streams), VALUES),
+        "Student-t": (lambda: StudentT(4.0).sample(SHAPE, source), VALUES),
+        "independent": (lambda: Stable(alpha, isotropic=False).sample(SHAPE, source), VALUES),
+        "independent, per-sample seeds": (lambda: Stable(alpha, isotropic=False).sample(SHAPE, streams), VALUES),
+        "scipy levy_stable.rvs": (lambda: stats.levy_stable.rvs(alpha, 0, size=VALUES // 8), VALUES // 8),
+    }
+    turns = [{name: rate(*way) for name, way in ways.items()} for _ in range(5)]
+    return {name: statistics.median(turn[name] for turn in turns) for name in ways}
+
+
+def count_not_finite(draws: int) -> int:
+    """Of ``draws`` values over alpha 1.05 to 2, isotropic (many samples of 4) and independent."""
+    bad, kinds = 0, [(alpha, iso) for alpha in (1.05, 1.2, 1.5, 1.8, 1.99, 2.0) for iso in (True, False)]
+    block = 4_000_000
+    for alpha, isotropic in kinds:
+        source = BatchStream(block // 4, "finite", str(alpha))
+        for _ in range(max(1, draws // len(kinds) // block)):
+            e = Stable(alpha, isotropic).sample((4,), source)
+            bad += int((~torch.isfinite(e.bfloat16())).sum())
+    return bad
+
+
+def main() -> None:
+    """Prints Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=lambda text: int(float(text)), default=0, help="also check so many draws")
+    arguments = parser.parse_args()
+    for threads in dict.fromkeys((1, torch.get_num_threads())):
+        torch.set_num_threads(threads)
+        print(
+            f"\n{platform.machine()}, torch {torch.__version__}, {threads} thread(s), batch {BATCH} of {SHAPE}, alpha 1.5\n"
+        )
+        print("| noise | million values a second | of randn | of scipy |\n|---|---|---|---|")
+        found = rates(1.5)
+        for name, value in found.items():
+            print(
+                f"| {name} | {value:.1f} | {value / found['torch.randn']:.2f} | {value / found['scipy levy_stable.rvs']:.1f} |"
+            )
+    if arguments.draws:
+        print(
+            f"\nnot finite in bfloat16, of {arguments.draws:,} draws at alpha 1.05 to 2: {count_not_finite(arguments.draws)}"
+        )
+
+
+if __name__ == "__main__":
+    main()

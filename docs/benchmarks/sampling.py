@@ -1,0 +1,92 @@
+"""What the sampling loop costs beyond the network: python docs/benchmarks/sampling.py
+
+Time: a U-Net on 32 x 32 images; the loop's own share of the time inside ``sample``. Memory: the peak of a process that
+samples with 10 and with 1,000 steps.
+"""
+
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+
+from levy_core.design import Design
+from levy_core.nets.precision import parameter_count
+from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.noise import Stable
+from levy_core.sample import sample
+from levy_core.solver import Solver, tabulate
+
+SHAPE, BATCH = (3, 32, 32), 32
+
+
+class Timed(torch.nn.Module):
+    """A network that keeps the time spent in it."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.seconds = net, 0.0
+
+    def forward(self, *inputs):
+        begun = time.perf_counter()
+        out = self.net(*inputs)
+        self.seconds += time.perf_counter() - begun
+        return out
+
+
+def overhead(solver: Solver, isotropic: bool) -> tuple[float, float]:
+    """(share of the network's time that the loop adds, milliseconds of one evaluation)."""
+    design = Design.from_mapping({"preset": "lim", "isotropic": isotropic})
+    torch.manual_seed(0)
+    net = Timed(UNet(UNetConfig(SHAPE, 10, (32, 64))).eval())
+    predictor, table = design.predictor(net), tabulate(solver, design.schedule)
+    shares = []
+    for turn in range(4):
+        net.seconds, begun = 0.0, time.perf_counter()
+        sample(predictor, table, design.noise, turn, range(BATCH), SHAPE, torch.full((BATCH,), 10))
+        total = time.perf_counter() - begun
+        if turn:  # the first one warms up
+            shares.append((total - net.seconds) / net.seconds)
+    return statistics.median(shares), 1000 * net.seconds / table.nfe
+
+
+def peak(steps: int) -> int:
+    """MiB of a process that samples with a small network."""
+    code = f"from docs.benchmarks.sampling import _sample; _sample({steps})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return int(done.stdout) // 1024
+
+
+def _sample(steps: int) -> None:
+    noise = Stable(1.8)
+    table = tabulate(Solver("sde-e", "2m-data", "karras", steps, 0.2), Design.from_mapping({"preset": "lim"}).schedule)
+    sample(lambda y, rho, label: 0.9 * y / rho[0], table, noise, 0, range(64), SHAPE, torch.zeros(64))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def main() -> None:
+    """Prints Markdown."""
+    print(
+        f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH} of {SHAPE}"
+    )
+    print(f"U-Net of {parameter_count(UNet(UNetConfig(SHAPE, 10, (32, 64)))):,} parameters\n")
+    print("| solver, 10 evaluations | one evaluation, ms | added by the loop |\n|---|---|---|")
+    for solver, isotropic in (
+        (Solver("ode", "ei-noise", "karras", 10), True),
+        (Solver("ode", "3m-data", "karras", 10, limit="dynamic"), True),
+        (Solver("sde-e", "2m-data", "karras", 10, 0.2), True),
+        (Solver("sde-e", "2m-data", "karras", 10, 0.2), False),
+        (Solver("posterior", "ei-noise", "karras", 10), True),
+    ):
+        share, milliseconds = overhead(solver, isotropic)
+        kind = "isotropic" if isotropic else "independent"
+        print(f"| {solver.label}, {kind}, limit {solver.limit} | {milliseconds:.0f} | {share:.1%} |", flush=True)
+    few, many = peak(10), peak(1000)
+    print(f"\npeak memory of a process: {few} MiB with 10 steps, {many} MiB with 1,000 steps")
+
+
+if __name__ == "__main__":
+    main()
