@@ -33,7 +33,7 @@ class Parametrisation:
     """Functions of (rho, units): the network sees ``scale y``, and ``eps_hat = shift y + factor out``."""
 
     scale: Callable[[Tensor, Units], Tensor]
-    shift: Callable[[Tensor, Units], Tensor]
+    shift: Callable[[Tensor, Units], Tensor] | None  # None: 0
     factor: Callable[[Tensor, Units], Tensor]
 
 
@@ -63,9 +63,9 @@ def _in_scale(rho: Tensor, units: Units) -> Tensor:
 
 
 PARAMETRISATIONS = {
-    "noise": Parametrisation(_preserving, lambda rho, u: 0 * rho, lambda rho, u: 1 + 0 * rho),
+    "noise": Parametrisation(_preserving, None, lambda rho, u: 1 + 0 * rho),
     # LIM's network predicts -e / alpha; the fractional score is S = -(1 / alpha) gamma**(1 - alpha) eps_hat.
-    "lim-score": Parametrisation(_preserving, lambda rho, u: 0 * rho, lambda rho, u: -u.exponent + 0 * rho),
+    "lim-score": Parametrisation(_preserving, None, lambda rho, u: -u.exponent + 0 * rho),
     # EDM: D = c_skip y + c_out F(c_in y), eps_hat = (y - D) / rho. With Student-t noise sigma is replaced by its standard
     # deviation sigma sqrt(nu / (nu - 2)) (t-EDM, arXiv 2410.14171); with stable noise squares become p-th powers.
     # 1 - c_skip is formed without cancellation, so that eps_hat is right at rho = 0.002 in float32.
@@ -89,13 +89,15 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
 def eps_of(name: str, out: Tensor, y: Tensor, rho: Tensor, units: Units) -> Tensor:
     """eps_hat [B, *S] from a network's output, y [B, *S] and rho [B]."""
     row = PARAMETRISATIONS[name]
-    return spread(row.shift(rho, units), y) * y + spread(row.factor(rho, units), y) * out
+    eps = spread(row.factor(rho, units), y) * out
+    return eps if row.shift is None else eps.addcmul(spread(row.shift(rho, units), y), y)
 
 
 def out_of(name: str, eps: Tensor, y: Tensor, rho: Tensor, units: Units) -> Tensor:
     """The inverse of ``eps_of``: with eps = e, what a perfect network would have to guess."""
     row = PARAMETRISATIONS[name]
-    return (eps - spread(row.shift(rho, units), y) * y) / spread(row.factor(rho, units), y)
+    shifted = eps if row.shift is None else eps - spread(row.shift(rho, units), y) * y
+    return shifted / spread(row.factor(rho, units), y)
 
 
 class Predictor(nn.Module):

@@ -55,7 +55,10 @@ class Streams:
     def uniform(self, shape: Sequence[int], rows: Sequence[int] | None = None) -> Tensor:
         """float64 multiples of 2**-53 in [0, 1), [B, *shape]; with ``rows``, only theirs: [len(rows), *shape]."""
         chosen = self._uniform if rows is None else [self._uniform[i] for i in rows]
-        return torch.from_numpy(np.stack([g.random(shape) for g in chosen]))
+        drawn = np.empty((len(chosen), *shape))
+        for row, g in zip(drawn, chosen, strict=True):
+            g.random(out=row)
+        return torch.from_numpy(drawn)
 
 
 class BatchStream:

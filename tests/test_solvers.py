@@ -334,7 +334,9 @@ def test_heun_spends_its_budget(steps, denoise):
 
 @pytest.mark.parametrize(("family", "discretisation"), COMBINATIONS)
 def test_the_step_to_clean_data_adds_no_noise_and_takes_the_newest_prediction(family, discretisation):
-    solver = Solver(family, discretisation, "karras", 5, 0.5 if FAMILIES[family].most_eta else 0.0, rho_min=0.1, denoise=True)
+    solver = Solver(
+        family, discretisation, "karras", 5, 0.5 if FAMILIES[family].most_eta else 0.0, rho_min=0.1, denoise=True
+    )
     table = tabulate(solver, Cosine(1.5))
     if table.jumps is not None:
         assert table.jumps[-1] == 0

@@ -37,14 +37,23 @@ class Timed(torch.nn.Module):
         return out
 
 
-def overhead(solver: Solver, isotropic: bool) -> tuple[float, float]:
+SIZES = {"small": ((32, 64), 1), "middling": ((64, 128, 256), 1)}  # channels and layers; published ones are larger
+
+
+def unet(size: str) -> UNet:
+    """A U-Net with random weights."""
+    channels, layers = SIZES[size]
+    torch.manual_seed(0)
+    return UNet(UNetConfig(SHAPE, 10, channels, layers)).eval()
+
+
+def overhead(size: str, solver: Solver, isotropic: bool) -> tuple[float, float]:
     """(share of the network's time that the loop adds, milliseconds of one evaluation)."""
     design = Design.from_mapping({"preset": "lim", "isotropic": isotropic})
-    torch.manual_seed(0)
-    net = Timed(UNet(UNetConfig(SHAPE, 10, (32, 64))).eval())
+    net = Timed(unet(size))
     predictor, table = design.predictor(net), tabulate(solver, design.schedule)
     shares = []
-    for turn in range(4):
+    for turn in range(3):
         net.seconds, begun = 0.0, time.perf_counter()
         sample(predictor, table, design.noise, turn, range(BATCH), SHAPE, torch.full((BATCH,), 10))
         total = time.perf_counter() - begun
@@ -72,8 +81,16 @@ def main() -> None:
     print(
         f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH} of {SHAPE}"
     )
-    print(f"U-Net of {parameter_count(UNet(UNetConfig(SHAPE, 10, (32, 64)))):,} parameters\n")
-    print("| solver, 10 evaluations | one evaluation, ms | added by the loop |\n|---|---|---|")
+    for size in SIZES:
+        print(f"\nU-Net of {parameter_count(unet(size)):,} parameters\n")
+        print("| solver, 10 evaluations | one evaluation, ms | added by the loop |\n|---|---|---|")
+        table(size)
+    few, many = peak(10), peak(1000)
+    print(f"\npeak memory of a process: {few} MiB with 10 steps, {many} MiB with 1,000 steps")
+
+
+def table(size: str) -> None:
+    """Rows of one network."""
     for solver, isotropic in (
         (Solver("ode", "ei-noise", "karras", 10), True),
         (Solver("ode", "3m-data", "karras", 10, limit="dynamic"), True),
@@ -81,11 +98,9 @@ def main() -> None:
         (Solver("sde-e", "2m-data", "karras", 10, 0.2), False),
         (Solver("posterior", "ei-noise", "karras", 10), True),
     ):
-        share, milliseconds = overhead(solver, isotropic)
+        share, milliseconds = overhead(size, solver, isotropic)
         kind = "isotropic" if isotropic else "independent"
         print(f"| {solver.label}, {kind}, limit {solver.limit} | {milliseconds:.0f} | {share:.1%} |", flush=True)
-    few, many = peak(10), peak(1000)
-    print(f"\npeak memory of a process: {few} MiB with 10 steps, {many} MiB with 1,000 steps")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from levy_core.seeds import BatchStream
 from levy_core.solver import Solver, tabulate
 
 STEPS = (5, 10, 20, 50)
-NARROW = {"rho_max": 30.0, "rho_min": 0.02, "denoise": True}
+NARROW = {"rho_max": 20.0, "rho_min": 0.03, "denoise": True}  # chosen once, for all alphas and steps
 FIRST_ORDER = {  # on the grid uniform in t
     "SDE-A euler-maruyama": ("sde-a", "euler-maruyama", 0.0, "constant"),
     "SDE-A ei-score": ("sde-a", "ei-score", 0.0, "constant"),
