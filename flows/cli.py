@@ -101,7 +101,9 @@ def sample(
     n: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
     class_name: Annotated[str | None, typer.Option("--class", help="Only this class.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    solver: Annotated[str | None, typer.Option(help="sde-a, sde-e or ode; without it, the tuned one.")] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="A family of docs/solvers.md, such as ode; without it, the tuned one.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1)] = None,
     eta: Annotated[float | None, typer.Option(min=0)] = None,
 ) -> None:

@@ -20,8 +20,10 @@ class Outcome:
 def best_cell(dataset: str, metric: str) -> str:
     """The winner of a data set in a line of text."""
     best = json.loads(paths.winner(dataset).read_text())
-    spread = best.get(f"{metric}_std", float("nan"))
-    return f"{cell_label(best)}: {metric} {best[metric]:.2f} ± {spread:.2f} over {best['seeds']} seeds"
+    spread = best[f"{metric}_std"]  # None with one seed
+    return f"{cell_label(best)}: {metric} {best[metric]:.2f}" + (
+        f" ± {spread:.2f} over {best['seeds']} seeds" if spread is not None else " (one seed)"
+    )
 
 
 def report_path(dataset: str) -> Path:

@@ -99,7 +99,7 @@ def _cards(bests: dict[str, Any]) -> list[dict[str, str]]:
             {
                 "title": f"{design}: best FID",
                 "value": f"{cell['fid/longtail']:.2f}",
-                "unit": f"± {cell['fid/longtail_std']:.2f}",
+                "unit": f"± {cell['fid/longtail_std']:.2f}" if pd.notna(cell["fid/longtail_std"]) else "one seed",
                 "text": _label(cell),
             }
         )
