@@ -27,6 +27,10 @@ class Source(Protocol):
         """float64 multiples of 2**-53 in [0, 1), [B, *shape], or [len(rows), *shape] for these rows alone."""
         ...
 
+    def halves(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """(u, 1 - u, v) of independent uniforms u and v in (0, 1), float32 [B, *shape]; small values keep their precision."""
+        ...
+
 
 class Noise(Protocol):
     """A scale mixture of Gaussians whose increments add as ``rho**exponent``."""
@@ -143,7 +147,7 @@ class Stable(Noise):
         """float32 noise, [B, *shape]."""
         if self.isotropic or self.cap is not None or self.alpha == 2:
             return super().sample(shape, source)
-        return symmetric_stable(self.alpha, source.uniform(shape), source.uniform(shape))
+        return symmetric_stable(self.alpha, *source.halves(shape))
 
     def _uncapped(self, shape: Sequence[int], source: Source, rows: Sequence[int] | None = None) -> Tensor:
         angle = opened(source.uniform(shape, rows)).mul_(pi)
@@ -222,18 +226,17 @@ def positive_stable(a: float, angle: Tensor, waiting: Tensor) -> Tensor:
     return log_s.exp_()
 
 
-def symmetric_stable(alpha: float, u: Tensor, v: Tensor) -> Tensor:
-    """One standard symmetric alpha-stable value per pair of uniforms: float32, from float64 [...] in [0, 1), alpha < 2.
+def symmetric_stable(alpha: float, u: Tensor, rest: Tensor, v: Tensor) -> Tensor:
+    """One standard symmetric alpha-stable value per pair of uniforms u, v in (0, 1); rest = 1 - u. float32, alpha < 2.
 
-    Needs no Gaussian, so it is the fast way where coordinates do not share A. The tail comes from the angle's distance
-    to its ends; it is taken in float64 (down to 2**-54), so that the tail is not truncated by the 24 bits of the rest.
+    Needs no Gaussian, so it is the fast way where coordinates do not share A. The tail comes from u near 0 and 1; both
+    ends come in full relative precision, so that float32 does not truncate it. The arguments are overwritten.
 
     Source: Chambers, Mallows and Stuck (1976), A method for simulating stable random variables, eq. 2.3.
     """
-    low, high = u.float(), (1 - u).float()
-    cosine = torch.minimum(low, high).clamp_(min=2.0**-54).mul_(pi).sin_()
-    angle = high.sub_(low).mul_(pi / 2)
-    waiting = v.float().clamp_(2.0**-54, 1 - 2.0**-24).log_().neg_()
+    cosine = torch.minimum(u, rest).mul_(pi).sin_()
+    angle = rest.sub_(u).mul_(pi / 2)
+    waiting = v.log_().neg_()
     power = torch.cos((1 - alpha) * angle).div_(waiting).log_().mul_((1 - alpha) / alpha)
     power.sub_(cosine.log_().div_(alpha))
     return power.exp_().mul_(angle.mul_(alpha).sin_())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from levy_core import torchvision_ops  # noqa: F401  (before diffusers)
 from levy_core.errors import LevyError, choose
-from levy_core.noise import Gaussian, Noise, Stable
+from levy_core.noise import Gaussian, Noise, Stable, opened
 from levy_core.param import spread
 from levy_core.sample import Ancestral
 from levy_core.schedule import Exploding
@@ -66,6 +66,11 @@ class TorchSource:
         draws = [(self._each[0], len(rows))] if len(self._each) == 1 else [(self._each[i], 1) for i in rows]
         made = [torch.rand((n, *shape), generator=g, device=self.device, dtype=torch.float64) for g, n in draws]
         return torch.cat(made)
+
+    def halves(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """(u, 1 - u, v) of independent uniforms u and v in (0, 1), float32 [B, *shape]."""
+        u, v = (opened(self.uniform(shape)) for _ in range(2))
+        return u.float(), (1 - u).float(), v.float().clamp_(max=1 - 2.0**-24)
 
 
 class LevyScheduler(SchedulerMixin, ConfigMixin):

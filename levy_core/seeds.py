@@ -60,6 +60,10 @@ class Streams:
             g.random(out=row)
         return torch.from_numpy(drawn)
 
+    def halves(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """(u, 1 - u, v) of independent uniforms u and v in (0, 1), float32 [B, *shape]: see ``_halves``."""
+        return _halves(np.stack([_bits(g, shape) for g in self._uniform]), self._uniform)
+
 
 class BatchStream:
     """The same interface with one generator for all B rows of a training batch: fast, but bound to the batch."""
@@ -76,6 +80,41 @@ class BatchStream:
     def uniform(self, shape: Sequence[int], rows: Sequence[int] | None = None) -> Tensor:
         """float64 multiples of 2**-53 in [0, 1), [B, *shape]; with ``rows``, for as many rows: [len(rows), *shape]."""
         return torch.from_numpy(self._uniform.random((self._size if rows is None else len(rows), *shape)))
+
+    def halves(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """(u, 1 - u, v) of independent uniforms u and v in (0, 1), float32 [B, *shape]: see ``_halves``."""
+        u, rest, v = _halves(_bits(self._uniform, (self._size, *shape))[None], [self._uniform])
+        return u[0], rest[0], v[0]
+
+
+def _bits(g: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
+    return g.integers(0, 2**64, shape, dtype=np.uint64).view(np.int64)
+
+
+CELL, SMALL = 40, 24  # bits of u and of v
+
+
+def _halves(bits: np.ndarray, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor, Tensor]:
+    """(u, 1 - u, v) from 64 bits a value, int64 [rows, ...]: u in cells of 2**-40, v of 2**-24, each at its middle.
+
+    The outermost cells are filled with further bits of the row's generator, so that u and 1 - u come as near to 0 as
+    float32 can say, with full relative precision, and nothing that depends on them is truncated.
+    """
+    both = torch.from_numpy(bits)
+    cell, small = (both >> SMALL).bitwise_and_(2**CELL - 1), both.bitwise_and_(2**SMALL - 1)
+    parts = [
+        cell.float().add_(0.5).mul_(2.0**-CELL),
+        (2**CELL - 1 - cell).float().add_(0.5).mul_(2.0**-CELL),
+        small.float().add_(0.5).mul_(2.0**-SMALL).clamp_(max=1 - 2.0**-24),
+    ]
+    lowest, highest = (int(end) for end in torch.aminmax(cell))
+    found = (lowest == 0, highest == 2**CELL - 1, int(small.min()) == 0)
+    masks = (lambda: cell == 0, lambda: cell == 2**CELL - 1, lambda: small == 0)
+    for part, hit, mask, width in zip(parts, found, masks, (2.0**-CELL, 2.0**-CELL, 2.0**-SMALL), strict=True):
+        if hit:
+            for row, ends, g in zip(part, mask(), generators, strict=True):
+                row[ends] = torch.from_numpy(g.random(int(ends.sum()))).clamp_(min=2.0**-53).mul_(width).float()
+    return parts[0], parts[1], parts[2]
 
 
 def _uniforms(*key: int | str) -> np.random.Generator:

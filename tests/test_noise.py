@@ -69,8 +69,16 @@ class Corners:
     def uniform(self, shape, rows=None):
         return next(self.columns).clone()
 
+    def halves(self, shape):
+        least = torch.tensor([2.0**-93, 2.0**-40, 0.3, 1.0], dtype=torch.float64)
+        u, v = torch.meshgrid(
+            torch.cat([least, 1 - least[:3]]), torch.tensor([2.0**-77, 0.3, 1 - 2.0**-24]).double(), indexing="ij"
+        )
+        rest = torch.cat([1 - least, least[:3]])[:, None].expand_as(u).clamp(min=2.0**-93)
+        return tuple(part.reshape(-1, 1).float() for part in (u.clamp(min=2.0**-93), rest, v))
+
     def normal(self, shape):
-        return torch.full((16, *shape), 6.0)
+        return torch.full((16, *shape), 6.0)  # as many as the pairs of uniforms
 
 
 @pytest.mark.parametrize("alpha", [1.0001, 1.05, 1.5, 1.9, 1.999, 1.9999999, 2.0])
@@ -101,14 +109,46 @@ def test_the_tail_has_its_constant_and_is_not_truncated(alpha, isotropic):
 
 @pytest.mark.parametrize("alpha", [1.05, 1.5, 1.95])
 def test_the_far_tail_of_independent_coordinates_keeps_its_power(alpha):
-    # Near the angle's end u, |X|**-alpha = u times a function of W: the ratio must hold down to chances of 1e-15.
-    v = torch.rand(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    # Near the angle's end u, |X|**-alpha = u times a function of W: the ratio must hold down to chances of 1e-25.
+    v = torch.rand(1000, generator=torch.Generator().manual_seed(0)).clamp(1e-6, 1 - 1e-6)
     ratios = []
-    for u in (1e-5, 1e-9, 1e-15):
-        x = symmetric_stable(alpha, torch.full_like(v, u), v).abs().double()
+    for u in (1e-5, 1e-9, 1e-25):
+        x = symmetric_stable(alpha, torch.full_like(v, u), torch.full_like(v, 1 - u), v.clone()).abs().double()
         ratios.append(x**-alpha / u)
     assert torch.allclose(ratios[0], ratios[1], rtol=3e-3)
     assert torch.allclose(ratios[0], ratios[2], rtol=3e-3)
+
+
+class Chosen:
+    """A generator that returns given bits, then given uniforms."""
+
+    def __init__(self, bits, further):
+        self.bits, self.further = np.array(bits, dtype=np.uint64), further
+
+    def integers(self, low, high, shape, dtype):
+        return self.bits.reshape(shape)
+
+    def random(self, count):
+        return np.full(count, self.further)
+
+
+def test_halves_are_complementary_and_their_end_cells_are_filled():
+    cells = [0, 1, 2**39, 2**40 - 2, 2**40 - 1]
+    source = BatchStream(1, "halves")
+    source._uniform = Chosen([(c << 24) | s for c, s in zip(cells, (0, 1, 2**23, 2**24 - 1, 7), strict=True)], 2.0**-20)
+    u, rest, v = (part[0].double() for part in source.halves((5,)))
+    assert u.tolist() == pytest.approx([2.0**-60, 1.5 * 2.0**-40, 0.5, 1, 1], rel=1e-6)
+    assert rest.tolist() == pytest.approx([1, 1, 0.5, 1.5 * 2.0**-40, 2.0**-60], rel=1e-6)
+    assert v.tolist() == pytest.approx([2.0**-44, 1.5 * 2.0**-24, 0.5, 1 - 2.0**-24, 7.5 * 2.0**-24], rel=1e-6)
+
+
+def test_halves_are_uniform_and_independent():
+    u, rest, v = (part.double().numpy().ravel() for part in BatchStream(N, "halves").halves((2,)))
+    assert np.allclose(u + rest, 1, atol=1e-6)
+    for part in (u, rest, v):
+        assert stats.kstest(part, "uniform").pvalue > 1e-5
+    assert abs(np.corrcoef(u, v)[0, 1]) < 4.4 / np.sqrt(len(u))
+    assert abs(np.corrcoef(np.abs(u - 0.5), v)[0, 1]) < 4.4 / np.sqrt(len(u))
 
 
 @pytest.mark.parametrize("nu", [2.5, 4.0, 30.0])
