@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -58,9 +59,16 @@ class Checkout:
 
     def run(self, *command: str, check: bool = True, timeout: float = 400, **extra: str) -> subprocess.CompletedProcess:
         """A command in the checkout; its output is shown when it fails."""
-        done = subprocess.run(
-            command, cwd=self.root, env={**self.environment, **extra}, capture_output=True, text=True, timeout=timeout
-        )
+        with subprocess.Popen(
+            command, cwd=self.root, env={**self.environment, **extra}, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # under strace, the flow would outlive strace alone
+                raise
+        done = subprocess.CompletedProcess(command, process.returncode, out, err)
         if check and done.returncode:
             pytest.fail(
                 f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"

@@ -173,3 +173,9 @@ def test_a_full_disk_is_named(tmp_path):
         assert list(small.rglob("*.json")) == []
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_command_that_takes_too_long_leaves_no_process_behind(bare_checkout):
+    with pytest.raises(subprocess.TimeoutExpired):
+        bare_checkout.run("sh", "-c", "sleep 300; true", timeout=1)  # the shell waits for a child of its own
+    assert not [line for line in bare_checkout.processes() if "sleep 300" in line]
