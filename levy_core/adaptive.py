@@ -8,8 +8,8 @@ from torch import Tensor
 
 from levy_core.errors import LevyError
 from levy_core.noise import Noise
-from levy_core.param import spread
-from levy_core.sample import EpsHat
+from levy_core.param import check_shape, spread
+from levy_core.sample import EpsHat, not_finite
 from levy_core.seeds import Streams
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
@@ -68,12 +68,12 @@ def sample_adaptive(
     def slope(rows: Tensor, at: Tensor, level: Tensor) -> Tensor:
         evaluations[rows] += 1
         eps = predictor(at, level.to(at.dtype), labels[rows])
-        finite = torch.isfinite(eps).flatten(1).all(1)
-        if not finite.all():
-            bad = int(torch.nonzero(~finite)[0])
+        check_shape(eps, at)
+        bad = not_finite(eps)
+        if bad:
             raise LevyError(
-                f"the network returned NaN or infinity at rho = {float(level[bad]):.4g} for the sample with index "
-                f"{indices[int(rows[bad])]}: look at the training loss"
+                f"the network returned NaN or infinity at rho = {float(level[bad[0]]):.4g} for the sample with index "
+                f"{indices[int(rows[bad[0]])]}: look at the training loss"
             )
         return eps
 

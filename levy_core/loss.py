@@ -92,7 +92,7 @@ class Objective:
         choose("weight", self.weight, WEIGHTS)
         if self.groups < 1 or self.draws < 1 or self.groups % 2 == 0:
             raise LevyError(f"groups is {self.groups} and draws {self.draws}: both must be at least 1, groups odd")
-        WEIGHTS[self.weight](torch.ones(1), Units.of(noise, 0.5), noise, 1)
+        WEIGHTS[self.weight](torch.ones(1), Units.of(noise, 0.5), noise, 1)  # refuses a law that it does not know
         finite = noise.moments * (self.groups + 1) / 2
         if LOSSES[self.loss].moment >= finite and not self.allow_infinite:
             others = [key for key, other in LOSSES.items() if other.moment < finite]

@@ -231,7 +231,7 @@ def mean_distance(x: Tensor, y: Tensor, block: int = 2000) -> float:
     return sum(float(torch.cdist(part, y).sum()) for part in x.double().split(block)) / (len(x) * len(y))
 
 
-# Nine modes in two dimensions whose weights run from 1 % to 30 %: `nine_modes(alpha)`.
+# Nine modes in two dimensions whose weights run from 1 % to 30 %.
 _NINE = (0.30, 0.20, 0.15, 0.10, 0.08, 0.07, 0.05, 0.04, 0.01)
 
 

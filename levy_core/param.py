@@ -51,10 +51,16 @@ def skip(rho: Tensor, units: Units) -> Tensor:
     return s / (s + r)
 
 
+def _noise_share(rho: Tensor, units: Units) -> Tensor:
+    # 1 - c_skip without cancellation, so that eps_hat is right at rho = 0.002 in float32
+    r, s, _ = _powers(rho, units)
+    return r / (s + r)
+
+
 def out_scale(rho: Tensor, units: Units) -> Tensor:
     """EDM's c_out at any p: the scale of ``x0 - c_skip y``, so that the network's target has scale 1."""
     r, s, p = _powers(rho, units)
-    return (s * (r / (s + r)) ** p + r * (s / (s + r)) ** p) ** (1 / p)
+    return (s * _noise_share(rho, units) ** p + r * skip(rho, units) ** p) ** (1 / p)
 
 
 def _in_scale(rho: Tensor, units: Units) -> Tensor:
@@ -68,10 +74,9 @@ PARAMETRISATIONS = {
     "lim-score": Parametrisation(_preserving, None, lambda rho, u: -u.exponent + 0 * rho),
     # EDM: D = c_skip y + c_out F(c_in y), eps_hat = (y - D) / rho. With Student-t noise sigma is replaced by its standard
     # deviation sigma sqrt(nu / (nu - 2)) (t-EDM, arXiv 2410.14171); with stable noise squares become p-th powers.
-    # 1 - c_skip is formed without cancellation, so that eps_hat is right at rho = 0.002 in float32.
     "denoiser": Parametrisation(
         _in_scale,
-        lambda rho, u: _powers(rho, u)[0] / (_powers(rho, u)[0] + _powers(rho, u)[1]) / rho,
+        lambda rho, u: _noise_share(rho, u) / rho,
         lambda rho, u: -out_scale(rho, u) / rho,
     ),
     # Flow: v = e - x_0 at x = y / (1 + rho), so e_hat = x + v / (1 + rho).
@@ -98,6 +103,18 @@ def out_of(name: str, eps: Tensor, y: Tensor, rho: Tensor, units: Units) -> Tens
     row = PARAMETRISATIONS[name]
     shifted = eps if row.shift is None else eps - spread(row.shift(rho, units), y) * y
     return shifted / spread(row.factor(rho, units), y)
+
+
+def check_shape(out: Tensor, y: Tensor) -> None:
+    """Refuses a prediction of another shape than its input: broadcasting would hide it.
+
+    Raises:
+        LevyError: names both shapes.
+    """
+    if out.shape != y.shape:
+        raise LevyError(
+            f"the network returned {list(out.shape)} for an input of {list(y.shape)}: the shapes must be the same"
+        )
 
 
 class Predictor(nn.Module):
@@ -127,10 +144,7 @@ class Predictor(nn.Module):
         """
         scale = PARAMETRISATIONS[self.param].scale(rho, self.units)
         out = self.net(spread(scale, y) * y, torch.log(rho), label)
-        if out.shape != y.shape:
-            raise LevyError(
-                f"the network returned {list(out.shape)} for an input of {list(y.shape)}: the shapes must be the same"
-            )
+        check_shape(out, y)
         return eps_of(self.param, out.float(), y, rho, self.units)
 
     def mixing(self, y: Tensor, rho: Tensor, label: Tensor, eps_hat: Tensor, probe: Tensor) -> Tensor:
@@ -141,7 +155,8 @@ class Predictor(nn.Module):
         ``1 + q = (nu + d) (1 + |eps_hat|**2 / nu) / (nu + rho div eps_hat)``; the divergence is a finite difference
         along ``probe``, signs +-1 of shape y (Hutchinson).
         """
-        nu, d = self.noise.nu if isinstance(self.noise, StudentT) else float("inf"), y[0].numel()
+        assert isinstance(self.noise, StudentT)
+        nu, d = self.noise.nu, y[0].numel()
         step = 1e-2
         moved = self(y + spread(step * rho, y) * probe, rho, label)
         divergence = ((moved - eps_hat) * probe).flatten(1).sum(1) / step  # of eps_hat, times rho

@@ -9,7 +9,7 @@ from torch import Tensor
 from levy_core.errors import LevyError
 from levy_core.limits import LIMITS
 from levy_core.noise import Noise, Source
-from levy_core.param import spread
+from levy_core.param import check_shape, spread
 from levy_core.seeds import Streams
 from levy_core.solver import StepTable
 
@@ -45,24 +45,25 @@ def sample(
     """
     if len(labels) != len(indices):
         raise LevyError(f"{len(indices)} sample indices came with {len(labels)} labels: give one label a sample")
-    check(table, noise)
     source = Streams.of_samples(seed, "sample", indices)
-    if table.jumps is None:
-        draw, y = None, float(table.rho[0]) * noise.sample(shape, source)
-    else:
-        draw = Ancestral(table.jumps, noise, source, shape, device)
-        y = draw.start(source.normal(shape))
-    return solve(predictor, table, noise, source, y.to(device), labels.to(device), indices, draw).cpu()
+    y, draw = begin(table, noise, source, shape, device)
+    return solve(predictor, table, noise, source, y, labels.to(device), indices, draw).cpu()
 
 
-def check(table: StepTable, noise: Noise) -> None:
-    """Refuses to inject noise whose mixing variable belongs to the whole path, unless the table is an SDE's.
+def begin(
+    table: StepTable, noise: Noise, source: Source, shape: Sequence[int], device: str | torch.device = "cpu"
+) -> tuple[Tensor, "Ancestral | None"]:
+    """Where a table starts: y [B, *shape], and the coefficients of the posterior family, drawn with it.
 
     Raises:
-        LevyError: names the law and the way out.
+        LevyError: the posterior family with noise whose mixing variable belongs to the whole path.
     """
-    if noise.refresh == "path" and table.jumps is not None:
+    if table.jumps is None:
+        return (float(table.rho[0]) * noise.sample(shape, source)).to(device), None
+    if noise.refresh == "path":
         raise LevyError(f"{noise} has one mixing variable a path, so it has no posterior form: choose ode or sde-e")
+    draw = Ancestral(table.jumps, noise, source, shape, device)
+    return draw.start(source.normal(shape)).to(device), draw
 
 
 def solve(
@@ -117,19 +118,20 @@ def _fresh(
     return spread(mixing(y, rho, labels, eps_hat, probe), y).sqrt() * source.normal(shape).to(y)
 
 
+def not_finite(eps_hat: Tensor) -> list[int]:
+    """Rows of [B, *S] with a NaN or an infinity: one pass; only a sum that is not finite is looked into."""
+    if torch.isfinite(eps_hat.sum()):
+        return []
+    return torch.nonzero(~torch.isfinite(eps_hat).flatten(1).all(1)).flatten().tolist()
+
+
 def _check_output(eps_hat: Tensor, y: Tensor, k: int, table: StepTable, indices: Sequence[int]) -> None:
-    if eps_hat.shape != y.shape:
-        raise LevyError(
-            f"the network returned {list(eps_hat.shape)} for an input of {list(y.shape)}: the shapes must be the same"
-        )
-    if torch.isfinite(eps_hat.sum()):  # one pass; only a sum that is not finite is looked into
-        return
-    finite = torch.isfinite(eps_hat).flatten(1).all(1)
-    if not finite.all():
-        bad = [indices[i] for i in torch.nonzero(~finite).flatten().tolist()]
+    check_shape(eps_hat, y)
+    bad = not_finite(eps_hat)
+    if bad:
         raise LevyError(
             f"the network returned NaN or infinity at step {k + 1} of {table.nfe} (rho = {float(table.rho[k]):.4g}) for "
-            f"{len(bad)} of {len(indices)} samples, the first with index {bad[0]}: look at the training loss"
+            f"{len(bad)} of {len(indices)} samples, the first with index {indices[bad[0]]}: look at the training loss"
         )
 
 

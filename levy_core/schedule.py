@@ -57,7 +57,7 @@ def rates(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
     """(d log a / dt, d rho / dt) at t, by automatic differentiation: one source of truth for every schedule."""
     with torch.inference_mode(False), torch.enable_grad():
         t = t.clone().requires_grad_()
-        signal = torch.log(schedule.signal(t)) + 0 * t
+        signal = torch.log(schedule.signal(t)) + 0 * t  # where a is constant, it does not depend on t
         ratio = schedule.ratio(t)
         return torch.autograd.grad(signal.sum(), t)[0], torch.autograd.grad(ratio.sum(), t)[0]
 

@@ -11,7 +11,7 @@ from levy_core.errors import LevyError, choose
 from levy_core.grids import GRIDS, Levels, custom, extent
 from levy_core.limits import LIMITS
 from levy_core.schedule import Schedule
-from levy_core.steps import DISCRETISATIONS, FAMILIES, Process, Weights, fits
+from levy_core.steps import DISCRETISATIONS, FAMILIES, Process, Weights, fits, forms
 
 # name -> eta of each of n steps, as shares of the largest; float64 [n]
 ETA_SCHEDULES: dict[str, Callable[[int], Tensor]] = {
@@ -56,8 +56,9 @@ class Solver:
         choose("eta schedule", self.eta_schedule, ETA_SCHEDULES)
         choose("limit", self.limit, LIMITS)
         if not fits(self.family, self.discretisation):
-            fitting = [name for name in DISCRETISATIONS if fits(self.family, name)]
-            raise LevyError(f"{self.family} has no {self.discretisation} form: choose {' or '.join(fitting)}")
+            raise LevyError(
+                f"{self.family} has no {self.discretisation} form: choose {' or '.join(forms(self.family))}"
+            )
         if isinstance(self.grid, str):
             choose("grid", self.grid, GRIDS)
         if self.steps < 1 + self.denoise:

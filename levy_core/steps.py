@@ -270,6 +270,11 @@ DISCRETISATIONS = {
 }
 
 
+def forms(family: str) -> list[str]:
+    """The discretisations that a family can be combined with."""
+    return [name for name in DISCRETISATIONS if fits(family, name)]
+
+
 def fits(family: str, discretisation: str) -> bool:
     """Whether the two can be combined: rules from level to level freeze the noise, and Heun's corrector is the ODE's."""
     if FAMILIES[family].update or FAMILIES[family].ancestral:

@@ -11,7 +11,7 @@ from levy_core.errors import LevyError, choose
 from levy_core.grids import GRIDS
 from levy_core.limits import LIMITS
 from levy_core.solver import ETA_SCHEDULES, Solver
-from levy_core.steps import DISCRETISATIONS, FAMILIES, fits
+from levy_core.steps import DISCRETISATIONS, FAMILIES, fits, forms
 
 PARAMS = Path("params.yaml")
 # Names become folders, DVC stage names and registry names.
@@ -99,10 +99,9 @@ class SampleParams(Section):
     @model_validator(mode="after")
     def _every_solver_has_a_form(self) -> "SampleParams":
         for family in self.solvers:
-            if not any(fits(family, discretisation) for discretisation in self.discretisations):
-                fitting = [name for name in DISCRETISATIONS if fits(family, name)]
+            if not set(forms(family)) & set(self.discretisations):
                 raise ValueError(
-                    f"sample.solvers has {family}, but sample.discretisations has none of its forms: {', '.join(fitting)}"
+                    f"sample.solvers has {family}, but sample.discretisations has none of its forms: {', '.join(forms(family))}"
                 )
         try:
             self.cells()

@@ -20,7 +20,7 @@ from tasks.request import COLUMNS, SAMPLER
 from tasks.sample import draw_images
 
 BATCH = 250
-SOLVER_KEYS = {"solver": "family"}  # where a request names it otherwise
+SOLVER_KEYS = ("discretisation", "grid", "steps", "eta")  # of a request; its `solver` is the family
 
 
 def _load_pyfunc(path: str) -> "Sampler":
@@ -61,14 +61,16 @@ class Sampler:
 
     def _solver(self, request: dict[Any, Any]) -> Solver:
         """The tuned solver with what the request changes; a family without the tuned discretisation takes ei-noise."""
-        changes = {SOLVER_KEYS.get(key, key): request[key] for key in request if key not in ("n", "seed", "class")}
-        family = changes.get("family", self._default.family)
-        if family in FAMILIES and not fits(family, self._default.discretisation):
-            changes.setdefault("discretisation", "ei-noise")
-        if "eta" not in changes and FAMILIES.get(family) and FAMILIES[family].most_eta == 1:
-            changes["eta"] = min(self._default.eta, 1.0)
         kinds = {"steps": int, "eta": float}
-        return replace(self._default, **{key: kinds.get(key, str)(value) for key, value in changes.items()})
+        changes = {key: kinds.get(key, str)(request[key]) for key in SOLVER_KEYS if key in request}
+        if "solver" in request:
+            changes["family"] = str(request["solver"])
+        family = changes.get("family", self._default.family)
+        if family in FAMILIES:  # Solver refuses an unknown one
+            if not fits(family, self._default.discretisation):
+                changes.setdefault("discretisation", "ei-noise")
+            changes.setdefault("eta", min(self._default.eta, FAMILIES[family].most_eta or 0.0))
+        return replace(self._default, **changes)
 
     def _label(self, name: Any) -> int:
         classes = self._model.classes

@@ -47,8 +47,8 @@ def train(params: Params, dataset: str, design_name: str) -> None:
     stage.reproducible(params.compute.threads)
     images = read_group(paths.prepared(dataset) / "images.zarr", "train")
     design = params.design(design_name)
-    net_config = UNetConfig(
-        shape=images.image.shape[1:], classes=len(images.classes), **_tuples(params.net.model_dump())
+    net_config = UNetConfig.from_mapping(
+        {"shape": images.image.shape[1:], "classes": len(images.classes), **params.net.model_dump()}
     )
     settings = params.train.model_dump()
     save_every = settings.pop("save_every")
@@ -79,10 +79,6 @@ def train(params: Params, dataset: str, design_name: str) -> None:
         save_model(folder, trainer.averaged_weights(), design, net_config, images.classes, about)
     _write_curve(paths.curve(dataset, design_name), curve)
     resume.clear()
-
-
-def _tuples(mapping: dict) -> dict:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in mapping.items()}
 
 
 def _fingerprint(design: Design, net: UNetConfig, config: TrainConfig, images: Images) -> bytes:

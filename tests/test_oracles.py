@@ -9,7 +9,7 @@ from levy_core.errors import LevyError
 from levy_core.noise import Gaussian, Stable, StudentT
 from levy_core.oracles import Modes, Scale, Student, energy_distance, log_density, nine_modes, scale_after
 from levy_core.param import Predictor
-from levy_core.sample import solve
+from levy_core.sample import begin, solve
 from levy_core.schedule import Cosine, Exploding
 from levy_core.seeds import BatchStream
 from levy_core.solver import Solver, tabulate
@@ -74,7 +74,7 @@ def test_energy_distance_is_scipys_in_one_dimension_and_unbiased():
 
 def draw(oracle, noise, solver, schedule, n, shape=(2,), key="draw"):
     table, source = tabulate(solver, schedule), BatchStream(n, key)
-    y = float(table.rho[0]) * noise.sample(shape, source)
+    y, _ = begin(table, noise, source, shape)
     return solve(oracle, table, noise, source, y, torch.zeros(n), range(n))
 
 

@@ -1,5 +1,6 @@
 """The sampling loop: a sample is a function of its index, limits hold, faults are named."""
 
+import json
 import math
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from levy_core.errors import LevyError
@@ -49,8 +50,7 @@ def test_samples_are_finite_and_do_not_depend_on_batches_or_order(
     combination, noise, schedule, grid, steps, eta, limit, seed, split, order
 ):
     family, discretisation = combination
-    if family == "posterior" and isinstance(noise, StudentT):
-        return
+    assume(not (family == "posterior" and isinstance(noise, StudentT)))
     solver = Solver(family, discretisation, grid, steps, eta, limit=limit)
     table = tabulate(solver, SCHEDULES[schedule](noise.exponent))
     whole = draw(noise, table, range(7), seed)
@@ -73,7 +73,7 @@ def test_several_processes_draw_what_one_draws():
     parts = []
     for indices in (["2", "3"], ["0", "1"]):
         done = subprocess.run([sys.executable, "-c", SCRIPT, *indices], capture_output=True, text=True, check=True)
-        parts = eval(done.stdout) + parts
+        parts = json.loads(done.stdout) + parts
     assert parts == whole
 
 

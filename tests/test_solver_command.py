@@ -5,6 +5,10 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from levy_core.errors import LevyError
+from levy_core.grids import GRIDS
+from levy_core.schedule import SCHEDULES
+from levy_core.solver import ETA_SCHEDULES
+from levy_core.steps import DISCRETISATIONS, FAMILIES
 
 
 def show(*arguments):
@@ -35,6 +39,10 @@ def test_help_teaches():
     text = CliRunner().invoke(app, ["solver", "show", "--help"], env={"COLUMNS": "200"}).stdout
     for word in ("split-dlim", "3m-data", "karras", "exploding", "y <- keep * y"):
         assert word in text
+    # written out, because importing the tables would make --help slow
+    for table in (FAMILIES, DISCRETISATIONS, GRIDS, SCHEDULES, ETA_SCHEDULES):
+        for name in table:
+            assert name in text
 
 
 @pytest.mark.parametrize(

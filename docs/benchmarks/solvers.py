@@ -11,7 +11,7 @@ import torch
 
 from levy_core.noise import Stable
 from levy_core.oracles import mean_distance, nine_modes
-from levy_core.sample import Ancestral, solve
+from levy_core.sample import begin, solve
 from levy_core.schedule import Cosine
 from levy_core.seeds import BatchStream
 from levy_core.solver import Solver, tabulate
@@ -46,11 +46,7 @@ HIGHER = {
 def draw(oracle, noise, solver, n, seed):
     """Samples [n, 2] of a solver."""
     table, source = tabulate(solver, Cosine(noise.alpha)), BatchStream(n, "benchmark", seed)
-    if table.jumps is None:
-        ancestral, y = None, float(table.rho[0]) * noise.sample((2,), source)
-    else:
-        ancestral = Ancestral(table.jumps, noise, source, (2,), "cpu")
-        y = ancestral.start(source.normal((2,)))
+    y, ancestral = begin(table, noise, source, (2,))
     with torch.inference_mode():
         return solve(oracle, table, noise, source, y, torch.zeros(n), range(n), ancestral)
 
