@@ -10,7 +10,7 @@ import yaml
 
 from flows.cli import main
 from levy_core.files import hash_files
-from tests.conftest import TINY, make_checkout, merged
+from tests.conftest import TINY, make_checkout, merged, wait_until
 
 
 @pytest.fixture
@@ -178,4 +178,5 @@ def test_a_full_disk_is_named(tmp_path):
 def test_a_command_that_takes_too_long_leaves_no_process_behind(bare_checkout):
     with pytest.raises(subprocess.TimeoutExpired):
         bare_checkout.run("sh", "-c", "sleep 300; true", timeout=1)  # the shell waits for a child of its own
-    assert not [line for line in bare_checkout.processes() if "sleep 300" in line]
+    # A killed process needs a moment to be gone.
+    assert wait_until(lambda: not [line for line in bare_checkout.processes() if "sleep 300" in line], 30)
