@@ -48,7 +48,7 @@ def show(
     solver = Solver(family, discretisation, grid, steps, eta, eta_schedule, rho_max, rho_min, denoise)
     made = tabulate(solver, choose("schedule", schedule, SCHEDULES)(alpha))
     rows = made.rows()
-    title = f"{solver.label}, {grid}, {schedule} at alpha {alpha:g}: {made.nfe} evaluations"
+    title = f"{solver.label}, {schedule} at alpha {alpha:g}: {made.nfe} evaluations"
     table = Table("step", *rows[0], title=title)
     for number, row in enumerate(rows, 1):
         table.add_row(str(number), *(f"{value:.5g}" for value in row.values()))

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from levy_core.design import Design
 from levy_core.errors import LevyError, choose
-from levy_core.files import replacing, write_json
+from levy_core.files import write_json
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.param import Predictor
+from levy_core.tensors import read_tensors, write_tensors
 
 FORMAT = 1  # rises whenever an older file would load but mean something else
 NETS: dict[str, tuple[Any, Any]] = {"unet": (UNetConfig, UNet), "mlp": (MLPConfig, MLP)}
@@ -32,24 +31,6 @@ class Model:
     design: Design
     net: UNetConfig | MLPConfig
     classes: tuple[str, ...]
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file, written in one piece."""
-    with replacing(path) as temporary:
-        save_file(tensors, temporary)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        LevyError: the file is missing, truncated or not safetensors.
-    """
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise LevyError(f"{path} cannot be read as safetensors ({error}): train or pull the model again") from error
 
 
 def save_model(

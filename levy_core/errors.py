@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a person can mend."""
+"""The exception for mistakes that a person can mend."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -8,6 +8,10 @@ Entry = TypeVar("Entry")
 
 class LevyError(Exception):
     """Bad input: the message says what was found, where, what was expected and what to do."""
+
+
+class NotFiniteError(LevyError):
+    """A network or a sampler left the finite numbers: this setting is lost, others may not be."""
 
 
 def choose(kind: str, name: object, table: Mapping[str, Entry]) -> Entry:

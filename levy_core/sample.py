@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from levy_core.errors import LevyError
+from levy_core.errors import LevyError, NotFiniteError
 from levy_core.limits import LIMITS
 from levy_core.noise import Noise, Source
 from levy_core.param import check_shape, spread
@@ -40,14 +40,20 @@ def sample(
         labels: int64 [B], as the predictor understands them.
 
     Raises:
-        LevyError: labels that do not match; noise that the table cannot inject; a network that returns another shape or
-            a value that is not finite (names the step, rho and the samples).
+        LevyError: labels that do not match; noise that the table cannot inject; a network that returns another shape.
+        NotFiniteError: it returns a value that is not finite (names the step, rho and the samples).
     """
     if len(labels) != len(indices):
         raise LevyError(f"{len(indices)} sample indices came with {len(labels)} labels: give one label a sample")
     source = Streams.of_samples(seed, "sample", indices)
     y, draw = begin(table, noise, source, shape, device)
     return solve(predictor, table, noise, source, y, labels.to(device), indices, draw).cpu()
+
+
+def evaluations(table: StepTable, noise: Noise) -> int:
+    """Network evaluations that a sample costs: one a row, two where noise of a whole path's law comes back."""
+    again = table.noise > 0 if noise.refresh == "path" else torch.zeros(0)
+    return table.nfe + int(again.sum())
 
 
 def begin(
@@ -99,6 +105,12 @@ def solve(
         for weight, prediction in zip(table.weights[k].tolist(), newest, strict=False):
             y = y.add_(prediction, alpha=weight) if weight else y
         y = y if fresh is None else y.add_(fresh)
+    bad = not_finite(y)
+    if bad:
+        raise NotFiniteError(
+            f"{len(bad)} of {len(indices)} samples are NaN or infinite after the last step, the first with index "
+            f"{indices[bad[0]]}: start at a smaller rho_max, or give a limit"
+        )
     return y
 
 
@@ -129,7 +141,7 @@ def _check_output(eps_hat: Tensor, y: Tensor, k: int, table: StepTable, indices:
     check_shape(eps_hat, y)
     bad = not_finite(eps_hat)
     if bad:
-        raise LevyError(
+        raise NotFiniteError(
             f"the network returned NaN or infinity at step {k + 1} of {table.nfe} (rho = {float(table.rho[k]):.4g}) for "
             f"{len(bad)} of {len(indices)} samples, the first with index {indices[bad[0]]}: look at the training loss"
         )

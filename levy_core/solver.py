@@ -24,7 +24,7 @@ ETA_SCHEDULES: dict[str, Callable[[int], Tensor]] = {
 
 @dataclass(frozen=True)
 class Solver:
-    """Family x discretisation x grid x steps x eta. Its ``label`` is how tables and plots name it.
+    """Family x discretisation x grid x steps x eta. Its ``label`` is how tables and plots name it; with ``steps`` it is unique.
 
     Args:
         grid: a name, or levels of one's own (rho, falling).
@@ -79,10 +79,26 @@ class Solver:
         return FAMILIES[self.family].most_eta is not None
 
     @property
-    def label(self) -> str:
-        """For example ``SDE-E(0.5) ei-noise``."""
-        family = self.family.upper() + (f"({self.eta:g})" if self.uses_eta else "")
+    def form(self) -> str:
+        """What happens in a step, for example ``SDE-E(0.5, falling) ei-noise``."""
+        changing = f", {self.eta_schedule}" if self.eta_schedule != "constant" else ""
+        family = self.family.upper() + (f"({self.eta:.4g}{changing})" if self.uses_eta else "")
         return f"{family} {self.discretisation}"
+
+    @property
+    def path(self) -> str:
+        """Which levels the steps visit and what is done to x0_hat, for example ``karras, rho from 20 to 0.03, last to 0, clamp``."""
+        grid = self.grid if isinstance(self.grid, str) else "levels " + " ".join(f"{rho:.4g}" for rho in self.grid)
+        ends = [
+            "" if end is None else f" {word} {end:.4g}" for word, end in (("from", self.rho_max), ("to", self.rho_min))
+        ]
+        rho = f", rho{''.join(ends)}" if any(ends) else ""
+        return f"{grid}{rho}{', last to 0' * self.denoise}{f', {self.limit}' * (self.limit != 'none')}"
+
+    @property
+    def label(self) -> str:
+        """For example ``SDE-E(0.5) ei-noise, uniform-t``."""
+        return f"{self.form}, {self.path}"
 
     def levels(self, schedule: Schedule) -> Levels:
         """The grid on a schedule.

@@ -1,4 +1,4 @@
-"""Cells of the grid on disk: one uint8 array a solver and seed, named by a hash of what determines it."""
+"""Cells of the grid on disk: a uint8 array a solver and seed, or the reason why there is none, named by a hash of what determines it."""
 
 import hashlib
 import json
@@ -11,18 +11,31 @@ from levy_core.errors import LevyError
 from levy_core.files import replacing, write_json
 from levy_core.solver import Solver
 
+INDEX = "cells.json"
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One solver at one seed."""
+    """One solver at one seed, and the network evaluations of a sample."""
 
     solver: Solver
     seed: int
+    nfe: int
 
     def key(self, model_hash: str, n: int) -> str:
         """Hash of everything that determines the samples."""
         determined_by = {**asdict(self.solver), "seed": self.seed, "model": model_hash, "n": n}
         return hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A cell that has been tried: its samples uint8 [n, C, H, W] (memory-mapped), or why it has none."""
+
+    key: str
+    cell: Cell
+    image: np.ndarray | None
+    failed: str | None
 
 
 def write_cell(folder: Path, key: str, image: np.ndarray) -> None:
@@ -31,32 +44,43 @@ def write_cell(folder: Path, key: str, image: np.ndarray) -> None:
         np.save(stream, image, allow_pickle=False)
 
 
+def write_failure(folder: Path, key: str, reason: str) -> None:
+    """Why a cell has no samples."""
+    with replacing(folder / f"{key}.txt") as temporary:
+        temporary.write_text(reason)
+
+
+def is_done(folder: Path, key: str) -> bool:
+    """Whether a cell has been tried."""
+    return any((folder / f"{key}{ending}").exists() for ending in (".npy", ".txt"))
+
+
 def write_index(folder: Path, cells: dict[str, Cell]) -> None:
-    """``cells.json`` names the cells; arrays that it does not name are removed."""
-    index = {key: {**asdict(cell.solver), "seed": cell.seed} for key, cell in cells.items()}
+    """``cells.json`` names the cells; files that it does not name are removed."""
+    index = {key: {**asdict(cell.solver), "seed": cell.seed, "nfe": cell.nfe} for key, cell in cells.items()}
     for path in folder.iterdir():
-        if path.name != "cells.json" and path.stem not in index:
+        if path.name != INDEX and path.stem not in index:
             path.unlink()
-    write_json(folder / "cells.json", index)
+    write_json(folder / INDEX, index)
 
 
-def read_cells(folder: Path) -> list[tuple[Cell, np.ndarray]]:
-    """Cells and their samples (memory-mapped), in the order of solver and seed.
+def read_cells(folder: Path) -> list[Drawn]:
+    """The cells in the order of steps, solver and seed.
 
     Raises:
-        LevyError: the index or an array is missing or damaged.
+        LevyError: the index or a cell is missing or damaged.
     """
     try:
-        index = json.loads((folder / "cells.json").read_text())
-        cells = [
-            (
-                Cell(Solver(**{k: v for k, v in row.items() if k != "seed"}), row["seed"]),
-                np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False),
-            )
-            for key, row in index.items()
-        ]
-    except (OSError, ValueError) as error:
+        index = json.loads((folder / INDEX).read_text())
+        cells = [_read(folder, key, dict(row)) for key, row in index.items()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise LevyError(f"{folder} holds no complete grid ({error}): run the sample stage again") from error
-    return sorted(
-        cells, key=lambda pair: (pair[0].solver.steps, pair[0].solver.label, pair[0].solver.grid, pair[0].seed)
-    )
+    return sorted(cells, key=lambda drawn: (drawn.cell.solver.steps, drawn.cell.solver.label, drawn.cell.seed))
+
+
+def _read(folder: Path, key: str, row: dict) -> Drawn:
+    seed, nfe = row.pop("seed"), row.pop("nfe")
+    cell, reason = Cell(Solver(**row), seed, nfe), folder / f"{key}.txt"
+    if reason.exists():
+        return Drawn(key, cell, None, reason.read_text())
+    return Drawn(key, cell, np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False), None)

@@ -1,16 +1,19 @@
-"""Stage compare: the grid of all designs as one table with mean and spread over seeds, and its winner."""
+"""Stage compare: the grid of all designs as one table with mean and spread over seeds, the best sampler at each cost, and the winner."""
 
 from dataclasses import fields
+from typing import Any
 
 import pandas as pd
 
 from levy_core.files import write_json
 from levy_core.solver import Solver
 from tasks import paths, stage
-from tasks.grid import best, cell_label, write_rows
+from tasks.grid import best, cell_label, difference, is_published, sampler_of, solver_of, thrifty, write_rows
 from tasks.params import Params
+from tasks.tuned import read_tuned
 
-CELL = ["design", *(field.name for field in fields(Solver))]
+CELL = ["design", *(field.name for field in fields(Solver)), "nfe"]
+LABELS = ["seed", "cell", "ruler", "failed"]
 
 HEADLINE = [
     "fid/longtail",
@@ -18,36 +21,114 @@ HEADLINE = [
     "kid/longtail",
     "precision/longtail",
     "recall/longtail",
+    "density/longtail",
+    "coverage/longtail",
     "rare_fid/balanced",
     "rare_recall/balanced",
     "rare_share_ratio",
+    "near_train",
+    "tail_error",
 ]
 
 
 def compare(params: Params, dataset: str) -> None:
-    """The winner has the smallest mean of ``compare.metric``."""
-    rows = pd.concat([pd.read_csv(paths.evaluation(dataset, design)) for design in params.designs], ignore_index=True)
+    """The winner is the cheapest sampler within the noise of the smallest mean of ``compare.metric`` (``grid.thrifty``)."""
+    metric = params.compare.metric
+    tables = [pd.read_csv(paths.evaluation(dataset, design)) for design in params.designs]
+    rows = pd.concat(tables, ignore_index=True)
+    tuned = {d: set(read_tuned(paths.tuned(dataset, d)).values()) for d in params.designs}
     grid = summarise(rows)
-    ranked = best(grid, params.compare.metric)
-    winner = {key: None if pd.isna(value) else value for key, value in ranked.iloc[0].to_dict().items()}
+    grid.insert(len(CELL), "tuned", [solver_of(row) in tuned[row["design"]] for _, row in grid.iterrows()])
     write_rows(paths.grid(dataset), grid, digits=6)
-    write_json(paths.winner(dataset), {"metric": params.compare.metric, **winner})
-    per_design = {d: ranked[ranked.design == d].iloc[0] for d in params.designs if (ranked.design == d).any()}
-    headline = {
-        d: {name.replace("/", "_"): float(f"{row[name]:.6g}") for name in HEADLINE if pd.notna(row[name])}
-        for d, row in per_design.items()
-    }
-    write_json(paths.metrics(dataset), headline)
-    print(f"{dataset}: {cell_label(winner)}: {params.compare.metric} {winner[params.compare.metric]:.3f}")
+
+    winner = thrifty(grid, metric)
+    chosen = {d: mine for d in params.designs if (mine := grid[grid.design == d])[metric].notna().any()}
+    budgets = {d: _budgets(rows, mine, metric) for d, mine in chosen.items()}
+    defaults = {d: thrifty(mine, metric) for d, mine in chosen.items()}
+    write_json(paths.winner(dataset), {"metric": metric, **_plain(winner)})
+    write_json(
+        paths.eta(dataset),
+        {d: {"metric": metric, "default": int(defaults[d]["nfe"]), "budgets": budgets[d]} for d in budgets},
+    )
+    write_json(paths.metrics(dataset), {d: _headline(mine, defaults[d], metric) for d, mine in chosen.items()})
+    _write_curves(dataset, grid, metric)
+    print(f"{dataset}: {cell_label(winner)}: {metric} {winner[metric]:.3f}")
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell: the mean of each metric over seeds, and its standard deviation as ``NAME_std``."""
+    """One row a cell: the mean of each metric over seeds, and its standard deviation as ``NAME_std``.
+
+    A cell with a seed that failed has no metrics: the mean of those that survived would flatter it.
+    """
     cell = [name for name in CELL if name in rows]
-    groups = rows.drop(columns="seed").groupby(cell, sort=False, dropna=False)
-    mean, spread = groups.mean(), groups.std(ddof=1)
+    groups = rows.drop(columns=[name for name in LABELS if name in rows]).groupby(cell, sort=False, dropna=False)
+    failed = rows.groupby(cell, sort=False, dropna=False).failed.first()
+    mean, spread = (table.loc[failed.isna()] for table in (groups.mean(), groups.std(ddof=1)))
     seeds = groups.size().rename("seeds")
-    return pd.concat([seeds, mean, spread.add_suffix("_std")], axis=1).reset_index()
+    return pd.concat([seeds, failed, mean, spread.add_suffix("_std")], axis=1).reset_index().copy()
+
+
+def _budgets(rows: pd.DataFrame, grid: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """The best sampler of a design at each number of evaluations, and how far ahead of the paper's own it is."""
+    found = {}
+    for nfe, cells in grid.dropna(subset=[metric]).groupby("nfe"):
+        first = best(cells, metric).iloc[0]
+        entry = {
+            "sampler": sampler_of(first),
+            "tuned": bool(first["tuned"]),
+            "mean": first[metric],
+            "std": first[f"{metric}_std"],
+            "seeds": int(first["seeds"]),
+            "samples": int(first["samples"]),
+        }
+        published = cells[[is_published(solver_of(row)) for _, row in cells.iterrows()]]
+        if len(published):
+            other = best(published, metric).iloc[0]
+            ahead, error = difference(rows, first, other, metric)
+            entry["published"] = {"sampler": sampler_of(other), "mean": other[metric], "std": other[f"{metric}_std"]}
+            entry["difference"], entry["error"] = ahead, error
+        found[str(nfe)] = _rounded(entry)
+    return found
+
+
+def _headline(grid: pd.DataFrame, default: pd.Series, metric: str) -> dict[str, Any]:
+    values = {name.replace("/", "_"): default[name] for name in HEADLINE if pd.notna(default[name])}
+    ranked = best(grid, metric).groupby("nfe").head(1).sort_values("nfe")
+    at = {f"at_{nfe}": value for nfe, value in zip(ranked.nfe, ranked[metric], strict=True)}
+    return _rounded(
+        {"evaluations": int(default["nfe"]), **values, metric.replace("/", "_"): default[metric], "best": at}
+    )
+
+
+def _rounded(value: Any) -> Any:
+    """Six significant digits; None for what is not a number."""
+    if isinstance(value, dict):
+        return {key: _rounded(entry) if key != "sampler" else entry for key, entry in value.items()}
+    if isinstance(value, float):
+        return None if pd.isna(value) else float(f"{value:.6g}")
+    return value
+
+
+def _plain(row: pd.Series) -> dict[str, Any]:
+    return {str(key): None if pd.isna(value) else value for key, value in row.to_dict().items()}
+
+
+def _write_curves(dataset: str, grid: pd.DataFrame, metric: str) -> None:
+    """What `dvc plots` draws: the best of each solver at each cost, and the best of each eta."""
+    shown = grid.dropna(subset=[metric])
+    labels = [solver_of(row) for _, row in shown.iterrows()]
+    shown = shown.assign(value=shown[metric], spread=shown[f"{metric}_std"])
+    shown["series"] = [
+        f"{d} {'tuned' if t else s.form.split('(')[0].split(' ')[0]}"
+        for d, t, s in zip(shown.design, shown.tuned, labels, strict=True)
+    ]
+    columns = ["series", "nfe", "value", "spread"]
+    lowest = shown.sort_values("value").groupby(["series", "nfe"]).head(1).sort_values(["series", "nfe"])
+    write_rows(paths.quality_curve(dataset), lowest[columns], digits=6)
+    with_eta = shown[[s.uses_eta and s.eta_schedule == "constant" for s in labels]]
+    series = with_eta.assign(series=with_eta.design + ", " + with_eta.nfe.astype(str) + " evaluations")
+    lowest = series.sort_values("value").groupby(["series", "eta"]).head(1).sort_values(["series", "eta"])
+    write_rows(paths.eta_curve(dataset), lowest[["series", "eta", "value", "spread"]], digits=6)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def sampler_of(row: Row) -> dict[str, Any]:
 def cell_label(row: Row) -> str:
     """One cell of the grid in a line of text."""
     solver = solver_of(row)
-    return f"{row['design']} with {solver.label}, {solver.grid}, {solver.steps} evaluations"
+    return f"{row['design']} with {solver.label}, {solver.steps} evaluations"
 
 
 def write_rows(path: Path, rows: pd.DataFrame, digits: int) -> None:
@@ -66,13 +66,54 @@ def write_rows(path: Path, rows: pd.DataFrame, digits: int) -> None:
 
 
 def best(grid: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The cells that have a value of ``metric``, best first; ties go to fewer steps, then to the order of the table.
+    """The cells that have a value of ``metric``, best first; ties go to fewer evaluations, then to the order of the table.
 
     Raises:
         LevyError: no cell has one.
     """
-    ranked = grid.dropna(subset=[metric]).sort_values([metric, "steps"], kind="stable")
+    ranked = grid.dropna(subset=[metric]).sort_values([metric, "nfe"], kind="stable")
     if ranked.empty:
         designs = ", ".join(map(str, grid.design.unique()))
-        raise LevyError(f"no cell of {designs} has a value of {metric}: look at the evaluations under {paths.OUTPUTS}/")
+        why = "; ".join(sorted(set(grid.failed.dropna()))[:3]) if "failed" in grid else ""
+        raise LevyError(
+            f"no cell of {designs} has a value of {metric}{f' ({why})' * bool(why)}: look at the evaluations under {paths.OUTPUTS}/"
+        )
     return ranked
+
+
+def thrifty(grid: pd.DataFrame, metric: str) -> pd.Series:
+    """The cell with the fewest evaluations among those within one standard deviation of the best; of equals the better.
+
+    Source: the one-standard-error rule of model selection (Breiman et al., 1984), with the spread over seeds.
+    """
+    ranked = best(grid, metric)
+    spread = ranked.iloc[0][f"{metric}_std"]
+    near = ranked[ranked[metric] <= ranked.iloc[0][metric] + (0.0 if pd.isna(spread) else spread)]
+    return near.sort_values(["nfe", metric], kind="stable").iloc[0]
+
+
+def same_cell(rows: pd.DataFrame, cell: Row) -> pd.DataFrame:
+    """The rows of ``cell``'s design and solver."""
+    wanted = solver_of(cell)
+    mine = rows[rows.design == cell["design"]]
+    return mine[[solver_of(row) == wanted for _, row in mine.iterrows()]]
+
+
+def difference(rows: pd.DataFrame, a: Row, b: Row, metric: str) -> tuple[float, float]:
+    """Mean of ``metric`` of cell a less that of b, paired by seed, and its standard error (NaN with one seed).
+
+    Equal seeds start from equal noise: the pairs share what the draw of the noise adds to both.
+    """
+    pairs = [same_cell(rows, cell).set_index("seed")[metric] for cell in (a, b)]
+    values = (pairs[0] - pairs[1]).dropna()
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def is_published(solver: Solver) -> bool:
+    """Whether a solver is one of the paper's: SDE-A, SDE-E, ODE by Euler-Maruyama or exponential integrator, uniform in t."""
+    return (
+        solver.family in ("sde-a", "sde-e", "ode")
+        and solver.discretisation in ("euler-maruyama", "ei-score", "ei-noise")
+        and solver.path == "uniform-t"
+        and solver.eta_schedule == "constant"
+    )

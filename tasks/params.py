@@ -1,5 +1,7 @@
 """params.yaml as typed values. Every error names the key, the value and what is allowed."""
 
+from dataclasses import fields
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +14,7 @@ from levy_core.grids import GRIDS
 from levy_core.limits import LIMITS
 from levy_core.solver import ETA_SCHEDULES, Solver
 from levy_core.steps import DISCRETISATIONS, FAMILIES, fits, forms
+from levy_core.tune import Space, rungs
 
 PARAMS = Path("params.yaml")
 # Names become folders, DVC stage names and registry names.
@@ -79,49 +82,110 @@ class ClassifierParams(Section):
     seed: int = Field(ge=0)
 
 
-class SampleParams(Section):
-    """The grid."""
+Family = Annotated[str, _one_of("solver", FAMILIES)]
+Discretisation = Annotated[str, _one_of("discretisation", DISCRETISATIONS)]
+GridName = Annotated[str, _one_of("grid", GRIDS)]
+EtaSchedule = Annotated[str, _one_of("eta schedule", ETA_SCHEDULES)]
+Limit = Annotated[str, _one_of("limit", LIMITS)]
+Positive = Annotated[float, Field(gt=0)]
 
-    solvers: list[Annotated[str, _one_of("solver", FAMILIES)]] = Field(min_length=1)
-    discretisations: list[Annotated[str, _one_of("discretisation", DISCRETISATIONS)]] = Field(min_length=1)
-    grids: list[Annotated[str, _one_of("grid", GRIDS)]] = Field(min_length=1)
+
+class Block(Section):
+    """A part of the grid: every combination of its lists that exists."""
+
+    solvers: list[Family] = Field(min_length=1)
+    discretisations: list[Discretisation] = Field(min_length=1)
+    grids: list[GridName] = Field(min_length=1)
     steps: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
-    etas: list[Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    etas: list[Annotated[float, Field(ge=0)]] = Field(default=[0.0], min_length=1)
+    eta_schedules: list[EtaSchedule] = Field(default=["constant"], min_length=1)
+    rho_max: list[Positive | None] = Field(default=[None], min_length=1)
+    rho_min: list[Positive | None] = Field(default=[None], min_length=1)
+    denoise: list[bool] = Field(default=[False], min_length=1)
+    limits: list[Limit] = Field(default=["none"], min_length=1)
+
+    def cells(self) -> list[Solver]:
+        """Its solvers, without repeats: one that ignores eta stands once, and forms that a solver lacks are left out.
+
+        Raises:
+            LevyError: a solver with none of the forms, or a number out of range.
+        """
+        for family in self.solvers:
+            if not set(forms(family)) & set(self.discretisations):
+                raise LevyError(f"{family} has none of its forms in discretisations: {', '.join(forms(family))}")
+        pairs = [(f, d) for f in self.solvers for d in self.discretisations if fits(f, d)]
+        rest = product(
+            self.grids, self.steps, self.etas, self.eta_schedules, self.rho_max, self.rho_min, self.denoise, self.limits
+        )
+        names = ("grid", "steps", "eta", "eta_schedule", "rho_max", "rho_min", "denoise", "limit")
+        settings: list[dict[str, Any]] = [dict(zip(names, values, strict=True)) for values in rest]
+        return list(dict.fromkeys(Solver(*pair, **setting) for setting in settings for pair in pairs))
+
+
+class SampleParams(Section):
+    """The grid, and how often each cell is drawn."""
+
+    grid: dict[Name, Block]
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     n: int = Field(ge=8)
     batch: int = Field(ge=1)
-    eta_schedule: Annotated[str, _one_of("eta schedule", ETA_SCHEDULES)] = "constant"
-    rho_max: float | None = Field(default=None, gt=0)
-    rho_min: float | None = Field(default=None, gt=0)
-    denoise: bool = False
-    limit: Annotated[str, _one_of("limit", LIMITS)] = "none"
+    hours: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
-    def _every_solver_has_a_form(self) -> "SampleParams":
-        for family in self.solvers:
-            if not set(forms(family)) & set(self.discretisations):
-                raise ValueError(
-                    f"sample.solvers has {family}, but sample.discretisations has none of its forms: {', '.join(forms(family))}"
-                )
-        try:
-            self.cells()
-        except LevyError as error:
-            raise ValueError(f"sample: {error}") from None
+    def _every_block_has_cells(self) -> "SampleParams":
+        for name, block in self.grid.items():
+            try:
+                block.cells()
+            except LevyError as error:
+                raise ValueError(f"sample.grid.{name}: {error}") from None
         return self
 
     def cells(self) -> list[Solver]:
-        """The grid, without repeats: solvers that ignore eta stand once, and forms that a solver lacks are left out."""
-        shared = {key: getattr(self, key) for key in ("eta_schedule", "rho_max", "rho_min", "denoise", "limit")}
-        cells = [
-            Solver(family, discretisation, grid, steps, eta, **shared)
-            for steps in self.steps
-            for family in self.solvers
-            for discretisation in self.discretisations
-            if fits(family, discretisation)
-            for grid in self.grids
-            for eta in self.etas
-        ]
-        return list(dict.fromkeys(cells))
+        """The cells of all blocks, without repeats."""
+        return list(dict.fromkeys(cell for block in self.grid.values() for cell in block.cells()))
+
+
+class TuneParams(Section):
+    """The search for the best sampler at each number of steps."""
+
+    steps: list[Annotated[int, Field(ge=1)]]
+    samples: int = Field(ge=8)
+    first: int = Field(ge=8)
+    factor: int = Field(ge=2)
+    last: int = Field(ge=8)
+    seed: int = Field(ge=0)
+    solvers: list[Family] = Field(min_length=1)
+    discretisations: list[Discretisation] = Field(min_length=1)
+    grids: list[GridName] = Field(min_length=1)
+    eta_schedules: list[EtaSchedule] = Field(min_length=1)
+    limits: list[Limit] = Field(min_length=1)
+    eta: tuple[Positive, Positive]
+    rho_max: tuple[Positive, Positive]
+    rho_min: tuple[Positive, Positive]
+
+    @model_validator(mode="after")
+    def _it_can_be_searched(self) -> "TuneParams":
+        for name in ("eta", "rho_max", "rho_min"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"tune.{name} is [{low:g}, {high:g}]: give [smallest, largest]")
+        if self.samples < self.counts()[-1] or self.last < self.first:
+            raise ValueError(
+                f"tune.samples is {self.samples}, but one trial takes up to {self.last}: give first <= last <= samples"
+            )
+        try:
+            self.space().pairs()
+        except LevyError as error:
+            raise ValueError(f"tune: {error}") from None
+        return self
+
+    def space(self) -> Space:
+        """What is searched."""
+        return Space(**{f.name: tuple(getattr(self, f.name)) for f in fields(Space)})
+
+    def counts(self) -> list[int]:
+        """Samples at each stage of successive halving."""
+        return rungs(self.first, self.factor, self.last)
 
 
 class EvaluateParams(Section):
@@ -159,6 +223,7 @@ class Params(Section):
     net: NetParams
     train: TrainParams
     classifier: ClassifierParams
+    tune: TuneParams
     sample: SampleParams
     evaluate: EvaluateParams
     compare: CompareParams

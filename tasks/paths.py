@@ -21,6 +21,11 @@ def classifier(dataset: str) -> Path:
     return OUTPUTS / dataset / "classifier"
 
 
+def reference(dataset: str) -> Path:
+    """Folder of the real images' features."""
+    return OUTPUTS / dataset / "reference"
+
+
 def model(dataset: str, design: str) -> Path:
     """Folder of ``model.safetensors`` and ``design.json``."""
     return OUTPUTS / dataset / "models" / design
@@ -34,6 +39,21 @@ def curve(dataset: str, design: str) -> Path:
 def resume(dataset: str, design: str) -> Path:
     """State of an interrupted training run; no DVC output."""
     return OUTPUTS / dataset / "resume" / f"{design}.safetensors"
+
+
+def judged(dataset: str, design: str) -> Path:
+    """Scores of an interrupted search; no DVC output."""
+    return OUTPUTS / dataset / "resume" / f"{design}.jsonl"
+
+
+def tuned(dataset: str, design: str) -> Path:
+    """The sampler found for each number of steps."""
+    return OUTPUTS / dataset / "tuned" / f"{design}.json"
+
+
+def trials(dataset: str, design: str) -> Path:
+    """Every trial of the search."""
+    return OUTPUTS / dataset / "trials" / f"{design}.csv"
 
 
 def samples(dataset: str, design: str) -> Path:
@@ -51,6 +71,11 @@ def grid(dataset: str) -> Path:
     return OUTPUTS / dataset / "grid.csv"
 
 
+def eta(dataset: str) -> Path:
+    """The best sampler of each design at each number of evaluations, and each design's default."""
+    return OUTPUTS / dataset / "eta.json"
+
+
 def winner(dataset: str) -> Path:
     """The best cell and its design."""
     return OUTPUTS / dataset / "winner.json"
@@ -59,6 +84,16 @@ def winner(dataset: str) -> Path:
 def metrics(dataset: str) -> Path:
     """What `dvc metrics show` prints."""
     return OUTPUTS / dataset / "metrics.json"
+
+
+def quality_curve(dataset: str) -> Path:
+    """For `dvc plots`: the best of each solver at each number of evaluations."""
+    return OUTPUTS / dataset / "plots" / "quality.csv"
+
+
+def eta_curve(dataset: str) -> Path:
+    """For `dvc plots`: the best of each eta."""
+    return OUTPUTS / dataset / "plots" / "eta.csv"
 
 
 def report(dataset: str) -> Path:

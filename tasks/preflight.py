@@ -38,7 +38,7 @@ def prune_outputs(params: Params) -> None:
     They stay in DVC's cache: `dvc checkout` brings them back with the params.yaml that names them.
     """
     for dataset in params.datasets:
-        for kind in ("models", "curves", "samples", "evaluations"):
+        for kind in ("models", "curves", "tuned", "trials", "samples", "evaluations"):
             for path in (paths.OUTPUTS / dataset / kind).glob("*"):
-                if path.name.removesuffix(".csv") not in params.designs:
+                if path.name.removesuffix(".csv").removesuffix(".json") not in params.designs:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -16,8 +16,8 @@ from levy_core.errors import LevyError
 from levy_core.solver import Solver
 from levy_core.steps import FAMILIES, fits
 from tasks import stage
+from tasks.draw import draw_images
 from tasks.request import COLUMNS, SAMPLER
-from tasks.sample import draw_images
 
 BATCH = 250
 SOLVER_KEYS = ("discretisation", "grid", "steps", "eta")  # of a request; its `solver` is the family

@@ -89,7 +89,7 @@ def _describe(grid: pd.DataFrame, metric: str) -> str:
 
 def _samples_of(folder: Path, cell: Any) -> np.ndarray:
     solver = solver_of(cell)
-    return np.concatenate([np.asarray(image) for drawn, image in read_cells(folder) if drawn.solver == solver])
+    return np.concatenate([np.asarray(d.image) for d in read_cells(folder) if d.cell.solver == solver])
 
 
 def _cards(bests: dict[str, Any]) -> list[dict[str, str]]:

@@ -1,86 +1,71 @@
-"""Stage sample: the whole grid of one model in one process. Cells that are there already are kept; a rerun computes the missing ones."""
+"""Stage sample: the grid of one model, and the samplers that `tune` found, in one process. Cells that are there already are kept; a rerun computes the missing ones."""
 
-from pathlib import Path
+import time
 
-import numpy as np
 import torch
 
-import levy_core.grids
-import levy_core.limits
-import levy_core.nets.unet
-import levy_core.noise
-import levy_core.param
-import levy_core.sample
-import levy_core.schedule
-import levy_core.seeds
-import levy_core.solver
-import levy_core.steps
 from levy_core.checkpoint import Model, load_model
-from levy_core.datasets.store import to_uint8
-from levy_core.files import hash_code, hash_files
-from levy_core.sample import sample as draw
-from levy_core.solver import Solver, tabulate
+from levy_core.errors import LevyError, NotFiniteError
 from tasks import paths, stage
-from tasks.cells import Cell, write_cell, write_index
-from tasks.params import Params
-
-# Code that decides what a sample is.
-DECIDES = (
-    levy_core.grids,
-    levy_core.limits,
-    levy_core.nets.unet,
-    levy_core.noise,
-    levy_core.param,
-    levy_core.sample,
-    levy_core.schedule,
-    levy_core.seeds,
-    levy_core.solver,
-    levy_core.steps,
-)
+from tasks.cells import Cell, is_done, write_cell, write_failure, write_index
+from tasks.draw import cost, draw_images, hash_model, no_class
+from tasks.params import Params, SampleParams
+from tasks.tuned import read_tuned
 
 
 def sample(params: Params, dataset: str, design: str) -> None:
-    """Draws every cell without a class, so that the samples show which classes the model remembers."""
+    """Draws every cell without a class, so that the samples show which classes the model remembers.
+
+    A cell that leaves the finite numbers is recorded as failed, with the reason, and the grid goes on.
+    """
     stage.reproducible(params.compute.threads)
     device = stage.device(params.compute.device)
     folder = paths.model(dataset, design)
     model = load_model(folder, device)
     grid = params.sample
-    model_hash = hash_files(folder / "model.safetensors", folder / "design.json", Path(__file__)) + hash_code(*DECIDES)
-    cells = {
-        cell.key(model_hash, grid.n): cell
-        for solver in grid.cells()
-        for seed in grid.seeds
-        for cell in [Cell(solver, seed)]
-    }
+    model_hash = hash_model(folder)
+    solvers = dict.fromkeys([*grid.cells(), *read_tuned(paths.tuned(dataset, design)).values()])
+    tried = [Cell(solver, seed, cost(model, solver)) for solver in solvers for seed in grid.seeds]
+    cells = {cell.key(model_hash, grid.n): cell for cell in tried}
     out = paths.samples(dataset, design)
     out.mkdir(parents=True, exist_ok=True)
-    missing = {key: cell for key, cell in cells.items() if not (out / f"{key}.npy").exists()}
-    evaluations = sum(cell.solver.steps for cell in missing.values()) * grid.n
+    missing = {key: cell for key, cell in cells.items() if not is_done(out, key)}
+    evaluations = grid.n * sum(cell.nfe for cell in missing.values())
     print(f"{design} on {dataset}: {len(cells)} cells, {len(missing)} to draw, {evaluations:,} network evaluations")
+    _check_budget(model, grid, evaluations, device)
+    failed = 0
     with stage.bar(None, f"sample {design}", total=evaluations, unit="eval", unit_scale=True) as progress:
         for key, cell in missing.items():
-            write_cell(
-                out,
-                key,
-                draw_images(model, cell.solver, cell.seed, np.full(grid.n, len(model.classes)), grid.batch, device),
-            )
-            progress.update(cell.solver.steps * grid.n)
+            try:
+                image = draw_images(model, cell.solver, cell.seed, no_class(model, grid.n), grid.batch, device)
+                write_cell(out, key, image)
+            except NotFiniteError as error:
+                failed += 1
+                write_failure(out, key, str(error))
+            progress.update(cell.nfe * grid.n)
     write_index(out, cells)
+    if failed:
+        print(f"{design} on {dataset}: {failed} of {len(missing)} cells failed; the table of the report says why")
 
 
-def draw_images(
-    model: Model, solver: Solver, seed: int, labels: np.ndarray, batch: int, device: torch.device
-) -> np.ndarray:
-    """uint8 [N, C, H, W]: sample i has label ``labels[i]`` (the number of classes stands for 'no class')."""
-    table = tabulate(solver, model.design.schedule)
-    parts = []
-    for start in range(0, len(labels), batch):
-        wanted = torch.from_numpy(labels[start : start + batch].astype(np.int64))
-        indices = range(start, start + len(wanted))
-        drawn = draw(model.predictor, table, model.design.noise, seed, indices, model.net.shape, wanted, device)
-        parts.append(to_uint8(drawn.numpy()))
-    return np.concatenate(parts)
+def _check_budget(model: Model, grid: SampleParams, evaluations: int, device: torch.device) -> None:
+    """Refuses a grid that would take longer than ``sample.hours``, by the time of one batch."""
+    if grid.hours is None or not evaluations:
+        return
+    y = torch.zeros(min(grid.batch, grid.n), *model.net.shape, device=device)
+    rho, labels = torch.ones(len(y), device=device), torch.zeros(len(y), dtype=torch.int64, device=device)
+    times = []
+    for _ in range(3):  # the first warms up
+        start = time.perf_counter()
+        model.predictor(y, rho, labels).sum().item()
+        times.append(time.perf_counter() - start)
+    hours = evaluations / len(y) * min(times) / 3600
+    print(f"about {hours:.2g} hours, of {grid.hours:g} allowed")
+    if hours > grid.hours:
+        raise LevyError(
+            f"the grid would take about {hours:.2g} hours ({evaluations:,} evaluations, {min(times) * 1000:.0f} ms for {len(y)}), "
+            f"but sample.hours allows {grid.hours:g}: raise it, or take cells, seeds or samples out of `sample`"
+        )
 
 
 if __name__ == "__main__":

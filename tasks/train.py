@@ -17,13 +17,14 @@ import levy_core.param
 import levy_core.schedule
 import levy_core.seeds
 import levy_core.train
-from levy_core.checkpoint import read_tensors, save_model, write_tensors
+from levy_core.checkpoint import save_model
 from levy_core.datasets.store import Images, read_group, to_unit
 from levy_core.design import Design
 from levy_core.errors import LevyError
 from levy_core.files import hash_code, replacing
 from levy_core.nets.precision import parameter_count
 from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.tensors import read_tensors, write_tensors
 from levy_core.train import TrainConfig, Trainer
 from tasks import paths, stage
 from tasks.params import Params

@@ -99,6 +99,8 @@ def imports_of(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
     files = {ROOT / (name.replace(".", "/") + ".py") for name in found if re.match(r"(levy_core|tasks)\b", name)}
     return {file for file in files if file.exists()}
 

@@ -12,9 +12,9 @@ from levy_core.errors import LevyError
 from levy_core.files import write_json
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.solver import Solver
+from tasks.draw import draw_images
 from tasks.pyfunc import Sampler
 from tasks.request import SAMPLER
-from tasks.sample import draw_images
 
 TUNED = Solver(
     "sde-e", "2m-data", "karras", 4, 1.5, "quiet-end", rho_max=20.0, rho_min=0.03, denoise=True, limit="clamp"

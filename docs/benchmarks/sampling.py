@@ -100,7 +100,7 @@ def table(size: str) -> None:
     ):
         share, milliseconds = overhead(size, solver, isotropic)
         kind = "isotropic" if isotropic else "independent"
-        print(f"| {solver.label}, {kind}, limit {solver.limit} | {milliseconds:.0f} | {share:.1%} |", flush=True)
+        print(f"| {solver.label}, {kind} | {milliseconds:.0f} | {share:.1%} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""FID, KID, precision and recall through torch-fidelity, and what becomes of the rare classes."""
+"""FID and KID through torch-fidelity, manifolds, tails, and what becomes of each class and of the rare ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from torch import Tensor
 from levy_core import torchvision_ops  # noqa: F401  (before torch-fidelity)
 from levy_core.datasets.longtail import rare_classes
 from levy_core.errors import LevyError
+from levy_core.metrics import manifold, tails
 from levy_core.metrics.classifier import load_classifier
+from levy_core.seeds import generator
 
-from torch_fidelity import metric_fid, metric_kid, metric_prc, register_feature_extractor  # isort: skip
+from torch_fidelity import metric_fid, metric_kid, register_feature_extractor  # isort: skip
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase  # isort: skip
 from torch_fidelity.utils import create_feature_extractor  # isort: skip
 
@@ -98,12 +100,24 @@ class Features:
         return torch.cat([self._net(part.to(self._device))[0].cpu() for part in images.split(batch)])
 
 
+Statistics = dict[str, Any]  # mean and covariance, as torch-fidelity holds them
+
+
+def statistics(features: Tensor) -> Statistics | None:
+    """Mean and covariance of [N, D]; None with fewer than 2 rows."""
+    return metric_fid.fid_features_to_statistics(features.double()) if len(features) > 1 else None
+
+
+def frechet(a: Statistics | None, b: Statistics | None) -> float:
+    """Frechet distance between two Gaussians; NaN where a side has none."""
+    if a is None or b is None:
+        return NAN
+    return metric_fid.fid_statistics_to_metric(a, b, verbose=False)[metric_fid.KEY_METRIC_FID]
+
+
 def fid(generated: Tensor, real: Tensor) -> float:
     """Frechet distance between features [N, D] and [M, D]; NaN where a side has fewer than 2 rows."""
-    if min(len(generated), len(real)) < 2:
-        return NAN
-    sides = [metric_fid.fid_features_to_statistics(side.double()) for side in (generated, real)]
-    return metric_fid.fid_statistics_to_metric(*sides, verbose=False)[metric_fid.KEY_METRIC_FID]
+    return frechet(statistics(generated), statistics(real))
 
 
 def kid(generated: Tensor, real: Tensor, config: FidelityConfig) -> float:
@@ -115,22 +129,41 @@ def kid(generated: Tensor, real: Tensor, config: FidelityConfig) -> float:
     return value[metric_kid.KEY_METRIC_KID_MEAN]
 
 
-def precision_recall(generated: Tensor, real: Tensor, config: FidelityConfig) -> tuple[float, float]:
-    """Improved precision and recall (Kynkaanniemi et al., 2019); NaN where a side has too few rows for a neighbourhood."""
-    if min(len(generated), len(real)) <= config.neighborhood:
-        return NAN, NAN
-    value = metric_prc.prc_features_to_metric(
-        generated, real, prc_neighborhood=config.neighborhood, prc_batch_size=10000, save_cpu_ram=True, verbose=False
-    )
-    return value[metric_prc.KEY_METRIC_PRECISION], value[metric_prc.KEY_METRIC_RECALL]
-
-
 @dataclass(frozen=True)
 class Reference:
-    """Real images to judge against: features [M, D] and labels [M]."""
+    """Real images to judge against; what does not depend on the samples is computed once.
+
+    Attributes:
+        features: [M, D]. labels: int64 [M].
+        radii: distance to the k-th neighbour, float64 [M]. spacing: to the nearest other image, float64 [M].
+    """
 
     features: Tensor
     labels: np.ndarray
+    radii: Tensor
+    spacing: Tensor
+    _statistics: dict[tuple[int, ...], Statistics | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, features: Tensor, labels: np.ndarray, config: FidelityConfig) -> "Reference":
+        """Measures the set itself."""
+        return cls(features, labels, manifold.radii(features, config.neighborhood), manifold.radii(features, 1))
+
+    def statistics(self, classes: tuple[int, ...] = ()) -> Statistics | None:
+        """Mean and covariance of the images of some classes, () for all."""
+        if classes not in self._statistics:
+            rows = np.isin(self.labels, classes) if classes else slice(None)
+            self._statistics[classes] = statistics(self.features[rows])
+        return self._statistics[classes]
+
+    def floor(self, n: int, draws: int = 8) -> float:
+        """The FID to expect of n perfect samples, whose only fault is their number: n of these images, drawn again and again.
+
+        The Frechet distance between finite sets is biased upwards, about as 1 / n.
+        Source: Chong and Forsyth (2020), Effectively unbiased FID.
+        """
+        rows = [torch.randint(len(self.features), (n,), generator=generator(0, "floor", k)) for k in range(draws)]
+        return float(np.mean([frechet(statistics(self.features[r]), self.statistics()) for r in rows]))
 
 
 def evaluate(
@@ -144,27 +177,50 @@ def evaluate(
 
     Args:
         generated: features [N, D] of the samples. classes: int64 [N], the classifier's verdicts.
-        references: by name; each gives ``fid/NAME`` and so on.
+        references: by name; each gives ``fid/NAME`` and so on. The first judges the classes, the last is the training data.
         train_counts: images of each class in the training data: the shares that samples should have.
 
-    ``class_count/c`` and ``class_recall/c`` (the share of the real images of class c that lie within the samples'
-    manifold, against the first reference) are per class. ``rare_share_ratio`` is the rare classes' share among the
-    samples over their share of the training data: 1 is right, 0 forgets them. Rare FIDs rest on few samples
-    (``rare_count``) and are biased upwards: compare them only at similar counts.
+    ``class_count/c``, ``class_recall/c`` (the share of the real images of class c that lie within the samples'
+    manifold) and ``class_fid/c`` are per class. ``rare_share_ratio`` is the rare classes' share among the samples over
+    their share of the training data: 1 is right, 0 forgets them. FIDs of classes rest on few samples (their counts) and
+    are biased upwards: compare them only at similar counts.
+    ``near_train`` is the median distance of a sample to its nearest training image over the median distance of a
+    training image to the next one: about 1 for new images, near 0 for copies; ``class_near/c`` the same in a class.
+    ``tail_*`` compare how far features lie from the centre of the training images (``tails.compare``).
     """
     rare = rare_classes(train_counts)
     is_rare = np.isin(classes, rare)
     row: dict[str, float] = {"samples": float(len(classes)), "rare_count": float(is_rare.sum())}
     row["rare_share_ratio"] = is_rare.mean() / (sum(train_counts[c] for c in rare) / sum(train_counts))
+    mine, rare_mine = statistics(generated), statistics(generated[is_rare])
+    recalled = {}
     for name, real in references.items():
-        row[f"fid/{name}"] = fid(generated, real.features)
+        row[f"fid/{name}"] = frechet(mine, real.statistics())
         row[f"kid/{name}"] = kid(generated, real.features, config)
-        row[f"precision/{name}"], row[f"recall/{name}"] = precision_recall(generated, real.features, config)
-        rare_real = real.features[np.isin(real.labels, rare)]
-        row[f"rare_fid/{name}"] = fid(generated[is_rare], rare_real)
-        row[f"rare_recall/{name}"] = precision_recall(generated, rare_real, config)[1]
-    first = next(iter(references.values()))
+        found = manifold.support(generated, real.features, real.radii, config.neighborhood)
+        recalled[name] = found.recalled.numpy() if found else np.full(len(real.labels), NAN)
+        row[f"precision/{name}"] = float(found.precise.double().mean()) if found else NAN
+        row[f"recall/{name}"] = float(recalled[name].mean())
+        row[f"density/{name}"] = found.density if found else NAN
+        row[f"coverage/{name}"] = float(found.covered.double().mean()) if found else NAN
+        row[f"rare_fid/{name}"] = frechet(rare_mine, real.statistics(tuple(rare)))
+        row[f"rare_recall/{name}"] = _mean(recalled[name][np.isin(real.labels, rare)])
+    first, train = next(iter(references.items())), list(references.values())[-1]
+    distance = manifold.nearest(generated, train.features).numpy()
+    row["near_train"] = _median(distance) / _median(train.spacing.numpy())
     for c in range(len(train_counts)):
         row[f"class_count/{c}"] = float((classes == c).sum())
-        row[f"class_recall/{c}"] = precision_recall(generated, first.features[first.labels == c], config)[1]
+        row[f"class_recall/{c}"] = _mean(recalled[first[0]][first[1].labels == c])
+        row[f"class_fid/{c}"] = frechet(statistics(generated[classes == c]), first[1].statistics((c,)))
+        row[f"class_near/{c}"] = _median(distance[classes == c]) / _median(train.spacing.numpy()[train.labels == c])
+    centre = train.features.mean(0)
+    row |= tails.compare(*((f - centre).norm(dim=1).numpy() for f in (generated, train.features)))
     return row
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else NAN
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if len(values) else NAN

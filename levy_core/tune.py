@@ -1,0 +1,206 @@
+"""The best sampler for a step budget, found by Bayesian search with successive halving on common random numbers."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from levy_core.errors import LevyError
+from levy_core.grids import extent
+from levy_core.schedule import Schedule
+from levy_core.solver import Solver
+from levy_core.steps import FAMILIES, forms
+
+if TYPE_CHECKING:
+    import optuna
+
+Range = tuple[float, float]
+# Score of the first n samples of a solver, smaller is better; NaN where it failed. The same n samples of every solver
+# start from the same noise, so that differences are the solvers'.
+Judge = Callable[[Solver, int], float]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched. Ranges are logarithmic; those of rho are cut to the schedule's own extent."""
+
+    solvers: tuple[str, ...]
+    discretisations: tuple[str, ...]
+    grids: tuple[str, ...]
+    eta_schedules: tuple[str, ...]
+    limits: tuple[str, ...]
+    eta: Range
+    rho_max: Range
+    rho_min: Range
+
+    def pairs(self) -> dict[str, tuple[str, str]]:
+        """Every solver with every discretisation that fits it, by name.
+
+        Raises:
+            LevyError: none fits.
+        """
+        found = {f"{s} {d}": (s, d) for s in self.solvers for d in self.discretisations if d in forms(s)}
+        if not found:
+            raise LevyError(f"none of {', '.join(self.solvers)} has a form in {', '.join(self.discretisations)}")
+        return found
+
+    def propose(self, trial: "optuna.Trial", schedule: Schedule, steps: int) -> Solver:
+        """The solver of a trial."""
+        high, low = extent(schedule)
+        choose = trial.suggest_categorical
+        family, discretisation = self.pairs()[choose("form", list(self.pairs()))]
+        most = FAMILIES[family].most_eta
+        changing: dict[str, Any] = {}
+        if most is not None:
+            changing["eta"] = _short(trial.suggest_float("eta", self.eta[0], min(self.eta[1], most), log=True))
+            changing["eta_schedule"] = choose("eta_schedule", list(self.eta_schedules))
+        return Solver(
+            family,
+            discretisation,
+            choose("grid", list(self.grids)),
+            steps,
+            rho_max=_within(trial, "rho_max", self.rho_max, low, high),
+            rho_min=_within(trial, "rho_min", self.rho_min, low, high),
+            denoise=steps > 1 and choose("denoise", [True, False]),
+            limit=choose("limit", list(self.limits)),
+            **changing,
+        )
+
+
+def _within(trial: "optuna.Trial", name: str, wanted: Range, low: float, high: float) -> float:
+    return _short(trial.suggest_float(name, max(wanted[0], low), min(wanted[1], high), log=True))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")  # more digits change no sample visibly, and nobody reads them
+
+
+# Where the search begins: what won on the exact mixtures of docs/benchmarks/solvers.md.
+STARTS = (
+    {"form": "ode 3m-data", "grid": "uniform-log-rho", "rho_max": 20.0, "rho_min": 0.03, "denoise": True},
+    {"form": "ode 2m-data", "grid": "karras", "rho_max": 80.0, "rho_min": 0.01, "denoise": True},
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One solver: how many samples it was given, and the score of those."""
+
+    solver: Solver
+    n: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        best: the best of the trials that got the most samples. trials: in the order of the search.
+        samples: how many were drawn in all.
+    """
+
+    best: Trial
+    trials: tuple[Trial, ...]
+    samples: int
+
+
+def rungs(first: int, factor: int, last: int) -> list[int]:
+    """Sample counts of successive halving: first, first * factor, ... up to last."""
+    counts = [first]
+    while counts[-1] * factor <= last:
+        counts.append(counts[-1] * factor)
+    return counts
+
+
+def search(
+    judge: Judge,
+    schedule: Schedule,
+    space: Space,
+    steps: int,
+    samples: int,
+    counts: list[int],
+    seed: int,
+    progress: Callable[[int], Any] = lambda evaluations: None,
+) -> Found:
+    """Searches the samplers of ``steps`` evaluations.
+
+    TPE proposes (Bergstra et al., 2011); asynchronous successive halving (Li et al., 2020) gives each proposal
+    ``counts[0]`` samples and only the best share of those the next count. Equal arguments give an equal search.
+
+    Args:
+        samples: the budget: samples drawn in all. At least one trial must fit in.
+        counts: from ``rungs``.
+        progress: is told each number of evaluations spent.
+
+    Raises:
+        LevyError: a budget too small for one trial, or no trial with a finite score.
+    """
+    import optuna  # half a second that the checks of params.yaml do not need
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if samples < counts[-1]:
+        raise LevyError(f"a budget of {samples} samples does not hold one trial of {counts[-1]}: raise it")
+    factor = counts[1] // counts[0] if len(counts) > 1 else 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`: one model a set of settings
+        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=8)
+    study = optuna.create_study(
+        sampler=sampler,
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=factor),
+    )
+    for start in STARTS:
+        if start["form"] in space.pairs() and start["grid"] in space.grids:
+            study.enqueue_trial(start)
+    known: dict[Solver, Trial] = {}
+    trials: list[Trial] = []
+    drawn, repeats = 0, 0
+    while drawn + counts[-1] <= samples and repeats < 20:  # so many repeats: the space is finite and used up
+        asked = study.ask()
+        solver = _feasible(space.propose(asked, schedule, steps))
+        repeats = repeats + 1 if solver in known else 0
+        if solver in known:
+            _tell(study, asked, known[solver].score)
+            continue
+        done, pruned = Trial(solver, 0, float("nan")), False
+        for count in counts:
+            score = judge(solver, count)
+            progress((count - done.n) * steps)
+            drawn += count - done.n
+            done = Trial(solver, count, score)
+            if not isfinite(score):
+                break
+            asked.report(score, count // counts[0])
+            if count < counts[-1] and asked.should_prune():
+                pruned = True
+                break
+        known[solver] = done
+        trials.append(done)
+        _tell(study, asked, done.score, pruned)
+    sound = [trial for trial in trials if isfinite(trial.score)]
+    if not sound:
+        raise LevyError(
+            f"none of {len(trials)} samplers gave a finite score at {steps} steps: look at the training loss"
+        )
+    most = max(trial.n for trial in sound)
+    best = min((trial for trial in sound if trial.n == most), key=lambda trial: trial.score)
+    return Found(best, tuple(trials), drawn)
+
+
+def _feasible(solver: Solver) -> Solver:
+    """A range of rho that overlaps itself (both ends from wide ranges) starts at twice its end."""
+    if solver.rho_max is not None and solver.rho_min is not None and solver.rho_max <= solver.rho_min:
+        return replace(solver, rho_max=2 * solver.rho_min)
+    return solver
+
+
+def _tell(study: "optuna.Study", asked: "optuna.Trial", score: float, pruned: bool = False) -> None:
+    from optuna.trial import TrialState
+
+    if not isfinite(score):
+        study.tell(asked, state=TrialState.FAIL)
+    elif pruned:
+        study.tell(asked, state=TrialState.PRUNED)
+    else:
+        study.tell(asked, score)

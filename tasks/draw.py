@@ -1,0 +1,69 @@
+"""Drawing images from a trained model: what the stages and the registered model share."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import levy_core.grids
+import levy_core.limits
+import levy_core.nets.unet
+import levy_core.noise
+import levy_core.param
+import levy_core.sample
+import levy_core.schedule
+import levy_core.seeds
+import levy_core.solver
+import levy_core.steps
+from levy_core.checkpoint import Model
+from levy_core.datasets.store import to_uint8
+from levy_core.files import hash_code, hash_files
+from levy_core.sample import evaluations, sample
+from levy_core.solver import Solver, tabulate
+
+# Code that decides what a sample is.
+DECIDES = (
+    levy_core.grids,
+    levy_core.limits,
+    levy_core.nets.unet,
+    levy_core.noise,
+    levy_core.param,
+    levy_core.sample,
+    levy_core.schedule,
+    levy_core.seeds,
+    levy_core.solver,
+    levy_core.steps,
+)
+
+
+def hash_model(folder: Path) -> str:
+    """Hash of a trained model and of the code that draws from it."""
+    return hash_files(folder / "model.safetensors", folder / "design.json", Path(__file__)) + hash_code(*DECIDES)
+
+
+def cost(model: Model, solver: Solver) -> int:
+    """Network evaluations a sample."""
+    return evaluations(tabulate(solver, model.design.schedule), model.design.noise)
+
+
+def draw_images(
+    model: Model, solver: Solver, seed: int, labels: np.ndarray, batch: int, device: torch.device, first: int = 0
+) -> np.ndarray:
+    """uint8 [N, C, H, W]: sample ``first + i`` has label ``labels[i]`` (the number of classes stands for 'no class').
+
+    Raises:
+        NotFiniteError: the sampler left the finite numbers.
+    """
+    table = tabulate(solver, model.design.schedule)
+    parts = []
+    for start in range(0, len(labels), batch):
+        wanted = torch.from_numpy(labels[start : start + batch].astype(np.int64))
+        indices = range(first + start, first + start + len(wanted))
+        drawn = sample(model.predictor, table, model.design.noise, seed, indices, model.net.shape, wanted, device)
+        parts.append(to_uint8(drawn.numpy()))
+    return np.concatenate(parts)
+
+
+def no_class(model: Model, n: int) -> np.ndarray:
+    """Labels of samples without a class: they show which classes the model remembers."""
+    return np.full(n, len(model.classes))
