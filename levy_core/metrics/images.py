@@ -207,12 +207,13 @@ def evaluate(
         row[f"rare_recall/{name}"] = _mean(recalled[name][np.isin(real.labels, rare)])
     first, train = next(iter(references.items())), list(references.values())[-1]
     distance = manifold.nearest(generated, train.features).numpy()
-    row["near_train"] = _median(distance) / _median(train.spacing.numpy())
+    row["near_train"] = _ratio(_median(distance), _median(train.spacing.numpy()))
     for c in range(len(train_counts)):
         row[f"class_count/{c}"] = float((classes == c).sum())
         row[f"class_recall/{c}"] = _mean(recalled[first[0]][first[1].labels == c])
         row[f"class_fid/{c}"] = frechet(statistics(generated[classes == c]), first[1].statistics((c,)))
-        row[f"class_near/{c}"] = _median(distance[classes == c]) / _median(train.spacing.numpy()[train.labels == c])
+        spacing = train.spacing.numpy()[train.labels == c]
+        row[f"class_near/{c}"] = _ratio(_median(distance[classes == c]), _median(spacing))
     centre = train.features.mean(0)
     row |= tails.compare(*((f - centre).norm(dim=1).numpy() for f in (generated, train.features)))
     return row
@@ -224,3 +225,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if len(values) else NAN
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else NAN  # training images that are mostly doubles have no spacing to compare with
