@@ -71,14 +71,14 @@ def best(grid: pd.DataFrame, metric: str) -> pd.DataFrame:
     Raises:
         LevyError: no cell has one.
     """
-    ranked = grid.dropna(subset=[metric]).sort_values([metric, "nfe"], kind="stable")
+    ranked = grid.dropna(subset=[metric]) if metric in grid else grid[:0]  # no column where every cell failed
     if ranked.empty:
         designs = ", ".join(map(str, grid.design.unique()))
         why = "; ".join(sorted(set(grid.failed.dropna()))[:3]) if "failed" in grid else ""
         raise LevyError(
             f"no cell of {designs} has a value of {metric}{f' ({why})' * bool(why)}: look at the evaluations under {paths.OUTPUTS}/"
         )
-    return ranked
+    return ranked.sort_values([metric, "nfe"], kind="stable")
 
 
 def thrifty(grid: pd.DataFrame, metric: str) -> pd.Series:
@@ -106,7 +106,7 @@ def difference(rows: pd.DataFrame, a: Row, b: Row, metric: str) -> tuple[float, 
     """
     pairs = [same_cell(rows, cell).set_index("seed")[metric] for cell in (a, b)]
     values = (pairs[0] - pairs[1]).dropna()
-    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+    return float(values.mean()), float(values.std(ddof=1) / max(1, len(values)) ** 0.5)
 
 
 def is_published(solver: Solver) -> bool:
