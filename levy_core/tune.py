@@ -45,39 +45,68 @@ class Space:
             raise LevyError(f"none of {', '.join(self.solvers)} has a form in {', '.join(self.discretisations)}")
         return found
 
-    def propose(self, trial: "optuna.Trial", schedule: Schedule, steps: int) -> Solver:
-        """The solver of a trial."""
+    def ends(self, schedule: Schedule) -> dict[str, Range]:
+        """The ranges of rho_max and rho_min on a schedule.
+
+        Raises:
+            LevyError: a range that the schedule does not reach.
+        """
         high, low = extent(schedule)
-        choose = trial.suggest_categorical
+        return {
+            name: _cut(name, getattr(self, name), (low, high), "the schedule goes") for name in ("rho_max", "rho_min")
+        }
+
+    def starts(self, schedule: Schedule) -> list[dict[str, Any]]:
+        """``STARTS`` that can be proposed, their rho moved into the ranges."""
+        return [
+            start | {name: min(max(start[name], low), high) for name, (low, high) in self.ends(schedule).items()}
+            for start in STARTS
+            if start["form"] in self.pairs() and start["grid"] in self.grids
+        ]
+
+    def propose(self, trial: "optuna.Trial", schedule: Schedule, steps: int) -> Solver:
+        """The solver of a trial.
+
+        Raises:
+            LevyError: a range with nothing in it.
+        """
+        ends, choose = self.ends(schedule), trial.suggest_categorical
         family, discretisation = self.pairs()[choose("form", list(self.pairs()))]
         most = FAMILIES[family].most_eta
         changing: dict[str, Any] = {}
         if most is not None:
-            changing["eta"] = _short(trial.suggest_float("eta", self.eta[0], min(self.eta[1], most), log=True))
+            changing["eta"] = _suggest(trial, "eta", _cut("eta", self.eta, (0, most), f"{family} goes"))
             changing["eta_schedule"] = choose("eta_schedule", list(self.eta_schedules))
         return Solver(
             family,
             discretisation,
             choose("grid", list(self.grids)),
             steps,
-            rho_max=_within(trial, "rho_max", self.rho_max, low, high),
-            rho_min=_within(trial, "rho_min", self.rho_min, low, high),
+            rho_max=_suggest(trial, "rho_max", ends["rho_max"]),
+            rho_min=_suggest(trial, "rho_min", ends["rho_min"]),
             denoise=steps > 1 and choose("denoise", [True, False]),
             limit=choose("limit", list(self.limits)),
             **changing,
         )
 
 
-def _within(trial: "optuna.Trial", name: str, wanted: Range, low: float, high: float) -> float:
-    return _short(trial.suggest_float(name, max(wanted[0], low), min(wanted[1], high), log=True))
+def _cut(name: str, wanted: Range, allowed: Range, whose: str) -> Range:
+    low, high = max(wanted[0], allowed[0]), min(wanted[1], allowed[1])
+    if low > high:
+        raise LevyError(
+            f"{name} is searched from {wanted[0]:g} to {wanted[1]:g}, but {whose} from {allowed[0]:.4g} to {allowed[1]:.4g}: "
+            "give a range that overlaps"
+        )
+    return low, high
 
 
-def _short(value: float) -> float:
+def _suggest(trial: "optuna.Trial", name: str, within: Range) -> float:
+    value = trial.suggest_float(name, *within, log=True)
     return float(f"{value:.3g}")  # more digits change no sample visibly, and nobody reads them
 
 
 # Where the search begins: what won on the exact mixtures of docs/benchmarks/solvers.md.
-STARTS = (
+STARTS: tuple[dict[str, Any], ...] = (
     {"form": "ode 3m-data", "grid": "uniform-log-rho", "rho_max": 20.0, "rho_min": 0.03, "denoise": True},
     {"form": "ode 2m-data", "grid": "karras", "rho_max": 80.0, "rho_min": 0.01, "denoise": True},
 )
@@ -135,7 +164,7 @@ def search(
         progress: is told each number of evaluations spent.
 
     Raises:
-        LevyError: a budget too small for one trial, or no trial with a finite score.
+        LevyError: a budget too small for one trial, a range with nothing in it, or no trial with a finite score.
     """
     import optuna  # half a second that the checks of params.yaml do not need
 
@@ -150,9 +179,8 @@ def search(
         sampler=sampler,
         pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=factor),
     )
-    for start in STARTS:
-        if start["form"] in space.pairs() and start["grid"] in space.grids:
-            study.enqueue_trial(start)
+    for start in space.starts(schedule):
+        study.enqueue_trial(start)
     known: dict[Solver, Trial] = {}
     trials: list[Trial] = []
     drawn, repeats = 0, 0
