@@ -65,7 +65,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     failed = rows.groupby(cell, sort=False, dropna=False).failed.first()
     mean, spread = (table.loc[failed.isna()] for table in (groups.mean(), groups.std(ddof=1)))
     seeds = groups.size().rename("seeds")
-    return pd.concat([seeds, failed, mean, spread.add_suffix("_std")], axis=1).reset_index().copy()
+    return pd.concat([seeds, failed, mean, spread.add_suffix("_std")], axis=1).copy().reset_index()
 
 
 def _budgets(rows: pd.DataFrame, grid: pd.DataFrame, metric: str) -> dict[str, Any]:
