@@ -120,7 +120,7 @@ def eta_curves(grid: pd.DataFrame, designs: list[str], metric: str) -> str:
             mine = curves[curves.design == design]
             for key, cells in mine.groupby(["nfe", "discretisation"]):
                 (nfe, form), part = map(str, key), cells.sort_values("eta")
-                colour = plt.get_cmap("viridis")(0.1 + 0.75 * costs.index(int(nfe)) / max(1, len(costs) - 1))
+                colour = plt.get_cmap("viridis")(0.3 + 0.6 * costs.index(int(nfe)) / max(1, len(costs) - 1))
                 axis.errorbar(
                     part.eta, part[metric], yerr=part[f"{metric}_std"].fillna(0), color=colour, linestyle=STYLES[form],
                     marker="o", ms=4, capsize=2, elinewidth=1, label=f"{nfe} evaluations, {form}",

@@ -1,5 +1,7 @@
 """The whole pipeline on the real starter data with tiny settings: run, rerun, record, look up, sample."""
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.conftest import traceable
+from tests.conftest import Checkout, traceable
 
 pytestmark = pytest.mark.pipeline
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -130,6 +132,26 @@ def test_dvc_metrics_and_plots_work(ran):
     assert (checkout.root / ".dvc/tmp/plots/index.html").exists()
 
 
+def test_plots_show_a_line_for_each_solver(ran):
+    page = (ran[0].root / ".dvc/tmp/plots/index.html").read_text()
+    assert "Best of each solver against network evaluations" in page
+    assert "lim tuned" in page
+
+
+def test_an_experiment_changes_alpha_and_shows_in_the_table_of_experiments(ran, tmp_path):
+    copy = Checkout(tmp_path / "copy")
+    shutil.copytree(ran[0].root, copy.root, symlinks=True)
+    # Another alpha of one design: the other design's stages, and what both share, are not run again.
+    changes = ("-S", "models.lim.alpha=1.5", "-S", "sample.grid.paper.etas=[0.3]")
+    shown = copy.run(sys.executable, "-m", "dvc", "exp", "run", "--name", "other-alpha", *changes).stdout
+    assert "Running stage 'train@digits-lim'" in shown
+    assert not re.search(r"Running stage '(prepare|classifier|reference|train|tune)@digits(-ddpm)?'", shown)
+    table = copy.run(sys.executable, "-m", "dvc", "exp", "show", "--csv").stdout
+    (row,) = [row for row in csv.DictReader(io.StringIO(table)) if row["Experiment"] == "other-alpha"]
+    assert row["models.lim.alpha"] == "1.5"
+    assert float(row["lim.fid_longtail"]) > 0
+
+
 def test_mlflow_holds_a_parent_a_child_per_design_and_the_registered_winner(ran):
     checkout, _, _ = ran
     code = """
@@ -150,7 +172,7 @@ print(json.dumps({
     assert {r["status"] for r in found["runs"]} == {"FINISHED"}
     assert {r["tags"]["levy.design"] for r in children} == {"lim", "ddpm"}
     assert {r["tags"]["mlflow.parentRunId"] for r in children} == {parent["id"]}
-    assert {"grid.json", "params.yaml", "dvc.lock", "report"} <= set(parent["files"])
+    assert {"grid.json", "eta.json", "params.yaml", "dvc.lock", "report"} <= set(parent["files"])
     head = checkout.run("git", "rev-parse", "HEAD").stdout.strip()
     data = yaml.safe_load((checkout.root / "data.dvc").read_text())["outs"][0]["md5"]
     for r in found["runs"]:
