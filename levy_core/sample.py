@@ -14,6 +14,7 @@ from levy_core.seeds import Streams
 from levy_core.solver import StepTable
 
 EpsHat = Callable[[Tensor, Tensor, Tensor], Tensor]
+Watch = Callable[[int, Tensor], None]
 
 
 @torch.inference_mode()
@@ -26,6 +27,7 @@ def sample(
     shape: Sequence[int],
     labels: Tensor,
     device: str | torch.device = "cpu",
+    watch: Watch | None = None,
 ) -> Tensor:
     """One batch of samples, float32 [B, *shape] on the CPU.
 
@@ -38,6 +40,7 @@ def sample(
             keeps the flow's marginals p(y), because ``grad(E[A | y] p) = -eps_hat p / rho``; a constant variance would
             change the law (the state-dependent diffusion of arXiv 2606.01645).
         labels: int64 [B], as the predictor understands them.
+        watch: is shown the step and x0_hat [B, *shape] of each evaluation.
 
     Raises:
         LevyError: labels that do not match; noise that the table cannot inject; a network that returns another shape.
@@ -47,7 +50,7 @@ def sample(
         raise LevyError(f"{len(indices)} sample indices came with {len(labels)} labels: give one label a sample")
     source = Streams.of_samples(seed, "sample", indices)
     y, draw = begin(table, noise, source, shape, device)
-    return solve(predictor, table, noise, source, y, labels.to(device), indices, draw).cpu()
+    return solve(predictor, table, noise, source, y, labels.to(device), indices, draw, watch).cpu()
 
 
 def evaluations(table: StepTable, noise: Noise) -> int:
@@ -81,6 +84,7 @@ def solve(
     labels: Tensor,
     indices: Sequence[int],
     draw: "Ancestral | None" = None,
+    watch: Watch | None = None,
 ) -> Tensor:
     """Follows the table from y [B, *S] of any floating type on any device. Arguments and errors: ``sample``."""
     limit, shape = LIMITS[table.limit], y.shape[1:]
@@ -90,11 +94,13 @@ def solve(
         rho = torch.full((len(y),), level, device=y.device, dtype=y.dtype)
         eps_hat = predictor(y, rho, labels)
         _check_output(eps_hat, y, k, table, indices)
-        if limit is not None or table.predicts == "data":
+        if limit is not None or watch is not None or table.predicts == "data":
             x0 = y - level * eps_hat
             if limit is not None:
                 x0 = limit(x0)
                 eps_hat = (y - x0) / level
+        if watch is not None:
+            watch(k, x0)
         newest.appendleft(eps_hat if table.predicts == "noise" else x0)
         if draw is not None:
             y = draw.advance(k, y, level * eps_hat, source.normal(shape))

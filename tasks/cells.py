@@ -55,6 +55,11 @@ def is_done(folder: Path, key: str) -> bool:
     return any((folder / f"{key}{ending}").exists() for ending in (".npy", ".txt"))
 
 
+def has_failed(folder: Path, key: str) -> bool:
+    """Whether a cell has been tried and has no samples."""
+    return (folder / f"{key}.txt").exists()
+
+
 def write_index(folder: Path, cells: dict[str, Cell]) -> None:
     """``cells.json`` names the cells; files that it does not name are removed."""
     index = {key: {**asdict(cell.solver), "seed": cell.seed, "nfe": cell.nfe} for key, cell in cells.items()}

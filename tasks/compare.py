@@ -66,7 +66,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     mean, spread = (table.loc[failed.isna()] for table in (groups.mean(), groups.std(ddof=1)))
     seeds = groups.size().rename("seeds")
     metrics = [mean, spread.add_suffix("_std")] if len(mean.columns) else []  # none where every cell failed
-    return pd.concat([seeds, failed, *metrics], axis=1).reset_index().copy()
+    return pd.concat([seeds, failed, *metrics], axis=1).copy().reset_index()
 
 
 def _budgets(rows: pd.DataFrame, grid: pd.DataFrame, metric: str) -> dict[str, Any]:

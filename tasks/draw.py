@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import levy_core.grids
 import levy_core.limits
@@ -62,6 +63,25 @@ def draw_images(
         drawn = sample(model.predictor, table, model.design.noise, seed, indices, model.net.shape, wanted, device)
         parts.append(to_uint8(drawn.numpy()))
     return np.concatenate(parts)
+
+
+def trajectories(model: Model, solver: Solver, seed: int, n: int) -> np.ndarray:
+    """What the network takes for the final images at each evaluation, uint8 [steps, n, C, H, W]: the grid's first n samples."""
+    table, seen = tabulate(solver, model.design.schedule), []
+    labels = torch.from_numpy(no_class(model, n))
+    sample(
+        model.predictor, table, model.design.noise, seed, range(n), model.net.shape, labels,
+        watch=lambda k, x0: seen.append(to_uint8(x0.cpu().numpy())),
+    )  # fmt: skip
+    return np.stack(seen)
+
+
+def evaluation_flops(model: Model) -> int:
+    """Floating point operations of one network evaluation of one image."""
+    y = torch.zeros(1, *model.net.shape)
+    with FlopCounterMode(display=False) as counter:
+        model.predictor(y, torch.ones(1), torch.zeros(1, dtype=torch.int64))
+    return counter.get_total_flops()
 
 
 def no_class(model: Model, n: int) -> np.ndarray:

@@ -53,7 +53,7 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
         if drawn.key in known:
             row |= known[drawn.key]
         elif drawn.image is not None:
-            image = np.asarray(drawn.image)
+            image = np.array(drawn.image)
             row |= metrics.evaluate(features(image), classify(judge, image), references, train_counts, config)
             row |= {f"floor/{name}": floor for name, floor in floors.items()}
         rows.append(row)
@@ -73,7 +73,7 @@ def _ruler(params: Params, dataset: str) -> str:
 def _known_rows(path: Path, ruler: str) -> dict[str, dict[str, Any]]:
     """The metrics of an earlier table by cell, measured with the same ruler."""
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
         same = table[table.ruler == ruler].set_index("cell")
     except (OSError, ValueError, AttributeError, KeyError):  # none, damaged, or of an earlier version
         return {}

@@ -207,10 +207,11 @@ class CompareParams(Section):
 
 
 class ComputeParams(Section):
-    """Threads and device."""
+    """Threads, device and processes."""
 
     threads: int = Field(ge=1)
     device: Literal["auto", "cpu", "cuda"]
+    processes: int = Field(default=1, ge=1)
 
 
 class Params(Section):

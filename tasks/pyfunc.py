@@ -33,14 +33,17 @@ class Sampler:
     def __init__(self, folder: Path):
         self._device = stage.device("auto")
         self._model = load_model(folder, self._device)
-        self._default = Solver(**json.loads((folder / SAMPLER).read_text()))
+        described = json.loads((folder / SAMPLER).read_text())
+        self._tuned = {int(nfe): Solver(**fields) for nfe, fields in described["samplers"].items()}
+        self._default = self._tuned[described["default"]]
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
         """Images, uint8 [N, H, W, C], one block a request row.
 
         Args:
             model_input: rows with ``n`` and optionally ``class`` (a class name; without it, whatever the model thinks
-                likely), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta`` (the tuned ones).
+                likely), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``. Without them the
+                default sampler draws; with ``steps`` alone the best one found for so many evaluations.
 
         Raises:
             LevyError: an unknown class or solver, or a number out of range.
@@ -60,17 +63,21 @@ class Sampler:
         return images.transpose(0, 2, 3, 1)
 
     def _solver(self, request: dict[Any, Any]) -> Solver:
-        """The tuned solver with what the request changes; a family without the tuned discretisation takes ei-noise."""
+        """The best solver for the steps that are asked for, else the default, with what the request changes.
+
+        A family without the discretisation of that solver takes ei-noise.
+        """
         kinds = {"steps": int, "eta": float}
         changes = {key: kinds.get(key, str)(request[key]) for key in SOLVER_KEYS if key in request}
         if "solver" in request:
             changes["family"] = str(request["solver"])
-        family = changes.get("family", self._default.family)
+        start = self._tuned.get(changes.get("steps", 0), self._default)
+        family = changes.get("family", start.family)
         if family in FAMILIES:  # Solver refuses an unknown one
-            if not fits(family, self._default.discretisation):
+            if not fits(family, start.discretisation):
                 changes.setdefault("discretisation", "ei-noise")
-            changes.setdefault("eta", min(self._default.eta, FAMILIES[family].most_eta or 0.0))
-        return replace(self._default, **changes)
+            changes.setdefault("eta", min(start.eta, FAMILIES[family].most_eta or 0.0))
+        return replace(start, **changes)
 
     def _label(self, name: Any) -> int:
         classes = self._model.classes

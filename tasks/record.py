@@ -18,7 +18,7 @@ import pandas as pd
 from levy_core.errors import LevyError
 from levy_core.files import write_json
 from tasks import health, lineage, paths
-from tasks.grid import best, cell_label, sampler_of
+from tasks.grid import cell_label, thrifty
 from tasks.params import Params
 from tasks.request import COLUMNS, SAMPLER
 
@@ -49,6 +49,7 @@ class _Result:
     tags: dict[str, str]
     winner: dict[str, Any]
     grid: pd.DataFrame
+    eta: dict[str, Any]
 
 
 def tracking_uri() -> str:
@@ -95,7 +96,8 @@ def record(params: Params, dataset: str) -> Recorded:
         return Recorded(known.tags["levy.run"], name, known.version, fresh=False)
     winner = json.loads(paths.winner(dataset).read_text())
     experiment = _experiment(mlflow, f"levy-{dataset}")
-    result = _Result(dataset, experiment, tags, winner, pd.read_csv(paths.grid(dataset)))
+    eta = json.loads(paths.eta(dataset).read_text())
+    result = _Result(dataset, experiment, tags, winner, pd.read_csv(paths.grid(dataset)), eta)
     run_name = f"{dataset} {tags['levy.lock'][:7]}"
     with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags=tags) as parent:
         mlflow.log_params(
@@ -107,10 +109,10 @@ def record(params: Params, dataset: str) -> Recorded:
         )
         mlflow.log_metrics(_finite(winner))
         mlflow.log_table(result.grid, "grid.json")
-        for path in (Path("params.yaml"), lineage.LOCK):
+        for path in (Path("params.yaml"), lineage.LOCK, paths.eta(dataset)):
             mlflow.log_artifact(str(path))
         mlflow.log_artifacts(str(paths.report(dataset)), "report")
-        models = {design: _record_design(mlflow, params, result, design) for design in params.designs}
+        models = {design: _record_design(mlflow, params, result, design) for design in eta}
     version = mlflow.register_model(
         models[winner["design"]],
         name,
@@ -123,7 +125,7 @@ def record(params: Params, dataset: str) -> Recorded:
 def _record_design(mlflow: Any, params: Params, result: _Result, design: str) -> str | None:
     """A child run; returns the URI of the logged model for the winner's design."""
     grid = result.grid[result.grid.design == design]
-    cell = best(grid, params.compare.metric).iloc[0].to_dict()
+    cell = thrifty(grid, params.compare.metric).to_dict()
     with mlflow.start_run(
         experiment_id=result.experiment,
         run_name=f"{result.dataset} {design}",
@@ -140,6 +142,8 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str) ->
             }
         )
         mlflow.log_metrics(_finite(cell))
+        for nfe, found in result.eta[design]["budgets"].items():  # a curve over evaluations
+            mlflow.log_metric(f"best {params.compare.metric}", found["mean"], step=int(nfe))
         _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
         mlflow.log_table(grid, "grid.json")
         mlflow.log_artifact(str(paths.report(result.dataset) / f"samples-{design}.png"))
@@ -161,7 +165,9 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     from mlflow.types import ColSpec, Schema, TensorSpec
     from numpy import dtype
 
-    sampler = sampler_of(result.winner)
+    found = result.eta[result.winner["design"]]
+    samplers = {nfe: entry["sampler"] for nfe, entry in found["budgets"].items()}
+    sampler = {"default": found["default"], "samplers": samplers}
     shape = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
     signature = ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]),

@@ -1,6 +1,5 @@
-"""Stage report: one self-contained HTML page: who won, the grid, eta curves, classes, pictures."""
+"""Stage report: one self-contained HTML page: who won at which cost and why, the grid, eta curves, classes, pictures, tails, cost."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -8,169 +7,145 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
-from PIL import Image
 
+from levy_core.checkpoint import Model, load_model
 from levy_core.datasets.longtail import rare_classes
-from levy_core.datasets.store import Images, read_group
-from levy_core.metrics.classifier import Classifier, classify, load_classifier
-from levy_core.steps import FAMILIES
-from tasks import figures, paths, stage
+from levy_core.datasets.store import read_group
+from levy_core.metrics.classifier import classify, load_classifier
+from tasks import figures, paths, pictures, stage, tables
 from tasks.cells import read_cells
-from tasks.grid import best, solver_of
+from tasks.draw import evaluation_flops, trajectories
+from tasks.grid import Row, solver_of, thrifty
 from tasks.params import Params
+from tasks.reference import feature_space, read_references
 
-PER_CLASS = 12  # pictures in a row
-MOST_CLASSES = 20  # rows; the commonest classes, where there are more
-FID = "fid/longtail"
-MEASURES = [
-    ("FID, long-tailed reference", "fid/longtail"), ("FID, balanced reference", "fid/balanced"), ("KID x 1000, long-tailed", "kid/longtail"),
-    ("precision, long-tailed", "precision/longtail"), ("recall, long-tailed", "recall/longtail"), ("recall, balanced", "recall/balanced"),
-    ("rare classes: share among samples / share in the data", "rare_share_ratio"), ("rare classes: samples a seed", "rare_count"),
-    ("rare classes: recall, balanced reference", "rare_recall/balanced"), ("rare classes: FID, balanced reference", "rare_fid/balanced"),
-    ("rare classes: FID, long-tailed reference", "rare_fid/longtail"),
-]  # fmt: skip
+PATHS = 6  # samples whose way is shown
 
 
 def report(params: Params, dataset: str) -> None:
-    """Writes ``index.html`` and a picture of samples a design."""
-    designs = params.designs
+    """Writes ``index.html``, its figures and its pictures."""
+    stage.reproducible(params.compute.threads)
     grid = pd.read_csv(paths.grid(dataset))
     winner = json.loads(paths.winner(dataset).read_text())
+    eta = json.loads(paths.eta(dataset).read_text())
+    metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show
     statistics = json.loads((paths.prepared(dataset) / "statistics.json").read_text())
     counts, classes = statistics["train"]["counts"], statistics["train"]["classes"]
-    bests = {d: best(grid[grid.design == d], winner["metric"]).iloc[0] for d in designs}
-    drawn = {d: _samples_of(paths.samples(dataset, d), bests[d]) for d in designs}
-    shares = {d: [bests[d][f"class_count/{c}"] / bests[d]["samples"] for c in range(len(classes))] for d in designs}
+    chosen = {d: thrifty(grid[grid.design == d], metric) for d in designs}
+    drawn = {d: _samples_of(paths.samples(dataset, d), chosen[d]) for d in designs}
+    shares = {
+        d: [cell[f"class_count/{c}"] / cell["samples"] for c in range(len(classes))] for d, cell in chosen.items()
+    }
+    models = {d: load_model(paths.model(dataset, d)) for d in designs}
+    reference, name = read_references(paths.reference(dataset))[0], metric.split("/")[1]
+    floor = float(grid[f"floor/{name}"].dropna().iloc[0])
+    drawings = {
+        "quality": figures.quality(grid, designs, metric, floor if metric.startswith("fid") else 0.0),
+        "eta": figures.eta_curves(grid, designs, metric),
+        "classes": figures.shares(classes, counts, shares),
+        "tails": figures.tails(*_distances(params, dataset, reference["longtail"].features.numpy(), drawn)),
+        "training": figures.losses({d: pd.read_csv(paths.curve(dataset, d)) for d in designs}),
+    }
     page: dict[str, Any] = {
         "dataset": dataset,
         "designs": designs,
         "grid": grid,
+        "metric": metric,
         "winner": winner,
         "winner_label": _label(winner),
-        "runner_up": _describe(grid[grid.design != winner["design"]], winner["metric"]),
-        "fastest": _describe(grid[grid.steps == grid.steps.min()], winner["metric"]),
-        "cards": _cards(bests),
-        "table": _table(grid, designs),
-        "measures": [
-            (name, [_pm(bests[d], key, 1000 if "x 1000" in name else 1) for d in designs]) for name, key in MEASURES
-        ],
+        "headline": tables.budgets(eta),
+        "overtaken": tables.overtaken(eta, grid, metric),
+        "cards": tables.cards(chosen, metric),
+        "tables": tables.papers_form(grid, designs, metric),
+        "measures": tables.measures(chosen, designs),
+        "per_class": tables.per_class(chosen, designs, classes, counts),
+        "cost": _cost(params, models, chosen, sum(counts)),
+        "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
         "judge": json.loads((paths.classifier(dataset) / "classifier.json").read_text()),
         "inception": params.evaluate.inception_weights is not None,
+        "floor": floor,
         "train_images": sum(counts),
         "balanced_images": sum(statistics["balanced"]["counts"]),
         "drawn": len(next(iter(drawn.values()))),
         "rare": [f"{classes[c]} ({counts[c]} training images)" for c in rare_classes(counts)],
-        "quality": figures.quality(grid, designs),
-        "eta_curves": figures.eta_curves(grid, designs),
-        "shares": figures.shares(classes, counts, shares),
-        "losses": figures.losses({d: pd.read_csv(paths.curve(dataset, d)) for d in designs}),
+        "figures": drawings,
     }
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    source = Path(__file__).with_name("report.html.j2").read_text()
-    net = load_classifier(paths.classifier(dataset))
-    train = read_group(paths.prepared(dataset) / "images.zarr", "train")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text())
     with stage.replacing_folder(paths.report(dataset)) as folder:
-        page["pictures"] = _pictures(folder, net, train, drawn, counts, bests)
-        (folder / "index.html").write_text(template.from_string(source).render(**page))
+        for title, svg in drawings.items():
+            (folder / f"{title}.svg").write_text(svg.replace("currentColor", "#1d232b"))
+        page["pictures"] = _by_class(folder, dataset, drawn, counts, chosen)
+        page["ways"] = _ways(folder, models, chosen)
+        (folder / "index.html").write_text(template.render(**page))
     print(f"report: {paths.report(dataset) / 'index.html'}")
 
 
-def _label(cell: Any) -> str:
-    solver = solver_of(cell)
-    return f"{solver.label}, {solver.steps} evaluations"
+def _label(cell: Row) -> str:
+    return f"{solver_of(cell).label}, {int(cell['nfe'])} evaluations"
 
 
-def _describe(grid: pd.DataFrame, metric: str) -> str:
-    if grid.empty:
-        return ""
-    cell = best(grid, metric).iloc[0]
-    return f"{cell['design']} with {_label(cell)}: {cell[metric]:.2f}"
-
-
-def _samples_of(folder: Path, cell: Any) -> np.ndarray:
+def _samples_of(folder: Path, cell: Row) -> np.ndarray:
     solver = solver_of(cell)
     return np.concatenate([np.asarray(d.image) for d in read_cells(folder) if d.cell.solver == solver])
 
 
-def _cards(bests: dict[str, Any]) -> list[dict[str, str]]:
-    cards = []
-    for design, cell in bests.items():
-        cards.append(
+def _distances(
+    params: Params, dataset: str, real: np.ndarray, drawn: dict[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """How far features lie from the centre of the training images: theirs, and each design's."""
+    features, centre = feature_space(params, dataset), real.mean(0)
+    generated = {d: np.linalg.norm(features(image).numpy() - centre, axis=1) for d, image in drawn.items()}
+    return np.linalg.norm(real - centre, axis=1), generated
+
+
+def _cost(params: Params, models: dict[str, Model], chosen: dict[str, pd.Series], images: int) -> list[dict[str, Any]]:
+    seen = params.train.steps * params.train.batch
+    rows = []
+    for design, model in models.items():
+        one, nfe = evaluation_flops(model), int(chosen[design]["nfe"])
+        rows.append(
             {
-                "title": f"{design}: best FID",
-                "value": f"{cell['fid/longtail']:.2f}",
-                "unit": f"± {cell['fid/longtail_std']:.2f}" if pd.notna(cell["fid/longtail_std"]) else "one seed",
-                "text": _label(cell),
+                "design": design,
+                "parameters": sum(p.numel() for p in model.predictor.parameters()),
+                "seen": seen,
+                "epochs": seen / images,
+                "training": 3 * one * seen / 1e12,  # a backward pass costs about two forward passes
+                "one": one / 1e6,
+                "nfe": nfe,
+                "image": one * nfe / 1e6,
             }
         )
-        cards.append(
-            {
-                "title": f"{design}: rare classes",
-                "value": f"{cell['rare_share_ratio']:.2f}",
-                "unit": "× their true share",
-                "text": f"recall of rare images {cell['rare_recall/balanced']:.2f}",
-            }
-        )
-    return cards
+    return rows
 
 
-def _pm(cell: Any, key: str, factor: float = 1) -> str:
-    if pd.isna(cell[key]):
-        return "too few samples"
-    spread = cell[f"{key}_std"]
-    return f"{cell[key] * factor:.3g}" + (f" ± {spread * factor:.2g}" if pd.notna(spread) else "")
-
-
-def _table(grid: pd.DataFrame, designs: list[str]) -> dict[str, Any]:
-    """The paper's form: a row a family and eta, a column a discretisation, grid and number of steps."""
-    axes = ["discretisation", "grid", "steps"]
-    columns = list(grid[axes].drop_duplicates().sort_values(axes).itertuples(index=False, name=None))
-    several_grids = grid.grid.nunique() > 1
-    blocks = []
-    for design in designs:
-        mine = grid[grid.design == design]
-        lowest = mine.groupby(axes)[FID].min()
-        by_cell = mine.set_index(["family", "eta", *axes])
-        rows = []
-        for family, eta in dict.fromkeys(zip(mine.family, mine.eta, strict=True)):
-            name = family.upper() + (f"({eta:g})" if FAMILIES[family].most_eta is not None else "")
-            places = [(family, eta, *column) for column in columns]
-            cells = [by_cell.loc[place] if place in by_cell.index else None for place in places]
-            row = [
-                ("", False)
-                if cell is None
-                else (_pm(cell, FID), cell[FID] == lowest[column])  # a form it does not have
-                for cell, column in zip(cells, columns, strict=True)
-            ]
-            rows.append((name, row))
-        blocks.append((design, rows))
-    return {"columns": [f"{d}{' ' + g if several_grids else ''}, N = {n}" for d, g, n in columns], "blocks": blocks}
-
-
-def _pictures(
-    folder: Path, net: Classifier, train: Images, drawn: dict[str, np.ndarray], counts: list[int], bests: dict[str, Any]
+def _by_class(
+    folder: Path, dataset: str, drawn: dict[str, np.ndarray], counts: list[int], chosen: dict[str, pd.Series]
 ) -> list[dict[str, str]]:
-    rows = sorted(range(len(counts)), key=lambda c: (-counts[c], c))[:MOST_CLASSES]
+    net, train = (
+        load_classifier(paths.classifier(dataset)),
+        read_group(paths.prepared(dataset) / "images.zarr", "train"),
+    )
     sets = {"real": (train.image, train.label, "the long-tailed training data")}
-    sets |= {d: (image, classify(net, image), _label(bests[d])) for d, image in drawn.items()}
-    pictures = []
-    for name, (image, verdict, text) in sets.items():
-        path = folder / f"samples-{name}.png"
-        _contact_sheet(image, verdict, rows).save(path)
-        pictures.append({"title": name, "text": text, "png": base64.b64encode(path.read_bytes()).decode()})
-    return pictures
+    sets |= {d: (image, classify(net, image), _label(chosen[d])) for d, image in drawn.items()}
+    rows = pictures.rows_of(counts)
+    return [
+        {
+            "title": name,
+            "text": text,
+            "png": pictures.save(folder / f"samples-{name}.png", pictures.by_class(image, verdict, rows)),
+        }
+        for name, (image, verdict, text) in sets.items()
+    ]
 
 
-def _contact_sheet(image: np.ndarray, verdict: np.ndarray, rows: list[int]) -> Image.Image:
-    _, channels, height, width = image.shape
-    zoom, gap = max(1, 32 // height), 2
-    sheet = np.full((len(rows) * (height * zoom + gap), PER_CLASS * (width * zoom + gap), channels), 128, np.uint8)
-    for r, c in enumerate(rows):
-        for k, index in enumerate(np.flatnonzero(verdict == c)[:PER_CLASS]):
-            tile = image[index].transpose(1, 2, 0).repeat(zoom, 0).repeat(zoom, 1)
-            top, left = r * (height * zoom + gap), k * (width * zoom + gap)
-            sheet[top : top + height * zoom, left : left + width * zoom] = tile
-    return Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+def _ways(folder: Path, models: dict[str, Model], chosen: dict[str, pd.Series]) -> list[dict[str, str]]:
+    made = []
+    for design, model in models.items():
+        steps = trajectories(model, solver_of(chosen[design]), seed=0, n=PATHS)
+        png = pictures.save(folder / f"steps-{design}.png", pictures.along(steps))
+        made.append({"title": design, "text": _label(chosen[design]), "png": png})
+    return made
 
 
 if __name__ == "__main__":

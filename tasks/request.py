@@ -1,6 +1,6 @@
 """What a registered model may be asked for; light, so that the registry is written without loading a network."""
 
-SAMPLER = "sampler.json"  # in the artifact: the solver that won, the default of a request
+SAMPLER = "sampler.json"  # in the artifact: the best solver at each number of evaluations, and which is the default
 # column -> (MLflow type, whether a request must have it)
 COLUMNS = {
     "n": ("long", True),

@@ -1,13 +1,14 @@
-"""Stage sample: the grid of one model, and the samplers that `tune` found, in one process. Cells that are there already are kept; a rerun computes the missing ones."""
+"""Stage sample: the grid of one model, and the samplers that `tune` found. Cells that are there already are kept; a rerun computes the missing ones."""
 
 import time
 
 import torch
+from accelerate import PartialState
 
 from levy_core.checkpoint import Model, load_model
 from levy_core.errors import LevyError, NotFiniteError
-from tasks import paths, stage
-from tasks.cells import Cell, is_done, write_cell, write_failure, write_index
+from tasks import paths, processes, stage
+from tasks.cells import Cell, has_failed, is_done, write_cell, write_failure, write_index
 from tasks.draw import cost, draw_images, hash_model, no_class
 from tasks.params import Params, SampleParams
 from tasks.tuned import read_tuned
@@ -18,10 +19,14 @@ def sample(params: Params, dataset: str, design: str) -> None:
 
     A cell that leaves the finite numbers is recorded as failed, with the reason, and the grid goes on.
     """
+    processes.run(params.compute, lambda state: _sample(params, dataset, design, state))
+
+
+def _sample(params: Params, dataset: str, design: str, state: PartialState) -> None:
+    """The work of one of the processes that share the missing cells; the main one speaks for all and writes the index."""
     stage.reproducible(params.compute.threads)
-    device = stage.device(params.compute.device)
     folder = paths.model(dataset, design)
-    model = load_model(folder, device)
+    model = load_model(folder, state.device)
     grid = params.sample
     model_hash = hash_model(folder)
     solvers = dict.fromkeys([*grid.cells(), *read_tuned(paths.tuned(dataset, design)).values()])
@@ -31,27 +36,40 @@ def sample(params: Params, dataset: str, design: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     missing = {key: cell for key, cell in cells.items() if not is_done(out, key)}
     evaluations = grid.n * sum(cell.nfe for cell in missing.values())
-    print(f"{design} on {dataset}: {len(cells)} cells, {len(missing)} to draw, {evaluations:,} network evaluations")
-    _check_budget(model, grid, evaluations, device)
-    failed = 0
-    with stage.bar(None, f"sample {design}", total=evaluations, unit="eval", unit_scale=True) as progress:
-        for key, cell in missing.items():
+    if state.is_main_process:
+        print(f"{design} on {dataset}: {len(cells)} cells, {len(missing)} to draw, {evaluations:,} network evaluations")
+        _check_budget(model, grid, evaluations, state)
+    processes.wait_for_everyone()  # all have seen the same cells missing, and the main process allows them
+
+    # Dealt like cards, the dearest first: nobody gets more than one cell's evaluations above the others.
+    dealt = sorted(missing, key=lambda key: missing[key].nfe, reverse=True)
+    total = {"total": evaluations, "unit": "eval", "unit_scale": True, "disable": not state.is_main_process}
+    with stage.bar(None, f"sample {design}", **total) as progress:
+        for key in dealt[state.process_index :: state.num_processes]:
+            cell = missing[key]
             try:
-                image = draw_images(model, cell.solver, cell.seed, no_class(model, grid.n), grid.batch, device)
+                image = draw_images(model, cell.solver, cell.seed, no_class(model, grid.n), grid.batch, state.device)
                 write_cell(out, key, image)
             except NotFiniteError as error:
-                failed += 1
                 write_failure(out, key, str(error))
-            progress.update(cell.nfe * grid.n)
+            if state.is_main_process:
+                drawn = sum(cell.nfe for key, cell in missing.items() if is_done(out, key))  # by all processes
+                progress.update(grid.n * drawn - progress.n)
+        processes.wait_for_everyone()
+        progress.update(evaluations - progress.n)
+    if not state.is_main_process:
+        return
     write_index(out, cells)
+    failed = sum(has_failed(out, key) for key in missing)
     if failed:
         print(f"{design} on {dataset}: {failed} of {len(missing)} cells failed; the table of the report says why")
 
 
-def _check_budget(model: Model, grid: SampleParams, evaluations: int, device: torch.device) -> None:
-    """Refuses a grid that would take longer than ``sample.hours``, by the time of one batch."""
+def _check_budget(model: Model, grid: SampleParams, evaluations: int, state: PartialState) -> None:
+    """Refuses a grid that would take longer than ``sample.hours``, by the time of one batch in one of the processes."""
     if grid.hours is None or not evaluations:
         return
+    device = state.device
     y = torch.zeros(min(grid.batch, grid.n), *model.net.shape, device=device)
     rho, labels = torch.ones(len(y), device=device), torch.zeros(len(y), dtype=torch.int64, device=device)
     times = []
@@ -59,7 +77,7 @@ def _check_budget(model: Model, grid: SampleParams, evaluations: int, device: to
         start = time.perf_counter()
         model.predictor(y, rho, labels).sum().item()
         times.append(time.perf_counter() - start)
-    hours = evaluations / len(y) * min(times) / 3600
+    hours = evaluations / len(y) * min(times) / 3600 / state.num_processes
     print(f"about {hours:.2g} hours, of {grid.hours:g} allowed")
     if hours > grid.hours:
         raise LevyError(

@@ -39,7 +39,7 @@ def tune(params: Params, dataset: str, design: str) -> None:
     device, settings = stage.device(params.compute.device), params.tune
     folder = paths.model(dataset, design)
     model = load_model(folder, device)
-    space = _affordable(settings.space(), model)
+    space = affordable(settings.space(), model)
     embed, score = feature_space(params, dataset), _score(params, dataset)
     memo = Memo(paths.judged(dataset, design), _fingerprint(params, dataset, folder))
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
@@ -70,7 +70,7 @@ def tune(params: Params, dataset: str, design: str) -> None:
     memo.clear()
 
 
-def _affordable(space: Space, model: Model) -> Space:
+def affordable(space: Space, model: Model) -> Space:
     """Without solvers that would spend more than their steps: those that bring Student-t noise back evaluate twice."""
     kept = [
         family

@@ -27,7 +27,19 @@ TINY = {
     "net": {"channels": [8, 16], "attention": [False, False]},
     "train": {"steps": 40, "batch": 16, "warmup": 2, "save_every": 10},
     "classifier": {"steps": 60, "batch": 64, "width": 8, "features": 8},
-    "sample": {"steps": [2, 3], "etas": [0.1, 0.5], "seeds": [0, 1], "n": 16, "batch": 16},
+    "tune": {"steps": [2, 4], "samples": 40, "first": 8, "last": 16},
+    "sample": {
+        "grid": {
+            "paper": {
+                "discretisations": ["euler-maruyama", "ei-score", "ei-noise"],
+                "steps": [2, 3],
+                "etas": [0.1, 0.5],
+            }
+        },
+        "seeds": [0, 1],
+        "n": 16,
+        "batch": 16,
+    },
     "evaluate": {"kid_subsets": 3, "kid_subset_size": 8},
 }
 

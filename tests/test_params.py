@@ -111,6 +111,7 @@ PLUMBING = {
     "tasks/params.py",
     "tasks/stage.py",
     "tasks/leash.py",
+    "tasks/processes.py",
     "levy_core/errors.py",
     "levy_core/files.py",
     "levy_core/torchvision_ops.py",

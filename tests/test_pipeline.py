@@ -1,5 +1,7 @@
 """The whole pipeline on the real starter data with tiny settings: run, rerun, record, look up, sample."""
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.conftest import traceable
+from tests.conftest import Checkout, traceable
 
 pytestmark = pytest.mark.pipeline
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -26,7 +28,7 @@ def test_a_stage_that_meets_a_lock_is_tried_again(ran):
 
 def test_it_ends_with_the_report_the_best_cell_and_the_look_up(ran):
     checkout, output, _ = ran
-    assert "10 of 10 stages ran." in output
+    assert "13 of 13 stages ran." in output
     assert re.search(r"best cell  (lim|ddpm) with .*: fid/longtail \d+\.\d+ ± \d+\.\d+ over 2 seeds", output)
     report = Path(re.search(r"report     (.*)", output)[1])
     assert report == checkout.root / "outputs/digits/report/index.html"
@@ -51,7 +53,7 @@ print(sorted(row[0] for row in db.execute("select name from task_run where name 
     assert "| train@digits-lim | ran |" in shown
     assert "models:/levy-digits@champion" in shown
     assert shown.splitlines()[-2] == "1"
-    assert shown.splitlines()[-1].count("@digits") == 10
+    assert shown.splitlines()[-1].count("@digits") == 13
 
 
 @pytest.mark.skipif(not traceable(), reason="strace is not installed, or may not trace here")
@@ -68,7 +70,7 @@ def test_a_second_run_runs_no_stage_and_adds_no_version(ran):
     checkout, _, _ = ran
     before = checkout.lock()
     output = checkout.levy("run").stdout
-    assert "0 of 10 stages ran." in output
+    assert "0 of 13 stages ran." in output
     assert "levy-digits version 1, alias champion (already there)" in output
     assert checkout.lock() == before
 
@@ -77,21 +79,30 @@ def test_adding_an_eta_draws_only_its_cells(ran, tmp_path):
     checkout, _, _ = ran
     copy = tmp_path / "copy"
     shutil.copytree(checkout.root, copy, symlinks=True)
-    params = copy / "params.yaml"
-    params.write_text(params.read_text().replace("- 0.5\n", "- 0.5\n  - 0.7\n", 1))
-    assert 0.7 in yaml.safe_load(params.read_text())["sample"]["etas"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tasks.sample", "digits", "lim"],
-        cwd=copy, env={**checkout.environment, "PYTHONPATH": str(copy)}, capture_output=True, text=True,
-    )  # fmt: skip
-    # One new eta: 3 discretisations x 2 numbers of steps x 2 seeds = 12 cells of 60.
-    assert "60 cells, 12 to draw" in done.stdout, done.stdout + done.stderr
+    params, before = copy / "params.yaml", copy / "outputs/digits/evaluations/lim.csv"
+    params.write_text(params.read_text().replace("      - 0.5\n", "      - 0.5\n      - 0.7\n", 1))
+    assert 0.7 in yaml.safe_load(params.read_text())["sample"]["grid"]["paper"]["etas"]
+    kept = before.read_text().splitlines()
+    shown = []
+    for stage in ("sample", "evaluate"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"tasks.{stage}", "digits", "lim"],
+            cwd=copy, env={**checkout.environment, "PYTHONPATH": str(copy)}, capture_output=True, text=True,
+        )  # fmt: skip
+        shown.append(done.stdout + done.stderr)
+    # One new eta: 3 discretisations x 2 numbers of steps x 2 seeds; beside the grid stand the tuned samplers.
+    cells = len(kept) - 1
+    assert f"{cells + 12} cells, 12 to draw" in shown[0]
+    assert f"{cells + 12} cells, 12 newly judged" in shown[1]
+    assert set(kept) < set(before.read_text().splitlines())  # the rows of the others are the same bytes
 
 
 def test_the_grid_has_every_cell_with_mean_and_spread(ran):
     checkout, _, _ = ran
     grid = pd.read_csv(checkout.root / "outputs/digits/grid.csv")
-    assert len(grid) == 2 * (1 + 1 + 2) * 3 * 2
+    assert len(grid[~grid.tuned]) == 2 * (1 + 1 + 2) * 3 * 2
+    assert set(grid[grid.tuned].nfe) == {2, 4}
+    assert grid.failed.isna().all()
     assert set(grid.discretisation) == {"euler-maruyama", "ei-score", "ei-noise"}
     assert (grid.seeds == 2).all()
     for name in (
@@ -100,13 +111,17 @@ def test_the_grid_has_every_cell_with_mean_and_spread(ran):
         "kid/longtail",
         "precision/balanced",
         "recall/balanced",
+        "density/longtail",
+        "coverage/balanced",
+        "near_train",
+        "tail_error",
         "rare_share_ratio",
     ):
         assert np.isfinite(grid[name]).all(), name
         assert (grid[f"{name}_std"] >= 0).all(), name
     assert (grid[[f"class_count/{c}" for c in range(10)]].sum(axis=1) == 16).all()
     # At alpha = 2 SDE-A is exact, and its table equals SDE-E(1): but here the etas differ, so its cells stand alone.
-    assert len(grid[(grid.design == "ddpm") & (grid.family == "sde-a")]) == 6
+    assert len(grid[(grid.design == "ddpm") & (grid.family == "sde-a") & ~grid.tuned]) == 6
 
 
 def test_dvc_metrics_and_plots_work(ran):
@@ -115,6 +130,26 @@ def test_dvc_metrics_and_plots_work(ran):
     assert set(shown[""]["data"]["outputs/digits/metrics.json"]["data"]) == {"lim", "ddpm"}
     checkout.run(sys.executable, "-m", "dvc", "plots", "show", "--out", str(checkout.root / ".dvc/tmp/plots"))
     assert (checkout.root / ".dvc/tmp/plots/index.html").exists()
+
+
+def test_plots_show_a_line_for_each_solver(ran):
+    page = (ran[0].root / ".dvc/tmp/plots/index.html").read_text()
+    assert "Best of each solver against network evaluations" in page
+    assert "lim tuned" in page
+
+
+def test_an_experiment_changes_alpha_and_shows_in_the_table_of_experiments(ran, tmp_path):
+    copy = Checkout(tmp_path / "copy")
+    shutil.copytree(ran[0].root, copy.root, symlinks=True)
+    # Another alpha of one design: the other design's stages, and what both share, are not run again.
+    changes = ("-S", "models.lim.alpha=1.5", "-S", "sample.grid.paper.etas=[0.3]")
+    shown = copy.run(sys.executable, "-m", "dvc", "exp", "run", "--name", "other-alpha", *changes).stdout
+    assert "Running stage 'train@digits-lim'" in shown
+    assert not re.search(r"Running stage '(prepare|classifier|reference|train|tune)@digits(-ddpm)?'", shown)
+    table = copy.run(sys.executable, "-m", "dvc", "exp", "show", "--csv").stdout
+    (row,) = [row for row in csv.DictReader(io.StringIO(table)) if row["Experiment"] == "other-alpha"]
+    assert row["models.lim.alpha"] == "1.5"
+    assert float(row["lim.fid_longtail"]) > 0
 
 
 def test_mlflow_holds_a_parent_a_child_per_design_and_the_registered_winner(ran):
@@ -137,7 +172,7 @@ print(json.dumps({
     assert {r["status"] for r in found["runs"]} == {"FINISHED"}
     assert {r["tags"]["levy.design"] for r in children} == {"lim", "ddpm"}
     assert {r["tags"]["mlflow.parentRunId"] for r in children} == {parent["id"]}
-    assert {"grid.json", "params.yaml", "dvc.lock", "report"} <= set(parent["files"])
+    assert {"grid.json", "eta.json", "params.yaml", "dvc.lock", "report"} <= set(parent["files"])
     head = checkout.run("git", "rev-parse", "HEAD").stdout.strip()
     data = yaml.safe_load((checkout.root / "data.dvc").read_text())["outs"][0]["md5"]
     for r in found["runs"]:
@@ -221,8 +256,10 @@ def test_the_report_names_what_matters_and_needs_nothing_from_outside(ran):
     checkout, _, _ = ran
     page = (checkout.root / "outputs/digits/report/index.html").read_text()
     assert "they are not Inception-FID" in page
-    assert page.count('src="data:image/png;base64,') == 3
-    assert page.count("<svg") == 4
+    assert page.count('src="data:image/png;base64,') == 3 + 2  # the data, each design; each design's way
+    assert page.count("<svg") == 5
+    assert "The best sampler at each cost" in page
+    assert page.count(" (tuned)") >= 1
     assert not re.search(r'(src|href)="https?:', page)
 
 

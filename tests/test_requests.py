@@ -19,6 +19,7 @@ from tasks.request import SAMPLER
 TUNED = Solver(
     "sde-e", "2m-data", "karras", 4, 1.5, "quiet-end", rho_max=20.0, rho_min=0.03, denoise=True, limit="clamp"
 )
+LONGER = Solver("ode", "3m-data", "uniform-log-rho", 6, rho_max=30.0, denoise=True)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def folder(tmp_path_factory):
     folder, net = tmp_path_factory.mktemp("model"), UNetConfig((1, 8, 8), 2, (8,))
     torch.manual_seed(0)
     save_model(folder, dict(UNet(net).state_dict()), Design.from_mapping({"preset": "lim"}), net, ("a", "b"), {})
-    write_json(folder / SAMPLER, asdict(TUNED))
+    write_json(folder / SAMPLER, {"default": 4, "samplers": {"4": asdict(TUNED), "6": asdict(LONGER)}})
     return folder
 
 
@@ -35,6 +36,8 @@ def folder(tmp_path_factory):
     [
         ({}, TUNED),
         ({"steps": 3}, replace(TUNED, steps=3)),
+        ({"steps": 6}, LONGER),  # the one that was found for so many
+        ({"steps": 6, "grid": "karras"}, replace(LONGER, grid="karras")),
         ({"eta": 0.5}, replace(TUNED, eta=0.5)),
         ({"solver": "ode"}, replace(TUNED, family="ode")),
         (

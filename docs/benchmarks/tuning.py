@@ -1,0 +1,166 @@
+"""The search against a full grid, ten evaluations against fifty, and four designs side by side, judged on fresh seeds.
+
+In a checkout whose pipeline has prepared a data set and trained its classifier and reference:
+
+    python docs/benchmarks/tuning.py search digits MODEL            # a folder of model.safetensors and design.json
+    python docs/benchmarks/tuning.py designs digits lim=M1,M2,M3 dlpm=...   # a folder a training seed
+"""
+
+import sys
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from levy_core.checkpoint import Model, load_model
+from levy_core.metrics import images as metrics
+from levy_core.metrics.classifier import classify, load_classifier
+from levy_core.solver import Solver
+from levy_core.steps import fits
+from levy_core.tune import search
+from tasks import params as settings
+from tasks import paths, stage
+from tasks.draw import draw_images, no_class
+from tasks.grid import is_published
+from tasks.params import Block
+from tasks.reference import feature_space, fidelity, read_references
+from tasks.tune import Judge, Memo, affordable
+
+STEPS, SLOW = 10, 50  # evaluations
+GRID_N = 300  # samples of a cell of the full grid
+FRESH, N = (101, 102, 103), 2000  # seeds that neither search nor grid have seen, and samples of each
+ETAS = [0.05, 0.2, 0.5]
+
+
+class Bench:
+    """One data set's features and references."""
+
+    def __init__(self, dataset: str):
+        self.params = settings.load()
+        stage.reproducible(self.params.compute.threads)
+        self.embed = feature_space(self.params, dataset)
+        self.references, self.counts = read_references(paths.reference(dataset))
+        self.net = load_classifier(paths.classifier(dataset))
+        self.config = fidelity(self.params.evaluate)
+
+    def fid(self, features: torch.Tensor) -> float:
+        """Against the long-tailed training data."""
+        return metrics.frechet(metrics.statistics(features), self.references["longtail"].statistics())
+
+    def judge(self, model: Model, seed: int, memo: Memo) -> Judge:
+        """Scores of solvers with the noise of one seed."""
+        return Judge(model, self.embed, self.fid, seed, 250, torch.device("cpu"), memo)
+
+    def tuned(self, model: Model, steps: int, memo: Memo) -> tuple[Solver, int]:
+        """What the search finds with the settings of params.yaml, and the samples that it drew."""
+        tune = self.params.tune
+        space = affordable(tune.space(), model)
+        found = search(
+            self.judge(model, 1, memo), model.design.schedule, space, steps, tune.samples, tune.counts(), tune.seed
+        )
+        return found.best.solver, found.samples
+
+    def fresh(self, model: Model, solver: Solver) -> list[dict[str, float]]:
+        """All metrics on each fresh seed."""
+        rows = []
+        for seed in FRESH:
+            image = draw_images(model, solver, seed, no_class(model, N), 250, torch.device("cpu"))
+            rows.append(
+                metrics.evaluate(
+                    self.embed(image), classify(self.net, image), self.references, self.counts, self.config
+                )
+            )
+        return rows
+
+
+def full_grid(steps: int) -> list[Solver]:
+    """What a person would try: every solver on three grids, from the schedule's own ends and from the bounded ones, clamped or not."""
+    families, forms = ["sde-a", "sde-e", "ode"], ["euler-maruyama", "ei-score", "ei-noise", "2m-data", "3m-data"]
+    pairs = [(f, d) for f, d in product(families, forms) if fits(f, d) and not (f == "sde-a" and "m-data" in d)]
+    cells = []
+    for family, form in pairs:
+        cells += Block(solvers=[family], discretisations=[form], grids=["uniform-t"], steps=[steps], etas=ETAS).cells()
+        bounded = {"rho_max": [20.0], "rho_min": [0.03], "denoise": [True], "limits": ["none", "clamp"]}
+        cells += Block(
+            solvers=[family],
+            discretisations=[form],
+            grids=["uniform-log-rho", "karras"],
+            steps=[steps],
+            etas=ETAS,
+            **bounded,
+        ).cells()
+    return list(dict.fromkeys(cells))
+
+
+def best_of(judge: Judge, cells: list[Solver]) -> tuple[Solver, float]:
+    """The cell with the smallest FID."""
+    scores = [judge(cell, GRID_N) for cell in stage.bar(cells, "grid", unit="cell")]
+    k = int(np.nanargmin(scores))
+    return cells[k], scores[k]
+
+
+def line(name: str, drawn: str, solver: Solver, rows: list[dict[str, float]]) -> None:
+    """A row of the table."""
+    fid = np.array([row["fid/longtail"] for row in rows])
+    print(
+        f"| {name} | {drawn} | {solver.label}, {solver.steps} | {fid.mean():.3f} ± {fid.std(ddof=1):.3f} |", flush=True
+    )
+
+
+def run_search(dataset: str, folder: str) -> None:
+    """The table of one model."""
+    bench, model = Bench(dataset), load_model(Path(folder))
+    print(f"FID floor of {N} perfect samples: {bench.references['longtail'].floor(N):.3f}\n")
+    print("| sampler | evaluations spent to find it | what it is | FID on fresh seeds |\n|---|---|---|---|")
+    with TemporaryDirectory() as scratch:
+        memo = Memo(Path(scratch) / "memo", "")
+        tuned, samples = bench.tuned(model, STEPS, memo)
+        mine = bench.fresh(model, tuned)
+        line("search", f"{samples * STEPS:,}", tuned, mine)
+        for name, steps, cells in (
+            ("full grid", STEPS, full_grid(STEPS)),
+            ("the paper's samplers", STEPS, [c for c in full_grid(STEPS) if is_published(c)]),
+            ("the paper's samplers", SLOW, [c for c in full_grid(SLOW) if is_published(c)]),
+        ):
+            winner, _ = best_of(bench.judge(model, 2, memo), cells)
+            rows = bench.fresh(model, winner)
+            line(name, f"{len(cells) * GRID_N * steps:,}", winner, rows)
+            gap = np.array([a["fid/longtail"] - b["fid/longtail"] for a, b in zip(mine, rows, strict=True)])
+            print(
+                f"search less {name} at {steps}: {gap.mean():+.3f} ± {gap.std(ddof=1) / len(gap) ** 0.5:.3f}",
+                file=sys.stderr,
+            )
+
+
+def run_designs(dataset: str, named: list[str]) -> None:
+    """Rare classes by design: the mean over training seeds and its standard deviation."""
+    bench = Bench(dataset)
+    keys = [
+        "fid/longtail",
+        "rare_share_ratio",
+        "rare_recall/balanced",
+        "recall/longtail",
+        "coverage/longtail",
+        "tail_q99",
+    ]
+    print("| design | training seeds | " + " | ".join(keys) + " |\n|---|---|" + "---|" * len(keys))
+    for entry in named:
+        name, folders = entry.split("=")
+        table = []
+        for folder in folders.split(","):
+            model = load_model(Path(folder))
+            with TemporaryDirectory() as scratch:
+                solver, _ = bench.tuned(model, STEPS, Memo(Path(scratch) / "memo", ""))
+            rows = bench.fresh(model, solver)
+            table.append([np.mean([row[key] for row in rows]) for key in keys])
+            print(f"{name} {folder}: {solver.label}: {np.round(table[-1], 3).tolist()}", file=sys.stderr, flush=True)
+        mean, spread = np.mean(table, 0), np.std(table, 0, ddof=1) if len(table) > 1 else np.full(len(keys), np.nan)
+        cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, spread, strict=True)]
+        print(f"| {name} | {len(table)} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    kind, dataset, *rest = sys.argv[1:]
+    {"search": lambda: run_search(dataset, *rest), "designs": lambda: run_designs(dataset, rest)}[kind]()
