@@ -259,7 +259,7 @@ def test_the_report_names_what_matters_and_needs_nothing_from_outside(ran):
     assert page.count('src="data:image/png;base64,') == 3 + 2  # the data, each design; each design's way
     assert page.count("<svg") == 5
     assert "The best sampler at each cost" in page
-    assert page.count(" (tuned)") >= 1
+    assert page.count(">(tuned)<") >= 1
     assert not re.search(r'(src|href)="https?:', page)
 
 
