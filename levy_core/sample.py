@@ -88,6 +88,9 @@ def solve(
 ) -> Tensor:
     """Follows the table from y [B, *S] of any floating type on any device. Arguments and errors: ``sample``."""
     limit, shape = LIMITS[table.limit], y.shape[1:]
+    largest, holds = float(table.weights.abs().max()), torch.finfo(y.dtype).max
+    if not largest <= holds:  # torch refuses such a factor, rather than returning infinity
+        raise NotFiniteError(f"a step multiplies by {largest:.3g}, and {y.dtype} holds {holds:.3g} at most: lower eta")
     newest: deque[Tensor] = deque(maxlen=table.weights.shape[1])
     for k in range(table.nfe):
         level = float(table.rho[k])

@@ -78,7 +78,7 @@ def read_cells(folder: Path) -> list[Drawn]:
     try:
         index = json.loads((folder / INDEX).read_text())
         cells = [_read(folder, key, dict(row)) for key, row in index.items()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise LevyError(f"{folder} holds no complete grid ({error}): run the sample stage again") from error
     return sorted(cells, key=lambda drawn: (drawn.cell.solver.steps, drawn.cell.solver.label, drawn.cell.seed))
 

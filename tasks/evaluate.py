@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import levy_core.datasets.longtail
 import levy_core.metrics.classifier
 import levy_core.metrics.images
 import levy_core.metrics.manifold
@@ -25,6 +26,7 @@ from tasks.reference import GROUPS, feature_space, fidelity, read_references
 
 # Code that decides what a row says.
 DECIDES = (
+    levy_core.datasets.longtail,
     levy_core.metrics.classifier,
     levy_core.metrics.images,
     levy_core.metrics.manifold,
@@ -73,7 +75,7 @@ def _ruler(params: Params, dataset: str) -> str:
 def _known_rows(path: Path, ruler: str) -> dict[str, dict[str, Any]]:
     """The metrics of an earlier table by cell, measured with the same ruler."""
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype={"cell": str, "ruler": str})  # a hash may look like a number
         same = table[table.ruler == ruler].set_index("cell")
     except (OSError, ValueError, AttributeError, KeyError):  # none, damaged, or of an earlier version
         return {}

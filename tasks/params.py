@@ -169,9 +169,11 @@ class TuneParams(Section):
             low, high = getattr(self, name)
             if low >= high:
                 raise ValueError(f"tune.{name} is [{low:g}, {high:g}]: give [smallest, largest]")
-        if self.samples < self.counts()[-1] or self.last < self.first:
+        if self.last < self.first:
+            raise ValueError(f"tune.last is {self.last}, but a trial begins with tune.first, {self.first}: raise last")
+        if self.samples < self.counts()[-1]:
             raise ValueError(
-                f"tune.samples is {self.samples}, but one trial takes up to {self.last}: give first <= last <= samples"
+                f"tune.samples is {self.samples}, but one trial takes up to {self.counts()[-1]}: raise it, or lower tune.last"
             )
         try:
             self.space().pairs()
@@ -241,6 +243,8 @@ class Params(Section):
                     raise ValueError(
                         f"{key} names {name!r}, but `{where}` has no such section: it has {', '.join(section)}"
                     )
+        if not self.sample.grid and not self.tune.steps:
+            raise ValueError("sample.grid has no block and tune.steps no number: nothing would be sampled")
         for name, settings in self.models.items():
             try:
                 Design.from_mapping(settings)
@@ -278,6 +282,6 @@ def _explain(fault: Any) -> str:
         return f"unknown key {key} (value {fault['input']!r}): check its spelling against the shipped params.yaml"
     if fault["type"] == "missing":
         return f"the key {key} is missing"
-    if not key:
+    if not key or isinstance(fault["input"], dict):  # checks of a whole section name the key themselves
         return message
     return f"{key} is {fault['input']!r}: {message[0].lower() + message[1:]}"

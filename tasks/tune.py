@@ -16,7 +16,7 @@ import levy_core.metrics.classifier
 import levy_core.metrics.images
 import levy_core.tune
 from levy_core.checkpoint import Model, load_model
-from levy_core.errors import NotFiniteError
+from levy_core.errors import LevyError, NotFiniteError
 from levy_core.files import hash_code, hash_files
 from levy_core.metrics import images as metrics
 from levy_core.seeds import seed_of
@@ -71,12 +71,21 @@ def tune(params: Params, dataset: str, design: str) -> None:
 
 
 def affordable(space: Space, model: Model) -> Space:
-    """Without solvers that would spend more than their steps: those that bring Student-t noise back evaluate twice."""
+    """Without solvers that would spend more than their steps: those that bring Student-t noise back evaluate twice.
+
+    Raises:
+        LevyError: none is left.
+    """
     kept = [
         family
         for family, form in space.pairs().values()
         if cost(model, Solver(family, form, "karras", 4, space.eta[0])) == 4
     ]
+    if not kept:
+        raise LevyError(
+            f"of tune.solvers, {', '.join(space.solvers)}, each evaluates the network twice a step with noise of "
+            f"{model.design.noise}: add ode"
+        )
     return replace(space, solvers=tuple(dict.fromkeys(kept)))
 
 
@@ -93,7 +102,8 @@ def _fingerprint(params: Params, dataset: str, model: Path) -> str:
     """Hash of what decides a score, but for the solver and the number of samples."""
     real = hash_files(*(paths.reference(dataset) / f"{name}.safetensors" for name in GROUPS))
     decided_by = [hash_model(model), real, hash_code(*DECIDES), params.compare.metric, params.tune.seed]
-    return hashlib.sha256(json.dumps(decided_by).encode()).hexdigest()
+    decided_by += [params.evaluate.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
 
 
 class Memo:
@@ -102,13 +112,17 @@ class Memo:
     def __init__(self, path: Path, fingerprint: str):
         self._path, self._fingerprint = path, fingerprint
         self._scores: dict[str, float] = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
+        written = path.read_text() if path.exists() else ""
+        for line in written.splitlines():
             try:
                 entry = json.loads(line)
             except ValueError:  # the end of a line was lost in a kill
                 continue
             if entry["made_by"] == fingerprint:
                 self._scores[entry["of"]] = entry["score"]
+        if written and not written.endswith("\n"):
+            with path.open("a") as stream:
+                stream.write("\n")  # so that the next score does not join the remains
 
     def get(self, solver: Solver, n: int) -> float | None:
         """The score of the first n samples, if it is known."""

@@ -9,6 +9,7 @@ import yaml
 from flows.graph import Graph, parse_dot
 from levy_core.errors import LevyError
 from tasks import params
+from tasks.grid import is_published
 from tests.conftest import ROOT, merged
 
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -23,9 +24,40 @@ def load(tmp_path, changes):
 def test_the_shipped_params_are_valid_and_give_the_grid_of_the_paper():
     shipped = params.load(ROOT / "params.yaml")
     cells = shipped.sample.cells()
-    # SDE-A and ODE once, SDE-E at three etas; three discretisations; two numbers of steps.
-    assert len(cells) == (1 + 1 + 3) * 3 * 2
+    # SDE-A and ODE once, SDE-E at three etas; three discretisations; three numbers of steps.
+    assert len(cells) == (1 + 1 + 3) * 3 * 3
     assert len(set(cells)) == len(cells)
+    assert all(map(is_published, cells))
+    assert shipped.tune.counts() == [50, 100, 200, 400]
+    assert sorted({form.split()[0] for form in shipped.tune.space().pairs()}) == ["ode", "sde-e"]
+
+
+def test_blocks_are_products_of_what_exists_and_their_union_has_no_repeats():
+    one = {
+        "solvers": ["ode", "sde-e", "posterior"],
+        "discretisations": ["ei-noise", "heun"],
+        "grids": ["karras"],
+        "steps": [4],
+    }
+    block = params.Block(**one, etas=[0.1, 0.2], rho_max=[None, 20.0], limits=["none", "clamp"])
+    # ode in two forms, sde-e and posterior in one, sde-e at two etas; two ends, two limits
+    assert len(block.cells()) == (2 + 2 + 1) * 2 * 2
+    assert {(s.family, s.discretisation) for s in block.cells()} == {
+        ("ode", "ei-noise"),
+        ("ode", "heun"),
+        ("sde-e", "ei-noise"),
+        ("posterior", "ei-noise"),
+    }
+    wider = params.Block(**{**one, "steps": [4, 8]}, etas=[0.1], denoise=[False, True])
+    grid = params.SampleParams(grid={"a": block, "b": wider}, seeds=[0], n=8, batch=8)
+    assert set(grid.cells()) == {*block.cells(), *wider.cells()}
+    shared = set(block.cells()) & set(wider.cells())
+    assert len(shared) == 4  # the four forms at eta 0.1, 4 steps, whole range, no limit
+    assert len(grid.cells()) == len(block.cells()) + len(wider.cells()) - len(shared)
+
+
+def block(**changes):
+    return {"sample": {"grid": {"paper": changes}}}
 
 
 @pytest.mark.parametrize(
@@ -41,26 +73,60 @@ def test_the_shipped_params_are_valid_and_give_the_grid_of_the_paper():
         ({"datasets": ["faces"]}, r"datasets names 'faces', but `data` has no such section"),
         ({"datasets": ["a/b"]}, r"datasets\[0\] is 'a/b': string should match pattern"),
         (
-            {"sample": {"solvers": ["ode", "rk9"]}},
-            r"sample.solvers\[1\] is 'rk9': unknown solver 'rk9': choose one of ode, posterior, sde-a, sde-e, split-ddim, split-dlim",
-        ),
-        ({"sample": {"discretisations": ["x"]}}, r"sample.discretisations\[0\] is 'x': unknown discretisation"),
-        (
-            {"sample": {"grids": ["log"]}},
-            r"sample.grids\[0\] is 'log': unknown grid 'log': choose one of karras, uniform-log-rho, uniform-t",
+            block(solvers=["ode", "rk9"]),
+            r"sample.grid.paper.solvers\[1\] is 'rk9': unknown solver 'rk9': choose one of ode, posterior, sde-a, sde-e, split-ddim, split-dlim",
         ),
         (
-            {"sample": {"solvers": ["posterior"], "discretisations": ["2m-data"]}},
-            r"sample.solvers has posterior, but sample.discretisations has none of its forms: ei-noise",
+            block(discretisations=["x"]),
+            r"sample.grid.paper.discretisations\[0\] is 'x': unknown discretisation 'x': choose",
         ),
         (
-            {"sample": {"solvers": ["split-ddim"], "etas": [1.5]}},
-            r"eta is 1.5, but for split-ddim must be between 0 and 1",
+            block(grids=["log"]),
+            r"sample.grid.paper.grids\[0\] is 'log': unknown grid 'log': choose one of karras, uniform-log-rho, uniform-t",
         ),
-        ({"sample": {"limit": "cut"}}, r"sample.limit is 'cut': unknown limit 'cut'"),
-        ({"sample": {"etas": [0.1, -0.5]}}, r"sample.etas\[1\] is -0.5: input should be greater than or equal to 0"),
-        ({"sample": {"steps": [10, -1]}}, r"sample.steps\[1\] is -1: input should be greater than or equal to 1"),
-        ({"sample": {"etas": [float("nan")]}}, r"sample.etas\[0\] is nan: input should be a finite number"),
+        (
+            block(solvers=["posterior"], discretisations=["2m-data"]),
+            r"params.yaml: sample.grid.paper: posterior has none of its forms in discretisations: ei-noise$",
+        ),
+        (
+            block(solvers=["split-ddim"], etas=[1.5]),
+            r"params.yaml: sample.grid.paper: eta is 1.5, but for split-ddim must be between 0 and 1$",
+        ),
+        (
+            block(steps=[1], denoise=[True]),
+            r"sample.grid.paper: steps is 1, but a sampler with denoise takes at least 2 step",
+        ),
+        (
+            block(limits=["cut"]),
+            r"sample.grid.paper.limits\[0\] is 'cut': unknown limit 'cut': choose one of clamp, dynamic",
+        ),
+        (block(etas=[0.1, -0.5]), r"sample.grid.paper.etas\[1\] is -0.5: input should be greater than or equal to 0"),
+        (block(steps=[10, -1]), r"sample.grid.paper.steps\[1\] is -1: input should be greater than or equal to 1"),
+        (block(etas=[float("nan")]), r"sample.grid.paper.etas\[0\] is nan: input should be a finite number"),
+        (block(rho_max=[0.0]), r"sample.grid.paper.rho_max\[0\] is 0.0: input should be greater than 0"),
+        (block(solvers=[]), r"sample.grid.paper.solvers is \[\]: list should have at least 1 item"),
+        (block(eta=[0.1]), r"unknown key sample.grid.paper.eta \(value \[0.1\]\): check its spelling"),
+        ({"sample": {"grid": {"mine": {}}}}, r"the key sample.grid.mine.solvers is missing; the key"),
+        ({"sample": {"steps": [10]}}, r"unknown key sample.steps \(value \[10\]\): check its spelling"),
+        ({"sample": {"hours": 0}}, r"sample.hours is 0: input should be greater than 0"),
+        ({"sample": {"hours": -2.5}}, r"sample.hours is -2.5: input should be greater than 0"),
+        ({"tune": {"eta": [1.0, 0.1]}}, r"params.yaml: tune.eta is \[1, 0.1\]: give \[smallest, largest\]$"),
+        ({"tune": {"rho_max": [5.0, 5.0]}}, r"tune.rho_max is \[5, 5\]: give \[smallest, largest\]"),
+        ({"tune": {"rho_min": [0.0, 0.1]}}, r"tune.rho_min\[0\] is 0.0: input should be greater than 0"),
+        (
+            {"tune": {"samples": 399}},
+            r"tune.samples is 399, but one trial takes up to 400: raise it, or lower tune.last",
+        ),
+        ({"tune": {"last": 49}}, r"tune.last is 49, but a trial begins with tune.first, 50: raise last"),
+        ({"tune": {"factor": 1}}, r"tune.factor is 1: input should be greater than or equal to 2"),
+        ({"tune": {"steps": [0]}}, r"tune.steps\[0\] is 0: input should be greater than or equal to 1"),
+        (
+            {"tune": {"solvers": ["posterior"], "discretisations": ["2m-data", "heun"]}},
+            r"params.yaml: tune: none of posterior has a form in 2m-data, heun$",
+        ),
+        ({"tune": {"solvers": ["rk9"]}}, r"tune.solvers\[0\] is 'rk9': unknown solver 'rk9'"),
+        ({"compare": {"metric": "fid"}}, r"compare.metric is 'fid': input should be 'fid/longtail', 'fid/balanced'"),
+        ({"compute": {"processes": 0}}, r"compute.processes is 0: input should be greater than or equal to 1"),
         ({"train": {"steps": "many"}}, r"train.steps is 'many': input should be a valid integer"),
         ({"train": {"setps": 5}}, r"unknown key train.setps \(value 5\): check its spelling"),
         (
@@ -73,6 +139,17 @@ def test_the_shipped_params_are_valid_and_give_the_grid_of_the_paper():
 def test_faults_are_named(tmp_path, changes, message):
     with pytest.raises(LevyError, match=message):
         load(tmp_path, changes)
+
+
+def test_a_grid_without_blocks_is_drawn_with_what_tune_finds_and_with_nothing_at_all_is_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    values = {**SHIPPED, "sample": {**SHIPPED["sample"], "grid": {}}}
+    path.write_text(yaml.safe_dump(values))
+    assert params.load(path).sample.cells() == []
+    path.write_text(yaml.safe_dump(merged(values, {"tune": {"steps": []}})))
+    with pytest.raises(LevyError, match=r"sample.grid has no block and tune.steps no number: nothing would be sampled"):
+        params.load(path)
+    assert load(tmp_path, {"tune": {"steps": []}}).sample.cells()  # the search is optional
 
 
 def test_files_that_are_missing_or_no_yaml_are_named(tmp_path):
