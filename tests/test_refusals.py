@@ -62,10 +62,15 @@ def test_bad_params_are_refused_and_a_params_file_is_not_adopted(bare_checkout, 
     before = (bare_checkout.root / "params.yaml").read_text()
     path = tmp_path / "bad.yaml"
     path.write_text(
-        yaml.safe_dump(merged(yaml.safe_load(before), {"sample": {"etas": [-1.0]}, "models": {"lim": {"alpha": 3}}}))
+        yaml.safe_dump(
+            merged(
+                yaml.safe_load(before),
+                {"sample": {"grid": {"paper": {"etas": [-1.0]}}}, "models": {"lim": {"alpha": 3}}},
+            )
+        )
     )
     message = refused("run", "--params", str(path))
-    assert "sample.etas[0] is -1.0" in message
+    assert "sample.grid.paper.etas[0] is -1.0" in message
     assert (bare_checkout.root / "params.yaml").read_text() == before
     assert nothing_ran(bare_checkout)
 
@@ -122,7 +127,7 @@ def test_a_busy_dvc_and_a_second_run_are_named(bare_checkout, refused):
 def test_a_lock_file_that_a_kill_left_half_written_is_mended(bare_checkout):
     path = bare_checkout.root / ".dvc/tmp/rwlock"
     path.write_text("")
-    assert "10 of 10 stages to run" in bare_checkout.levy("check").stdout
+    assert "13 of 13 stages to run" in bare_checkout.levy("check").stdout
     path.write_text('{"read": {}, "write": {}}')
     bare_checkout.levy("check")
     assert path.exists()  # a whole one is left alone
