@@ -18,7 +18,10 @@ import tasks.tune
 from levy_core.checkpoint import load_model, save_model
 from levy_core.design import Design
 from levy_core.errors import LevyError
+from levy_core.metrics import images as metrics
+from levy_core.metrics.classifier import classify, load_classifier
 from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.seeds import seed_of
 from levy_core.solver import Solver
 from levy_core.tensors import read_tensors, write_tensors
 from tasks import params as settings
@@ -29,7 +32,7 @@ from tasks.draw import draw_images, no_class
 from tasks.evaluate import evaluate
 from tasks.grid import solver_of
 from tasks.prepare import prepare
-from tasks.reference import feature_space, read_references, reference
+from tasks.reference import feature_space, fidelity, read_references, reference
 from tasks.sample import sample
 from tasks.tune import Judge, Memo, _fingerprint, affordable, tune
 from tasks.tuned import read_tuned, write_tuned
@@ -362,9 +365,6 @@ def test_a_reference_of_other_images_is_another_ruler(small, capsys):
 
 
 def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_samples_is_told(small, capsys):
-    from levy_core.metrics import images as metrics
-    from levy_core.metrics.classifier import classify, load_classifier
-    from tasks.reference import fidelity
 
     sample(small, "digits", "lim")
     evaluate(small, "digits", "lim")
@@ -491,8 +491,6 @@ def test_the_search_minimises_the_metric_of_compare(small, metric):
             model, Solver(**best["sampler"]), seed_of_search(params), no_class(model, 16), 200, torch.device("cpu")
         )
     )
-    from levy_core.metrics import images as metrics
-    from tasks.reference import fidelity
 
     real = read_references(paths.reference("digits"))[0][metric.split("/")[1]]
     value = (
@@ -504,7 +502,6 @@ def test_the_search_minimises_the_metric_of_compare(small, metric):
 
 
 def seed_of_search(params):
-    from levy_core.seeds import seed_of
 
     seed = seed_of("tune", params.tune.seed) % 2**31
     assert seed not in params.sample.seeds

@@ -11,12 +11,14 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from levy_core.errors import LevyError
+from levy_core.errors import LevyError, NotFiniteError
 from levy_core.limits import LIMITS
 from levy_core.noise import Gaussian, Stable, StudentT
 from levy_core.oracles import Scale, Student
-from levy_core.sample import sample
+from levy_core.param import Predictor
+from levy_core.sample import begin, evaluations, sample, solve
 from levy_core.schedule import SCHEDULES, Cosine, Exploding
+from levy_core.seeds import BatchStream
 from levy_core.solver import Solver, tabulate
 from levy_core.steps import DISCRETISATIONS, FAMILIES, fits
 
@@ -120,9 +122,70 @@ def broken(y, rho, label):
 def test_a_network_that_returns_nan_is_named_with_step_and_samples():
     table = tabulate(Solver("ode", "ei-noise", "uniform-t", 10), Cosine(1.5))
     with pytest.raises(
-        LevyError, match=r"NaN or infinity at step \d+ of 10 .* 1 of 4 samples, the first with index 12"
+        NotFiniteError, match=r"NaN or infinity at step \d+ of 10 .* 1 of 4 samples, the first with index 12"
     ):
         sample(broken, table, Stable(1.5), 0, [10, 11, 12, 13], (2,), torch.zeros(4, dtype=torch.long))
+
+
+def huge(y, rho, label):
+    """Finite predictions whose step is not."""
+    out = torch.zeros_like(y)
+    out[1:3] = 1e38
+    return out
+
+
+def test_samples_that_overflow_on_the_last_step_are_named_with_what_helps():
+    def drawn(dtype=torch.float32, **changes):
+        table = tabulate(Solver("ode", "ei-noise", "uniform-t", 1, **changes), Cosine(1.5))
+        source = BatchStream(4, "huge")
+        y, _ = begin(table, Gaussian(), source, (2,))
+        return solve(huge, table, Gaussian(), source, y.to(dtype), torch.zeros(4), [10, 11, 12, 13])
+
+    message = (
+        r"2 of 4 samples are NaN or infinite after the last step, the first with index 11: start at a smaller rho_max"
+    )
+    with pytest.raises(NotFiniteError, match=message):
+        drawn()
+    assert torch.isfinite(drawn(rho_max=2.0)).all()
+    assert drawn(limit="clamp", denoise=False).abs().max() < 2  # the remedies of the message help
+    assert torch.isfinite(drawn(torch.float64)).all()
+
+
+def test_values_whose_sum_overflows_are_not_taken_for_infinities():
+    table = tabulate(Solver("ode", "ei-noise", "uniform-t", 2, rho_max=2.0), Cosine(1.5))
+    x = sample(lambda y, rho, label: torch.full_like(y, 1e37), table, Stable(1.5), 0, range(9), (9,), torch.zeros(9))
+    assert torch.isinf(x.sum())
+    assert torch.isfinite(x).all()
+
+
+def test_factors_that_the_type_of_the_samples_cannot_hold_are_named():
+    table = tabulate(Solver("sde-e", "ei-noise", "uniform-t", 3, 1e38), Cosine(1.5))
+    with pytest.raises(
+        NotFiniteError, match=r"a step multiplies by \S+e\+40, and torch.float32 holds 3.4e\+38 at most: lower"
+    ):
+        draw(Stable(1.5), table, range(2))
+
+
+class Counting(torch.nn.Module):
+    calls = 0
+
+    def forward(self, x, log_rho, label):
+        self.calls += 1
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize(("family", "discretisation"), COMBINATIONS)
+@pytest.mark.parametrize("noise", [Gaussian(), Stable(1.6), StudentT(3.0)])
+@pytest.mark.parametrize("changes", [{}, {"denoise": True}, {"eta_schedule": "falling"}])
+def test_the_evaluations_of_a_sample_are_the_calls_of_its_network(family, discretisation, noise, changes):
+    table = tabulate(Solver(family, discretisation, "karras", 5, 0.5, **changes), Exploding(noise.exponent))
+    net, path = Counting(), isinstance(noise, StudentT)
+    if family == "posterior" and path:
+        return  # has no such form
+    sample(Predictor(net, "noise", noise), table, noise, 0, range(2), (2,), torch.zeros(2, dtype=torch.long))
+    assert evaluations(table, noise) == net.calls
+    brings_noise_back = family in ("sde-a", "sde-e", "split-ddim", "split-dlim")
+    assert (net.calls > table.nfe) == (path and brings_noise_back)
 
 
 def test_shapes_that_do_not_match_are_named():

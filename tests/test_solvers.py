@@ -392,3 +392,47 @@ def test_bad_grids_are_refused(change, message):
     solver = Solver(**{"family": "ode", "discretisation": "ei-noise", "grid": "karras", "steps": 3, **change})
     with pytest.raises(LevyError, match=message):
         tabulate(solver, Cosine(1.5))
+
+
+@pytest.mark.parametrize(
+    ("solver", "form", "path"),
+    [
+        (Solver("ode", "ei-noise", "uniform-t", 5), "ODE ei-noise", "uniform-t"),
+        (Solver("ode", "heun", "karras", 5, 0.3, "falling"), "ODE heun", "karras"),  # without noise there is no eta
+        (Solver("sde-a", "euler-maruyama", "uniform-t", 5), "SDE-A euler-maruyama", "uniform-t"),
+        (
+            Solver("sde-e", "ei-noise", "karras", 5, 0.5, "falling", 20.0, 0.03, True, "clamp"),
+            "SDE-E(0.5, falling) ei-noise",
+            "karras, rho from 20 to 0.03, last to 0, clamp",
+        ),
+        (
+            Solver("split-ddim", "ei-noise", "karras", 5, 1 / 3, rho_max=1e3),
+            "SPLIT-DDIM(0.3333) ei-noise",
+            "karras, rho from 1000",
+        ),
+        (Solver("sde-e", "ei-noise", "karras", 5, rho_min=0.01), "SDE-E(0) ei-noise", "karras, rho to 0.01"),
+        (Solver("ode", "ei-noise", (3.0, 0.5, 0.0), 2, limit="dynamic"), "ODE ei-noise", "levels 3 0.5 0, dynamic"),
+    ],
+)
+def test_samplers_are_named_by_what_a_step_does_and_by_the_levels_that_it_visits(solver, form, path):
+    assert (solver.form, solver.path, solver.label) == (form, path, f"{form}, {path}")
+
+
+SETTINGS = st.tuples(
+    st.sampled_from(COMBINATIONS),
+    st.sampled_from(["uniform-t", "karras", (3.0, 1.0), (3.0, 0.5)]),
+    st.integers(2, 3),
+    st.sampled_from([0.0, 0.1, 0.1001]),
+    st.sampled_from(sorted(ETA_SCHEDULES)),
+    st.sampled_from([None, 20.0, 20.01]),
+    st.sampled_from([None, 0.03]),
+    st.booleans(),
+    st.sampled_from(["none", "clamp"]),
+).map(lambda drawn: Solver(*drawn[0], *drawn[1:]))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(SETTINGS, min_size=2, max_size=60))
+def test_labels_with_steps_are_unique_for_numbers_of_four_digits(solvers):
+    named = {(solver.label, solver.steps) for solver in solvers}
+    assert len(named) == len(set(solvers))
