@@ -54,6 +54,11 @@ def merged(base: dict, changes: dict) -> dict:
     return result
 
 
+def pytest_collection_modifyitems(items):
+    """Files that take minutes first: begun last, they would keep one worker busy while the other waits."""
+    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
+
+
 @dataclass(frozen=True)
 class Checkout:
     """A copy of the working tree as a git repository of its own, with caches of its own."""
