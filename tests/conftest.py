@@ -74,7 +74,7 @@ class Checkout:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
 
-    def run(self, *command: str, check: bool = True, timeout: float = 400, **extra: str) -> subprocess.CompletedProcess:
+    def run(self, *command: str, check: bool = True, timeout: float = 900, **extra: str) -> subprocess.CompletedProcess:
         """A command in the checkout; its output is shown when it fails."""
         with subprocess.Popen(
             command, cwd=self.root, env={**self.environment, **extra}, text=True, start_new_session=True,

@@ -21,7 +21,7 @@ def lock_of_the_flow(request, tmp_path_factory):
     shared = between_workers(tmp_path_factory)
     if not (shared / "flow-started").exists():
         request.getfixturevalue("ran")
-    assert wait_until((shared / "flow.lock").exists, 500)
+    assert wait_until((shared / "flow.lock").exists, 1200)
     return yaml.safe_load((shared / "flow.lock").read_text())
 
 
