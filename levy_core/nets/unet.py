@@ -1,12 +1,15 @@
-"""diffusers' U-Net with the project's calling convention."""
+"""diffusers' U-Net with the project's calling convention, for images and for fields of any size."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from levy_core import torchvision_ops  # noqa: F401  (before diffusers)
 from levy_core.errors import LevyError
+from levy_core.nets.globe import close_round, coordinate_channels, padded
 
 from diffusers import UNet2DModel  # isort: skip
 
@@ -16,7 +19,8 @@ class UNetConfig:
     """Size of the network.
 
     ``channels`` has one entry a resolution, each half as fine as the one before; ``attention`` says which resolutions
-    attend. ``classes`` counts the classes; label ``classes`` means 'no class'.
+    attend. ``classes`` counts the classes; label ``classes`` means 'no class'. ``wraps``: the last axis goes round the
+    globe, so its end continues at its start. ``coordinates``: the network is told where on the globe each cell lies.
     """
 
     shape: tuple[int, int, int]  # C, H, W
@@ -26,6 +30,8 @@ class UNetConfig:
     attention: tuple[bool, ...] = ()
     groups: int = 8
     dropout: float = 0.0
+    wraps: bool = False
+    coordinates: bool = False
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -41,28 +47,39 @@ class UNetConfig:
 class UNet(nn.Module):
     """[B, C, H, W] -> [B, C, H, W], conditional on log rho and on a class label.
 
+    Sides that the levels cannot halve are padded inside to the next that they can, and the output is cut back: with
+    copies of the last row and column, or, where the field goes round the globe, with the columns that come next.
+
+    Args:
+        latitude, longitude: degrees, float [H] and [W] of a grid, or both [W] of W places (H = 1); looked at only with
+            ``config.coordinates``. None leaves those channels NaN, to be filled by ``load_state_dict``.
+
     Raises:
-        LevyError: a side that the levels cannot halve, or channels that the groups do not divide.
+        LevyError: channels that the groups do not divide, or coordinates that do not fit the shape.
     """
 
-    def __init__(self, config: UNetConfig):
+    def __init__(self, config: UNetConfig, latitude: np.ndarray | None = None, longitude: np.ndarray | None = None):
         super().__init__()
-        halvings = 2 ** (len(config.channels) - 1)
         channels, height, width = config.shape
-        if height % halvings or width % halvings:
-            raise LevyError(
-                f"images of {height} x {width} cannot be halved {len(config.channels) - 1} times: "
-                "give net.channels fewer entries, or pad the images"
-            )
         if any(c % config.groups for c in config.channels):
             raise LevyError(
                 f"net.channels is {list(config.channels)}, but every entry must be a multiple of {config.groups}"
             )
+        halvings = 2 ** (len(config.channels) - 1)
+        rows, columns = padded(height, halvings), padded(width, halvings, config.wraps)
         attends = list(config.attention) + [False] * (len(config.channels) - len(config.attention))
         self.config = config
+        self.fits = (len(rows), len(columns)) == (height, width)
+        self.rows: Tensor
+        self.columns: Tensor
+        self.coordinates: Tensor
+        self.register_buffer("rows", rows[:, None], persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+        if config.coordinates:
+            self.register_buffer("coordinates", coordinate_channels(height, width, latitude, longitude))
         self.unet = UNet2DModel(
-            sample_size=(height, width),
-            in_channels=channels,
+            sample_size=(len(rows), len(columns)),
+            in_channels=channels + 3 * config.coordinates,
             out_channels=channels,
             block_out_channels=config.channels,
             layers_per_block=config.layers,
@@ -73,7 +90,15 @@ class UNet(nn.Module):
             dropout=config.dropout,
             num_class_embeds=config.classes + 1,
         )
+        if config.wraps:
+            close_round(self.unet)
 
     def forward(self, x: Tensor, log_rho: Tensor, label: Tensor) -> Tensor:
         """The raw network output. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
-        return self.unet(x, 250 * log_rho, class_labels=label).sample
+        height, width = x.shape[-2:]
+        if self.config.coordinates:
+            x = torch.cat([x, self.coordinates.to(x).expand(len(x), -1, -1, -1)], dim=1)
+        if self.fits:
+            return self.unet(x, 250 * log_rho, class_labels=label).sample
+        out = self.unet(x[..., self.rows, self.columns], 250 * log_rho, class_labels=label).sample
+        return out[..., :height, :width]

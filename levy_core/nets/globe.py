@@ -1,0 +1,58 @@
+"""What a network needs to know of the globe: where a field continues, and where its cells lie."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from levy_core.errors import LevyError
+
+
+def padded(size: int, multiple: int, wraps: bool = False) -> Tensor:
+    """Indices that lengthen an axis to the next multiple, int64: its last cell again, or round the globe from its first."""
+    index = torch.arange(-(-size // multiple) * multiple)
+    return index % size if wraps else index.clamp(max=size - 1)
+
+
+class RoundConv(nn.Conv2d):
+    """A convolution whose last axis is closed: what it needs beyond one end is at the other. Zeros beyond the poles."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C', H', W']."""
+        poleward, around = (int(side) for side in self.padding)
+        x = F.pad(x, (around, around, 0, 0), mode="circular")
+        return F.conv2d(x, self.weight, self.bias, self.stride, (poleward, 0), self.dilation, self.groups)
+
+
+def close_round(net: nn.Module) -> None:
+    """Makes every convolution of ``net`` a ``RoundConv``; weights and their names stay.
+
+    Then a shift along the last axis by a multiple of the coarsest stride shifts the output: upsampling, attention
+    without positions and group norms commute with it already.
+    """
+    for module in net.modules():
+        if type(module) is nn.Conv2d:
+            module.__class__ = RoundConv
+
+
+def coordinate_channels(height: int, width: int, latitude: np.ndarray | None, longitude: np.ndarray | None) -> Tensor:
+    """sin(latitude), cos(longitude), sin(longitude), float32 [3, H, W]: continuous at the date line; NaN if not given.
+
+    Args:
+        latitude, longitude: degrees, [H] and [W] of a grid, or both [W] of W places (H = 1).
+
+    Raises:
+        LevyError: lengths that belong to neither.
+    """
+    if latitude is None or longitude is None:
+        return torch.full((3, height, width), float("nan"))
+    lengths = (len(latitude), len(longitude))
+    if lengths not in ((height, width), (width, width) if height == 1 else (height, width)):
+        raise LevyError(
+            f"{lengths[0]} latitudes and {lengths[1]} longitudes were given for fields of {height} x {width}: "
+            f"give {height} and {width}, or, for places, one of each a place"
+        )
+    phi, theta = np.deg2rad(np.asarray(latitude, float)), np.deg2rad(np.asarray(longitude, float))
+    rows = phi[:, None] if lengths == (height, width) else phi[None]
+    channels = np.broadcast_arrays(np.sin(rows), np.cos(theta)[None], np.sin(theta)[None])
+    return torch.from_numpy(np.stack(channels)).float()
