@@ -14,22 +14,29 @@ from levy_core.param import Units, out_scale, spread
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of the residual, [B, *S] -> [B], and the order of the noise moment that its expectation needs."""
+    """A loss of the residual, [B, *S] -> [B], and the order of the noise moment that its expectation needs.
 
-    value: Callable[[Tensor], Tensor]
+    The second argument says which values count, bool [B, *S]; None: all.
+    """
+
+    value: Callable[[Tensor, Tensor | None], Tensor]
     moment: float
 
 
-def _mean_over_pixels(elementwise: Tensor) -> Tensor:
-    return elementwise.flatten(1).mean(1)
+def _mean_over_pixels(elementwise: Tensor, valid: Tensor | None) -> Tensor:
+    if valid is None:
+        return elementwise.flatten(1).mean(1)
+    return elementwise.where(valid, 0).flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
 
 
 LOSSES = {
-    "squared": Loss(lambda r: _mean_over_pixels(r**2), moment=2),
+    "squared": Loss(lambda r, valid: _mean_over_pixels(r**2, valid), moment=2),
     # smooth L1, the loss of LIM's code: grows linearly, so one large draw of the noise does not own a batch.
-    "huber": Loss(lambda r: _mean_over_pixels(F.smooth_l1_loss(r, torch.zeros_like(r), reduction="none")), moment=1),
+    "huber": Loss(
+        lambda r, valid: _mean_over_pixels(F.smooth_l1_loss(r, torch.zeros_like(r), reduction="none"), valid), moment=1
+    ),
     # DLPM (arXiv 2407.18609), the unsquared norm of a sample, per square root of its dimension.
-    "l2-norm": Loss(lambda r: torch.sqrt(_mean_over_pixels(r**2) + 1e-12), moment=1),
+    "l2-norm": Loss(lambda r, valid: torch.sqrt(_mean_over_pixels(r**2, valid) + 1e-12), moment=1),
 }
 
 
@@ -107,10 +114,15 @@ class Objective:
         """Noise draws a sample."""
         return self.groups * self.draws
 
-    def __call__(self, eps_hat: Tensor, e: Tensor, rho: Tensor, units: Units, noise: Noise) -> Tensor:
-        """Loss a sample, [B]: eps_hat and e are [repeats * B, *S] (the batch repeated as a whole), rho [repeats * B]."""
+    def __call__(
+        self, eps_hat: Tensor, e: Tensor, rho: Tensor, units: Units, noise: Noise, valid: Tensor | None = None
+    ) -> Tensor:
+        """Loss a sample, [B]: eps_hat and e are [repeats * B, *S] (the batch repeated as a whole), rho [repeats * B].
+
+        With ``valid``, bool [repeats * B, *S], the mean over a sample is taken over its valid values alone.
+        """
         weight = WEIGHTS[self.weight](rho, units, noise, e[0].numel())
-        each = LOSSES[self.loss].value(spread(weight, e) * (eps_hat - e))
+        each = LOSSES[self.loss].value(spread(weight, e) * (eps_hat - e), valid)
         if self.repeats == 1:
             return each
         return each.view(self.groups, self.draws, -1).mean(1).median(0).values

@@ -1,12 +1,14 @@
 """One training loop for every design. It yields its progress; bars, logs and files stay with the caller."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from levy_core.batches import Data, batches, fill_missing, sample_shape
 from levy_core.design import Design
 from levy_core.errors import LevyError
 from levy_core.nets.precision import bf16_supported
@@ -45,7 +47,9 @@ class Trainer:
     Each step's randomness is keyed by (seed, step), so the state is the weights, their average and the optimiser.
 
     Args:
-        data: float32 [N, *S], images in [-1, 1]. labels: int64 [N]. classes: label of 'no class'.
+        data: float32 [N, *S] in memory, or a store of as many samples, to the same result; images in [-1, 1], fields
+            standardised. NaN, a missing value, is shown to the network as 0 and left out of the loss.
+        labels: int64 [N]. classes: label of 'no class'.
 
     Raises:
         LevyError: shapes that do not match, or mirroring of what is no image.
@@ -55,7 +59,7 @@ class Trainer:
         self,
         design: Design,
         net: nn.Module,
-        data: Tensor,
+        data: Data,
         labels: Tensor,
         classes: int,
         config: TrainConfig,
@@ -65,9 +69,10 @@ class Trainer:
         self.predictor = design.predictor(net.to(device))
         if len(data) != len(labels) or not len(data):
             raise LevyError(f"{len(data)} training samples came with {len(labels)} labels: give one label a sample")
-        if config.flip and data.dim() != 4:
+        shape = sample_shape(data)
+        if config.flip and len(shape) != 3:
             raise LevyError(
-                f"flip is for images [N, C, H, W], but the data have shape {list(data.shape)}: set flip to false"
+                f"flip is for images [N, C, H, W], but the data have shape {[len(data), *shape]}: set flip to false"
             )
         self.data, self.labels, self.classes = data, labels, classes
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
@@ -79,35 +84,44 @@ class Trainer:
         """Steps until ``config.steps``.
 
         Raises:
-            LevyError: the loss or the gradient is not finite; names the step.
+            LevyError: the loss or the gradient is not finite; names the step. What a store raises while it is read.
         """
         self.predictor.train()
-        while self.step < self.config.steps:
-            yield self._advance()
+        steps = range(self.step, self.config.steps)
+        with closing(batches(self.data, lambda step: self._rows(step)[0], steps)) as samples:
+            for x0 in samples:
+                yield self._advance(x0)
 
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _rows(self, step: int) -> tuple[Tensor, torch.Generator]:
+        """Which samples a step takes, and the generator of the rest of its batch's randomness."""
+        g = generator(self.config.seed, "batch", step)
+        return torch.randint(len(self.data), (self.config.batch,), generator=g), g
+
+    def _batch(self, x0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         config = self.config
-        g = generator(config.seed, "batch", self.step)
-        rows = torch.randint(len(self.data), (config.batch,), generator=g)
-        x0, labels = self.data[rows], self.labels[rows].clone()
+        rows, g = self._rows(self.step)
+        labels = self.labels[rows].clone()
         if config.flip:
             mirrored = torch.rand(config.batch, generator=g) < 0.5
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
         labels[torch.rand(config.batch, generator=g) < config.label_dropout] = self.classes
         return x0, labels, self.design.levels.draw(self.design.schedule, config.batch, g).float()
 
-    def _advance(self) -> Progress:
+    def _advance(self, samples: Tensor) -> Progress:
         design, repeats = self.design, self.design.objective.repeats
-        x0, labels, rho = self._batch()
+        x0, labels, rho = self._batch(samples)
+        x0, valid = fill_missing(x0)
         source = BatchStream(repeats * len(x0), self.config.seed, "noise", self.step)
         e = design.noise.sample(x0.shape[1:], source).to(self.device)
         labels, rho = labels.repeat(repeats).to(self.device), rho.repeat(repeats).to(self.device)
-        y = x0.repeat(repeats, *[1] * (x0.dim() - 1)).to(self.device) + spread(rho, e) * e
+        copies = (repeats, *[1] * (x0.dim() - 1))
+        y = x0.repeat(copies).to(self.device) + spread(rho, e) * e
+        valid = None if valid is None else valid.repeat(copies).to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * min(1.0, (self.step + 1) / max(1, self.config.warmup))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             eps_hat = self.predictor(y, rho, labels)
-        loss = design.objective(eps_hat, e, rho, design.units, design.noise).mean()
+        loss = design.objective(eps_hat, e, rho, design.units, design.noise, valid).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.predictor.parameters(), self.config.clip)
