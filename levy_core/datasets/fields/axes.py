@@ -1,0 +1,192 @@
+"""One variable of a source on the axes that we use, whatever its own are called: time, and a grid or places."""
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from cf_xarray.units import units as registry
+
+from levy_core.datasets.fields import grid
+from levy_core.datasets.fields.grid import Box
+from levy_core.errors import LevyError
+
+CHUNK_BYTES = 8 * 2**20
+PRESSURE_NAMES = ("isobaricinhpa", "pressure_level", "level", "plev", "pressure", "lev")
+
+
+def at_level(array: xr.DataArray, level: float | None, where: str) -> xr.DataArray:
+    """The variable at a pressure level in hPa; without a level the variable itself.
+
+    A vertical coordinate without units counts as hPa where its name says pressure and no value exceeds 1100.
+
+    Raises:
+        LevyError: the variable has no such level, or several where none was chosen.
+    """
+    name = pressure_axis(array)
+    if level is None:
+        if name is not None and array[name].size > 1:
+            held = ", ".join(f"{x:g}" for x in _hectopascals(array[name]))
+            raise LevyError(f"{where} has the levels {held} hPa: choose one with `level`")
+        return array
+    if name is None:
+        raise LevyError(f"{where} has no pressure levels, but level {level:g} is wanted: remove `level`")
+    levels = _hectopascals(array[name])
+    found = np.flatnonzero(np.isclose(levels, level))
+    if not len(found):
+        raise LevyError(f"{where} has no level {level:g} hPa: there are {', '.join(f'{x:g}' for x in levels)}")
+    return array.isel({name: int(found[0])}, drop=True) if array[name].ndim else array.drop_vars(name)
+
+
+def pressure_axis(array: xr.DataArray) -> str | None:
+    """The name of the variable's coordinate of pressure, if it has one."""
+    for name, coordinate in array.coords.items():
+        units = str(coordinate.attrs.get("units", ""))
+        named = str(name).lower() in PRESSURE_NAMES and not units and np.all(coordinate.to_numpy() <= 1100)
+        if coordinate.ndim < 2 and (
+            named or coordinate.attrs.get("standard_name") == "air_pressure" or _is_pressure(units)
+        ):
+            return str(name)
+    return None
+
+
+def _is_pressure(units: str) -> bool:
+    try:
+        return bool(units) and registry.parse_units(units).is_compatible_with("Pa")
+    except Exception:  # pint raises many kinds
+        return False
+
+
+def _hectopascals(coordinate: xr.DataArray) -> np.ndarray:
+    values = np.atleast_1d(coordinate.to_numpy()).astype(np.float64)
+    units = str(coordinate.attrs.get("units", "")) or "hPa"
+    return registry.Quantity(values, registry.parse_units(units)).to("hPa").magnitude
+
+
+def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int = CHUNK_BYTES) -> xr.DataArray:
+    """The variable on (time, latitude, longitude) or (time, place), lazily, with no other coordinate than these.
+
+    ``time`` is the time for which a field holds: of forecasts the reference times and steps together. Places carry
+    ``latitude`` and ``longitude`` where the source has them. Only the box is read; latitudes run from north to south,
+    longitudes eastwards from the box's western edge.
+
+    Raises:
+        LevyError: no time or place can be recognised, another dimension has more than one entry, or the box is outside.
+    """
+    array = array.cf.guess_coord_axis()
+    time = _time_name(array, where)
+    latitude, longitude = (_horizontal(array, kind, where) for kind in ("latitude", "longitude"))
+    time_dims = tuple(map(str, array[time].dims))
+    space = [d for name in (latitude, longitude) if name for d in array[name].dims if d not in time_dims]
+    if latitude and longitude and (array[latitude].ndim > 1 or array[longitude].ndim > 1):
+        raise LevyError(
+            f"{where} lies on a curved grid (its latitude has the dimensions {', '.join(map(str, array[latitude].dims))}): "
+            "interpolate it to a regular one first (cdo remapbil, or xesmf)"
+        )
+    others = [d for d in array.dims if d not in (*time_dims, *space)]
+    wide = [d for d in others if array.sizes[d] > 1]
+    if len(wide) == 1 and not space:
+        others.remove(wide[0])
+        space = wide
+    elif wide:
+        listed = ", ".join(f"{d} ({array.sizes[d]})" for d in wide)
+        advice = (
+            "select one entry of each first"
+            if space
+            else "no latitude and longitude (degrees_north, degrees_east) is among them"
+        )
+        raise LevyError(f"{where} has beside time and place the dimensions {listed}: {advice}")
+    array = array.isel(dict.fromkeys(others, 0), drop=True)
+    space = list(dict.fromkeys(space))
+    if latitude and longitude and len(space) == 2:
+        pieces, spatial = _on_grid(array, latitude, longitude, box, where)
+    else:
+        pieces, spatial = _at_places(array, latitude, longitude, space, box, where)
+    moments = array[time].to_numpy()
+    order = (*time_dims, *space)
+    data = da.concatenate(
+        [_chunked(p, time_dims, chunk_bytes).variable.transpose(*order).data for p in pieces], axis=-1
+    )
+    dims = ("time", "place") if "place" in spatial else ("time", "latitude", "longitude")
+    data = data.reshape((moments.size, *(np.size(spatial[d]) for d in dims[1:])))
+    if len(time_dims) > 1:
+        held = _held(data)
+        data, moments = data[held], moments.ravel()[held]
+    located = {k: c if k in dims else ("place", c) for k, c in spatial.items()}
+    return xr.DataArray(data, {"time": moments.ravel(), **located}, dims, attrs=_plain(array.attrs))
+
+
+def _on_grid(
+    array: xr.DataArray, latitude: str, longitude: str, box: Box | None, where: str
+) -> tuple[list[xr.DataArray], dict[str, np.ndarray]]:
+    north_south, eastwards = (array[name].to_numpy().astype(np.float64) for name in (latitude, longitude))
+    rows = grid.rows(north_south, box, where)
+    runs, longitudes = grid.columns(eastwards, box, where)
+    array = array.isel({array[latitude].dims[0]: rows})
+    dim = array[longitude].dims[0]
+    return [array.isel({dim: run}) for run in runs], {"latitude": north_south[rows], "longitude": longitudes}
+
+
+def _at_places(
+    array: xr.DataArray, latitude: str | None, longitude: str | None, space: list, box: Box | None, where: str
+) -> tuple[list[xr.DataArray], dict[str, np.ndarray]]:
+    size = array.sizes[space[0]] if space else 1
+    names = array[space[0]].to_numpy() if space and space[0] in array.coords else np.arange(size)
+    spatial = {
+        kind: np.broadcast_to(array[name].to_numpy(), (size,)).astype(np.float64)
+        for kind, name in (("latitude", latitude), ("longitude", longitude))
+        if name
+    }
+    kept = np.arange(size) if box is None else grid.inside(spatial, box, where)
+    pieces = [array.isel({space[0]: kept}) if space else array]
+    return pieces, {"place": names.astype(str)[kept], **{kind: values[kept] for kind, values in spatial.items()}}
+
+
+def _time_name(array: xr.DataArray, where: str) -> str:
+    moments = [str(n) for n, c in array.coords.items() if c.dtype.kind == "M" or _is_cftime(c)]
+    moments = [
+        n
+        for n in moments
+        if array[n].attrs.get("standard_name") != "forecast_reference_time" and not n.endswith("bnds")
+    ]
+    named = [n for n in moments if array[n].attrs.get("standard_name") == "time"]
+    named = named or [n for n in moments if n == "valid_time"] or [n for n in moments if n in array.dims] or moments
+    if not named:
+        raise LevyError(
+            f"{where} has no time (coordinates: {', '.join(map(str, array.coords)) or 'none'}): a coordinate with units such as "
+            "'hours since 1900-01-01' is needed"
+        )
+    return named[0]
+
+
+def _is_cftime(coordinate: xr.DataArray) -> bool:
+    return coordinate.dtype == object and coordinate.size > 0 and hasattr(coordinate.to_numpy().flat[0], "calendar")
+
+
+def _horizontal(array: xr.DataArray, kind: str, where: str) -> str | None:
+    names = [str(n) for n in array.cf.coordinates.get(kind, [])]
+    exact = [n for n in names if array[n].attrs.get("standard_name") == kind] or names
+    if len(exact) > 1:
+        raise LevyError(f"{where} has several coordinates that are a {kind}: {', '.join(exact)}; keep one")
+    return exact[0] if exact else None
+
+
+def _chunked(array: xr.DataArray, time_dims: tuple[str, ...], chunk_bytes: int) -> xr.DataArray:
+    """Chunks of a few MB in time, along those of the file where they are smaller."""
+    if not time_dims:
+        return array.chunk()
+    first = time_dims[0]
+    rows = max(1, chunk_bytes // max(1, 4 * array.size // array.sizes[first]))
+    stored = array.encoding.get("preferred_chunks", {}).get(first, 1)
+    return array.chunk({**dict.fromkeys(array.dims, -1), first: rows // stored * stored if stored < rows else rows})
+
+
+def _held(fields: da.Array) -> slice:
+    """Without the fields at either end that have no value: a file need not hold each step of its first and last forecast."""
+    empty = (bool(np.isnan(fields[i].compute()).all()) for i in range(len(fields)))
+    first = next((i for i, e in enumerate(empty) if not e), 0)
+    backwards = (bool(np.isnan(fields[i].compute()).all()) for i in range(len(fields) - 1, first, -1))
+    return slice(first, len(fields) - next((i for i, e in enumerate(backwards) if not e), 0))
+
+
+def _plain(attributes: dict) -> dict:
+    kept = {k: str(v) for k, v in attributes.items() if k in ("standard_name", "long_name", "cell_methods")}
+    return {k: v for k, v in kept.items() if v not in ("", "unknown")}

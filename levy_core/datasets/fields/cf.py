@@ -1,0 +1,85 @@
+"""Samples as files that anything in the field reads: CF-1.11 NetCDF or zarr, in physical units, with provenance."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.store import TIME_UNITS
+from levy_core.errors import LevyError
+from levy_core.files import replacing
+
+FILL = np.float32(9.969209968386869e36)  # netCDF's own for floats
+ON_SCALE = ("K", "degC", "degF")  # of these CF wants to know that they are no differences
+LATITUDE = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}
+LONGITUDE = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"}
+
+
+def write_cf(path: Path, codec: Codec, x: np.ndarray, times: np.ndarray, about: dict[str, str]) -> None:
+    """Standardised samples as physical fields in a file.
+
+    Values are raised to the ``minimum`` of their variable, nothing else is changed. Cells that are always missing hold
+    ``_FillValue``. The same arguments give the same values and attributes: there is no time of writing among them.
+
+    Args:
+        path: ends in ``.nc`` or ``.zarr``; what is there is replaced.
+        x: [N, C, H, W].
+        times: [N], for which the samples are drawn. Where they do not rise all the way, the file's first dimension is
+            ``sample`` and ``time`` lies along it.
+        about: global attributes such as title, source and history; ``Conventions`` is added.
+
+    Raises:
+        LevyError: another suffix, or a wrong shape.
+    """
+    data = dataset(codec, x, times, about)
+    encoding: dict[str, dict[str, object]] = {name: {"_FillValue": FILL, "dtype": "float32"} for name in codec.names}
+    encoding |= {str(k): {"_FillValue": None} for k in data.coords if data[k].dtype.kind == "f"}
+    encoding["time"] = {"units": TIME_UNITS, "calendar": codec.calendar, "dtype": "int64"}
+    if path.suffix == ".nc":
+        packed = {k: v | ({"zlib": True, "complevel": 1} if k in codec.names else {}) for k, v in encoding.items()}
+        with replacing(path) as temporary:
+            data.to_netcdf(temporary, format="NETCDF4", engine="netcdf4", encoding=packed)
+    elif path.suffix == ".zarr":
+        temporary = path.with_name(f".{path.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        data.to_zarr(temporary, mode="w", zarr_format=2, consolidated=True, encoding=encoding)
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    else:
+        raise LevyError(f"{path} ends in {path.suffix!r}: fields are written as .nc or .zarr")
+
+
+def dataset(codec: Codec, x: np.ndarray, times: np.ndarray, about: dict[str, str]) -> xr.Dataset:
+    """The data set that ``write_cf`` writes: a float32 variable a channel."""
+    values = codec.decode(x, times)
+    rising = len(times) < 2 or bool(np.all(times[1:] > times[:-1]))
+    first = "time" if rising else "sample"
+    coordinates: dict[str, tuple] = {"time": (first, times, {"standard_name": "time", "long_name": "time"})}
+    if not rising:
+        coordinates["sample"] = ("sample", np.arange(len(times)), {"standard_name": "realization", "units": "1"})
+    if codec.places is not None:
+        space: tuple[str, ...] = ("place",)
+        coordinates["place"] = ("place", np.array(codec.places), {"long_name": "name of the place"})
+        if codec.locations is not None:
+            coordinates["latitude"] = ("place", codec.locations[0], LATITUDE)
+            coordinates["longitude"] = ("place", codec.locations[1], LONGITUDE)
+    elif codec.latitude is not None:
+        space = ("latitude", "longitude")
+        coordinates["latitude"] = ("latitude", codec.latitude, LATITUDE | {"axis": "Y"})
+        coordinates["longitude"] = ("longitude", codec.longitude, LONGITUDE | {"axis": "X"})
+    else:
+        space = ("y", "x")  # tiles have no place
+    variables = {}
+    for c, v in enumerate(codec.variables):
+        field = values[:, c].reshape(len(values), *(codec.shape[1:] if len(space) == 2 else codec.shape[2:]))
+        bounded = field if v.minimum is None else np.maximum(field, v.minimum)  # keeps NaN
+        described = {"long_name": v.key, **codec.attributes[c], "units": v.units}
+        if "cell_methods" in described:  # sources call their time by other names
+            described["cell_methods"] = re.sub(r"\b\w*time\w*:", "time:", described["cell_methods"])
+        if v.units in ON_SCALE:
+            described["units_metadata"] = "temperature: on_scale"
+        variables[v.key] = ((first, *space), bounded.astype(np.float32), described)
+    return xr.Dataset(variables, coordinates, {"Conventions": "CF-1.11", "history": "drawn by levy", **about})

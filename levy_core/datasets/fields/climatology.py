@@ -1,0 +1,95 @@
+"""The smooth cycle of each cell by day of the year and hour of the day: a few harmonics, fitted by least squares in one pass."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+DAY_HARMONICS = 3
+HOUR_HARMONICS = 2
+SINGULAR = 1e-10  # relative: terms that the data do not tell apart (sin of 2 a day, with 4 fields a day) get 0
+
+
+def design(kind: str, times: np.ndarray) -> np.ndarray:
+    """The terms at some times, float64 [N, terms].
+
+    Args:
+        kind: none (a constant), day, hour or day-hour. times: [N] datetime64 or cftime of any calendar.
+
+    A constant, 3 harmonics of the year and 2 of the day; with both, the year's first harmonic also multiplies the day's,
+    since days differ from summer to winter. Hours are the data's own (UTC): each cell has coefficients of its own.
+    """
+    clock = xr.DataArray(times, dims="time").dt
+    day = ((clock.hour + clock.minute / 60 + clock.second / 3600) / 24).to_numpy()
+    year = (clock.dayofyear.to_numpy() - 1 + day) / clock.days_in_year.to_numpy()
+    yearly = _harmonics(year, DAY_HARMONICS) if "day" in kind else np.empty((len(times), 0))
+    hourly = _harmonics(day, HOUR_HARMONICS) if "hour" in kind else np.empty((len(times), 0))
+    both = (yearly[:, :2, None] * hourly[:, None]).reshape(len(times), -1) if kind == "day-hour" else yearly[:, :0]
+    return np.hstack([np.ones((len(times), 1)), yearly, hourly, both])
+
+
+def _harmonics(phase: np.ndarray, count: int) -> np.ndarray:
+    angles = 2 * np.pi * phase[:, None] * np.arange(1, count + 1)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=2).reshape(len(phase), -1)
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """Coefficients float64 [C, terms, H, W] of the terms of ``design(kind, times)``, in transformed units."""
+
+    kind: str
+    coefficients: np.ndarray
+
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """The cycle at some times, float64 [N, C, H, W]."""
+        c, t, h, w = self.coefficients.shape
+        cycles = design(self.kind, times) @ self.coefficients.reshape(c, t, h * w)  # [C, N, H * W]
+        return cycles.reshape(c, len(times), h, w).swapaxes(0, 1)
+
+
+class Fit:
+    """Least squares of one channel, cell by cell, from blocks of fields: only sums are kept.
+
+    Memory: terms x cells, and terms x terms for each cell that lacks some of the times.
+    """
+
+    def __init__(self, terms: int, cells: int):
+        self.count = np.zeros(cells, dtype=np.int64)
+        self._gram = np.zeros((terms, terms))
+        self._moment = np.zeros((terms, cells))
+        self._squares = np.zeros(cells)
+        self._slot = np.full(cells, -1)  # of a cell with gaps in _lacking
+        self._lacking = np.zeros((0, terms, terms))  # what its gaps would have added to the Gram matrix
+
+    def add(self, terms: np.ndarray, values: np.ndarray) -> None:
+        """A block of fields: terms [n, T] and values [n, cells], NaN where missing."""
+        missing = np.isnan(values)
+        filled = np.where(missing, 0.0, values)
+        late = (self.count == 0) & ~missing.all(0) & (self._gram[0, 0] > 0)  # seen here first: all before is a gap
+        self.count += (~missing).sum(0)
+        gaps = np.flatnonzero((missing.any(0) & (self.count > 0)) | late)
+        if len(gaps):
+            self._open(gaps[self._slot[gaps] < 0], late)
+            products = (terms[:, :, None] * terms[:, None]).reshape(len(terms), -1)
+            lacking = missing[:, gaps].T.astype(np.float64) @ products
+            self._lacking[self._slot[gaps]] += lacking.reshape(-1, *self._gram.shape)
+        self._gram += terms.T @ terms
+        self._moment += terms.T @ filled
+        self._squares += (filled**2).sum(0)
+
+    def _open(self, cells: np.ndarray, late: np.ndarray) -> None:
+        self._slot[cells] = len(self._lacking) + np.arange(len(cells))
+        self._lacking = np.concatenate([self._lacking, late[cells, None, None] * self._gram])
+
+    def sums(self) -> tuple[float, float]:
+        """The sum of all values and that of their squares."""
+        return float(self._moment[0].sum()), float(self._squares.sum())
+
+    def solve(self) -> tuple[np.ndarray, float]:
+        """Coefficients [T, cells] (0 in cells that are always missing) and the sum of the squared residuals."""
+        coefficients = np.linalg.pinv(self._gram, rcond=SINGULAR, hermitian=True) @ self._moment
+        cells = np.flatnonzero(self._slot >= 0)
+        grams = self._gram - self._lacking[self._slot[cells]]
+        inverses = np.linalg.pinv(grams, rcond=SINGULAR, hermitian=True)
+        coefficients[:, cells] = np.einsum("cts,sc->tc", inverses, self._moment[:, cells])
+        return coefficients, float((self._squares - (self._moment * coefficients).sum(0)).sum())

@@ -1,0 +1,187 @@
+"""Between physical units and the standardised numbers that networks see, exactly and both ways."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from levy_core.datasets.fields.climatology import Climatology
+from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.transforms import TRANSFORMS
+from levy_core.errors import LevyError
+from levy_core.files import write_json
+from levy_core.tensors import read_tensors, write_tensors
+
+JSON, TENSORS = "codec.json", "codec.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Codec:
+    """Physical <-> standardised: x = (transform(value) - climatology(time) - mean) / std.
+
+    Attributes:
+        variables: the channels.
+        mean, std: float64 [C] of the transformed anomalies in the training period.
+        valid: bool [C, H, W], cells that are not always missing. Elsewhere every result is NaN.
+        latitude, longitude: float64 [H] from north to south and [W] eastwards, in degrees; None for places and tiles.
+        places: names of the places [W], or None. locations: their latitude and longitude, float64 [2, W].
+        climatology: the cycle that was taken off, or None.
+        calendar: CF name of the calendar of the times.
+        attributes: of each channel in its source (long_name, standard_name, cell_methods).
+    """
+
+    variables: tuple[Variable, ...]
+    mean: np.ndarray
+    std: np.ndarray
+    valid: np.ndarray
+    latitude: np.ndarray | None = None
+    longitude: np.ndarray | None = None
+    places: tuple[str, ...] | None = None
+    locations: np.ndarray | None = None
+    climatology: Climatology | None = None
+    calendar: str = "proleptic_gregorian"
+    attributes: tuple[dict[str, str], ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C, H, W of a field."""
+        return self.valid.shape
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The channels' names."""
+        return tuple(v.key for v in self.variables)
+
+    @property
+    def wraps(self) -> bool:
+        """Whether the fields go round the globe: the cell after the last longitude is the first."""
+        if self.longitude is None or len(self.longitude) < 2:
+            return False
+        step = (self.longitude[-1] - self.longitude[0]) / (len(self.longitude) - 1)
+        return bool(abs(step * len(self.longitude) - 360) < step / 2)
+
+    @property
+    def measured_units(self) -> tuple[str, ...]:
+        """Of each channel of ``measured``."""
+        return tuple(
+            v.units
+            if self.climatology is None or v.transform == "identity"
+            else f"anomaly of {v.transform} in {v.units}"
+            for v in self.variables
+        )
+
+    def encode(self, values: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
+        """Physical values [N, C, H, W], NaN where missing -> float32; ``times`` [N] where a climatology is taken off.
+
+        Raises:
+            LevyError: another shape than the codec's, or no times where they are needed.
+        """
+        self._check(values)
+        x = transform(self.variables, values)
+        x -= self._cycle(times, len(values))
+        x -= _channels(self.mean)
+        x /= _channels(self.std)
+        return self._masked(x).astype(np.float32)
+
+    def decode(self, x: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
+        """Standardised [N, C, H, W] -> physical float64, NaN in cells that are always missing. Nothing is clamped.
+
+        Raises:
+            LevyError: another shape than the codec's, or no times where they are needed.
+        """
+        transformed = self._anomalies(x)
+        transformed += self._cycle(times, len(x))
+        return self._inverse(transformed)
+
+    def measured(self, x: np.ndarray) -> np.ndarray:
+        """What metrics look at, float64 [N, C, H, W]: physical units or, where a climatology was taken off, transformed anomalies."""
+        anomalies = self._anomalies(x)
+        return anomalies if self.climatology is not None else self._inverse(anomalies)
+
+    def save(self, folder: Path) -> None:
+        """Writes ``codec.json`` and ``codec.safetensors``."""
+        arrays = {name: getattr(self, name) for name in ("mean", "std", "valid", "latitude", "longitude", "locations")}
+        if self.climatology is not None:
+            arrays["climatology"] = self.climatology.coefficients
+        tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items() if v is not None}
+        write_tensors(folder / TENSORS, tensors)
+        described = {
+            "variables": [asdict(v) for v in self.variables],
+            "places": self.places,
+            "climatology": None if self.climatology is None else self.climatology.kind,
+            "calendar": self.calendar,
+            "attributes": list(self.attributes),
+        }
+        write_json(folder / JSON, described)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Codec":
+        """The codec that ``save`` wrote.
+
+        Raises:
+            LevyError: its files are missing or damaged.
+        """
+        arrays = {k: v.numpy() for k, v in read_tensors(folder / TENSORS).items()}
+        try:
+            described: dict[str, Any] = json.loads((folder / JSON).read_text())
+            coefficients, kind = arrays.pop("climatology", None), described["climatology"]
+            return cls(
+                **arrays,
+                variables=tuple(Variable(**v) for v in described["variables"]),
+                places=None if described["places"] is None else tuple(described["places"]),
+                climatology=None if coefficients is None else Climatology(kind, coefficients),
+                calendar=described["calendar"],
+                attributes=tuple(described["attributes"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LevyError(
+                f"{folder} has no readable codec of fields ({type(error).__name__}: {error}): run the prepare stage again"
+            ) from error
+
+    def _check(self, x: np.ndarray) -> None:
+        if x.ndim != 4 or x.shape[1:] != self.shape:
+            raise LevyError(
+                f"fields of shape {tuple(x.shape)}, but [N, {', '.join(map(str, self.shape))}] is expected "
+                f"(channels {', '.join(self.names)})"
+            )
+
+    def _cycle(self, times: np.ndarray | None, n: int) -> np.ndarray | float:
+        if self.climatology is None:
+            return 0.0
+        if times is None or len(times) != n:
+            raise LevyError(
+                f"{n} fields with {0 if times is None else len(times)} times: a climatology was taken off these fields, "
+                "so each needs its time"
+            )
+        return self.climatology.at(times)
+
+    def _anomalies(self, x: np.ndarray) -> np.ndarray:
+        self._check(x)
+        anomalies = x * _channels(self.std)  # float64, as the std is
+        anomalies += _channels(self.mean)
+        return self._masked(anomalies)
+
+    def _masked(self, x: np.ndarray) -> np.ndarray:
+        if not self.valid.all():
+            x[:, ~self.valid] = np.nan
+        return x
+
+    def _inverse(self, transformed: np.ndarray) -> np.ndarray:
+        for c, v in enumerate(self.variables):
+            transformed[:, c] = TRANSFORMS[v.transform].inverse(transformed[:, c], v.scale, v.exponent)
+        return transformed
+
+
+def transform(variables: tuple[Variable, ...], values: np.ndarray) -> np.ndarray:
+    """Each channel of physical values [N, C, ...] through its transform, float64."""
+    transformed = np.empty(values.shape)
+    for c, v in enumerate(variables):
+        transformed[:, c] = TRANSFORMS[v.transform].forward(values[:, c], v.scale, v.exponent)
+    return transformed
+
+
+def _channels(values: np.ndarray) -> np.ndarray:
+    return values[:, None, None]

@@ -1,0 +1,160 @@
+"""What a person says of their fields: the variables, where and when, and what is done to them before training."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from levy_core.datasets.fields.transforms import TRANSFORMS
+from levy_core.errors import LevyError, choose
+
+CLIMATOLOGIES = ("none", "day", "hour", "day-hour")
+SEASONS = ("none", "season", "month")
+REDUCTIONS = ("mean", "sum", "max", "min")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One channel.
+
+    Attributes:
+        name: the variable's name in the source, or its CF standard_name.
+        units: of the prepared data ("K", "mm day-1", "m s-1").
+        source_units: what the source's numbers are in, where its own attribute is missing or ambiguous.
+        accumulated: the time over which the source's amounts were gathered ("1h"): they are read as a rate.
+        level: pressure level in hPa.
+        transform: a name in ``TRANSFORMS``; ``scale`` (in ``units``) and ``exponent`` are its parameters.
+        minimum: physical lower bound in ``units``. Values below it in the source are an error (packing noise apart);
+            samples are raised to it only when they are written to files.
+    """
+
+    name: str
+    units: str
+    source_units: str | None = None
+    accumulated: str | None = None
+    level: float | None = None
+    transform: str = "identity"
+    scale: float = 1.0
+    exponent: float = 0.5
+    minimum: float | None = None
+
+    def __post_init__(self) -> None:
+        choose("transform", self.transform, TRANSFORMS)
+        if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.exponent) and self.exponent > 0):
+            raise LevyError(
+                f"variable {self.name!r} has scale {self.scale} and exponent {self.exponent}: both must be positive numbers"
+            )
+        if self.transform == "log1p" and (self.minimum is None or self.minimum <= -self.scale):
+            raise LevyError(
+                f"variable {self.name!r} has transform log1p, which exists above -scale = {-self.scale:g} only: "
+                "set its minimum (0 for precipitation), or take power or asinh"
+            )
+        if self.accumulated is not None:
+            duration(self.accumulated, f"`accumulated` of variable {self.name!r}")
+
+    @property
+    def key(self) -> str:
+        """The channel's name: that of the variable, with its level where it has one (``t_850``)."""
+        return self.name if self.level is None else f"{self.name}_{self.level:g}".replace(".", "p")
+
+
+@dataclass(frozen=True)
+class FieldsConfig:
+    """A data set of fields.
+
+    Attributes:
+        variables: the channels, in order.
+        box: south, north, west, east in degrees; it may cross 0 or the date line.
+        period: first and last time (dates mean whole days).
+        resample: length of a time step of the prepared data ("1D", "6h", "1MS"); each variable is reduced by ``how``.
+        climatology: the smooth cycle taken off each cell, fitted on the training period: by day of the year, hour, or both.
+        train_until: last time of the training period; None: the last ``test_share`` of the times is the test period.
+        gap: time left out between training and test.
+        patch: height and width of the tiles that each field is cut into, each a sample.
+        season: the class of a sample.
+        max_missing: share of missing cells that a field may have beside the cells that are always missing.
+    """
+
+    variables: tuple[Variable, ...]
+    box: tuple[float, float, float, float] | None = None
+    period: tuple[str, str] | None = None
+    resample: str | None = None
+    how: str = "mean"
+    climatology: str = "none"
+    train_until: str | None = None
+    test_share: float = 0.2
+    gap: str = "2D"
+    patch: tuple[int, int] | None = None
+    season: str = "none"
+    max_missing: float = 0.05
+
+    def __post_init__(self) -> None:
+        keys = [v.key for v in self.variables]
+        if not keys or len(set(keys)) < len(keys):
+            raise LevyError(f"the variables are {', '.join(keys) or 'none'}: at least one is needed, each only once")
+        for kind, value, allowed in (
+            ("climatology", self.climatology, CLIMATOLOGIES),
+            ("season", self.season, SEASONS),
+            ("way to resample", self.how, REDUCTIONS),
+        ):
+            choose(kind, value, dict.fromkeys(allowed))
+        if self.box is not None:
+            _check_box(self.box)
+        for name, share in (("test_share", self.test_share), ("max_missing", self.max_missing)):
+            if not 0 <= share < 1 or (name == "test_share" and not share):
+                raise LevyError(f"{name} is {share}: a share between 0 and 1 is expected")
+        duration(self.gap, "`gap`", zero=True)
+        if self.patch is not None and (min(self.patch) < 1 or self.climatology != "none"):
+            raise LevyError(
+                f"patch is {list(self.patch)} with climatology {self.climatology!r}: the sides must be positive, and a generated "
+                "tile has no place whose climatology could be added to it, so set climatology to none"
+            )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_mapping(cls, values: dict[str, Any]) -> "FieldsConfig":
+        """The inverse of ``to_mapping``; lists may stand for tuples.
+
+        Raises:
+            LevyError: a setting that does not exist or has an impossible value.
+        """
+        variables = tuple(Variable(**_known(Variable, v)) for v in values.get("variables", ()))
+        rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in _known(cls, values).items()}
+        return cls(**{**rest, "variables": variables})
+
+
+def duration(text: str, what: str, zero: bool = False) -> pd.Timedelta:
+    """A length of time such as "1h" or "2D".
+
+    Raises:
+        LevyError: not a length of time, negative, or 0 where ``zero`` does not allow it.
+    """
+    try:
+        found = pd.Timedelta(text)
+        if found > pd.Timedelta(0) or (zero and not found):
+            return found
+    except ValueError:
+        pass
+    raise LevyError(f'{what} is {text!r}: a length of time such as "1h", "6h" or "2D" is expected')
+
+
+def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    names = [f.name for f in fields(kind)]
+    unknown = sorted(set(values) - set(names))
+    if unknown:
+        raise LevyError(f"unknown settings {', '.join(unknown)} of fields: there are {', '.join(names)}")
+    return values
+
+
+def _check_box(box: tuple[float, float, float, float]) -> None:
+    south, north, west, east = box
+    fine = -90 <= south <= north <= 90 and all(-180 <= x <= 360 for x in (west, east))
+    if not fine:
+        raise LevyError(
+            f"box is {list(box)}: south, north, west, east are expected in degrees, with -90 <= south <= north <= 90 and "
+            "longitudes from -180 to 360 (west may be greater than east: the box then crosses 0 or the date line)"
+        )

@@ -1,0 +1,82 @@
+"""Which rows and columns of a regular grid lie in a box: north to south, eastwards, across 0 or the date line."""
+
+import numpy as np
+
+from levy_core.errors import LevyError
+
+Box = tuple[float, float, float, float]  # south, north, west, east
+CLOSE = 1e-4  # degrees: coordinates may have been stored as float32
+
+
+def rows(latitude: np.ndarray, box: Box | None, where: str) -> slice:
+    """The rows from north to south.
+
+    Raises:
+        LevyError: latitudes that do not run in one direction, or a box that reaches beyond them.
+    """
+    step = np.diff(latitude)
+    if not (np.all(step > 0) or np.all(step < 0)):
+        raise LevyError(f"{where}: latitudes must rise or fall all the way, each once; mend the file")
+    inside = np.ones(len(latitude), dtype=bool)
+    if box is not None:
+        inside = (latitude >= box[0] - CLOSE) & (latitude <= box[1] + CLOSE)
+        reach = np.abs(step).max(initial=CLOSE)
+        beyond = box[0] < latitude.min() - reach or box[1] > latitude.max() + reach
+        if beyond or not inside.any():
+            raise LevyError(_outside(where, box, f"latitudes {latitude.min():g} to {latitude.max():g}"))
+    found = np.flatnonzero(inside)
+    first, last = int(found[0]), int(found[-1])
+    if len(step) and step[0] > 0:
+        return slice(last, first - 1 if first else None, -1)
+    return slice(first, last + 1)
+
+
+def columns(longitude: np.ndarray, box: Box | None, where: str) -> tuple[list[slice], np.ndarray]:
+    """The columns eastwards from the box's western edge: runs of columns, one or two, and their longitudes.
+
+    The longitudes rise all the way: across 0 or the date line they go on below 0 or beyond 180.
+
+    Raises:
+        LevyError: a longitude twice (0 and 360 are one), or a box that reaches beyond them.
+    """
+    if len(longitude) > 1 and longitude[0] > longitude[1]:
+        raise LevyError(
+            f"{where}: longitudes run westwards from {longitude[0]:g}; eastward ones are expected, so reverse the file"
+        )
+    west = longitude[0] if box is None else box[2]
+    width = 360.0 if box is None or box[3] - box[2] >= 360 else (box[3] - box[2]) % 360
+    east = (longitude - west + CLOSE) % 360 - CLOSE  # degrees east of the western edge
+    found = np.flatnonzero(east <= width + CLOSE)
+    found = found[np.argsort(east[found], kind="stable")]
+    step = np.diff(np.sort(east))
+    if np.any(step < CLOSE):
+        raise LevyError(f"{where}: some longitude is there twice (0 and 360 are one); remove the repeated column")
+    if box is not None:
+        reach = np.append(step, 360 - np.ptp(east)).min() if len(step) else CLOSE
+        if not len(found) or east[found[0]] > reach + CLOSE or east[found[-1]] < width - reach - CLOSE:
+            raise LevyError(_outside(where, box, f"longitudes {longitude[0]:g} to {longitude[-1]:g}"))
+    breaks = np.flatnonzero(np.diff(found) != 1) + 1
+    runs = [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(found, breaks)]
+    turns = np.round((west + east[found] - longitude[found]) / 360)
+    return runs, longitude[found] + 360 * turns
+
+
+def inside(located: dict[str, np.ndarray], box: Box, where: str) -> np.ndarray:
+    """The places in the box, as positions.
+
+    Raises:
+        LevyError: none is, or the places have no coordinates.
+    """
+    if set(located) != {"latitude", "longitude"}:
+        raise LevyError(f"{where} has no latitude and longitude, so box {list(box)} means nothing: set it to null")
+    latitude, east = located["latitude"], (located["longitude"] - box[2]) % 360
+    width = 360.0 if box[3] - box[2] >= 360 else (box[3] - box[2]) % 360
+    found = np.flatnonzero((latitude >= box[0]) & (latitude <= box[1]) & (east <= width))
+    if not len(found):
+        held = ", ".join(f"({a:g}, {b:g})" for a, b in zip(latitude[:5], located["longitude"][:5], strict=True))
+        raise LevyError(_outside(where, box, f"places at {held}"))
+    return found
+
+
+def _outside(where: str, box: Box, held: str) -> str:
+    return f"{where}: the box {list(box)} (south, north, west, east) reaches beyond the data, which have {held}: change `box`"

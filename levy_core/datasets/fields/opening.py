@@ -1,0 +1,138 @@
+"""From a folder of sources to one lazy data set: the wanted variables, in the wanted units, on one grid and one time axis."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from levy_core.datasets.fields import timeline
+from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, pressure_axis
+from levy_core.datasets.fields.config import FieldsConfig, Variable
+from levy_core.datasets.fields.sources import find, open_source
+from levy_core.datasets.fields.units import conversion, suited_name
+from levy_core.errors import LevyError
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Lazy fields.
+
+    Attributes:
+        folder, config: from which they were opened.
+        data: a variable a channel, on (time, latitude, longitude) or (time, place); attributes are the source's, ``units`` as wanted.
+        parts: of each channel the first time and the source of each of its parts, in order of time.
+    """
+
+    folder: Path
+    config: FieldsConfig
+    data: xr.Dataset
+    parts: dict[str, list[tuple[object, str]]]
+
+    def source(self, key: str, time: object) -> str:
+        """The source that a channel's field at some time comes from."""
+        return ([self.parts[key][0][1]] + [where for first, where in self.parts[key] if first <= time])[-1]  # type: ignore[operator]
+
+
+def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
+    """The fields of a data set, lazily: metadata are read and checked, no field is.
+
+    Returns:
+        A variable a channel (named ``Variable.key``), float64 in ``Variable.units``, on (time, latitude, longitude), from north
+        to south and eastwards, or (time, place).
+
+    Raises:
+        LevyError: no source, an unreadable one, an unknown variable, level or unit, different grids, calendars or times,
+            irregular times, or a box or period outside the data.
+    """
+    return open_parts(folder, config).data
+
+
+def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> Opened:
+    """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least a field)."""
+    names = find(folder)
+    found: dict[str, list[tuple[str, xr.DataArray]]] = {v.key: [] for v in config.variables}
+    seen: dict[str, str] = {}
+    for name in names:
+        datasets = open_source(name)
+        seen |= {str(k): str(v.attrs.get("standard_name", "")) for d in datasets for k, v in d.data_vars.items()}
+        for variable in config.variables:
+            array = choose_variable(datasets, variable, name)
+            if array is not None:
+                found[variable.key].append((name, _in_units(array, variable, config, name, chunk_bytes)))
+    for variable in config.variables:
+        if not found[variable.key]:
+            held = ", ".join(f"{k} ({s})" if s else k for k, s in sorted(seen.items()))
+            raise LevyError(f"{folder} has no variable {variable.name!r}: there are {held}")
+    _check_grids(found)
+    joined = {key: timeline.join(key, parts, config.period) for key, parts in found.items()}
+    timeline.check_equal(joined)
+    data = xr.Dataset(joined)
+    data = data if config.resample is None else timeline.resample(data, config.resample, config.how)
+    starts = {
+        key: sorted(((a.time.to_numpy()[0], n) for n, a in parts), key=lambda p: p[0]) for key, parts in found.items()
+    }
+    return Opened(folder, config, data, starts)
+
+
+def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) -> xr.DataArray | None:
+    """The variable among a source's data sets, by its name or else its standard_name; None where it is not there.
+
+    Raises:
+        LevyError: several variables match.
+    """
+    named = [d[variable.name] for d in datasets if variable.name in d.data_vars]
+    if not named:
+        named = [a for d in datasets for a in d.data_vars.values() if a.attrs.get("standard_name") == variable.name]
+    if variable.level is not None and len(named) > 1:
+        named = [a for a in named if pressure_axis(a) is not None] or named
+    if len(named) > 1:
+        listed = ", ".join(
+            sorted(f"{a.name} ({a.attrs.get('GRIB_typeOfLevel', a.attrs.get('long_name', '?'))})" for a in named)
+        )
+        raise LevyError(
+            f"{where} has several variables that are {variable.name!r}: {listed}; write the name of one, or split the file"
+        )
+    return named[0] if named else None
+
+
+def _in_units(
+    array: xr.DataArray, variable: Variable, config: FieldsConfig, name: str, chunk_bytes: int
+) -> xr.DataArray:
+    where = f"{name}: variable {variable.name!r}"
+    convert = conversion(variable, array.attrs.get("units"), name)
+    field = canonical(at_level(array, variable.level, where), config.box, where, chunk_bytes)
+    described = {**field.attrs, "units": variable.units}
+    if "standard_name" in described:
+        described["standard_name"] = suited_name(described["standard_name"], variable, array.attrs.get("units"))
+    kept = {k: v for k, v in described.items() if v is not None}
+    return xr.DataArray(convert(field.data), field.coords, field.dims, attrs=kept)
+
+
+def _check_grids(found: dict[str, list[tuple[str, xr.DataArray]]]) -> None:
+    every = [(key, name, array) for key, parts in found.items() for name, array in parts]
+    key, name, first = every[0]
+    for other_key, other_name, other in every[1:]:
+        same = other.dims == first.dims and all(
+            other.sizes[d] == first.sizes[d] and _equal(other[d].to_numpy(), first[d].to_numpy())
+            for d in first.dims[1:]
+        )
+        if not same:
+            raise LevyError(
+                f"different grids: {_grid(first)} for {key!r} in {name}, but {_grid(other)} for {other_key!r} in {other_name}: "
+                "all variables and files must lie on one grid, so interpolate or remove one"
+            )
+    for parts in found.values():  # equal but for rounding: they must be one to be joined
+        parts[:] = [(n, a.assign_coords({d: first[d] for d in first.dims[1:]})) for n, a in parts]
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.array_equal(a, b) if a.dtype.kind == "U" else np.allclose(a, b, rtol=0, atol=1e-4))
+
+
+def _grid(array: xr.DataArray) -> str:
+    if "place" in array.dims:
+        return f"{array.sizes['place']} places"
+    latitude, longitude = array.latitude.to_numpy(), array.longitude.to_numpy()
+    ends = f"{latitude[0]:g} to {latitude[-1]:g} and {longitude[0]:g} to {longitude[-1]:g}"
+    return f"{len(latitude)} x {len(longitude)} cells from {ends} degrees"

@@ -1,0 +1,119 @@
+"""From a folder of sources to the prepared store: measured in one pass, written in a second, or only its new times."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from levy_core.datasets.fields import append, tiles
+from levy_core.datasets.fields.append import STORE
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.config import FieldsConfig
+from levy_core.datasets.fields.labels import classes, label
+from levy_core.datasets.fields.measure import Progress, check_cycle, check_rows, measure
+from levy_core.datasets.fields.opening import Opened, open_parts
+from levy_core.datasets.fields.reading import BLOCK_BYTES, blocks, field_shape, read
+from levy_core.datasets.fields.store import GROUPS, chunk_rows, create_group
+from levy_core.datasets.fields.timeline import say, split
+from levy_core.files import write_json
+
+STATISTICS = "statistics.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What can be known of a data set without reading a field.
+
+    Attributes:
+        opened: the lazy fields. periods: rows of the groups train and test. classes: names of the classes.
+        labels: of each group's fields, int64. tiles: samples that a field is cut into.
+    """
+
+    opened: Opened
+    periods: dict[str, slice]
+    classes: tuple[str, ...]
+    labels: dict[str, np.ndarray]
+    tiles: int
+
+
+def plan(folder: Path, config: FieldsConfig) -> Plan:
+    """All checks that need no field, for use before anything runs.
+
+    Raises:
+        LevyError: as ``open_fields``; a period too short for the split or the climatology; classes of the test period that
+            are not in training; a patch larger than the fields.
+    """
+    opened = open_parts(folder, config)
+    times = opened.data.time.to_numpy()
+    periods = dict(zip(GROUPS, split(times, config), strict=True))
+    check_cycle(config, times[periods["train"]])
+    names = classes(config.season, times[periods["train"]])
+    labels = {group: label(config.season, times[rows], names) for group, rows in periods.items()}
+    return Plan(opened, periods, names, labels, tiles.count(field_shape(opened), config.patch))
+
+
+def prepare_fields(
+    folder: Path,
+    config: FieldsConfig,
+    into: Path,
+    previous: Path | None,
+    progress: Progress,
+    block_bytes: int = BLOCK_BYTES,
+) -> dict[str, object]:
+    """Writes ``fields.zarr``, the codec and ``statistics.json`` into the empty folder ``into``.
+
+    Args:
+        folder: what ``open_fields`` opens.
+        previous: a folder prepared before, or None. Where only later times were added since, its chunks are linked
+            and only the new times are read (``append.extends``); the result is the same.
+        progress: wraps a list of blocks, for a bar.
+        block_bytes: of float64 fields held at a time; sums may differ in their last bits with it.
+
+    Returns:
+        The statistics: shape, classes, calendar, first and last times and counts of each group, and per variable
+        units, mean, std, min, max and cells that are always missing, of the training period.
+
+    Raises:
+        LevyError: as ``plan`` and ``measure``. Nothing has been written then.
+    """
+    planned = plan(folder, config)
+    opened, periods, cut = planned.opened, planned.periods, planned.tiles
+    times, shape = opened.data.time.to_numpy(), field_shape(opened)
+    old = append.extends(previous, opened, config, periods)
+    if old is None:
+        codec, numbers = measure(opened, config, periods["train"], periods["test"], progress, block_bytes)
+        codec = codec if config.patch is None else _of_tiles(codec, (shape[0], *config.patch))
+    else:
+        codec, numbers = old.codec, old.numbers
+        start = periods["test"].start + old.fields["test"]
+        check_rows(opened, config, slice(start, periods["test"].stop), numbers, progress, block_bytes)
+    chunk = chunk_rows(shape)
+    for group, rows in periods.items():
+        field = create_group(
+            into / STORE, group, codec.shape, np.repeat(planned.labels[group], cut), np.repeat(times[rows], cut), chunk * cut,
+            codec.calendar, {"classes": list(planned.classes), "channels": list(codec.names)},
+        )  # fmt: skip
+        done = 0 if old is None else append.take_over(old, group, into / STORE, chunk, rows.stop - rows.start)
+        for block in progress(blocks(slice(rows.start + done, rows.stop), shape, block_bytes)):
+            values = tiles.cut(read(opened, block), config.patch)
+            first = (block.start - rows.start) * cut
+            field[first : first + len(values)] = codec.encode(values, np.repeat(times[block], cut))
+    codec.save(into)
+    append.describe(into, config, numbers)
+    statistics: dict[str, object] = {
+        "shape": list(codec.shape),
+        "classes": list(planned.classes),
+        "calendar": codec.calendar,
+        "variables": numbers,
+    }
+    for group, rows in periods.items():
+        ends = {"first": say(times[rows.start]), "last": say(times[rows.stop - 1])}
+        counts = np.bincount(np.repeat(planned.labels[group], cut), minlength=len(planned.classes)).tolist()
+        statistics[group] = {"samples": sum(counts), "counts": counts, **ends}
+    write_json(into / STATISTICS, statistics)
+    return statistics
+
+
+def _of_tiles(codec: Codec, shape: tuple[int, int, int]) -> Codec:
+    """A tile may lie anywhere: it has no coordinates, and no cell of it is always missing."""
+    return replace(codec, valid=np.ones(shape, dtype=bool), latitude=None, longitude=None)

@@ -1,0 +1,54 @@
+"""Blocks of fields as arrays: a bounded number of bytes at a time, and an error that names the field that cannot be read."""
+
+import numpy as np
+import xarray as xr
+
+from levy_core.datasets.fields.opening import Opened, open_parts
+from levy_core.datasets.fields.store import chunk_rows
+from levy_core.datasets.fields.timeline import say
+from levy_core.errors import LevyError
+
+BLOCK_BYTES = 64 * 2**20
+
+
+def field_shape(opened: Opened) -> tuple[int, int, int]:
+    """C, H, W of a field; places are 1 x W."""
+    space = tuple(opened.data.sizes[d] for d in ("latitude", "longitude", "place") if d in opened.data.dims)
+    return len(opened.data.data_vars), *(space if len(space) == 2 else (1, *space))  # type: ignore[return-value]
+
+
+def blocks(rows: slice, shape: tuple[int, int, int], block_bytes: int = BLOCK_BYTES) -> list[slice]:
+    """Rows in blocks of at most ``block_bytes`` of float64 (at least a field), whole chunks of the store each."""
+    chunk = chunk_rows(shape)
+    size = max(1, block_bytes // (8 * int(np.prod(shape))) // chunk) * chunk
+    return [slice(a, min(a + size, rows.stop)) for a in range(rows.start, rows.stop, size)]
+
+
+def read(opened: Opened, rows: slice) -> np.ndarray:
+    """Fields float64 [n, C, H, W], NaN where missing.
+
+    Raises:
+        LevyError: a field that cannot be read: its variable, time and source are named.
+    """
+    data = opened.data.isel(time=rows)
+    values = np.empty((data.sizes["time"], *field_shape(opened)))
+    for c, array in enumerate(data.data_vars.values()):
+        try:
+            values[:, c] = array.data.compute(scheduler="threads").reshape(values[:, c].shape)
+        except Exception as error:  # each library raises many kinds
+            key = str(array.name)
+            time = _first_unreadable(open_parts(opened.folder, opened.config, chunk_bytes=0).data[key].isel(time=rows))
+            raise LevyError(
+                f"{opened.source(key, time)}: variable {key!r} at {say(time)} cannot be read, the file is damaged or truncated "
+                f"({type(error).__name__}: {error}): fetch it again"
+            ) from error
+    return values
+
+
+def _first_unreadable(array: xr.DataArray) -> object:
+    for i, time in enumerate(array.time.to_numpy()):
+        try:
+            array.data[i].compute(scheduler="synchronous")
+        except Exception:  # looked for
+            return time
+    return array.time.to_numpy()[0]

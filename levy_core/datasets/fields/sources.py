@@ -1,0 +1,130 @@
+"""Finds and opens what a person put into ``data/NAME``: GRIB, NetCDF and zarr, here or behind any URL that fsspec knows."""
+
+import glob
+import sqlite3  # noqa: F401  (before eccodes, whose wheel brings an old SQLite that the process would then share with MLflow)
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cfgrib
+import fsspec
+import xarray as xr
+import zarr
+from scipy.io import netcdf_file
+
+from levy_core.errors import LevyError
+
+LISTED = "sources.txt"
+SUFFIXES = {".grib", ".grb", ".grib2", ".grb2", ".nc", ".nc4", ".cdf"}
+MAGIC = {b"GRIB": "cfgrib", b"\x89HDF": "netcdf4", b"CDF\x01": "netcdf4", b"CDF\x02": "netcdf4", b"CDF\x05": "netcdf4"}
+CLASSIC = (b"CDF\x01", b"CDF\x02")
+OPTIONS: dict[str, Any] = {"decode_timedelta": False}
+ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata")
+EXPECTED = (
+    "GRIB (.grib, .grb, .grib2), NetCDF (.nc, .nc4) or zarr (a folder) are expected there, or a file sources.txt with a path, "
+    "glob or URL a line"
+)
+
+
+def find(folder: Path) -> list[str]:
+    """The sources of a data set, paths or URLs, in order of their names.
+
+    Raises:
+        LevyError: there are none, or a line of ``sources.txt`` finds nothing.
+    """
+    if not folder.is_dir():
+        raise LevyError(f"{folder} is not a folder: {EXPECTED}")
+    listed = folder / LISTED
+    if listed.is_file():
+        lines = [line.strip() for line in listed.read_text().splitlines()]
+        found = [name for line in lines if line and not line.startswith("#") for name in _expand(line, folder)]
+    else:
+        found = sorted(_search(folder))
+    if not found:
+        held = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+        raise LevyError(f"{folder} holds {held}: {EXPECTED}")
+    return list(dict.fromkeys(found))
+
+
+def _search(folder: Path) -> Iterator[str]:
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from [str(path)] if _is_zarr(path) else _search(path)
+        elif path.suffix.lower() in SUFFIXES:
+            yield str(path)
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / name).exists() for name in ZARR_FILES)
+
+
+def _expand(line: str, folder: Path) -> list[str]:
+    if "://" not in line:
+        found = sorted(glob.glob(str(folder / Path(line).expanduser()), recursive=True))
+    elif glob.has_magic(line):
+        found = sorted(_filesystem(line).glob(line))
+        found = [_filesystem(line).unstrip_protocol(name) for name in found]
+    else:
+        found = [line]
+    if not found:
+        raise LevyError(f"{folder / LISTED}: {line} finds no file: mend the path, relative to {folder}, or the URL")
+    return [name.removeprefix("file://") for name in found]
+
+
+def _filesystem(url: str) -> fsspec.AbstractFileSystem:
+    try:
+        return fsspec.core.url_to_fs(url)[0]
+    except (ImportError, ValueError) as error:  # fsspec names the package that is missing
+        raise LevyError(
+            f"{url} cannot be opened ({error}): install the named package into this environment, or mend the URL"
+        ) from error
+
+
+def open_source(name: str) -> list[xr.Dataset]:
+    """The data sets of one source, lazily and decoded (a GRIB file may hold several).
+
+    Raises:
+        LevyError: it is missing, damaged, truncated, of an unknown kind, or needs a package that is not installed.
+    """
+    if "://" in name:
+        filesystem = _filesystem(name)
+    try:
+        if "://" in name and Path(name).suffix.lower() not in SUFFIXES:
+            return [_open_zarr(filesystem.get_mapper(name))]
+        path = fsspec.open_local(f"simplecache::{name}") if "://" in name else name
+        if Path(path).is_dir():
+            return [_open_zarr(path)]
+        engine = _engine(Path(path))
+        if engine != "cfgrib":
+            return [xr.open_dataset(path, engine=engine, **OPTIONS)]
+        options = OPTIONS | {"backend_kwargs": {"indexpath": "", "errors": "raise"}}  # no file beside the data, no gap
+        try:
+            return [xr.open_dataset(path, engine=engine, **options)]
+        except cfgrib.DatasetBuildError:  # variables of several levels or steps; scans the file again
+            return cfgrib.open_datasets(path, **options)
+    except LevyError:
+        raise
+    except Exception as error:  # each library raises many kinds
+        raise LevyError(
+            f"{name} cannot be read, it is damaged or truncated ({type(error).__name__}: {error}): fetch it again or remove it"
+        ) from error
+
+
+def _open_zarr(store: Any) -> xr.Dataset:
+    consolidated = zarr.open_group(store, mode="r").metadata.consolidated_metadata is not None
+    return xr.open_zarr(store, consolidated=consolidated, chunks=None, **OPTIONS)
+
+
+def _engine(path: Path) -> str:
+    if not path.is_file():
+        raise LevyError(f"{path} is no file: mend its path, or remove it from {LISTED}")
+    with path.open("rb") as file:
+        start = file.read(4)
+    engine = MAGIC.get(start)
+    if engine is None:
+        raise LevyError(f"{path} begins with {start!r}, which is neither GRIB nor NetCDF: fetch it again, or unpack it")
+    if start in CLASSIC:
+        netcdf_file(path, mmap=True).close()  # netCDF4 reads a truncated one as if nothing were wrong
+    return engine

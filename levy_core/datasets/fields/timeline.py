@@ -1,0 +1,218 @@
+"""Time: parts joined into one regular axis, periods, steps of another length, and the split into training and test."""
+
+from collections.abc import Mapping
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from levy_core.datasets.fields.config import FieldsConfig, duration
+from levy_core.errors import LevyError
+
+Part = tuple[str, xr.DataArray]
+CELL_METHODS = {"mean": "time: mean", "sum": "time: sum", "max": "time: maximum", "min": "time: minimum"}
+CALENDAR_DAYS = ((28, 31), (89, 92), (360, 366))  # of months, quarters and years
+FEWEST = 2  # fields of a period: a spread needs two
+
+
+def join(key: str, parts: list[Part], period: tuple[str, str] | None) -> xr.DataArray:
+    """The parts of one variable in order of time, within the period.
+
+    Raises:
+        LevyError: different calendars, times that are unsorted, there twice, or missing, or none in the period.
+    """
+    calendars = {array.time.dt.calendar for _, array in parts}
+    if len(calendars) > 1:
+        named = ", ".join(f"{array.time.dt.calendar} in {name}" for name, array in parts[:4])
+        raise LevyError(f"variable {key!r} has times of several calendars: {named}; convert them to one")
+    parts = sorted(parts, key=lambda part: part[1].time.to_numpy()[0])
+    last, before = None, ""
+    for name, array in parts:
+        times = array.time.to_numpy()
+        _check_sorted(key, name, times)
+        if last is not None and times[0] <= last:
+            raise LevyError(
+                f"variable {key!r} has {say(times[0])} in {name} and times up to {say(last)} in {before}: the same time is there "
+                "twice, so remove one of the files or cut it"
+            )
+        last, before = times[-1], name
+    whole = parts[0][1] if len(parts) == 1 else xr.concat([a for _, a in parts], "time", combine_attrs="override")
+    if period is not None:
+        whole = _within(key, whole, period)
+    _check_regular(key, parts, whole.time.to_numpy())
+    return whole
+
+
+def _check_sorted(key: str, name: str, times: np.ndarray) -> None:
+    wrong = np.flatnonzero(times[1:] <= times[:-1])
+    if len(wrong):
+        i = int(wrong[0])
+        found = "is there twice" if times[i + 1] == times[i] else f"comes after {say(times[i])}"
+        raise LevyError(
+            f"{name}: variable {key!r}: time {say(times[i + 1])} {found}: times must rise, so sort the file (cdo sorttimestamp) or remove the double"
+        )
+
+
+def _within(key: str, array: xr.DataArray, period: tuple[str, str]) -> xr.DataArray:
+    index = array.indexes["time"]
+    try:
+        chosen = array.isel(time=index.slice_indexer(*period))
+    except (ValueError, TypeError, KeyError) as error:
+        raise LevyError(f"period {list(period)} is not two times such as 2019-03-01 ({error})") from error
+    if not chosen.sizes["time"]:
+        raise LevyError(
+            f"variable {key!r} has no time in the period {period[0]} to {period[1]}: it has {say(index[0])} to {say(index[-1])}"
+        )
+    return chosen
+
+
+def _check_regular(key: str, parts: list[Part], times: np.ndarray) -> None:
+    step = seconds_between(times)
+    if not len(step):
+        return
+    usual = float(np.median(step))
+    ranges = [(86400 * a, 86400 * b) for a, b in CALENDAR_DAYS if 86400 * a <= usual <= 86400 * b]
+    low, high = ranges[0] if ranges else (usual, usual)
+    wrong = np.flatnonzero((step < low) | (step > high))
+    if len(wrong):
+        i = int(wrong[0])
+        owner = [name for name, array in parts if array.time.to_numpy()[0] <= times[i]][-1]
+        raise LevyError(
+            f"{owner}: variable {key!r} steps by {_length(usual)}, but after {say(times[i])} comes {say(times[i + 1])}: "
+            f"{len(wrong)} such irregular step(s); add the missing times, or choose a `period` without them"
+        )
+
+
+def check_equal(joined: Mapping[str, xr.DataArray]) -> None:
+    """All variables have the same times.
+
+    Raises:
+        LevyError: a time that one has and another lacks.
+    """
+    (key, first), *others = joined.items()
+    times = first.time.to_numpy()
+    for other_key, other in others:
+        theirs = other.time.to_numpy()
+        if times.dtype.kind != theirs.dtype.kind:
+            raise LevyError(
+                f"variables {key!r} and {other_key!r} have times of different calendars: convert them to one"
+            )
+        odd = np.setxor1d(times, theirs)
+        if len(odd):
+            owner, lacking = (key, other_key) if odd[0] in set(times) else (other_key, key)
+            raise LevyError(
+                f"variable {owner!r} has {say(odd[0])}, which variable {lacking!r} lacks, and {len(odd) - 1} more times are in one of "
+                "them only: choose a `period` that both have, or bring the missing files"
+            )
+
+
+def resample(data: xr.Dataset, rule: str, how: str) -> xr.Dataset:
+    """Fields of longer steps, labelled by their beginning; steps that the data do not fill at either end are left out.
+
+    A missing value makes its whole step missing, which keeps means and sums honest.
+
+    Raises:
+        LevyError: not a length of a step, shorter than the data's own, or longer than the data.
+    """
+    positions = xr.DataArray(np.arange(data.sizes["time"]), {"time": data.time}, ("time",))
+    try:
+        groups = positions.resample(time=rule)
+        sizes, labels = groups.count(), groups.first()["time"].to_numpy()
+    except (ValueError, TypeError) as error:
+        raise LevyError(f'resample is {rule!r}: a step such as "1D", "6h" or "1MS" is expected ({error})') from error
+    counts, times = np.nan_to_num(sizes.to_numpy()).astype(int), data.time.to_numpy()
+    own = seconds_between(times)[:1].sum()
+    after = xr.date_range(labels[-1], periods=2, freq=rule, use_cftime=times.dtype == object)[1:].to_numpy()
+    full = counts * own >= seconds_between(np.append(labels, after))
+    if not full.any() or (counts == 0).any() or counts.max() < 2:
+        raise LevyError(
+            f"resample is {rule!r}, but the data have {len(times)} steps of {_length(own)}: choose longer steps than the data's, "
+            "of which at least one fits, or set resample to null"
+        )
+    first, last = np.flatnonzero(full)[[0, -1]]
+    start, stop = counts[:first].sum(), counts[: last + 1].sum()
+    data, counts, labels = data.isel(time=slice(start, stop)), counts[first : last + 1], labels[first : last + 1]
+    reduced = {
+        str(k): (a.dims, _reduce(a.data, counts, how), a.attrs | {"cell_methods": CELL_METHODS[how]})
+        for k, a in data.items()
+    }
+    kept = {k: c for k, c in data.coords.items() if "time" not in c.dims}
+    return xr.Dataset(reduced, {"time": labels, **kept})
+
+
+def _reduce(values: da.Array, counts: np.ndarray, how: str) -> da.Array:
+    """Runs of ``counts`` fields each become one."""
+    reduction = getattr(np, how)  # these keep NaN
+    if np.any(counts != counts[0]):
+        runs = values.rechunk({0: tuple(counts)})
+        return runs.map_blocks(
+            lambda b: reduction(b, axis=0, keepdims=True), chunks=(1, *values.shape[1:]), dtype=values.dtype
+        )
+    k = int(counts[0])
+    runs = values.rechunk({0: max(1, values.chunksize[0] // k) * k})
+    lengths = tuple(n // k for n in runs.chunks[0])
+    return runs.map_blocks(
+        lambda b: reduction(b.reshape(-1, k, *b.shape[1:]), axis=1),
+        chunks=(lengths, *runs.chunks[1:]),
+        dtype=values.dtype,
+    )
+
+
+def split(times: np.ndarray, config: FieldsConfig) -> tuple[slice, slice]:
+    """Rows of the training and of the test period, with ``config.gap`` left out between them.
+
+    Raises:
+        LevyError: fewer than ``FEWEST`` fields in either.
+    """
+    n = len(times)
+    gap = duration(config.gap, "`gap`", zero=True).total_seconds()
+    if config.train_until is not None:
+        try:
+            train = n if not n else index(times).slice_indexer(None, config.train_until).stop
+        except (ValueError, TypeError, KeyError) as error:
+            raise LevyError(
+                f"train_until is {config.train_until!r}: a time such as 2018-12-31 is expected ({error})"
+            ) from error
+        after = _since(times, train - 1) > gap if train else np.ones(n, dtype=bool)
+        test = int(np.argmax(after)) if after.any() else n
+    else:
+        test = n - int(np.ceil(n * config.test_share))
+        train = int((_since(times, test) < -gap).sum())
+    if min(train, n - test) < FEWEST:
+        how = f"test_share {config.test_share:g}" if config.train_until is None else f"train_until {config.train_until}"
+        raise LevyError(
+            f"the {n} fields from {say(times[0])} to {say(times[-1])} give {train} for training and {n - test} for the test ({how}, "
+            f"gap {config.gap}): at least {FEWEST} of each are needed, so bring a longer period or change the split"
+        )
+    return slice(0, train), slice(test, n)
+
+
+def _since(times: np.ndarray, row: int) -> np.ndarray:
+    elapsed = np.append(0.0, seconds_between(times).cumsum())
+    return elapsed - elapsed[row]
+
+
+def index(times: np.ndarray) -> pd.Index:
+    """A pandas or cftime index of times."""
+    return xr.CFTimeIndex(times) if times.dtype == object else pd.DatetimeIndex(times)
+
+
+def seconds_between(times: np.ndarray) -> np.ndarray:
+    """Steps in seconds, float64 [N - 1]."""
+    step = np.diff(times)
+    if times.dtype == object:
+        return np.array([s.total_seconds() for s in step])
+    return step / np.timedelta64(1, "s")
+
+
+def say(time: object) -> str:
+    """A time for messages, without hours where they are 0."""
+    return str(time)[:19].removesuffix("T00:00:00").removesuffix(" 00:00:00")
+
+
+def _length(seconds: float) -> str:
+    for name, unit in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= unit:
+            return f"{seconds / unit:g} {name}s" if seconds != unit else f"1 {name}"
+    return f"{seconds:g} seconds"
