@@ -96,10 +96,12 @@ def lookup(
 
 @app.command()
 def sample(
-    out: Annotated[Path, typer.Argument(help="Folder for the PNG files; made if missing.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the PNG or NetCDF files; made if missing.")],
     model: Annotated[str, typer.Option(help="Any MLflow model URI.")] = "models:/levy-digits@champion",
-    n: Annotated[int, typer.Option(min=1, help="How many images.")] = 16,
-    class_name: Annotated[str | None, typer.Option("--class", help="Only this class.")] = None,
+    n: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Only this class, of fields with seasons only this season.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     solver: Annotated[
         str | None, typer.Option(help="A family of docs/solvers.md, such as ode; without it, the tuned one.")
@@ -107,19 +109,14 @@ def sample(
     steps: Annotated[int | None, typer.Option(min=1)] = None,
     eta: Annotated[float | None, typer.Option(min=0)] = None,
 ) -> None:
-    """Draw images from a registered model."""
-    from PIL import Image
-
+    """Draw images or fields from a registered model."""
     from tasks import record
 
     record.check_server(record.tracking_uri())
     mlflow = record.connect()
     request = {"n": n, "class": class_name, "seed": seed, "solver": solver, "steps": steps, "eta": eta}
-    images = mlflow.pyfunc.load_model(model).predict({k: v for k, v in request.items() if v is not None})
-    out.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(images):
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(out / f"{number:05d}.png")
-    print(f"{len(images)} images in {out}")
+    sampler = mlflow.pyfunc.load_model(model).get_raw_model()
+    print(sampler.write({k: v for k, v in request.items() if v is not None}, out))
 
 
 def _check_servers() -> None:

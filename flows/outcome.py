@@ -36,7 +36,7 @@ def as_markdown(params: Params, outcome: Outcome) -> str:
     lines = ["# Levy pipeline", ""]
     for dataset, recorded in outcome.recorded.items():
         name = f"`models:/{recorded.name}@{record.ALIAS}` (version {recorded.version})"
-        lines += [f"**{dataset}**: {best_cell(dataset, params.compare.metric)}", ""]
+        lines += [f"**{dataset}**: {best_cell(dataset, params.metric(dataset))}", ""]
         lines += [f"Registered as {name}; report: `{report_path(dataset)}`", ""]
     lines += ["| stage | outcome |", "|---|---|", *(f"| {stage} | {what} |" for stage, what in outcome.stages.items())]
     return "\n".join(lines)
@@ -51,7 +51,7 @@ def as_text(params: Params, outcome: Outcome) -> str:
         lines += [
             "",
             dataset,
-            f"  best cell  {best_cell(dataset, params.compare.metric)}",
+            f"  best cell  {best_cell(dataset, params.metric(dataset))}",
             f"  report     {report_path(dataset)}",
             f"  registry   {recorded.name} version {recorded.version}, alias {record.ALIAS}{known}",
             f"  samples    python -c 'import mlflow; print({recorded.look_up}.shape)'",

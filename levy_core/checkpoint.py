@@ -1,10 +1,10 @@
 """Models on disk: ``model.safetensors`` and ``design.json``. Nothing is pickled.
 
-``design.json`` holds everything that rebuilds the model: format, design, network, classes, pixel layout.
+``design.json`` holds everything that rebuilds the model: format, design, network, what its samples are.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,21 @@ from levy_core.files import write_json
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.param import Predictor
+from levy_core.samples import Samples
 from levy_core.tensors import read_tensors, write_tensors
 
-FORMAT = 1  # rises whenever an older file would load but mean something else
+FORMAT = 2  # rises whenever an older file would load but mean something else
 NETS: dict[str, tuple[Any, Any]] = {"unet": (UNetConfig, UNet), "mlp": (MLPConfig, MLP)}
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model: its predictor (in eval mode), design, network size and class names."""
+    """A trained model: its predictor (in eval mode), design, network size and what its samples are."""
 
     predictor: Predictor
     design: Design
     net: UNetConfig | MLPConfig
-    classes: tuple[str, ...]
+    samples: Samples
 
 
 def save_model(
@@ -38,7 +39,7 @@ def save_model(
     weights: dict[str, Tensor],
     design: Design,
     net: UNetConfig | MLPConfig,
-    classes: tuple[str, ...],
+    samples: Samples,
     about: dict[str, Any],
 ) -> None:
     """Writes the two files. ``about`` is free text for people (training settings, code version)."""
@@ -47,7 +48,7 @@ def save_model(
         "format": FORMAT,
         "design": design.to_mapping(),
         "net": {"kind": next(name for name, row in NETS.items() if row[0] is type(net)), **net.to_mapping()},
-        "classes": list(classes),
+        "samples": asdict(samples),
         "about": about,
     }
     write_json(folder / "design.json", described)
@@ -93,4 +94,9 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
     except RuntimeError as error:
         raise LevyError(f"{folder / 'model.safetensors'} does not belong to the network in {path}: {error}") from error
     predictor = found.predictor(net.to(device)).eval().requires_grad_(False)
-    return Model(predictor, found, config, tuple(described["classes"]))
+    return Model(predictor, found, config, _samples(described["samples"]))
+
+
+def _samples(described: dict[str, Any]) -> Samples:
+    shares = described["shares"]
+    return Samples(described["kind"], tuple(described["classes"]), None if shares is None else tuple(shares))

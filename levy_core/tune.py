@@ -209,7 +209,7 @@ def search(
     sound = [trial for trial in trials if isfinite(trial.score)]
     if not sound:
         raise LevyError(
-            f"none of {len(trials)} samplers gave a finite score at {steps} steps: look at the training loss"
+            f"none of {len(trials)} samplers gave a finite score at {steps} steps: look at the training loss, or raise the first count of samples ({counts[0]}) if it is too small for the score"
         )
     most = max(trial.n for trial in sound)
     best = min((trial for trial in sound if trial.n == most), key=lambda trial: trial.score)

@@ -1,4 +1,4 @@
-"""Cells of the grid on disk: a uint8 array a solver and seed, or the reason why there is none, named by a hash of what determines it."""
+"""Cells of the grid on disk: an array a solver and seed, or the reason why there is none, named by a hash of what determines it."""
 
 import hashlib
 import json
@@ -30,18 +30,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A cell that has been tried: its samples uint8 [n, C, H, W] (memory-mapped), or why it has none."""
+    """A cell that has been tried: its samples [n, C, H, W] (memory-mapped), uint8 images or float32 fields, or why it has none."""
 
     key: str
     cell: Cell
-    image: np.ndarray | None
+    samples: np.ndarray | None
     failed: str | None
 
 
-def write_cell(folder: Path, key: str, image: np.ndarray) -> None:
-    """Samples of a cell, uint8 [n, C, H, W], in one piece."""
+def write_cell(folder: Path, key: str, samples: np.ndarray) -> None:
+    """Samples of a cell, [n, C, H, W], in one piece."""
     with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
-        np.save(stream, image, allow_pickle=False)
+        np.save(stream, samples, allow_pickle=False)
 
 
 def write_failure(folder: Path, key: str, reason: str) -> None:

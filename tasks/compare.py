@@ -1,5 +1,6 @@
 """Stage compare: the grid of all designs as one table with mean and spread over seeds, the best sampler at each cost, and the winner."""
 
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -15,25 +16,16 @@ from tasks.tuned import read_tuned
 CELL = ["design", *(field.name for field in fields(Solver)), "nfe"]
 LABELS = ["seed", "cell", "ruler", "failed"]
 
-HEADLINE = [
-    "fid/longtail",
-    "fid/balanced",
-    "kid/longtail",
-    "precision/longtail",
-    "recall/longtail",
-    "density/longtail",
-    "coverage/longtail",
-    "rare_fid/balanced",
-    "rare_recall/balanced",
-    "rare_share_ratio",
-    "near_train",
-    "tail_error",
-]
+# What `dvc metrics show` prints of a design's default sampler, as patterns of column names.
+HEADLINE = re.compile(
+    r"(fid|kid|precision|recall|density|coverage)/longtail|fid/balanced|rare_(fid|recall)/balanced|rare_share_ratio|near_train|tail_error"
+    r"|(distance|crps_skill)/.*|(ks|tail_error|q999_ratio|hill|spectrum_error)/test/.*"
+)
 
 
 def compare(params: Params, dataset: str) -> None:
     """The winner is the cheapest sampler within the noise of the smallest mean of ``compare.metric`` (``grid.thrifty``)."""
-    metric = params.compare.metric
+    metric = params.metric(dataset)
     tables = [pd.read_csv(paths.evaluation(dataset, design)) for design in params.designs]
     rows = pd.concat(tables, ignore_index=True)
     tuned = {d: set(read_tuned(paths.tuned(dataset, d)).values()) for d in params.designs}
@@ -93,7 +85,11 @@ def _budgets(rows: pd.DataFrame, grid: pd.DataFrame, metric: str) -> dict[str, A
 
 
 def _headline(grid: pd.DataFrame, default: pd.Series, metric: str) -> dict[str, Any]:
-    values = {name.replace("/", "_"): default[name] for name in HEADLINE if pd.notna(default[name])}
+    values = {
+        name.replace("/", "_"): default[name]
+        for name in default.index
+        if HEADLINE.fullmatch(name) and pd.notna(default[name])
+    }
     ranked = best(grid, metric).groupby("nfe").head(1).sort_values("nfe")
     at = {f"at_{nfe}": value for nfe, value in zip(ranked.nfe, ranked[metric], strict=True)}
     return _rounded(

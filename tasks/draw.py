@@ -1,4 +1,4 @@
-"""Drawing images from a trained model: what the stages and the registered model share."""
+"""Drawing samples from a trained model: what the stages and the registered model share."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import levy_core.grids
 import levy_core.limits
+import levy_core.nets.globe
 import levy_core.nets.unet
 import levy_core.noise
 import levy_core.param
@@ -26,6 +27,7 @@ from levy_core.solver import Solver, tabulate
 DECIDES = (
     levy_core.grids,
     levy_core.limits,
+    levy_core.nets.globe,
     levy_core.nets.unet,
     levy_core.noise,
     levy_core.param,
@@ -47,10 +49,12 @@ def cost(model: Model, solver: Solver) -> int:
     return evaluations(tabulate(solver, model.design.schedule), model.design.noise)
 
 
-def draw_images(
+def draw_samples(
     model: Model, solver: Solver, seed: int, labels: np.ndarray, batch: int, device: torch.device, first: int = 0
 ) -> np.ndarray:
-    """uint8 [N, C, H, W]: sample ``first + i`` has label ``labels[i]`` (the number of classes stands for 'no class').
+    """[N, C, H, W], uint8 images or float32 standardised fields; sample ``first + i`` has label ``labels[i]``.
+
+    The number of classes stands for 'no class'.
 
     Raises:
         NotFiniteError: the sampler left the finite numbers.
@@ -61,29 +65,29 @@ def draw_images(
         wanted = torch.from_numpy(labels[start : start + batch].astype(np.int64))
         indices = range(first + start, first + start + len(wanted))
         drawn = sample(model.predictor, table, model.design.noise, seed, indices, model.net.shape, wanted, device)
-        parts.append(to_uint8(drawn.numpy()))
+        parts.append(_as_kept(model, drawn.numpy()))
     return np.concatenate(parts)
 
 
+def _as_kept(model: Model, drawn: np.ndarray) -> np.ndarray:
+    """Images as pixels; fields as they are, because their extremes matter."""
+    return to_uint8(drawn) if model.samples.kind == "images" else drawn
+
+
 def trajectories(model: Model, solver: Solver, seed: int, n: int) -> np.ndarray:
-    """What the network takes for the final images at each evaluation, uint8 [steps, n, C, H, W]: the grid's first n samples."""
+    """What the network takes for the final samples at each evaluation, [steps, n, C, H, W]: the grid's first n samples."""
     table, seen = tabulate(solver, model.design.schedule), []
-    labels = torch.from_numpy(no_class(model, n))
+    labels = torch.from_numpy(model.samples.usual_labels(0, n))
     sample(
         model.predictor, table, model.design.noise, seed, range(n), model.net.shape, labels,
-        watch=lambda k, x0: seen.append(to_uint8(x0.cpu().numpy())),
+        watch=lambda k, x0: seen.append(_as_kept(model, x0.cpu().numpy())),
     )  # fmt: skip
     return np.stack(seen)
 
 
 def evaluation_flops(model: Model) -> int:
-    """Floating point operations of one network evaluation of one image."""
+    """Floating point operations of one network evaluation of one sample."""
     y = torch.zeros(1, *model.net.shape)
     with FlopCounterMode(display=False) as counter:
         model.predictor(y, torch.ones(1), torch.zeros(1, dtype=torch.int64))
     return counter.get_total_flops()
-
-
-def no_class(model: Model, n: int) -> np.ndarray:
-    """Labels of samples without a class: they show which classes the model remembers."""
-    return np.full(n, len(model.classes))

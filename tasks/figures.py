@@ -28,12 +28,14 @@ STYLE = {
 
 
 @contextmanager
-def _panels(titles: list[str], size: tuple[float, float] = (5.4, 3.9)) -> Iterator[tuple[list, list[str]]]:
+def panels(
+    titles: list[str], size: tuple[float, float] = (5.4, 3.9), share: bool = True
+) -> Iterator[tuple[list, list[str]]]:
     """Axes, a panel a title; the list that is given beside them receives the SVG."""
     made: list[str] = []
     with plt.rc_context(STYLE):  # also while saving: without its hashsalt the ids differ from run to run
         figure, axes = plt.subplots(
-            1, len(titles), figsize=(size[0] * len(titles), size[1]), sharey=True, squeeze=False, layout="constrained"
+            1, len(titles), figsize=(size[0] * len(titles), size[1]), sharey=share, squeeze=False, layout="constrained"
         )
         for axis, title in zip(axes[0], titles, strict=True):
             axis.set_title(title)
@@ -59,14 +61,15 @@ def _log_scale(axes: list, label: str, positive: bool) -> None:
         axes[0].yaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
-def _legend(axes: list, columns: int) -> None:
+def legend(axes: list, columns: int) -> None:
+    """One legend of all panels, below them."""
     entries = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     axes[0].figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=9)
 
 
 def quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: float) -> str:
     """The metric against network evaluations, a panel a design: the paper's solvers (SDE-E at its best eta), the tuned ones, the rest."""
-    with _panels(designs) as (axes, made):
+    with panels(designs) as (axes, made):
         for axis, design in zip(axes, designs, strict=True):
             mine = grid[grid.design == design].dropna(subset=[metric])
             solvers = [solver_of(row) for _, row in mine.iterrows()]
@@ -94,7 +97,7 @@ def quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: float) -
             axis.set_xticks(ticks, [str(tick) for tick in ticks])
             axis.minorticks_off()
         _log_scale(axes, _name(metric), positive=bool((grid[metric].dropna() > 0).all()))
-        _legend(axes, 3)
+        legend(axes, 3)
     return made[0]
 
 
@@ -107,15 +110,20 @@ def _line(axis, part: pd.DataFrame, metric: str, label: str, **style) -> None:
 
 
 def eta_curves(grid: pd.DataFrame, designs: list[str], metric: str) -> str:
-    """The metric of SDE-E against eta at each number of evaluations, the ODE at eta 0; a ring marks each curve's optimum."""
+    """The metric of SDE-E against eta at each number of evaluations, the ODE at eta 0; a ring marks each curve's optimum.
+
+    Empty where the grid has no such solver.
+    """
     grid = grid.dropna(subset=[metric])
     kept = [
         is_published(solver) and solver.family in ("ode", "sde-e")
         for solver in (solver_of(row) for _, row in grid.iterrows())
     ]
     curves = grid[kept]
+    if curves.empty:
+        return ""
     costs = sorted(map(int, curves.nfe.unique()))
-    with _panels(designs) as (axes, made):
+    with panels(designs) as (axes, made):
         for axis, design in zip(axes, designs, strict=True):
             mine = curves[curves.design == design]
             for key, cells in mine.groupby(["nfe", "discretisation"]):
@@ -133,7 +141,7 @@ def eta_curves(grid: pd.DataFrame, designs: list[str], metric: str) -> str:
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.minorticks_off()
         _log_scale(axes, _name(metric), positive=bool((curves[metric] > 0).all()))
-        _legend(axes, 3)
+        legend(axes, 3)
     return made[0]
 
 
@@ -145,7 +153,7 @@ def shares(classes: list[str], counts: list[int], generated: dict[str, list[floa
     """Bars of class shares, commonest class first."""
     order = sorted(range(len(counts)), key=lambda c: (-counts[c], c))
     truth = [count / sum(counts) for count in counts]
-    with _panels([""], (10.8, 3.4)) as ([axis], made):
+    with panels([""], (10.8, 3.4)) as ([axis], made):
         width = 0.8 / (len(generated) + 1)
         for k, (name, share) in enumerate([("training data", truth), *generated.items()]):
             place = np.arange(len(order)) + (k - len(generated) / 2) * width
@@ -162,7 +170,7 @@ def shares(classes: list[str], counts: list[int], generated: dict[str, list[floa
 def tails(real: np.ndarray, generated: dict[str, np.ndarray]) -> str:
     """Quantiles of generated against real distances from the centre of the training images: on the line, the law is right."""
     levels = np.concatenate([np.linspace(0.02, 0.9, 45), 1 - np.geomspace(0.1, 0.005, 12)])
-    with _panels([""], (5.8, 4.6)) as ([axis], made):
+    with panels([""], (5.8, 4.6)) as ([axis], made):
         x = np.quantile(real, levels)
         axis.plot(x, x, color=INK, linewidth=1, linestyle=":", label="the data")
         for k, (name, values) in enumerate(generated.items()):
@@ -183,7 +191,7 @@ def tails(real: np.ndarray, generated: dict[str, np.ndarray]) -> str:
 
 def losses(curves: dict[str, pd.DataFrame]) -> str:
     """Training curves."""
-    with _panels([""], (10.8, 3.1)) as ([axis], made):
+    with panels([""], (10.8, 3.1)) as ([axis], made):
         for k, (name, curve) in enumerate(curves.items()):
             axis.plot(curve.step, curve.loss, color=COLOURS[k % len(COLOURS)], label=name)
         axis.set(xlabel="optimiser step", ylabel="loss", yscale="log")

@@ -1,13 +1,15 @@
 """params.yaml as typed values. Every error names the key, the value and what is allowed."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.design import Design
 from levy_core.errors import LevyError, choose
 from levy_core.grids import GRIDS
@@ -17,6 +19,9 @@ from levy_core.steps import DISCRETISATIONS, FAMILIES, fits, forms
 from levy_core.tune import Space, rungs
 
 PARAMS = Path("params.yaml")
+FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
+# From where noise has the moments that losses need, to where it is as good as Gaussian (alpha: to where it is).
+TAIL_RANGES = {"nu": (2.1, 50.0), "alpha": (1.1, 2.0)}
 # Names become folders, DVC stage names and registry names.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -38,13 +43,56 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class DataParams(Section):
-    """How one data set is selected."""
+class ImagesParams(Section):
+    """How one data set of images is selected."""
 
+    kind: Literal["images"] = "images"
     imbalance: float = Field(ge=1)
     reference_per_class: int | None = Field(default=None, ge=2)
     flip: bool = False
     seed: int = Field(default=0, ge=0)
+
+
+class FieldsParams(Section):
+    """How one data set of fields is prepared: the settings of ``FieldsConfig``, and what its network is told."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    kind: Literal["fields"]
+    coordinates: bool = False
+
+    @model_validator(mode="after")
+    def _it_can_be_prepared(self) -> "FieldsParams":
+        try:
+            config = self.config
+        except (LevyError, TypeError, ValueError) as error:
+            raise ValueError(str(error)) from None
+        if self.coordinates and config.patch:
+            raise ValueError("coordinates are the same for all samples of a data set, so that patches cannot have them")
+        return self
+
+    @property
+    def config(self) -> FieldsConfig:
+        """What the core is told."""
+        given = self.model_extra or {}
+        _check_dates(given)
+        return FieldsConfig.from_mapping(given)
+
+
+def _check_dates(values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, date):
+                raise LevyError(f'{key} has {entry} without quotes: write "{entry}", because DVC reads no YAML dates')
+
+
+def _kind(values: Any) -> str:
+    return str(values.get("kind", "images") if isinstance(values, dict) else values.kind)
+
+
+DataParams = Annotated[
+    Annotated[ImagesParams, Tag("images")] | Annotated[FieldsParams, Tag("fields")], Discriminator(_kind)
+]
 
 
 class NetParams(Section):
@@ -190,22 +238,30 @@ class TuneParams(Section):
         return rungs(self.first, self.factor, self.last)
 
 
+class FieldsMeasuresParams(Section):
+    """What fields are measured with."""
+
+    tail_share: float = Field(default=0.01, gt=0, lt=0.5)
+    block: int = Field(default=10, ge=1)
+    resamples: int = Field(default=200, ge=20)
+    most: int = Field(default=2000, ge=20)
+
+
 class EvaluateParams(Section):
-    """torch-fidelity's settings."""
+    """torch-fidelity's settings, and those of fields."""
 
     kid_subsets: int = Field(ge=1)
     kid_subset_size: int = Field(ge=2)
     neighborhood: int = Field(ge=1)
     inception_weights: Path | None = None
-
-
-Metric = Literal["fid/longtail", "fid/balanced", "kid/longtail", "kid/balanced"]
+    fields: FieldsMeasuresParams = FieldsMeasuresParams()
 
 
 class CompareParams(Section):
-    """What makes a winner."""
+    """What makes a winner, for each kind of data."""
 
-    metric: Metric
+    images: Literal["fid/longtail", "fid/balanced", "kid/longtail", "kid/balanced"]
+    fields: Literal["distance/train", "distance/test"]
 
 
 class ComputeParams(Section):
@@ -247,14 +303,50 @@ class Params(Section):
             raise ValueError("sample.grid has no block and tune.steps no number: nothing would be sampled")
         for name, settings in self.models.items():
             try:
-                Design.from_mapping(settings)
+                Design.from_mapping(_with_tails(settings, None))
             except (LevyError, TypeError) as error:
                 raise ValueError(f"models.{name} is {settings}: {error}") from None
         return self
 
-    def design(self, name: str) -> Design:
-        """The design called ``name``."""
-        return Design.from_mapping(self.models[name])
+    def metric(self, dataset: str) -> str:
+        """What the samplers of a data set are compared by."""
+        return str(getattr(self.compare, self.data[dataset].kind))
+
+    def cells(self, dataset: str) -> list[Solver]:
+        """The grid of a data set: fields have no range, so that no limit is put on them."""
+        cells = self.sample.cells()
+        if self.data[dataset].kind == "images":
+            return cells
+        return list(dict.fromkeys(replace(cell, limit="none") for cell in cells))
+
+    def space(self, dataset: str) -> Space:
+        """What `tune` searches for a data set."""
+        space = self.tune.space()
+        return space if self.data[dataset].kind == "images" else replace(space, limits=("none",))
+
+    def design(self, name: str, tail_index: float | None = None) -> Design:
+        """The design called ``name``; what it takes from the data comes from their tail index.
+
+        Raises:
+            LevyError: it takes something from data without a tail index.
+        """
+        settings = self.models[name]
+        if FROM_DATA in settings.values() and tail_index is None:
+            raise LevyError(
+                f"models.{name} is {settings}: only fields have a tail index to take; give the number for images"
+            )
+        known = {} if tail_index is None else {"sigma_data": 1.0}  # fields are prepared with this standard deviation
+        return Design.from_mapping(known | _with_tails(settings, tail_index))
+
+
+def _with_tails(settings: dict[str, Any], tail_index: float | None) -> dict[str, Any]:
+    """The settings of a design with numbers in place of `data`, at their lowest where the tail index is still unknown."""
+    given = {
+        key: min(max(tail_index or 0.0, low), high)
+        for key, (low, high) in TAIL_RANGES.items()
+        if settings.get(key) == FROM_DATA
+    }
+    return settings | {key: float(f"{value:.3g}") for key, value in given.items()}
 
 
 def load(path: Path = PARAMS) -> Params:
@@ -276,7 +368,9 @@ def load(path: Path = PARAMS) -> Params:
 
 
 def _explain(fault: Any) -> str:
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+    # pydantic puts the kind of data, which is no key, after data.NAME
+    where = [part for k, part in enumerate(fault["loc"]) if not (k == 2 and fault["loc"][0] == "data")]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         return f"unknown key {key} (value {fault['input']!r}): check its spelling against the shipped params.yaml"

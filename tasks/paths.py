@@ -16,13 +16,8 @@ def prepared(dataset: str) -> Path:
     return OUTPUTS / dataset / "data"
 
 
-def classifier(dataset: str) -> Path:
-    """Folder of the classifier."""
-    return OUTPUTS / dataset / "classifier"
-
-
 def reference(dataset: str) -> Path:
-    """Folder of the real images' features."""
+    """Folder of what samples are measured with."""
     return OUTPUTS / dataset / "reference"
 
 

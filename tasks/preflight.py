@@ -5,26 +5,30 @@ from pathlib import Path
 
 import numpy as np
 
+from levy_core.datasets.fields.prepare import plan
 from levy_core.datasets.longtail import longtail_counts
 from levy_core.datasets.sources import open_source
 from levy_core.errors import LevyError
 from tasks import paths
-from tasks.params import Params
+from tasks.params import FieldsParams, Params
 
 FREE_BYTES = 500 * 2**20
 
 
 def check_sources(params: Params) -> None:
-    """Opens every data set without decoding its images, and looks at the free disk space.
+    """Opens every data set without reading its images or fields, and looks at the free disk space.
 
     Raises:
-        LevyError: a damaged or unsafe archive, an empty class, too few images for the imbalance, a nearly full disk.
+        LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; a nearly full disk.
     """
     for dataset in params.datasets:
-        source = open_source(paths.raw(dataset))
-        longtail_counts(
-            np.bincount(source.labels, minlength=len(source.classes)).tolist(), params.data[dataset].imbalance
-        )
+        settings = params.data[dataset]
+        if isinstance(settings, FieldsParams):
+            plan(paths.raw(dataset), settings.config)
+        else:
+            source = open_source(paths.raw(dataset))
+            available = np.bincount(source.labels, minlength=len(source.classes)).tolist()
+            longtail_counts(available, settings.imbalance)
     free = shutil.disk_usage(Path.cwd()).free
     if free < FREE_BYTES:
         raise LevyError(

@@ -1,21 +1,38 @@
-"""Stage prepare: raw images -> a packed store with a long-tailed training set and a balanced reference."""
+"""Stage prepare: what a person brought -> a packed store, checked, with its statistics."""
 
+import sys
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
+from levy_core.datasets.fields.prepare import prepare_fields
+from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.longtail import longtail_counts, select
 from levy_core.datasets.sources import checked_reader, open_source
 from levy_core.datasets.store import write_group
 from levy_core.errors import LevyError
 from levy_core.files import write_json
+from levy_core.metrics.bootstrap import spread
+from levy_core.metrics.fields import FieldsMeasures
+from levy_core.metrics.tail_index import tail_index
 from tasks import paths, stage
-from tasks.params import Params
+from tasks.params import FieldsParams, ImagesParams, Params
+
+HEAVY = 10.0  # below, a tail index says that a Gaussian does not do
 
 
 def prepare(params: Params, dataset: str) -> None:
-    """Reads ``data/DATASET``, selects, checks every selected image and writes the store in one piece."""
-    settings = params.data[dataset]
+    """Reads ``data/DATASET``, checks it and writes the store in one piece."""
+    with stage.replacing_folder(paths.prepared(dataset)) as folder:
+        {"images": _images, "fields": _fields}[params.data[dataset].kind](params, dataset, folder)
+
+
+def _images(params: Params, dataset: str, folder: Path) -> None:
+    """A long-tailed training set and a balanced reference."""
+    settings = cast(ImagesParams, params.data[dataset])
     source = open_source(paths.raw(dataset))
     available = np.bincount(source.labels, minlength=len(source.classes)).tolist()
     counts = longtail_counts(available, settings.imbalance)
@@ -32,15 +49,39 @@ def prepare(params: Params, dataset: str) -> None:
     read = checked_reader(source, int(selections["balanced"][0]))
     shape = read(int(selections["balanced"][0])).shape
     statistics = {}
-    with stage.replacing_folder(paths.prepared(dataset)) as folder:
-        for group, indices in selections.items():
-            statistics[group] = write_group(
-                folder / "images.zarr", group, indices, source.labels[indices], source.classes, shape, read,
-                partial(stage.bar, what=f"packing {group}", unit="chunk"),
-            )  # fmt: skip
-        write_json(folder / "statistics.json", {"shape": list(shape), **statistics})
+    for group, indices in selections.items():
+        statistics[group] = write_group(
+            folder / "images.zarr", group, indices, source.labels[indices], source.classes, shape, read,
+            partial(stage.bar, what=f"packing {group}", unit="chunk"),
+        )  # fmt: skip
+    write_json(folder / "statistics.json", {"shape": list(shape), "flip": settings.flip, **statistics})
     tail = f"{sum(counts):,} long-tailed training images of {len(counts)} classes ({counts[0]} ... {counts[-1]})"
     print(f"{dataset}: {tail}, {per_class} a class in the balanced reference")
+
+
+def _fields(params: Params, dataset: str, folder: Path) -> None:
+    """A training and a held-out period; of new hours only those are read."""
+    settings = cast(FieldsParams, params.data[dataset])
+    before = paths.prepared(dataset)
+    previous = before if before.exists() else None
+    bar = partial(stage.bar, what="packing fields", unit="block")
+    statistics: dict[str, Any] = prepare_fields(paths.raw(dataset), settings.config, folder, previous, bar)
+    store = FieldStore.open(folder / "fields.zarr", "train")
+    usual = FieldsMeasures()
+    fields = store[spread(len(store), usual.most, usual.block)].astype(np.float64)
+    for c, (name, described) in enumerate(statistics["variables"].items()):
+        found = tail_index(fields[:, c])
+        # JSON knows no infinity: null stands for a tail as light as a Gaussian's.
+        described["tail_index"] = {k: v if np.isfinite(v) else None for k, v in asdict(found).items()}
+        print(f"{dataset}: {name}: tail index {found.nu:.3g} (90 % interval {found.low:.3g} to {found.high:.3g})")
+        if found.nu < HEAVY and found.gpd_xi <= 0:
+            print(
+                f"warning: {name}: the peaks look exponential or bounded (GPD shape {found.gpd_xi:.2g}), not like a power "
+                "law; a skewed variable may want a transform (log1p, power), and nu a number of your own",
+                file=sys.stderr,
+            )
+    write_json(folder / "statistics.json", statistics)
+    print(f"{dataset}: {statistics['train']['samples']} training fields, {statistics['test']['samples']} held out")
 
 
 if __name__ == "__main__":

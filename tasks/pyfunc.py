@@ -16,7 +16,8 @@ from levy_core.errors import LevyError
 from levy_core.solver import Solver
 from levy_core.steps import FAMILIES, fits
 from tasks import stage
-from tasks.draw import draw_images
+from tasks.draw import draw_samples
+from tasks.forms import FORMS, Form
 from tasks.request import COLUMNS, SAMPLER
 
 BATCH = 250
@@ -28,7 +29,7 @@ def _load_pyfunc(path: str) -> "Sampler":
 
 
 class Sampler:
-    """A model that draws images on request."""
+    """A model that draws images or fields on request."""
 
     def __init__(self, folder: Path):
         self._device = stage.device("auto")
@@ -36,9 +37,14 @@ class Sampler:
         described = json.loads((folder / SAMPLER).read_text())
         self._tuned = {int(nfe): Solver(**fields) for nfe, fields in described["samplers"].items()}
         self._default = self._tuned[described["default"]]
+        self._form: Form = FORMS[self._model.samples.kind](folder, self._model)
+
+    def get_raw_model(self) -> "Sampler":
+        """Itself, for MLflow's method of this name."""
+        return self
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
-        """Images, uint8 [N, H, W, C], one block a request row.
+        """Images, uint8 [N, H, W, C], or fields in physical units, float32 [N, C, H, W]; one block a request row.
 
         Args:
             model_input: rows with ``n`` and optionally ``class`` (a class name; without it, whatever the model thinks
@@ -49,18 +55,29 @@ class Sampler:
             LevyError: an unknown class or solver, or a number out of range.
         """
         rows = pd.DataFrame(model_input).to_dict("records")
-        return np.concatenate([self._draw({k: v for k, v in row.items() if not pd.isna(v)}) for row in rows])
+        return np.concatenate(
+            [self._form.array(*self._draw({k: v for k, v in row.items() if not pd.isna(v)})) for row in rows]
+        )
 
-    def _draw(self, request: dict[Any, Any]) -> np.ndarray:
+    def write(self, request: dict[str, Any], folder: Path) -> str:
+        """Draws one request into files of a folder, and says which.
+
+        Raises:
+            LevyError: as ``predict``.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        return self._form.write(*self._draw(request), folder)
+
+    def _draw(self, request: dict[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Samples as the core draws them, and their labels."""
         unknown = sorted(set(request) - set(COLUMNS))
         if unknown:
             raise LevyError(f"unknown request key {unknown[0]!r}: allowed are {', '.join(COLUMNS)}")
         n, seed = int(request.get("n", 0)), int(request.get("seed", 0))
         if n < 1:
-            raise LevyError(f"n is {n}, but a request asks for at least 1 image")
-        label = self._label(request.get("class"))
-        images = draw_images(self._model, self._solver(request), seed, np.full(n, label), BATCH, self._device)
-        return images.transpose(0, 2, 3, 1)
+            raise LevyError(f"n is {n}, but a request asks for at least 1 sample")
+        labels = self._labels(request.get("class"), n)
+        return draw_samples(self._model, self._solver(request), seed, labels, BATCH, self._device), labels
 
     def _solver(self, request: dict[Any, Any]) -> Solver:
         """The best solver for the steps that are asked for, else the default, with what the request changes.
@@ -79,10 +96,10 @@ class Sampler:
             changes.setdefault("eta", min(start.eta, FAMILIES[family].most_eta or 0.0))
         return replace(start, **changes)
 
-    def _label(self, name: Any) -> int:
-        classes = self._model.classes
+    def _labels(self, name: Any, n: int) -> np.ndarray:
+        classes = self._model.samples.classes
         if name is None:
-            return len(classes)
+            return self._model.samples.usual_labels(0, n)
         if str(name) not in classes:
             raise LevyError(f"unknown class {name!r}: the model knows {', '.join(classes)}")
-        return classes.index(str(name))
+        return np.full(n, classes.index(str(name)))

@@ -45,6 +45,7 @@ class _Result:
     """What the runs of one record have in common, read once."""
 
     dataset: str
+    kind: str
     experiment: str
     tags: dict[str, str]
     winner: dict[str, Any]
@@ -97,7 +98,9 @@ def record(params: Params, dataset: str) -> Recorded:
     winner = json.loads(paths.winner(dataset).read_text())
     experiment = _experiment(mlflow, f"levy-{dataset}")
     eta = json.loads(paths.eta(dataset).read_text())
-    result = _Result(dataset, experiment, tags, winner, pd.read_csv(paths.grid(dataset)), eta)
+    result = _Result(
+        dataset, params.data[dataset].kind, experiment, tags, winner, pd.read_csv(paths.grid(dataset)), eta
+    )
     run_name = f"{dataset} {tags['levy.lock'][:7]}"
     with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags=tags) as parent:
         mlflow.log_params(
@@ -125,7 +128,7 @@ def record(params: Params, dataset: str) -> Recorded:
 def _record_design(mlflow: Any, params: Params, result: _Result, design: str) -> str | None:
     """A child run; returns the URI of the logged model for the winner's design."""
     grid = result.grid[result.grid.design == design]
-    cell = thrifty(grid, params.compare.metric).to_dict()
+    cell = thrifty(grid, params.metric(result.dataset)).to_dict()
     with mlflow.start_run(
         experiment_id=result.experiment,
         run_name=f"{result.dataset} {design}",
@@ -143,7 +146,7 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str) ->
         )
         mlflow.log_metrics(_finite(cell))
         for nfe, found in result.eta[design]["budgets"].items():  # a curve over evaluations
-            mlflow.log_metric(f"best {params.compare.metric}", found["mean"], step=int(nfe))
+            mlflow.log_metric(f"best {params.metric(result.dataset)}", found["mean"], step=int(nfe))
         _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
         mlflow.log_table(grid, "grid.json")
         mlflow.log_artifact(str(paths.report(result.dataset) / f"samples-{design}.png"))
@@ -168,10 +171,12 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     found = result.eta[result.winner["design"]]
     samplers = {nfe: entry["sampler"] for nfe, entry in found["budgets"].items()}
     sampler = {"default": found["default"], "samplers": samplers}
-    shape = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
+    channels, *sides = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
+    # Images with channels last, fields as they are stored.
+    tensor = {"images": ("uint8", (-1, *sides, channels)), "fields": ("float32", (-1, channels, *sides))}[result.kind]
     signature = ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]),
-        outputs=Schema([TensorSpec(dtype("uint8"), (-1, shape[1], shape[2], shape[0]))]),
+        outputs=Schema([TensorSpec(dtype(tensor[0]), tensor[1])]),
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"

@@ -9,13 +9,13 @@ from levy_core.checkpoint import Model, load_model
 from levy_core.errors import LevyError, NotFiniteError
 from tasks import paths, processes, stage
 from tasks.cells import Cell, has_failed, is_done, write_cell, write_failure, write_index
-from tasks.draw import cost, draw_images, hash_model, no_class
+from tasks.draw import cost, draw_samples, hash_model
 from tasks.params import Params, SampleParams
 from tasks.tuned import read_tuned
 
 
 def sample(params: Params, dataset: str, design: str) -> None:
-    """Draws every cell without a class, so that the samples show which classes the model remembers.
+    """Draws every cell with the usual labels: images without a class, which shows which classes the model remembers.
 
     A cell that leaves the finite numbers is recorded as failed, with the reason, and the grid goes on.
     """
@@ -29,7 +29,8 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     model = load_model(folder, state.device)
     grid = params.sample
     model_hash = hash_model(folder)
-    solvers = dict.fromkeys([*grid.cells(), *read_tuned(paths.tuned(dataset, design)).values()])
+    solvers = dict.fromkeys([*params.cells(dataset), *read_tuned(paths.tuned(dataset, design)).values()])
+    labels = model.samples.usual_labels(0, grid.n)
     tried = [Cell(solver, seed, cost(model, solver)) for solver in solvers for seed in grid.seeds]
     cells = {cell.key(model_hash, grid.n): cell for cell in tried}
     out = paths.samples(dataset, design)
@@ -48,8 +49,8 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         for key in dealt[state.process_index :: state.num_processes]:
             cell = missing[key]
             try:
-                image = draw_images(model, cell.solver, cell.seed, no_class(model, grid.n), grid.batch, state.device)
-                write_cell(out, key, image)
+                samples = draw_samples(model, cell.solver, cell.seed, labels, grid.batch, state.device)
+                write_cell(out, key, samples)
             except NotFiniteError as error:
                 write_failure(out, key, str(error))
             if state.is_main_process:

@@ -8,23 +8,6 @@ from levy_core.solver import Solver
 from levy_core.steps import FAMILIES
 from tasks.grid import best, is_published, solver_of
 
-MEASURES = [
-    ("FID, long-tailed reference", "fid/longtail"), ("FID, balanced reference", "fid/balanced"), ("KID x 1000, long-tailed", "kid/longtail"),
-    ("precision, long-tailed", "precision/longtail"), ("recall, long-tailed", "recall/longtail"),
-    ("density, long-tailed", "density/longtail"), ("coverage, long-tailed", "coverage/longtail"), ("coverage, balanced", "coverage/balanced"),
-    ("rare classes: share among samples / share in the data", "rare_share_ratio"), ("rare classes: samples a seed", "rare_count"),
-    ("rare classes: recall, balanced reference", "rare_recall/balanced"), ("rare classes: FID, balanced reference", "rare_fid/balanced"),
-    ("distance to the nearest training image / theirs to each other", "near_train"),
-    ("tail: 99 % quantile of the distance from the centre / the data's", "tail_q99"), ("tail: mean squared log error of quantiles 90 to 99 %", "tail_error"),
-    ("tail: Kolmogorov-Smirnov distance", "tail_ks"),
-]  # fmt: skip
-PER_CLASS = [
-    ("share / true share", None),
-    ("recall", "class_recall"),
-    ("FID", "class_fid"),
-    ("nearest training image", "class_near"),
-]
-
 
 def pm(cell: pd.Series, key: str, factor: float = 1) -> str:
     """Mean and spread over seeds as text."""
@@ -95,29 +78,15 @@ def overtaken(eta: dict[str, Any], grid: pd.DataFrame, metric: str) -> list[str]
     return lines
 
 
-def cards(chosen: dict[str, pd.Series], metric: str) -> list[dict[str, str]]:
-    """What to know of each design at a glance."""
-    made = []
-    for design, cell in chosen.items():
-        spread = cell[f"{metric}_std"]
-        solver = solver_of(cell)
-        made.append(
-            {
-                "title": f"{design}: {metric.split('/')[0].upper()}",
-                "value": f"{cell[metric]:.3g}",
-                "unit": f"± {spread:.2g}" if pd.notna(spread) else "one seed",
-                "text": f"{solver.form}, {int(cell['nfe'])} evaluations",
-            }
-        )
-        made.append(
-            {
-                "title": f"{design}: rare classes",
-                "value": f"{cell['rare_share_ratio']:.2f}",
-                "unit": "× their true share",
-                "text": f"recall of rare images {cell['rare_recall/balanced']:.2f}",
-            }
-        )
-    return made
+def card(design: str, cell: pd.Series, metric: str) -> dict[str, str]:
+    """A design's score at a glance."""
+    spread, solver = cell[f"{metric}_std"], solver_of(cell)
+    return {
+        "title": f"{design}: {metric.split('/')[0].upper()}",
+        "value": f"{cell[metric]:.3g}",
+        "unit": f"± {spread:.2g}" if pd.notna(spread) else "one seed",
+        "text": f"{solver.form}, {int(cell['nfe'])} evaluations",
+    }
 
 
 def papers_form(grid: pd.DataFrame, designs: list[str], metric: str) -> list[dict[str, Any]]:
@@ -157,23 +126,8 @@ def _entry(cell: pd.Series | None, metric: str, lowest: float | None) -> tuple[s
     return pm(cell, metric), cell[metric] == lowest
 
 
-def measures(chosen: dict[str, pd.Series], designs: list[str]) -> list[tuple[str, list[str]]]:
-    """All metrics of each design's default sampler."""
-    return [(name, [pm(chosen[d], key, 1000 if "x 1000" in name else 1) for d in designs]) for name, key in MEASURES]
-
-
-def per_class(
-    chosen: dict[str, pd.Series], designs: list[str], classes: list[str], counts: list[int]
-) -> dict[str, Any]:
-    """Rows a class, rarest last; columns the measures of each design."""
-    rows = []
-    for c in sorted(range(len(classes)), key=lambda c: (-counts[c], c)):
-        values = []
-        for _, key in PER_CLASS:
-            for design in designs:
-                cell = chosen[design]
-                share = cell[f"class_count/{c}"] / cell["samples"] / (counts[c] / sum(counts))
-                value = share if key is None else cell[f"{key}/{c}"]
-                values.append("–" if pd.isna(value) else f"{value:.2f}")
-        rows.append((classes[c], counts[c], values))
-    return {"groups": [name for name, _ in PER_CLASS], "rows": rows}
+def measures(
+    cells: dict[str, pd.Series], designs: list[str], named: list[tuple[str, str]]
+) -> list[tuple[str, list[str]]]:
+    """The measures of each design's default sampler: name for people, a text a design."""
+    return [(name, [pm(cells[d], key, 1000 if "x 1000" in name else 1) for d in designs]) for name, key in named]

@@ -9,16 +9,18 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+import levy_core.batches
 import levy_core.design
 import levy_core.loss
+import levy_core.nets.globe
 import levy_core.nets.unet
 import levy_core.noise
 import levy_core.param
 import levy_core.schedule
 import levy_core.seeds
 import levy_core.train
+from levy_core.batches import sample_shape
 from levy_core.checkpoint import save_model
-from levy_core.datasets.store import Images, read_group, to_unit
 from levy_core.design import Design
 from levy_core.errors import LevyError
 from levy_core.files import hash_code, replacing
@@ -28,12 +30,15 @@ from levy_core.tensors import read_tensors, write_tensors
 from levy_core.train import TrainConfig, Trainer
 from tasks import paths, stage
 from tasks.params import Params
+from tasks.training import TRAINING, Training
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
 # Code that decides what a training step does.
 DECIDES = (
+    levy_core.batches,
     levy_core.design,
     levy_core.loss,
+    levy_core.nets.globe,
     levy_core.nets.unet,
     levy_core.noise,
     levy_core.param,
@@ -46,25 +51,23 @@ DECIDES = (
 def train(params: Params, dataset: str, design_name: str) -> None:
     """Trains, saving a resumable state every ``train.save_every`` steps; writes model and curve."""
     stage.reproducible(params.compute.threads)
-    images = read_group(paths.prepared(dataset) / "images.zarr", "train")
-    design = params.design(design_name)
+    training = TRAINING[params.data[dataset].kind](params, dataset)
+    design = params.design(design_name, training.tail_index)
+    classes = len(training.samples.classes)
     net_config = UNetConfig.from_mapping(
-        {"shape": images.image.shape[1:], "classes": len(images.classes), **params.net.model_dump()}
+        {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.net.model_dump()}
     )
     settings = params.train.model_dump()
     save_every = settings.pop("save_every")
-    config = TrainConfig(flip=params.data[dataset].flip, **settings)
+    config = TrainConfig(flip=training.flip, **settings)
     torch.manual_seed(config.seed)
-    net = UNet(net_config)
-    trainer = Trainer(
-        design, net, torch.from_numpy(to_unit(images.image)), torch.from_numpy(images.label), len(images.classes), config,
-        stage.device(params.compute.device),
-    )  # fmt: skip
+    net = UNet(net_config, **training.places)
+    trainer = Trainer(design, net, training.data, training.labels, classes, config, stage.device(params.compute.device))
     print(
         f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {'bfloat16' if trainer.bf16 else 'float32'}"
     )
 
-    resume = Resume(paths.resume(dataset, design_name), _fingerprint(design, net_config, config, images))
+    resume = Resume(paths.resume(dataset, design_name), _fingerprint(design, net_config, config, training))
     curve = resume.restore(trainer)
     with stage.bar(
         trainer.run(), f"train {design_name}", initial=trainer.step, total=config.steps, unit="step"
@@ -77,17 +80,16 @@ def train(params: Params, dataset: str, design_name: str) -> None:
 
     about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
-        save_model(folder, trainer.averaged_weights(), design, net_config, images.classes, about)
+        save_model(folder, trainer.averaged_weights(), design, net_config, training.samples, about)
+        if training.codec is not None:
+            training.codec.save(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     resume.clear()
 
 
-def _fingerprint(design: Design, net: UNetConfig, config: TrainConfig, images: Images) -> bytes:
-    decides = [design.to_mapping(), net.to_mapping(), asdict(config), hash_code(*DECIDES)]
-    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
-    digest.update(images.image.tobytes())
-    digest.update(images.label.tobytes())
-    return digest.digest()
+def _fingerprint(design: Design, net: UNetConfig, config: TrainConfig, training: Training) -> bytes:
+    decides = [design.to_mapping(), net.to_mapping(), asdict(config), hash_code(*DECIDES), training.hash]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).digest()
 
 
 def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:

@@ -5,32 +5,28 @@ It draws with noise of its own (a seed apart from the grid's), so that the grid'
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-import levy_core.metrics.classifier
-import levy_core.metrics.images
 import levy_core.tune
 from levy_core.checkpoint import Model, load_model
 from levy_core.errors import LevyError, NotFiniteError
-from levy_core.files import hash_code, hash_files
-from levy_core.metrics import images as metrics
+from levy_core.files import hash_code
 from levy_core.seeds import seed_of
 from levy_core.solver import Solver
 from levy_core.tune import Found, Space, search
 from tasks import paths, stage
-from tasks.draw import cost, draw_images, hash_model, no_class
+from tasks.draw import cost, draw_samples, hash_model
 from tasks.grid import sampler_of, write_rows
 from tasks.params import Params
-from tasks.reference import GROUPS, feature_space, fidelity, read_references
+from tasks.rulers import Ruler, ruler
 from tasks.tuned import write_tuned
 
-# Code that decides a score.
-DECIDES = (levy_core.metrics.classifier, levy_core.metrics.images, levy_core.tune)
+# Code that decides a score, beside the ruler's.
+DECIDES = (levy_core.tune,)
 
 
 def tune(params: Params, dataset: str, design: str) -> None:
@@ -39,15 +35,15 @@ def tune(params: Params, dataset: str, design: str) -> None:
     device, settings = stage.device(params.compute.device), params.tune
     folder = paths.model(dataset, design)
     model = load_model(folder, device)
-    space = affordable(settings.space(), model)
-    embed, score = feature_space(params, dataset), _score(params, dataset)
-    memo = Memo(paths.judged(dataset, design), _fingerprint(params, dataset, folder))
+    space = affordable(params.space(dataset), model)
+    measured_with = ruler(params, dataset)
+    memo = Memo(paths.judged(dataset, design), _fingerprint(params, dataset, folder, measured_with))
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
     found: dict[int, Found] = {}
     budget = sum(steps * settings.samples for steps in settings.steps)
     with stage.bar(None, f"tune {design}", total=budget, unit="eval", unit_scale=True) as progress:
         for steps in settings.steps:
-            judge = Judge(model, embed, score, seed, params.sample.batch, device, memo)
+            judge = Judge(model, measured_with, seed, params.sample.batch, device, memo)
             found[steps] = search(
                 judge, model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update
             )  # fmt: skip
@@ -89,20 +85,9 @@ def affordable(space: Space, model: Model) -> Space:
     return replace(space, solvers=tuple(dict.fromkeys(kept)))
 
 
-def _score(params: Params, dataset: str) -> Callable[[torch.Tensor], float]:
-    """``compare.metric`` of features."""
-    kind, name = params.compare.metric.split("/")
-    real, config = read_references(paths.reference(dataset))[0][name], fidelity(params.evaluate)
-    if kind == "fid":
-        return lambda features: metrics.frechet(metrics.statistics(features), real.statistics())
-    return lambda features: metrics.kid(features, real.features, config)
-
-
-def _fingerprint(params: Params, dataset: str, model: Path) -> str:
+def _fingerprint(params: Params, dataset: str, model: Path, measured_with: Ruler) -> str:
     """Hash of what decides a score, but for the solver and the number of samples."""
-    real = hash_files(*(paths.reference(dataset) / f"{name}.safetensors" for name in GROUPS))
-    decided_by = [hash_model(model), real, hash_code(*DECIDES), params.compare.metric, params.tune.seed]
-    decided_by += [params.evaluate.model_dump(mode="json")]
+    decided_by = [hash_model(model), measured_with.hash, hash_code(*DECIDES), params.metric(dataset), params.tune.seed]
     return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
 
 
@@ -147,13 +132,11 @@ class Memo:
 class Judge:
     """Scores the first n samples of a solver; the samples of its smaller counts are drawn once."""
 
-    def __init__(
-        self, model: Model, embed: Callable, score: Callable, seed: int, batch: int, device: torch.device, memo: Memo
-    ):
-        self._model, self._embed, self._score = model, embed, score
+    def __init__(self, model: Model, measured_with: Ruler, seed: int, batch: int, device: torch.device, memo: Memo):
+        self._model, self._ruler = model, measured_with
         self._seed, self._batch, self._device, self._memo = seed, batch, device, memo
         self._solver: Solver | None = None
-        self._features = torch.empty(0)
+        self._embedded = torch.empty(0)
 
     def __call__(self, solver: Solver, n: int) -> float:
         """The score, NaN where the solver leaves the finite numbers."""
@@ -161,7 +144,7 @@ class Judge:
         if known is not None:
             return known
         try:
-            score = self._score(self._first(solver, n))
+            score = self._ruler.score(self._first(solver, n))
         except NotFiniteError:
             score = float("nan")
         self._memo.put(solver, n, score)
@@ -169,13 +152,13 @@ class Judge:
 
     def _first(self, solver: Solver, n: int) -> torch.Tensor:
         if solver != self._solver:
-            self._solver, self._features = solver, self._features[:0]
-        have = len(self._features)
-        labels = no_class(self._model, n - have)
-        images = draw_images(self._model, solver, self._seed, labels, self._batch, self._device, first=have)
-        drawn = self._embed(images)
-        self._features = torch.cat([self._features, drawn]) if have else drawn
-        return self._features
+            self._solver, self._embedded = solver, self._embedded[:0]
+        have = len(self._embedded)
+        labels = self._model.samples.usual_labels(have, n - have)
+        samples = draw_samples(self._model, solver, self._seed, labels, self._batch, self._device, first=have)
+        drawn = self._ruler.embed(samples)
+        self._embedded = torch.cat([self._embedded, drawn]) if have else drawn
+        return self._embedded
 
 
 if __name__ == "__main__":

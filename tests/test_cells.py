@@ -21,18 +21,20 @@ from levy_core.errors import LevyError
 from levy_core.metrics import images as metrics
 from levy_core.metrics.classifier import classify, load_classifier
 from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.samples import Samples
 from levy_core.seeds import seed_of
 from levy_core.solver import Solver
 from levy_core.tensors import read_tensors, write_tensors
 from tasks import params as settings
 from tasks import paths, starter
 from tasks.cells import INDEX, Cell, has_failed, is_done, read_cells, write_cell, write_failure, write_index
-from tasks.classifier import classifier
-from tasks.draw import draw_images, no_class
+from tasks.draw import draw_samples
 from tasks.evaluate import evaluate
 from tasks.grid import solver_of
+from tasks.image_ruler import classifier_folder, fidelity
 from tasks.prepare import prepare
-from tasks.reference import feature_space, fidelity, read_references, reference
+from tasks.reference import reference
+from tasks.rulers import ruler
 from tasks.sample import sample
 from tasks.tune import Judge, Memo, _fingerprint, affordable, tune
 from tasks.tuned import read_tuned, write_tuned
@@ -75,11 +77,11 @@ def test_samples_and_failures_come_back_as_they_were_in_the_order_of_steps_solve
         assert is_done(tmp_path, key)
         assert has_failed(tmp_path, key) == (k == 2)
         if k == 2:
-            assert (drawn.image, drawn.failed) == (None, "NaN at step 2")
+            assert (drawn.samples, drawn.failed) == (None, "NaN at step 2")
         else:
             assert drawn.failed is None
-            assert drawn.image.dtype == np.uint8
-            assert np.array_equal(drawn.image, image_of(k))
+            assert drawn.samples.dtype == np.uint8
+            assert np.array_equal(drawn.samples, image_of(k))
     assert not is_done(tmp_path, "0" * 16)
 
 
@@ -166,15 +168,21 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stages")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        starter.main()
+        starter.write_digits(paths.raw("digits") / "digits.zip")
         change({}, folder)
         read = settings.load()
         prepare(read, "digits")
-        classifier(read, "digits")
         reference(read, "digits")
         torch.manual_seed(0)
         design = Design.from_mapping({"preset": "lim"})
-        save_model(paths.model("digits", "lim"), dict(UNet(NET).state_dict()), design, NET, tuple("0123456789"), {})
+        save_model(
+            paths.model("digits", "lim"),
+            dict(UNet(NET).state_dict()),
+            design,
+            NET,
+            Samples("images", tuple("0123456789")),
+            {},
+        )
         write_tuned(paths.tuned("digits", "lim"), {})
     return folder
 
@@ -230,9 +238,11 @@ def test_samples_on_disk_are_those_of_the_solver_and_seed(small):
     sample(small, "digits", "lim")
     model = load_model(paths.model("digits", "lim"))
     for drawn in read_cells(FOLDER)[::3]:
-        again = draw_images(model, drawn.cell.solver, drawn.cell.seed, no_class(model, 16), 5, torch.device("cpu"))
+        again = draw_samples(
+            model, drawn.cell.solver, drawn.cell.seed, model.samples.usual_labels(0, 16), 5, torch.device("cpu")
+        )
         # batches of another size may round otherwise in the network: a grey level at most
-        assert np.abs(again.astype(int) - drawn.image).max() <= 1
+        assert np.abs(again.astype(int) - drawn.samples).max() <= 1
         assert drawn.cell.nfe == drawn.cell.solver.steps
 
 
@@ -250,7 +260,7 @@ def test_a_cell_that_leaves_the_finite_numbers_is_recorded_with_its_reason_and_t
     assert "network returned NaN or infinity at step 2 of 3" in reasons[1e30]
     assert "for 16 of 16 samples, the first with index 0" in reasons[1e30]
     assert "a step multiplies by 1.17e+40, and torch.float32 holds 3.4e+38 at most: lower eta" in reasons[1e38]
-    assert [len(drawn.image) for drawn in found if not drawn.failed] == [16] * 8
+    assert [len(drawn.samples) for drawn in found if not drawn.failed] == [16] * 8
     before = times()
     sample(grid, "digits", "lim")
     assert "12 cells, 0 to draw" in capsys.readouterr().out  # a failure is not tried again
@@ -341,15 +351,15 @@ def test_rows_are_judged_again_where_the_ruler_or_the_samples_changed_and_only_t
     assert ((table.near_train == 123) == (table.eta != 0.4)).all()
     sample(small, "digits", "lim")
     evaluate(small, "digits", "lim")
-    for ruler in ({"neighborhood": 2}, {"kid_subsets": 4}):
+    for changed in ({"neighborhood": 2}, {"kid_subsets": 4}):
         marked(123.0)
-        assert judged(change({"evaluate": ruler}), capsys) == 8
+        assert judged(change({"evaluate": changed}), capsys) == 8
         assert (pd.read_csv(TABLE).near_train != 123).all()
-    moved = paths.classifier("digits") / "classifier.safetensors"
+    moved = classifier_folder(paths.reference("digits")) / "classifier.safetensors"
     weights = read_tensors(moved)
     weights["score.bias"] += 1e-3
     write_tensors(moved, weights)
-    assert judged(change({"evaluate": ruler}), capsys) == 8
+    assert judged(change({"evaluate": changed}), capsys) == 8
     break_model(0.5)
     sample(small, "digits", "lim")
     assert judged(small, capsys) == 8
@@ -368,15 +378,16 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
 
     sample(small, "digits", "lim")
     evaluate(small, "digits", "lim")
-    assert "warning: FID of 16 samples in 8 features is biased: perfect samples would score" in capsys.readouterr().err
-    references, counts = read_references(paths.reference("digits"))
+    assert "warning: scores of 16 samples are biased: as many perfect samples would score" in capsys.readouterr().err
+    measured_with = ruler(small, "digits")
+    references, counts = measured_with.references, json.loads((paths.reference("digits") / "counts.json").read_text())
     assert counts == np.bincount(references["longtail"].labels).tolist()
     table = pd.read_csv(TABLE)
     for drawn, (_, row) in zip(read_cells(FOLDER), table.iterrows(), strict=True):
         assert (solver_of(row), row["seed"], row["cell"]) == (drawn.cell.solver, drawn.cell.seed, drawn.key)
-    image = np.array(drawn.image)
-    verdicts = classify(load_classifier(paths.classifier("digits")), image)
-    features = feature_space(small, "digits")(image)
+    image = np.array(drawn.samples)
+    verdicts = classify(load_classifier(classifier_folder(paths.reference("digits"))), image)
+    features = measured_with.embed(image)
     alone = metrics.evaluate(features, verdicts, references, counts, fidelity(small.evaluate))
     for name, value in alone.items():
         assert row[name] == pytest.approx(value, rel=1e-6, nan_ok=True), name
@@ -394,13 +405,13 @@ class Counted:
 
     def __init__(self, monkeypatch, calls=None, end=None):
         self.calls, self.limit, self.end, self.images = 0, calls, end, 0
-        monkeypatch.setattr(tasks.tune, "draw_images", self)
+        monkeypatch.setattr(tasks.tune, "draw_samples", self)
 
     def __call__(self, *arguments, **options):
         if self.calls == self.limit:
             self.end()
         self.calls += 1
-        images = draw_images(*arguments, **options)
+        images = draw_samples(*arguments, **options)
         self.images += len(images)
         return images
 
@@ -482,17 +493,22 @@ def test_a_search_on_a_broken_model_says_so(small):
 
 @pytest.mark.parametrize("metric", ["fid/balanced", "kid/longtail"])
 def test_the_search_minimises_the_metric_of_compare(small, metric):
-    params = change({"compare": {"metric": metric}, "tune": {"steps": [2]}})
+    params = change({"compare": {"images": metric}, "tune": {"steps": [2]}})
     tune(params, "digits", "lim")
     best = json.loads(TUNED.read_text())["2"]
-    model, features = load_model(paths.model("digits", "lim")), feature_space(params, "digits")
+    model, features = load_model(paths.model("digits", "lim")), ruler(params, "digits").embed
     drawn = features(
-        draw_images(
-            model, Solver(**best["sampler"]), seed_of_search(params), no_class(model, 16), 200, torch.device("cpu")
+        draw_samples(
+            model,
+            Solver(**best["sampler"]),
+            seed_of_search(params),
+            model.samples.usual_labels(0, 16),
+            200,
+            torch.device("cpu"),
         )
     )
 
-    real = read_references(paths.reference("digits"))[0][metric.split("/")[1]]
+    real = ruler(params, "digits").references[metric.split("/")[1]]
     value = (
         metrics.fid(drawn, real.features)
         if "fid" in metric
@@ -509,11 +525,11 @@ def seed_of_search(params):
 
 
 def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_has(small, tmp_path, monkeypatch):
-    model, embed, seen = load_model(paths.model("digits", "lim")), feature_space(small, "digits"), []
+    model, seen = load_model(paths.model("digits", "lim")), []
+    embed = ruler(small, "digits").embed
+    listening = SimpleNamespace(embed=embed, score=lambda f: seen.append(f) or 0.0)
     drawing = Counted(monkeypatch)
-    judge = Judge(
-        model, embed, lambda f: seen.append(f) or 0.0, 7, 200, torch.device("cpu"), Memo(tmp_path / "memo", "")
-    )
+    judge = Judge(model, listening, 7, 200, torch.device("cpu"), Memo(tmp_path / "memo", ""))
     a, b = small.sample.cells()[:2]
     for solver, n in ((a, 8), (a, 16), (b, 16), (a, 16)):
         judge(solver, n)
@@ -521,7 +537,7 @@ def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_h
     assert drawing.images == 16 + 16 + 16
     assert torch.equal(seen[1][:8], seen[0])
     assert torch.allclose(seen[1], seen[3], atol=1e-4)  # in one piece
-    images = draw_images(model, b, 7, no_class(model, 16), 200, torch.device("cpu"))
+    images = draw_samples(model, b, 7, model.samples.usual_labels(0, 16), 200, torch.device("cpu"))
     assert torch.equal(seen[2], embed(images))
 
 
@@ -550,13 +566,14 @@ def test_scores_belong_to_model_metric_references_seed_and_settings_of_the_metri
     folder = paths.model("digits", "lim")
 
     def fingerprint(changes):
-        return _fingerprint(change(changes), "digits", folder)
+        params = change(changes)
+        return _fingerprint(params, "digits", folder, ruler(params, "digits"))
 
     base = fingerprint({})
     assert fingerprint({"tune": {"samples": 99, "solvers": ["ode"]}, "train": {"steps": 5}}) == base  # decide no score
     changed = [
         fingerprint({"tune": {"seed": 1}}),
-        fingerprint({"compare": {"metric": "kid/longtail"}}),
+        fingerprint({"compare": {"images": "kid/longtail"}}),
         fingerprint({"evaluate": {"kid_subsets": 4}}),
     ]
     break_model(0.5)

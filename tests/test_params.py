@@ -125,7 +125,7 @@ def block(**changes):
             r"params.yaml: tune: none of posterior has a form in 2m-data, heun$",
         ),
         ({"tune": {"solvers": ["rk9"]}}, r"tune.solvers\[0\] is 'rk9': unknown solver 'rk9'"),
-        ({"compare": {"metric": "fid"}}, r"compare.metric is 'fid': input should be 'fid/longtail', 'fid/balanced'"),
+        ({"compare": {"images": "fid"}}, r"compare.images is 'fid': input should be 'fid/longtail', 'fid/balanced'"),
         ({"compute": {"processes": 0}}, r"compute.processes is 0: input should be greater than or equal to 1"),
         ({"train": {"steps": "many"}}, r"train.steps is 'many': input should be a valid integer"),
         ({"train": {"setps": 5}}, r"unknown key train.setps \(value 5\): check its spelling"),

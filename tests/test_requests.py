@@ -11,8 +11,9 @@ from levy_core.design import Design
 from levy_core.errors import LevyError
 from levy_core.files import write_json
 from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.samples import Samples
 from levy_core.solver import Solver
-from tasks.draw import draw_images
+from tasks.draw import draw_samples
 from tasks.pyfunc import Sampler
 from tasks.request import SAMPLER
 
@@ -26,7 +27,14 @@ LONGER = Solver("ode", "3m-data", "uniform-log-rho", 6, rho_max=30.0, denoise=Tr
 def folder(tmp_path_factory):
     folder, net = tmp_path_factory.mktemp("model"), UNetConfig((1, 8, 8), 2, (8,))
     torch.manual_seed(0)
-    save_model(folder, dict(UNet(net).state_dict()), Design.from_mapping({"preset": "lim"}), net, ("a", "b"), {})
+    save_model(
+        folder,
+        dict(UNet(net).state_dict()),
+        Design.from_mapping({"preset": "lim"}),
+        net,
+        Samples("images", ("a", "b")),
+        {},
+    )
     write_json(folder / SAMPLER, {"default": 4, "samplers": {"4": asdict(TUNED), "6": asdict(LONGER)}})
     return folder
 
@@ -51,7 +59,7 @@ def folder(tmp_path_factory):
 )
 def test_a_request_changes_what_it_names(folder, request_, solver):
     images = Sampler(folder).predict([{"n": 2, "class": "b", "seed": 3, **request_}])
-    expected = draw_images(load_model(folder), solver, 3, np.full(2, 1), 2, torch.device("cpu"))
+    expected = draw_samples(load_model(folder), solver, 3, np.full(2, 1), 2, torch.device("cpu"))
     assert np.array_equal(images, expected.transpose(0, 2, 3, 1))
 
 

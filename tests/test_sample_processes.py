@@ -14,6 +14,7 @@ import yaml
 from levy_core.checkpoint import save_model
 from levy_core.design import Design
 from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.samples import Samples
 from tasks import paths, stage
 from tasks.sample import sample
 from tasks.tuned import write_tuned
@@ -74,7 +75,14 @@ def by_one(tmp_path_factory):
     model = folder.root / paths.model("digits", "lim")
     model.mkdir(parents=True)
     torch.manual_seed(0)
-    save_model(model, dict(UNet(net).state_dict()), Design.from_mapping({"preset": "lim"}), net, ("a", "b"), {})
+    save_model(
+        model,
+        dict(UNet(net).state_dict()),
+        Design.from_mapping({"preset": "lim"}),
+        net,
+        Samples("images", ("a", "b")),
+        {},
+    )
     write_tuned(folder.root / paths.tuned("digits", "lim"), {})
     process = folder.start()
     process.join()

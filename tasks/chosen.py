@@ -1,0 +1,15 @@
+"""The sampler that a design is shown with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A design's default sampler: its row of the grid, its name, and its samples of all seeds [N, C, H, W]."""
+
+    cell: pd.Series
+    label: str
+    samples: np.ndarray

@@ -1,0 +1,126 @@
+"""Fields are measured in physical units, against the held-out and the training period."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import levy_core.datasets.fields.climatology
+import levy_core.datasets.fields.codec
+import levy_core.datasets.fields.transforms
+import levy_core.metrics.bootstrap
+import levy_core.metrics.ensembles
+import levy_core.metrics.extremes
+import levy_core.metrics.fields
+import levy_core.metrics.intervals
+import levy_core.metrics.marginal
+import levy_core.metrics.reference
+import levy_core.metrics.spatial
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.store import FieldStore
+from levy_core.errors import LevyError
+from levy_core.files import hash_code, hash_files, write_json
+from levy_core.metrics import ensembles
+from levy_core.metrics.bootstrap import spread
+from levy_core.metrics.fields import FieldsMeasures, FieldsReference, distance, evaluate
+from levy_core.samples import Samples
+from levy_core.tensors import read_tensors, write_tensors
+from tasks import paths
+from tasks.fields import field_samples
+from tasks.params import Params
+
+FORECASTS = 200
+PERIODS = ("test", "train")  # names in the tables and groups of the store
+# Code that decides what a number says.
+DECIDES = (
+    levy_core.datasets.fields.climatology,
+    levy_core.datasets.fields.codec,
+    levy_core.datasets.fields.transforms,
+    levy_core.metrics.bootstrap,
+    levy_core.metrics.ensembles,
+    levy_core.metrics.extremes,
+    levy_core.metrics.fields,
+    levy_core.metrics.intervals,
+    levy_core.metrics.marginal,
+    levy_core.metrics.reference,
+    levy_core.metrics.spatial,
+)
+
+
+class FieldRuler:
+    """The real fields of both periods, and the codec that gives samples their units."""
+
+    def __init__(self, params: Params, dataset: str):
+        self._folder = paths.reference(dataset)
+        self._name = params.metric(dataset).split("/")[1]
+        self.codec = Codec.load(self._folder)
+        try:
+            self.references = {name: _read(self._folder, name) for name in PERIODS}
+            shares = json.loads((self._folder / "samples.json").read_text())
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LevyError(f"{self._folder} cannot be read ({error}): run the reference stage again") from error
+        self.samples = Samples("fields", tuple(shares["classes"]), shares["shares"] and tuple(shares["shares"]))
+
+    @staticmethod
+    def make(params: Params, dataset: str, folder: Path) -> None:
+        """Writes ``NAME.safetensors`` and ``NAME.json`` a period, the codec, and the classes with their shares."""
+        prepared = paths.prepared(dataset)
+        codec, settings = Codec.load(prepared), FieldsMeasures(**params.evaluate.fields.model_dump())
+        for name in PERIODS:
+            store = FieldStore.open(prepared / "fields.zarr", name)
+            rows = spread(len(store), settings.most, settings.block)
+            values = codec.measured(store[rows])
+            made = FieldsReference.of(values, store.labels[rows], codec.names, codec.latitude, settings)
+            write_tensors(folder / f"{name}.safetensors", made.tensors())
+            write_json(folder / f"{name}.json", made.described())
+        codec.save(folder)
+        samples = field_samples(store)  # of the training period
+        write_json(folder / "samples.json", {"classes": samples.classes, "shares": samples.shares})
+        print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
+
+    @cached_property
+    def hash(self) -> str:
+        """Of the references, the codec and the code."""
+        files = sorted(path for path in self._folder.iterdir() if path.is_file())
+        decided_by = [hash_files(*files), hash_code(*DECIDES)]
+        return hashlib.sha256(json.dumps(decided_by).encode()).hexdigest()[:16]
+
+    def embed(self, samples: np.ndarray) -> Tensor:
+        """Physical fields, [N, C, H, W], float32 because a search keeps hundreds of them."""
+        return torch.from_numpy(self.codec.measured(samples).astype(np.float32))
+
+    def score(self, embedded: Tensor) -> float:
+        """The distance of ``compare.fields``."""
+        return distance(embedded.double().numpy(), self.references[self._name])
+
+    def measure(self, samples: np.ndarray) -> dict[str, float]:
+        """All measures; of samples with a season also those of a forecast by the season."""
+        labels = self.samples.usual_labels(0, len(samples))
+        values = self.codec.measured(samples)
+        row = evaluate(values, labels, self.references)
+        if self.samples.shares is not None:
+            names = self.codec.names
+            (real, seen), train = (_some(self.references[name]) for name in ("test", "train"))
+            row |= ensembles.crps(real, seen, values, labels, names, train)
+            ranks = ensembles.rank_histogram(real, seen, values, labels, names)
+            row |= {f"reliability/{name}": ensembles.reliability(counts) for name, counts in ranks.items()}
+        return row
+
+    def floors(self, n: int) -> dict[str, float]:
+        """The distance of n perfect samples."""
+        return {f"floor/{name}": real.floor(n) for name, real in self.references.items()}
+
+
+def _some(reference: FieldsReference) -> ensembles.Ensemble:
+    """At most FORECASTS fields of a period, spread evenly: each is compared with each sample of its season."""
+    rows = np.linspace(0, len(reference.fields) - 1, min(FORECASTS, len(reference.fields))).round().astype(int)
+    return reference.fields[rows].astype(np.float64), reference.labels[rows]
+
+
+def _read(folder: Path, name: str) -> FieldsReference:
+    described = json.loads((folder / f"{name}.json").read_text())
+    return FieldsReference.read(read_tensors(folder / f"{name}.safetensors"), described)
