@@ -1,6 +1,6 @@
 """The search against a full grid, ten evaluations against fifty, and four designs side by side, judged on fresh seeds.
 
-In a checkout whose pipeline has prepared a data set and trained its classifier and reference:
+In a checkout whose pipeline has prepared a data set and made its reference:
 
     python docs/benchmarks/tuning.py search digits MODEL            # a folder of model.safetensors and design.json
     python docs/benchmarks/tuning.py designs digits lim=M1,M2,M3 dlpm=...   # a folder a training seed
@@ -15,17 +15,15 @@ import numpy as np
 import torch
 
 from levy_core.checkpoint import Model, load_model
-from levy_core.metrics import images as metrics
-from levy_core.metrics.classifier import classify, load_classifier
 from levy_core.solver import Solver
 from levy_core.steps import fits
 from levy_core.tune import search
 from tasks import params as settings
-from tasks import paths, stage
-from tasks.draw import draw_images, no_class
+from tasks import stage
+from tasks.draw import draw_samples
 from tasks.grid import is_published
 from tasks.params import Block
-from tasks.reference import feature_space, fidelity, read_references
+from tasks.rulers import ruler
 from tasks.tune import Judge, Memo, affordable
 
 STEPS, SLOW = 10, 50  # evaluations
@@ -35,44 +33,31 @@ ETAS = [0.05, 0.2, 0.5]
 
 
 class Bench:
-    """One data set's features and references."""
+    """One data set and what its samples are measured with."""
 
     def __init__(self, dataset: str):
         self.params = settings.load()
         stage.reproducible(self.params.compute.threads)
-        self.embed = feature_space(self.params, dataset)
-        self.references, self.counts = read_references(paths.reference(dataset))
-        self.net = load_classifier(paths.classifier(dataset))
-        self.config = fidelity(self.params.evaluate)
-
-    def fid(self, features: torch.Tensor) -> float:
-        """Against the long-tailed training data."""
-        return metrics.frechet(metrics.statistics(features), self.references["longtail"].statistics())
+        self.space = self.params.space(dataset)
+        self.ruler = ruler(self.params, dataset)
 
     def judge(self, model: Model, seed: int, memo: Memo) -> Judge:
         """Scores of solvers with the noise of one seed."""
-        return Judge(model, self.embed, self.fid, seed, 250, torch.device("cpu"), memo)
+        return Judge(model, self.ruler, seed, 250, torch.device("cpu"), memo)
 
     def tuned(self, model: Model, steps: int, memo: Memo) -> tuple[Solver, int]:
         """What the search finds with the settings of params.yaml, and the samples that it drew."""
         tune = self.params.tune
-        space = affordable(tune.space(), model)
-        found = search(
-            self.judge(model, 1, memo), model.design.schedule, space, steps, tune.samples, tune.counts(), tune.seed
-        )
+        judge, space = self.judge(model, 1, memo), affordable(self.space, model)
+        found = search(judge, model.design.schedule, space, steps, tune.samples, tune.counts(), tune.seed)
         return found.best.solver, found.samples
 
     def fresh(self, model: Model, solver: Solver) -> list[dict[str, float]]:
         """All metrics on each fresh seed."""
-        rows = []
-        for seed in FRESH:
-            image = draw_images(model, solver, seed, no_class(model, N), 250, torch.device("cpu"))
-            rows.append(
-                metrics.evaluate(
-                    self.embed(image), classify(self.net, image), self.references, self.counts, self.config
-                )
-            )
-        return rows
+        labels = model.samples.usual_labels(0, N)
+        return [
+            self.ruler.measure(draw_samples(model, solver, seed, labels, 250, torch.device("cpu"))) for seed in FRESH
+        ]
 
 
 def full_grid(steps: int) -> list[Solver]:
@@ -112,7 +97,7 @@ def line(name: str, drawn: str, solver: Solver, rows: list[dict[str, float]]) ->
 def run_search(dataset: str, folder: str) -> None:
     """The table of one model."""
     bench, model = Bench(dataset), load_model(Path(folder))
-    print(f"FID floor of {N} perfect samples: {bench.references['longtail'].floor(N):.3f}\n")
+    print(f"FID floor of {N} perfect samples: {bench.ruler.floors(N)['floor/longtail']:.3f}\n")
     print("| sampler | evaluations spent to find it | what it is | FID on fresh seeds |\n|---|---|---|---|")
     with TemporaryDirectory() as scratch:
         memo = Memo(Path(scratch) / "memo", "")
