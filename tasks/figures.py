@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tasks.grid import is_published, solver_of
+from tasks.grid import is_published, metric_name, solver_of
 
 INK = "#010203"  # replaced by the page's text colour
 COLOURS = ["#e76f24", "#2a78c2", "#1a936f", "#8f5bb5", "#c7a317", "#c23b6b", "#3aa6a6", "#7a6a53"]
@@ -96,7 +96,7 @@ def quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: float) -
             axis.set(xlabel="network evaluations a sample", xscale="log")
             axis.set_xticks(ticks, [str(tick) for tick in ticks])
             axis.minorticks_off()
-        _log_scale(axes, _name(metric), positive=bool((grid[metric].dropna() > 0).all()))
+        _log_scale(axes, metric_name(metric), positive=bool((grid[metric].dropna() > 0).all()))
         legend(axes, 3)
     return made[0]
 
@@ -140,13 +140,9 @@ def eta_curves(grid: pd.DataFrame, designs: list[str], metric: str) -> str:
             ticks = [0, *sorted(eta for eta in curves.eta.unique() if eta > 0)]
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.minorticks_off()
-        _log_scale(axes, _name(metric), positive=bool((curves[metric] > 0).all()))
+        _log_scale(axes, metric_name(metric), positive=bool((curves[metric] > 0).all()))
         legend(axes, 3)
     return made[0]
-
-
-def _name(metric: str) -> str:
-    return metric.split("/")[0].upper()
 
 
 def shares(classes: list[str], counts: list[int], generated: dict[str, list[float]]) -> str:

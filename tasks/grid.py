@@ -54,6 +54,12 @@ def cell_label(row: Row) -> str:
     return f"{row['design']} with {solver.label}, {solver.steps} evaluations"
 
 
+def metric_name(metric: str) -> str:
+    """FID, KID or distance: a metric for people, without its reference."""
+    kind = metric.split("/")[0]
+    return kind.upper() if len(kind) == 3 else kind
+
+
 def write_rows(path: Path, rows: pd.DataFrame, digits: int) -> None:
     """A CSV in one piece: metrics rounded to significant digits, what names the solver kept exactly."""
     exact = {field.name for field in fields(Solver)}

@@ -15,7 +15,7 @@ from tasks.cells import read_cells
 from tasks.chosen import Chosen
 from tasks.draw import evaluation_flops, trajectories
 from tasks.exhibits import EXHIBITS, Exhibit
-from tasks.grid import Row, solver_of, thrifty
+from tasks.grid import Row, metric_name, solver_of, thrifty
 from tasks.params import Params
 
 
@@ -43,6 +43,7 @@ def report(params: Params, dataset: str) -> None:
         "designs": designs,
         "grid": grid,
         "metric": metric,
+        "name": metric_name(metric),
         "winner": winner,
         "winner_label": _label(winner),
         "headline": tables.budgets(eta),

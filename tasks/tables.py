@@ -6,7 +6,7 @@ import pandas as pd
 
 from levy_core.solver import Solver
 from levy_core.steps import FAMILIES
-from tasks.grid import best, is_published, solver_of
+from tasks.grid import best, is_published, metric_name, solver_of
 
 
 def pm(cell: pd.Series, key: str, factor: float = 1) -> str:
@@ -82,7 +82,7 @@ def card(design: str, cell: pd.Series, metric: str) -> dict[str, str]:
     """A design's score at a glance."""
     spread, solver = cell[f"{metric}_std"], solver_of(cell)
     return {
-        "title": f"{design}: {metric.split('/')[0].upper()}",
+        "title": f"{design}: {metric_name(metric)}",
         "value": f"{cell[metric]:.3g}",
         "unit": f"± {spread:.2g}" if pd.notna(spread) else "one seed",
         "text": f"{solver.form}, {int(cell['nfe'])} evaluations",

@@ -49,6 +49,7 @@ REAL = {
         "test_share": 0.3,
         "gap": "5D",
         "climatology": "none",
+        "coordinates": True,
     },
     "era5_daily_surface_cancities_1990-1993.nc": {
         "variables": [
