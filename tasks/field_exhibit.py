@@ -30,6 +30,11 @@ OF_VARIABLE = [
     ("power spectrum: log error", "spectrum_error"),
     ("spatial correlation: error", "correlation_error"),
 ]
+OF_SEASONS = [
+    ("CRPS of samples of the season", "crps"),
+    ("CRPS skill over other years' fields of the season", "crps_skill"),
+    ("rank histogram: reliability index", "reliability"),
+]
 MAPS = 8  # fields a row
 WRITTEN = 200  # samples of a design in its file
 CF_FILE = "samples-{}.nc"
@@ -53,6 +58,8 @@ class FieldExhibit:
             *((f"{v}: {text}", f"{key}/test/{v}") for v in self._names for text, key in OF_VARIABLE),
             *((f"{a}, {b}: joint extremes, error", f"chi_error/test/{a}-{b}") for a, b in self._pairs()),
         ]
+        if self._ruler.samples.shares is not None:
+            self.measures += [(f"{v}: {text}", f"{key}/{v}") for v in self._names for text, key in OF_SEASONS]
 
     def _pairs(self) -> list[tuple[str, str]]:
         return [(a, b) for i, a in enumerate(self._names) for b in self._names[i + 1 :]]
