@@ -54,6 +54,14 @@ def merged(base: dict, changes: dict) -> dict:
     return result
 
 
+@pytest.fixture(autouse=True)
+def files_closed():
+    """xarray keeps files open until they are garbage, and HDF5 takes a new file with the inode of an open one for that one."""
+    yield
+    if manager := sys.modules.get("xarray.backends.file_manager"):
+        manager.FILE_CACHE.clear()
+
+
 def pytest_collection_modifyitems(items):
     """Files that take minutes first: begun last, they would keep one worker busy while the other waits."""
     items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)

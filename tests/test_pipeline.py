@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from levy_core.checkpoint import FORMAT
 from tests.conftest import Checkout, traceable
 
 pytestmark = pytest.mark.pipeline
@@ -238,9 +239,9 @@ def test_a_model_of_another_format_says_so_at_load(ran, tmp_path):
     copy = tmp_path / "model"
     shutil.copytree(found, copy)
     (path,) = copy.rglob("design.json")
-    path.write_text(path.read_text().replace('"format": 1', '"format": 7'))
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 77'))
     done = checkout.run(sys.executable, "-c", f"import mlflow; mlflow.pyfunc.load_model({str(copy)!r})", check=False)
-    assert "has format 7, but this version of levy reads format 1" in done.stderr
+    assert f"has format 77, but this version of levy reads format {FORMAT}" in done.stderr
 
 
 def test_levy_lookup_and_levy_sample(ran, tmp_path):

@@ -2,19 +2,19 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from levy_core.datasets.store import Images
 from levy_core.design import Design
 from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.samples import Samples
 from levy_core.train import TrainConfig, Trainer
 from tasks.train import Resume, _fingerprint
+from tasks.training import Training
 
 NET = UNetConfig(shape=(1, 8, 8), classes=2, channels=(8,))
 CONFIG = TrainConfig(steps=9, batch=4, lr=1e-3, warmup=1, ema=0.9, clip=1.0, label_dropout=0.5, flip=False, seed=0)
-IMAGES = Images(np.zeros((3, 1, 8, 8), np.uint8), np.array([0, 1, 1]), ("a", "b"))
+DATA = Training(torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1]), Samples("images", ("a", "b")), hash="one")
 LIM = Design.from_mapping({"preset": "lim"})
 
 
@@ -24,7 +24,7 @@ def trainer():
 
 
 def test_the_same_run_goes_on_where_it_stopped(tmp_path):
-    resume = Resume(tmp_path / "state.safetensors", _fingerprint(LIM, NET, CONFIG, IMAGES))
+    resume = Resume(tmp_path / "state.safetensors", _fingerprint(LIM, NET, CONFIG, DATA))
     first = trainer()
     steps = first.run()
     curve = [(p.loss, p.grad_norm) for p in (next(steps), next(steps))]
@@ -39,18 +39,18 @@ def test_the_same_run_goes_on_where_it_stopped(tmp_path):
 @pytest.mark.parametrize(
     "other",
     [
-        (Design.from_mapping({"preset": "lim", "alpha": 1.5}), NET, CONFIG, IMAGES),
-        (LIM, replace(NET, layers=2), CONFIG, IMAGES),
-        (LIM, NET, replace(CONFIG, flip=True), IMAGES),
-        (LIM, NET, replace(CONFIG, seed=1), IMAGES),
-        (LIM, NET, CONFIG, replace(IMAGES, label=np.array([0, 0, 1]))),
+        (Design.from_mapping({"preset": "lim", "alpha": 1.5}), NET, CONFIG, DATA),
+        (LIM, replace(NET, layers=2), CONFIG, DATA),
+        (LIM, NET, replace(CONFIG, flip=True), DATA),
+        (LIM, NET, replace(CONFIG, seed=1), DATA),
+        (LIM, NET, CONFIG, replace(DATA, hash="another")),
     ],
 )
 def test_another_run_starts_at_its_beginning(tmp_path, other):
     path = tmp_path / "state.safetensors"
     first = trainer()
     next(first.run())
-    Resume(path, _fingerprint(LIM, NET, CONFIG, IMAGES)).save(first, [(1.0, 1.0)])
+    Resume(path, _fingerprint(LIM, NET, CONFIG, DATA)).save(first, [(1.0, 1.0)])
     fresh = trainer()
     assert Resume(path, _fingerprint(*other)).restore(fresh) == []
     assert fresh.step == 0
@@ -58,7 +58,7 @@ def test_another_run_starts_at_its_beginning(tmp_path, other):
 
 def test_a_save_that_fails_leaves_the_state_before(tmp_path, monkeypatch):
     path = tmp_path / "state.safetensors"
-    resume = Resume(path, _fingerprint(LIM, NET, CONFIG, IMAGES))
+    resume = Resume(path, _fingerprint(LIM, NET, CONFIG, DATA))
     run = trainer()
     next(run.run())
     resume.save(run, [(1.0, 1.0)])

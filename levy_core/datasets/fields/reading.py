@@ -34,7 +34,8 @@ def read(opened: Opened, rows: slice) -> np.ndarray:
     values = np.empty((data.sizes["time"], *field_shape(opened)))
     for c, array in enumerate(data.data_vars.values()):
         try:
-            values[:, c] = array.data.compute(scheduler="threads").reshape(values[:, c].shape)
+            # In this thread alone: the HDF5 library of netCDF4 is not safe with several.
+            values[:, c] = array.data.compute(scheduler="synchronous").reshape(values[:, c].shape)
         except Exception as error:  # each library raises many kinds
             key = str(array.name)
             time = _first_unreadable(open_parts(opened.folder, opened.config, chunk_bytes=0).data[key].isel(time=rows))
