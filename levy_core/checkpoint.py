@@ -4,7 +4,7 @@
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def save_model(
         "format": FORMAT,
         "design": design.to_mapping(),
         "net": {"kind": next(name for name, row in NETS.items() if row[0] is type(net)), **net.to_mapping()},
-        "samples": asdict(samples),
+        "samples": samples.to_mapping(),
         "about": about,
     }
     write_json(folder / "design.json", described)
@@ -94,9 +94,4 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
     except RuntimeError as error:
         raise LevyError(f"{folder / 'model.safetensors'} does not belong to the network in {path}: {error}") from error
     predictor = found.predictor(net.to(device)).eval().requires_grad_(False)
-    return Model(predictor, found, config, _samples(described["samples"]))
-
-
-def _samples(described: dict[str, Any]) -> Samples:
-    shares = described["shares"]
-    return Samples(described["kind"], tuple(described["classes"]), None if shares is None else tuple(shares))
+    return Model(predictor, found, config, Samples.from_mapping(described["samples"]))

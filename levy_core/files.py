@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,15 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that takes its place only if the block succeeds: no half-written file."""
+    """A temporary name beside ``path`` that takes its place only if the block succeeds: no half-written file.
+
+    The name is always the same: what a killed process left is replaced by the next, and no remains pile up in folders that DVC
+    hashes as a whole. A file has one writer at a time.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.unlink(missing_ok=True)
+    temporary.touch()
     try:
         yield temporary
         temporary.chmod(0o644)
@@ -30,6 +33,11 @@ def write_json(path: Path, value: Any) -> None:
     """Sorted, indented JSON, written in one piece."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def hash_files(*files: Path) -> str:

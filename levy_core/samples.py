@@ -1,7 +1,7 @@
 """What the samples of a model are."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,16 @@ class Samples:
     kind: Literal["images", "fields"]
     classes: tuple[str, ...]
     shares: tuple[float, ...] | None = None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_mapping(cls, mapping: dict[str, Any]) -> "Samples":
+        """The inverse of ``to_mapping``, also after JSON made the tuples lists."""
+        shares = mapping["shares"]
+        return cls(mapping["kind"], tuple(mapping["classes"]), None if shares is None else tuple(shares))
 
     def usual_labels(self, first: int, n: int) -> np.ndarray:
         """Labels of samples ``first`` to ``first + n`` where nobody asks for a class, int64 [n].

@@ -1,11 +1,12 @@
 """What the readers of archives refuse before they read a member: paths that leave the archive, and bombs."""
 
+import gzip
 import re
 from pathlib import Path, PurePosixPath
 
 from levy_core.errors import LevyError
 
-MAX_MEMBER_BYTES = 512 * 2**20  # one member, unpacked: a decompression bomb stops here
+MAX_MEMBER_BYTES = 512 * 2**20  # what is in memory at a time, unpacked: a decompression bomb stops here
 
 
 def safe_parts(member: str, archive: Path) -> tuple[str, ...]:
@@ -29,3 +30,17 @@ def check_size(member: str, size: int, archive: Path) -> None:
     """
     if size > MAX_MEMBER_BYTES:
         raise LevyError(f"{archive}: {member} unpacks to {size:,} bytes, more than the limit of {MAX_MEMBER_BYTES:,}")
+
+
+def unpack_gzip(path: Path) -> bytes:
+    """What a gzipped file holds; it announces no size, so that reading stops at the limit.
+
+    Raises:
+        LevyError: names the file and the limit.
+        OSError, EOFError, zlib.error: a damaged file.
+    """
+    with gzip.open(path) as stream:
+        data = stream.read(MAX_MEMBER_BYTES + 1)
+    if len(data) > MAX_MEMBER_BYTES:
+        raise LevyError(f"{path} unpacks to more than the limit of {MAX_MEMBER_BYTES:,} bytes")
+    return data

@@ -89,12 +89,14 @@ def find(entries: list[Path]) -> tuple[np.ndarray, np.ndarray, list[str], Path] 
 
 
 def _members_of_tar(path: Path) -> dict[str, bytes]:
-    members = {}
+    members, total = {}, 0
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 parts = safe_parts(member.name, path)
                 check_size(member.name, member.size, path)
+                total += member.size
+                check_size("all that it holds", total, path)  # its members are in memory together
                 stream = archive.extractfile(member) if member.isfile() else None
                 if stream is not None:
                     members[parts[-1]] = stream.read()

@@ -1,11 +1,8 @@
-"""Long-tailed and balanced selections of labelled images."""
+"""How many images of each class: the long tail."""
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from levy_core.errors import LevyError
-from levy_core.seeds import seed_of
 
 
 def longtail_counts(available: list[int], imbalance: float) -> list[int]:
@@ -34,16 +31,10 @@ def longtail_counts(available: list[int], imbalance: float) -> list[int]:
     return counts
 
 
-def select(labels: np.ndarray, counts: list[int], seed: int) -> np.ndarray:
-    """Indices of ``counts[c]`` images of each class c, drawn without replacement, sorted by class; int64 [sum(counts)].
-
-    The first images drawn of a class do not depend on how many are drawn: selections of one seed are nested.
-    """
-    chosen = []
-    for c, count in enumerate(counts):
-        members = np.flatnonzero(labels == c)
-        chosen.append(np.random.default_rng(seed_of(seed, "select", c)).permutation(members)[:count])
-    return np.concatenate(chosen)
+def in_proportion(available: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """The largest numbers in the proportions of ``counts`` for which every class has enough; at least 1 of each."""
+    scale = min(n / count for n, count in zip(available, counts, strict=True))
+    return [max(1, int(scale * count + 1e-9)) for count in counts]
 
 
 def rare_classes(counts: Sequence[int]) -> list[int]:

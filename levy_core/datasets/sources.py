@@ -5,7 +5,6 @@ archive (packed or not), and MNIST's idx files (gzipped or not). Archives are re
 the pickles inside CIFAR's archive are read as data without running anything (``cifar.py``).
 """
 
-import gzip
 import re
 import struct
 import zipfile
@@ -19,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from levy_core.datasets import cifar
-from levy_core.datasets.archives import check_size, safe_parts
+from levy_core.datasets.archives import check_size, safe_parts, unpack_gzip
 from levy_core.errors import LevyError
 
 IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
@@ -27,12 +26,24 @@ IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled images: class names, label int64 [N], the name of each image, and a reader index -> uint8 [C, H, W]."""
+    """Labelled images.
+
+    Attributes:
+        classes: names. labels: int64 [N].
+        where: the folder or archive.
+        key: name of an image within it: its path there, or its number in an archive that has no names.
+        read: index -> uint8 [C, H, W].
+    """
 
     classes: list[str]
     labels: np.ndarray
-    name: Callable[[int], str]
+    where: Path
+    key: Callable[[int], str]
     read: Callable[[int], np.ndarray]
+
+    def name(self, index: int) -> str:
+        """Where an image is found."""
+        return f"{self.where}: {self.key(index)}"
 
 
 def open_source(folder: Path) -> Source:
@@ -114,10 +125,10 @@ def _by_class(
     members = sorted(members, key=lambda m: (number[m[0]], m[1]))
     labels = np.array([number[c] for c, _ in members], dtype=np.int64)
 
-    def name(index: int) -> str:
-        return f"{where}: {members[index][1]}"
+    def key(index: int) -> str:
+        return members[index][1]
 
-    return Source(classes, labels, name, lambda index: _decode(read_bytes(members[index][1]), name(index)))
+    return Source(classes, labels, where, key, lambda index: _decode(read_bytes(key(index)), f"{where}: {key(index)}"))
 
 
 def _class_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
@@ -173,12 +184,16 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
     return _by_class(members, path, read_bytes, empty_classes)
 
 
+def _numbered(index: int) -> str:
+    return f"image {index}"
+
+
 def _cifar_archive(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
     batches = cifar.find(entries)
     if batches is None:
         return None
     images, labels, classes, where = batches
-    return Source(classes, labels, lambda index: f"{where}: image {index}", lambda index: images[index])
+    return Source(classes, labels, where, _numbered, lambda index: images[index])
 
 
 def _idx_files(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
@@ -198,14 +213,12 @@ def _idx_files(folder: Path, entries: list[Path], files: dict[str, Path]) -> Sou
             f"{found['images-idx3']} has {len(images)} images, but {found['labels-idx1']} has {len(labels)} labels"
         )
     classes = [str(c) for c in range(int(labels.max()) + 1)]
-    return Source(
-        classes, labels, lambda index: f"{found['images-idx3']}: image {index}", lambda index: images[index][None]
-    )
+    return Source(classes, labels, found["images-idx3"], _numbered, lambda index: images[index][None])
 
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = unpack_gzip(path) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise LevyError(
             f"{path} cannot be unpacked ({error}): it is damaged or was only partly copied; fetch it again"

@@ -1,4 +1,4 @@
-"""The packed store of an image data set: one zarr store with the groups ``train`` and ``balanced``.
+"""The packed store of an image data set: one zarr store with the groups ``train``, ``balanced`` and ``test``.
 
 Each group has ``image`` uint8 (sample, channel, y, x), ``label`` int64 (sample) and ``source_index`` int64 (sample), a
 few MB a chunk; xarray opens it as a data set. Attributes: class names, counts and pixel statistics of the group.
@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from levy_core.datasets.pixels import to_unit
 from levy_core.errors import LevyError
 
 CHUNK_BYTES = 4 * 2**20
@@ -84,19 +85,10 @@ def read_group(path: Path, group: str) -> Images:
         LevyError: no store there, or a group that is missing or damaged.
     """
     try:
-        with xr.open_zarr(path, group=group, consolidated=False) as data:
+        # Without dask: a process forked after this one would wait for threads of dask's pool that it does not have.
+        with xr.open_zarr(path, group=group, consolidated=False, chunks=None) as data:
             return Images(data["image"].values, data["label"].values, tuple(data.attrs["classes"]))
     except Exception as error:  # zarr and its codecs raise many kinds
         raise LevyError(
             f"{path} has no readable group {group!r} ({type(error).__name__}: {error}): run the prepare stage again"
         ) from error
-
-
-def to_unit(image: np.ndarray) -> np.ndarray:
-    """uint8 -> float32 in [-1, 1]."""
-    return image.astype(np.float32) / 127.5 - 1
-
-
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """float in [-1, 1] -> uint8; values outside are clamped, which a picture cannot avoid. The inverse of ``to_unit``."""
-    return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)

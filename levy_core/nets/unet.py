@@ -1,4 +1,4 @@
-"""diffusers' U-Net with the project's calling convention, for images and for fields of any size."""
+"""The U-Net with the project's calling convention, for images and for fields of any size."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,11 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from levy_core import torchvision_ops  # noqa: F401  (before diffusers)
 from levy_core.errors import LevyError
+from levy_core.nets.backbone import Backbone
 from levy_core.nets.globe import close_round, coordinate_channels, padded
-
-from diffusers import UNet2DModel  # isort: skip
 
 
 @dataclass(frozen=True)
@@ -77,18 +75,15 @@ class UNet(nn.Module):
         self.register_buffer("columns", columns, persistent=False)
         if config.coordinates:
             self.register_buffer("coordinates", coordinate_channels(height, width, latitude, longitude))
-        self.unet = UNet2DModel(
-            sample_size=(len(rows), len(columns)),
-            in_channels=channels + 3 * config.coordinates,
-            out_channels=channels,
-            block_out_channels=config.channels,
-            layers_per_block=config.layers,
-            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
-            add_attention=any(attends),
-            norm_num_groups=config.groups,
+        self.unet = Backbone(
+            inputs=channels + 3 * config.coordinates,
+            outputs=channels,
+            channels=config.channels,
+            layers=config.layers,
+            attends=attends,
+            groups=config.groups,
             dropout=config.dropout,
-            num_class_embeds=config.classes + 1,
+            labels=config.classes + 1,
         )
         if config.wraps:
             close_round(self.unet)
@@ -99,6 +94,6 @@ class UNet(nn.Module):
         if self.config.coordinates:
             x = torch.cat([x, self.coordinates.to(x).expand(len(x), -1, -1, -1)], dim=1)
         if self.fits:
-            return self.unet(x, 250 * log_rho, class_labels=label).sample
-        out = self.unet(x[..., self.rows, self.columns], 250 * log_rho, class_labels=label).sample
+            return self.unet(x, 250 * log_rho, label)
+        out = self.unet(x[..., self.rows, self.columns], 250 * log_rho, label)
         return out[..., :height, :width]

@@ -64,6 +64,11 @@ class Codec:
         return bool(abs(step * len(self.longitude) - 360) < step / 2)
 
     @property
+    def units(self) -> tuple[str, ...]:
+        """The channels' physical units."""
+        return tuple(v.units for v in self.variables)
+
+    @property
     def measured_units(self) -> tuple[str, ...]:
         """Of each channel of ``measured``."""
         return tuple(
@@ -80,11 +85,7 @@ class Codec:
             LevyError: another shape than the codec's, or no times where they are needed.
         """
         self._check(values)
-        x = transform(self.variables, values)
-        x -= self._cycle(times, len(values))
-        x -= _channels(self.mean)
-        x /= _channels(self.std)
-        return self._masked(x).astype(np.float32)
+        return self._standardised(transform(self.variables, values), times)
 
     def decode(self, x: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
         """Standardised [N, C, H, W] -> physical float64, NaN in cells that are always missing. Nothing is clamped.
@@ -95,6 +96,25 @@ class Codec:
         transformed = self._anomalies(x)
         transformed += self._cycle(times, len(x))
         return self._inverse(transformed)
+
+    def recode(self, x: np.ndarray, times: np.ndarray | None, source: "Codec") -> np.ndarray:
+        """Fields that ``source`` standardised -> as this codec standardises them, float32; ``source`` must cover this codec.
+
+        They go through physical units only where the transforms differ: an inverse forgets what lies far beyond its range.
+        """
+        transformed = source._anomalies(x)
+        transformed += source._cycle(times, len(x))
+        if _transforms(self.variables) != _transforms(source.variables):
+            transformed = transform(self.variables, source._inverse(transformed))
+        return self._standardised(transformed, times)
+
+    def covers(self, other: "Codec") -> bool:
+        """Whether both have the same cells, and this one values wherever the other has them."""
+        grids = (
+            (getattr(self, name), getattr(other, name)) for name in ("latitude", "longitude", "locations", "places")
+        )
+        same = all(a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in grids)
+        return same and self.shape == other.shape and not (other.valid & ~self.valid).any()
 
     def measured(self, x: np.ndarray) -> np.ndarray:
         """What metrics look at, float64 [N, C, H, W]: physical units or, where a climatology was taken off, transformed anomalies."""
@@ -164,6 +184,12 @@ class Codec:
         anomalies += _channels(self.mean)
         return self._masked(anomalies)
 
+    def _standardised(self, transformed: np.ndarray, times: np.ndarray | None) -> np.ndarray:
+        transformed -= self._cycle(times, len(transformed))
+        transformed -= _channels(self.mean)
+        transformed /= _channels(self.std)
+        return self._masked(transformed).astype(np.float32)
+
     def _masked(self, x: np.ndarray) -> np.ndarray:
         if not self.valid.all():
             x[:, ~self.valid] = np.nan
@@ -181,6 +207,10 @@ def transform(variables: tuple[Variable, ...], values: np.ndarray) -> np.ndarray
     for c, v in enumerate(variables):
         transformed[:, c] = TRANSFORMS[v.transform].forward(values[:, c], v.scale, v.exponent)
     return transformed
+
+
+def _transforms(variables: tuple[Variable, ...]) -> list[tuple[str, float, float]]:
+    return [(v.transform, v.scale, v.exponent) for v in variables]
 
 
 def _channels(values: np.ndarray) -> np.ndarray:

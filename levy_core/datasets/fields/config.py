@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from levy_core.datasets.fields.transforms import TRANSFORMS
 from levy_core.errors import LevyError, choose
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CLIMATOLOGIES = ("none", "day", "hour", "day-hour")
 SEASONS = ("none", "season", "month")
@@ -127,12 +128,14 @@ class FieldsConfig:
         return cls(**{**rest, "variables": variables})
 
 
-def duration(text: str, what: str, zero: bool = False) -> pd.Timedelta:
+def duration(text: str, what: str, zero: bool = False) -> "pd.Timedelta":
     """A length of time such as "1h" or "2D".
 
     Raises:
         LevyError: not a length of time, negative, or 0 where ``zero`` does not allow it.
     """
+    import pandas as pd  # half a second, which whoever has images does without
+
     try:
         found = pd.Timedelta(text)
         if found > pd.Timedelta(0) or (zero and not found):

@@ -44,7 +44,7 @@ def columns(longitude: np.ndarray, box: Box | None, where: str) -> tuple[list[sl
             f"{where}: longitudes run westwards from {longitude[0]:g}; eastward ones are expected, so reverse the file"
         )
     west = longitude[0] if box is None else box[2]
-    width = 360.0 if box is None or box[3] - box[2] >= 360 else (box[3] - box[2]) % 360
+    width = 360.0 if box is None else _width(box)
     east = (longitude - west + CLOSE) % 360 - CLOSE  # degrees east of the western edge
     found = np.flatnonzero(east <= width + CLOSE)
     found = found[np.argsort(east[found], kind="stable")]
@@ -70,12 +70,16 @@ def inside(located: dict[str, np.ndarray], box: Box, where: str) -> np.ndarray:
     if set(located) != {"latitude", "longitude"}:
         raise LevyError(f"{where} has no latitude and longitude, so box {list(box)} means nothing: set it to null")
     latitude, east = located["latitude"], (located["longitude"] - box[2]) % 360
-    width = 360.0 if box[3] - box[2] >= 360 else (box[3] - box[2]) % 360
-    found = np.flatnonzero((latitude >= box[0]) & (latitude <= box[1]) & (east <= width))
+    found = np.flatnonzero((latitude >= box[0]) & (latitude <= box[1]) & (east <= _width(box)))
     if not len(found):
         held = ", ".join(f"({a:g}, {b:g})" for a, b in zip(latitude[:5], located["longitude"][:5], strict=True))
         raise LevyError(_outside(where, box, f"places at {held}"))
     return found
+
+
+def _width(box: Box) -> float:
+    """Degrees from the western edge eastwards to the eastern one."""
+    return 360.0 if box[3] - box[2] >= 360 else (box[3] - box[2]) % 360
 
 
 def _outside(where: str, box: Box, held: str) -> str:

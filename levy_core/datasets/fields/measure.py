@@ -1,6 +1,7 @@
 """One pass over the fields before anything is written: checks of all, climatology and statistics of the training period."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from levy_core.datasets.fields.climatology import Climatology, Fit
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.opening import Opened
-from levy_core.datasets.fields.reading import BLOCK_BYTES, blocks, field_shape, read
+from levy_core.datasets.fields.reading import BLOCK_BYTES, Spread, blocks, field_shape, read
 from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.errors import LevyError
 
@@ -26,10 +27,11 @@ def measure(
     test: slice,
     progress: Progress,
     block_bytes: int = BLOCK_BYTES,
+    spread: Spread = map,
 ) -> tuple[Codec, dict[str, dict[str, Any]]]:
     """The codec of a data set, and numbers of each channel's training period: units, mean, std, min, max, missing.
 
-    The fields are read once, block by block. Only the training period decides the codec; the test period is checked.
+    The fields are read once, block by block, through ``spread``; sums are made here, in the order of time. Only the training period decides the codec; the test period is checked.
 
     Raises:
         LevyError: as ``Checks``; a constant variable; a transform that has no value for some field.
@@ -39,8 +41,8 @@ def measure(
     terms = climatology.design(config.climatology, times[train])
     fits = [Fit(terms.shape[1], height * width) for _ in range(channels)]
     shift, low, high = np.zeros(channels), checks.low, checks.high
-    for rows in progress([b for period in (train, test) for b in blocks(period, field_shape(opened), block_bytes)]):
-        values = read(opened, rows)
+    every = [b for period in (train, test) for b in blocks(period, field_shape(opened), block_bytes)]
+    for rows, values in zip(progress(every), spread(partial(read, opened), every), strict=True):
         checks.add(values, times[rows])
         transformed = _transformed(opened, config, values, times[rows])
         if rows.stop <= train.stop:
@@ -78,6 +80,7 @@ def check_rows(
     numbers: dict[str, dict[str, Any]],
     progress: Progress,
     block_bytes: int = BLOCK_BYTES,
+    spread: Spread = map,
 ) -> None:
     """The checks of ``measure`` for some rows, beside ``numbers`` of the training period.
 
@@ -87,8 +90,8 @@ def check_rows(
     checks = Checks(opened, config)
     checks.low, checks.high = (np.array([n[k] for n in numbers.values()]) for k in ("min", "max"))
     times = opened.data.time.to_numpy()
-    for block in progress(blocks(rows, field_shape(opened), block_bytes)):
-        values = read(opened, block)
+    every = blocks(rows, field_shape(opened), block_bytes)
+    for block, values in zip(progress(every), spread(partial(read, opened), every), strict=True):
         checks.add(values, times[block])
         _transformed(opened, config, values, times[block])
     checks.finish(np.array([n["missing_cells"] for n in numbers.values()]))

@@ -29,6 +29,10 @@ class Opened:
     data: xr.Dataset
     parts: dict[str, list[tuple[object, str]]]
 
+    def __reduce__(self) -> tuple[object, tuple[Path, FieldsConfig]]:
+        """Another process opens the folder itself: open files and GRIB's index are not sent."""
+        return open_parts, (self.folder.absolute(), self.config)
+
     def source(self, key: str, time: object) -> str:
         """The source that a channel's field at some time comes from."""
         return ([self.parts[key][0][1]] + [where for first, where in self.parts[key] if first <= time])[-1]  # type: ignore[operator]

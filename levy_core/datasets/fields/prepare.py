@@ -1,9 +1,11 @@
 """From a folder of sources to the prepared store: measured in one pass, written in a second, or only its new times."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import zarr
 
 from levy_core.datasets.fields import append, tiles
 from levy_core.datasets.fields.append import STORE
@@ -12,7 +14,7 @@ from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.labels import classes, label
 from levy_core.datasets.fields.measure import Progress, check_cycle, check_rows, measure
 from levy_core.datasets.fields.opening import Opened, open_parts
-from levy_core.datasets.fields.reading import BLOCK_BYTES, blocks, field_shape, read
+from levy_core.datasets.fields.reading import BLOCK_BYTES, Spread, blocks, field_shape, read
 from levy_core.datasets.fields.store import GROUPS, chunk_rows, create_group
 from levy_core.datasets.fields.timeline import say, split
 from levy_core.files import write_json
@@ -59,6 +61,7 @@ def prepare_fields(
     previous: Path | None,
     progress: Progress,
     block_bytes: int = BLOCK_BYTES,
+    spread: Spread = map,
 ) -> dict[str, object]:
     """Writes ``fields.zarr``, the codec and ``statistics.json`` into the empty folder ``into``.
 
@@ -68,6 +71,7 @@ def prepare_fields(
             and only the new times are read (``append.extends``); the result is the same.
         progress: wraps a list of blocks, for a bar.
         block_bytes: of float64 fields held at a time; sums may differ in their last bits with it.
+        spread: where blocks are read, converted and written; the files are the same bytes wherever.
 
     Returns:
         The statistics: shape, classes, calendar, first and last times and counts of each group, and per variable
@@ -81,23 +85,23 @@ def prepare_fields(
     times, shape = opened.data.time.to_numpy(), field_shape(opened)
     old = append.extends(previous, opened, config, periods)
     if old is None:
-        codec, numbers = measure(opened, config, periods["train"], periods["test"], progress, block_bytes)
+        codec, numbers = measure(opened, config, periods["train"], periods["test"], progress, block_bytes, spread)
         codec = codec if config.patch is None else _of_tiles(codec, (shape[0], *config.patch))
     else:
         codec, numbers = old.codec, old.numbers
         start = periods["test"].start + old.fields["test"]
-        check_rows(opened, config, slice(start, periods["test"].stop), numbers, progress, block_bytes)
+        check_rows(opened, config, slice(start, periods["test"].stop), numbers, progress, block_bytes, spread)
     chunk = chunk_rows(shape)
     for group, rows in periods.items():
         field = create_group(
-            into / STORE, group, codec.shape, np.repeat(planned.labels[group], cut), np.repeat(times[rows], cut), chunk * cut,
+            into.absolute() / STORE, group, codec.shape, np.repeat(planned.labels[group], cut), np.repeat(times[rows], cut), chunk * cut,
             codec.calendar, {"classes": list(planned.classes), "channels": list(codec.names)},
         )  # fmt: skip
         done = 0 if old is None else append.take_over(old, group, into / STORE, chunk, rows.stop - rows.start)
-        for block in progress(blocks(slice(rows.start + done, rows.stop), shape, block_bytes)):
-            values = tiles.cut(read(opened, block), config.patch)
-            first = (block.start - rows.start) * cut
-            field[first : first + len(values)] = codec.encode(values, np.repeat(times[block], cut))
+        write = partial(_write, opened, codec, field, rows.start)
+        every = blocks(slice(rows.start + done, rows.stop), shape, block_bytes)
+        for _ in zip(progress(every), spread(write, every), strict=True):
+            pass
     codec.save(into)
     append.describe(into, config, numbers)
     statistics: dict[str, object] = {
@@ -112,6 +116,14 @@ def prepare_fields(
         statistics[group] = {"samples": sum(counts), "counts": counts, **ends}
     write_json(into / STATISTICS, statistics)
     return statistics
+
+
+def _write(opened: Opened, codec: Codec, array: zarr.Array, start: int, block: slice) -> None:
+    """Writes the samples of a block, which are whole chunks, into the array, whose first field is at ``start``."""
+    cut = tiles.count(field_shape(opened), opened.config.patch)
+    values = tiles.cut(read(opened, block), opened.config.patch)
+    first, times = (block.start - start) * cut, opened.data.time[block].to_numpy()
+    array[first : first + len(values)] = codec.encode(values, np.repeat(times, cut))
 
 
 def _of_tiles(codec: Codec, shape: tuple[int, int, int]) -> Codec:

@@ -1,5 +1,8 @@
 """Blocks of fields as arrays: a bounded number of bytes at a time, and an error that names the field that cannot be read."""
 
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
 import numpy as np
 import xarray as xr
 
@@ -9,6 +12,16 @@ from levy_core.datasets.fields.timeline import say
 from levy_core.errors import LevyError
 
 BLOCK_BYTES = 64 * 2**20
+Result = TypeVar("Result")
+
+
+class Spread(Protocol):
+    """Like ``map``: what a function says of each block of rows, in their order; perhaps in other processes.
+
+    Function and results can be pickled. What the function raises is raised here.
+    """
+
+    def __call__(self, work: Callable[[slice], Result], rows: list[slice], /) -> Iterable[Result]: ...
 
 
 def field_shape(opened: Opened) -> tuple[int, int, int]:

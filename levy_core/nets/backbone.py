@@ -1,0 +1,174 @@
+"""The U-Net of DDPM (Ho et al. 2020): weights, their names, their start and the output are those of diffusers' ``UNet2DModel``.
+
+It stands here because importing that class brings torchvision, sympy, torch's compiler and sixty transformers, which took
+more than half of the time from a look-up in the registry to its first sample and of the start of every stage; and because
+what a stored model computes should not move with another package. A test holds it to diffusers, bit for bit.
+"""
+
+from collections.abc import Iterator
+from math import log
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+HEAD = 8  # channels of an attention head
+EPS = 1e-5
+
+
+class Residual(nn.Module):
+    """Norm, SiLU, convolution, twice, with the embedding added in between; [B, C, H, W] -> [B, C', H, W]."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int, groups: int, dropout: float):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, inputs, EPS)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.time_emb_proj = nn.Linear(embedding, outputs)
+        self.norm2 = nn.GroupNorm(groups, outputs, EPS)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """``emb``: [B, E]."""
+        h = self.conv1(F.silu(self.norm1(x))) + self.time_emb_proj(F.silu(emb))[:, :, None, None]
+        if self.training and isinstance(self.conv_shortcut, nn.Conv2d):
+            x = x.contiguous()  # attention leaves channels last; the gradient's layout would follow, which DDP warns of
+        return self.conv_shortcut(x) + self.conv2(self.dropout(F.silu(self.norm2(h))))
+
+
+class SelfAttention(nn.Module):
+    """Every cell attends to every cell; [B, C, H, W] -> the same."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.heads = max(1, channels // HEAD)
+        self.group_norm = nn.GroupNorm(groups, channels, EPS)
+        self.to_q, self.to_k, self.to_v = (nn.Linear(channels, channels) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adds what it finds to ``x``."""
+        cells = self.group_norm(x.flatten(2)).transpose(1, 2)  # [B, H W, C]
+        q, k, v = (to(cells).unflatten(2, (self.heads, -1)).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))
+        found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return (
+            self.to_out[0](found).transpose(1, 2).reshape(x.shape) + x
+        )  # in this order: the sum has the layout of the first
+
+
+class Resample(nn.Module):
+    """Twice as coarse or twice as fine."""
+
+    def __init__(self, channels: int, finer: bool):
+        super().__init__()
+        self.finer = finer
+        self.conv = nn.Conv2d(channels, channels, 3, stride=1 if finer else 2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, 2 H, 2 W] or [B, C, H / 2, W / 2]."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest") if self.finer else x)
+
+
+class Level(nn.Module):
+    """The layers of one resolution; ``inputs`` are the channels that each layer gets."""
+
+    def __init__(
+        self, inputs: list[int], outputs: int, embedding: int, groups: int, dropout: float, attends: list[bool]
+    ):
+        super().__init__()
+        layers = []
+        for channels, attention in zip(inputs, attends, strict=True):  # in the order in which diffusers draws weights
+            residual = Residual(channels, outputs, embedding, groups, dropout)
+            layers.append((residual, SelfAttention(outputs, groups) if attention else nn.Identity()))
+        self.attentions = nn.ModuleList([attention for _, attention in layers])
+        self.resnets = nn.ModuleList([residual for residual, _ in layers])
+
+    def resample(self, name: str, channels: int, finer: bool) -> None:
+        """Adds a last layer to the next resolution."""
+        self.add_module(name, nn.ModuleList([Resample(channels, finer)]))
+
+
+def _layers(level: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    found = cast(Level, level)
+    return zip(found.resnets, found.attentions, strict=True)
+
+
+class Backbone(nn.Module):
+    """The whole network: [B, inputs, H, W] -> [B, outputs, H, W].
+
+    Args:
+        channels: one entry a resolution, multiples of ``groups``. layers: a resolution on the way down; one more on the way up.
+        attends: which resolutions attend; with any, the middle does too. labels: how many there are.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        channels: tuple[int, ...],
+        layers: int,
+        attends: list[bool],
+        groups: int,
+        dropout: float,
+        labels: int,
+    ):
+        super().__init__()
+        first, last, embedding = channels[0], channels[-1], 4 * channels[0]
+        common = (embedding, groups, dropout)
+        self.conv_in = nn.Conv2d(inputs, first, 3, padding=1)
+        self.time_embedding = nn.ModuleDict(
+            {"linear_1": nn.Linear(first, embedding), "linear_2": nn.Linear(embedding, embedding)}
+        )
+        self.class_embedding = nn.Embedding(labels, embedding)
+        self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
+        kept = [first]  # channels of what the way down keeps for the way up
+        for i, width in enumerate(channels):
+            level = Level([kept[-1]] + [width] * (layers - 1), width, *common, [attends[i]] * layers)
+            kept += [width] * layers
+            if i < len(channels) - 1:
+                level.resample("downsamplers", width, finer=False)
+                kept.append(width)
+            self.down_blocks.append(level)
+        self.mid_block = Level([last, last], last, *common, [any(attends), False])
+        below = last
+        for i, width in reversed(list(enumerate(channels))):
+            widths = [below] + [width] * layers
+            level = Level([w + kept.pop() for w in widths], width, *common, [attends[i]] * (layers + 1))
+            if i > 0:
+                level.resample("upsamplers", width, finer=True)
+            self.up_blocks.append(level)
+            below = width
+        self.conv_norm_out = nn.GroupNorm(groups, first, EPS)
+        self.conv_out = nn.Conv2d(first, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor, time: Tensor, label: Tensor) -> Tensor:
+        """``time``: float32 [B]; ``label``: int64 [B]."""
+        emb = self._embedding(time, label)
+        x = self.conv_in(x)
+        kept = [x]
+        for level in self.down_blocks:
+            for residual, attention in _layers(level):
+                x = attention(residual(x, emb))
+                kept.append(x)
+            for down in getattr(level, "downsamplers", ()):
+                x = down(x)
+                kept.append(x)
+        for residual, attention in _layers(self.mid_block):
+            x = attention(residual(x, emb))
+        for level in self.up_blocks:
+            for residual, attention in _layers(level):
+                x = attention(residual(torch.cat([x, kept.pop()], dim=1), emb))
+            for up in getattr(level, "upsamplers", ()):
+                x = up(x)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+    def _embedding(self, time: Tensor, label: Tensor) -> Tensor:
+        """Cosines and sines of the time, through two layers, plus the label's own vector."""
+        first, second = cast(nn.Linear, self.time_embedding["linear_1"]), self.time_embedding["linear_2"]
+        half = first.in_features // 2
+        frequencies = torch.exp(-log(10_000) * torch.arange(half, dtype=torch.float32, device=time.device) / half)
+        angles = time[:, None].float() * frequencies
+        waves = torch.cat([angles.cos(), angles.sin()], dim=1).to(first.weight.dtype)
+        return second(F.silu(first(waves))) + self.class_embedding(label)
