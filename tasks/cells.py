@@ -1,6 +1,5 @@
 """Cells of the grid on disk: an array a solver and seed, or the reason why there is none, named by a hash of what determines it."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from levy_core.errors import LevyError
-from levy_core.files import replacing, write_json
+from levy_core.files import hash_json, replacing, write_json
 from levy_core.solver import Solver
 
 INDEX = "cells.json"
@@ -25,7 +24,7 @@ class Cell:
     def key(self, model_hash: str, n: int) -> str:
         """Hash of everything that determines the samples."""
         determined_by = {**asdict(self.solver), "seed": self.seed, "model": model_hash, "n": n}
-        return hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:16]
+        return hash_json(determined_by)[:16]
 
 
 @dataclass(frozen=True)

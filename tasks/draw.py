@@ -8,17 +8,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import levy_core.grids
 import levy_core.limits
+import levy_core.nets.backbone
 import levy_core.nets.globe
 import levy_core.nets.unet
 import levy_core.noise
 import levy_core.param
 import levy_core.sample
+import levy_core.samples
 import levy_core.schedule
 import levy_core.seeds
 import levy_core.solver
 import levy_core.steps
 from levy_core.checkpoint import Model
-from levy_core.datasets.store import to_uint8
+from levy_core.datasets.pixels import to_uint8
 from levy_core.files import hash_code, hash_files
 from levy_core.sample import evaluations, sample
 from levy_core.solver import Solver, tabulate
@@ -27,11 +29,13 @@ from levy_core.solver import Solver, tabulate
 DECIDES = (
     levy_core.grids,
     levy_core.limits,
+    levy_core.nets.backbone,
     levy_core.nets.globe,
     levy_core.nets.unet,
     levy_core.noise,
     levy_core.param,
     levy_core.sample,
+    levy_core.samples,
     levy_core.schedule,
     levy_core.seeds,
     levy_core.solver,

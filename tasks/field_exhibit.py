@@ -1,6 +1,7 @@
 """Fields in the report: maps, tails, spectra, return levels, and a file of samples that other tools read."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ OF_SEASONS = [
     ("CRPS skill over other years' fields of the season", "crps_skill"),
     ("rank histogram: reliability index", "reliability"),
 ]
+OF_REAL = ("skewness", "kurtosis", "hill", "gpd")
 MAPS = 8  # fields a row
 WRITTEN = 200  # samples of a design in its file
 CF_FILE = "samples-{}.nc"
@@ -56,13 +58,10 @@ class FieldExhibit:
             ("distance from the held-out period", "distance/test"),
             ("distance from the training period", "distance/train"),
             *((f"{v}: {text}", f"{key}/test/{v}") for v in self._names for text, key in OF_VARIABLE),
-            *((f"{a}, {b}: joint extremes, error", f"chi_error/test/{a}-{b}") for a, b in self._pairs()),
+            *((f"{a}, {b}: joint extremes, error", f"chi_error/test/{a}-{b}") for a, b in combinations(self._names, 2)),
         ]
         if self._ruler.samples.shares is not None:
             self.measures += [(f"{v}: {text}", f"{key}/{v}") for v in self._names for text, key in OF_SEASONS]
-
-    def _pairs(self) -> list[tuple[str, str]]:
-        return [(a, b) for i, a in enumerate(self._names) for b in self._names[i + 1 :]]
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
         """The extremes."""
@@ -96,17 +95,12 @@ class FieldExhibit:
                     "name": v,
                     "units": variables[v]["units"],
                     "measured": unit,
-                    "index": _with_interval(variables[v]["tail_index"], "nu", "as light as a Gaussian's"),
-                    "real": [
-                        (name, _estimate(self._real.estimates[v], name))
-                        for name in ("skewness", "kurtosis", "hill", "gpd")
-                    ],
+                    "index": _with_interval(variables[v]["tail_index"], "as light as a Gaussian's", key="nu"),
+                    "real": [(name, _with_interval(self._real.estimates[v][name])) for name in OF_REAL],
                 }
                 for v, unit in zip(self._names, self._codec.measured_units, strict=True)
             ],
             "periods": {name: self._statistics[name] for name in ("train", "test")},
-            "held_out": int(self._statistics["test"]["samples"]),
-            "trained_on": self.training_samples,
             "drawn": len(next(iter(chosen.values())).samples),
             "files": [CF_FILE.format(d) for d in chosen],
         }
@@ -127,7 +121,8 @@ class FieldExhibit:
 
     def _write(self, path: Path, design: str, chosen: Chosen) -> None:
         n = min(WRITTEN, len(chosen.samples))
-        labels = self._ruler.samples.usual_labels(0, n)
+        # Each seed has the same labels, and its samples follow on those of the seed before.
+        labels = np.resize(self._ruler.samples.usual_labels(0, int(chosen.cell["samples"])), n)
         about = {
             "title": f"Samples of {design} trained on {self._dataset}",
             "source": f"levy, {design} with {chosen.label}",
@@ -143,12 +138,8 @@ class FieldExhibit:
         return np.moveaxis((rgba[..., :3] * 255).astype(np.uint8), -1, -3)
 
 
-def _estimate(estimates: dict[str, Any], name: str) -> str:
-    return _with_interval({name: estimates[name]["value"], **estimates[name]}, name)
-
-
-def _with_interval(found: dict[str, Any], name: str, none: str = "too few fields") -> str:
-    if found[name] is None:
+def _with_interval(found: dict[str, Any], none: str = "too few fields", key: str = "value") -> str:
+    if found[key] is None:
         return none
-    low, high = (found[key] if found[key] is not None else float("inf") for key in ("low", "high"))
-    return f"{found[name]:.3g} ({low:.3g} to {high:.3g})"
+    low, high = (float("inf") if found[end] is None else found[end] for end in ("low", "high"))
+    return f"{found[key]:.3g} ({low:.3g} to {high:.3g})"

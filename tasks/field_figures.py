@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from levy_core.metrics.extremes import maxima
 from levy_core.metrics.fields import quantile_pairs
 from levy_core.metrics.spatial import spectrum
 from tasks.figures import COLOURS, INK, legend, panels
@@ -59,8 +60,7 @@ def returns(
 
 def _largest(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return periods in fields, and the largest values that came back so often: the empirical curve (Weibull's places)."""
-    largest = np.sort(np.fmax.reduce(fields.reshape(len(fields), -1), axis=1))
-    largest = largest[~np.isnan(largest)]
+    largest = np.sort(maxima(fields))
     return (len(largest) + 1) / np.arange(len(largest), 0, -1), largest
 
 

@@ -1,7 +1,7 @@
 """Fields are measured in physical units, against the held-out and the training period."""
 
-import hashlib
 import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from torch import Tensor
 
 import levy_core.datasets.fields.climatology
 import levy_core.datasets.fields.codec
+import levy_core.datasets.fields.config
 import levy_core.datasets.fields.transforms
 import levy_core.metrics.bootstrap
+import levy_core.metrics.distances
 import levy_core.metrics.ensembles
 import levy_core.metrics.extremes
 import levy_core.metrics.fields
@@ -20,17 +22,18 @@ import levy_core.metrics.intervals
 import levy_core.metrics.marginal
 import levy_core.metrics.reference
 import levy_core.metrics.spatial
+import levy_core.samples
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.errors import LevyError
-from levy_core.files import hash_code, hash_files, write_json
+from levy_core.files import hash_code, hash_files, hash_json, write_json
 from levy_core.metrics import ensembles
 from levy_core.metrics.bootstrap import spread
 from levy_core.metrics.fields import FieldsMeasures, FieldsReference, distance, evaluate
 from levy_core.samples import Samples
 from levy_core.tensors import read_tensors, write_tensors
 from tasks import paths
-from tasks.fields import field_samples
+from tasks.fields import field_samples, times_of
 from tasks.params import Params
 
 FORECASTS = 200
@@ -39,8 +42,10 @@ PERIODS = ("test", "train")  # names in the tables and groups of the store
 DECIDES = (
     levy_core.datasets.fields.climatology,
     levy_core.datasets.fields.codec,
+    levy_core.datasets.fields.config,
     levy_core.datasets.fields.transforms,
     levy_core.metrics.bootstrap,
+    levy_core.metrics.distances,
     levy_core.metrics.ensembles,
     levy_core.metrics.extremes,
     levy_core.metrics.fields,
@@ -48,6 +53,7 @@ DECIDES = (
     levy_core.metrics.marginal,
     levy_core.metrics.reference,
     levy_core.metrics.spatial,
+    levy_core.samples,
 )
 
 
@@ -60,10 +66,9 @@ class FieldRuler:
         self.codec = Codec.load(self._folder)
         try:
             self.references = {name: _read(self._folder, name) for name in PERIODS}
-            shares = json.loads((self._folder / "samples.json").read_text())
+            self.samples = Samples.from_mapping(json.loads((self._folder / "samples.json").read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LevyError(f"{self._folder} cannot be read ({error}): run the reference stage again") from error
-        self.samples = Samples("fields", tuple(shares["classes"]), shares["shares"] and tuple(shares["shares"]))
 
     @staticmethod
     def make(params: Params, dataset: str, folder: Path) -> None:
@@ -78,16 +83,14 @@ class FieldRuler:
             write_tensors(folder / f"{name}.safetensors", made.tensors())
             write_json(folder / f"{name}.json", made.described())
         codec.save(folder)
-        samples = field_samples(store)  # of the training period
-        write_json(folder / "samples.json", {"classes": samples.classes, "shares": samples.shares})
+        write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
         print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
 
     @cached_property
     def hash(self) -> str:
         """Of the references, the codec and the code."""
         files = sorted(path for path in self._folder.iterdir() if path.is_file())
-        decided_by = [hash_files(*files), hash_code(*DECIDES)]
-        return hashlib.sha256(json.dumps(decided_by).encode()).hexdigest()[:16]
+        return hash_json([hash_files(*files), hash_code(*DECIDES)])[:16]
 
     def embed(self, samples: np.ndarray) -> Tensor:
         """Physical fields, [N, C, H, W], float32 because a search keeps hundreds of them."""
@@ -99,9 +102,33 @@ class FieldRuler:
 
     def measure(self, samples: np.ndarray) -> dict[str, float]:
         """All measures; of samples with a season also those of a forecast by the season."""
-        labels = self.samples.usual_labels(0, len(samples))
+        return self._row(samples, self.samples.usual_labels(0, len(samples)), self.references)
+
+    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., np.ndarray]:
+        """Fields of the same variables, units, cells and seasons, whatever they were standardised and transformed with."""
+        if samples.kind != "fields":
+            raise LevyError(f"it draws {samples.kind}, but the data are fields")
+        codec = Codec.load(folder)
+        for what, its, ours in (
+            ("seasons", samples.classes, self.samples.classes),
+            ("variables", codec.names, self.codec.names),
+            ("units", codec.units, self.codec.units),
+            ("calendar", codec.calendar, self.codec.calendar),
+            ("shape", tuple(shape), self.codec.shape),
+        ):
+            if its != ours:
+                raise LevyError(f"its {what}: {_listed(its)}; of the data: {_listed(ours)}")
+        if not codec.covers(self.codec):
+            raise LevyError("its cells are not those of the data: another box, other places, or cells without values")
+        return lambda drawn, labels: self.codec.recode(drawn, times_of(codec, samples, labels), codec)
+
+    def held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """As ``measure``, of the test period alone."""
+        return self._row(samples, labels, {"test": self.references["test"]})
+
+    def _row(self, samples: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]) -> dict[str, float]:
         values = self.codec.measured(samples)
-        row = evaluate(values, labels, self.references)
+        row = evaluate(values, labels, references)
         if self.samples.shares is not None:
             names = self.codec.names
             (real, seen), train = (_some(self.references[name]) for name in ("test", "train"))
@@ -119,6 +146,10 @@ def _some(reference: FieldsReference) -> ensembles.Ensemble:
     """At most FORECASTS fields of a period, spread evenly: each is compared with each sample of its season."""
     rows = np.linspace(0, len(reference.fields) - 1, min(FORECASTS, len(reference.fields))).round().astype(int)
     return reference.fields[rows].astype(np.float64), reference.labels[rows]
+
+
+def _listed(value: str | tuple) -> str:
+    return value if isinstance(value, str) else ", ".join(map(str, value))
 
 
 def _read(folder: Path, name: str) -> FieldsReference:

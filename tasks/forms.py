@@ -7,9 +7,6 @@ import numpy as np
 from PIL import Image
 
 from levy_core.checkpoint import Model
-from levy_core.datasets.fields.cf import write_cf
-from levy_core.datasets.fields.codec import Codec
-from tasks.fields import times_of
 
 
 class Form(Protocol):
@@ -42,22 +39,10 @@ class Pictures:
         return f"{len(samples)} images in {folder}"
 
 
-class Fields:
-    """Physical units, float32 [N, C, H, W], and a CF file; times of the labels' seasons, for the climatology."""
+def form_of(kind: str) -> type[Form]:
+    """The form of a kind of data; who looks up images needs nothing of what reads and writes fields."""
+    if kind == "fields":
+        from tasks.field_form import Fields
 
-    def __init__(self, folder: Path, model: Model):
-        self._codec, self._samples = Codec.load(folder), model.samples
-
-    def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """NaN in cells that are always missing."""
-        return self._codec.decode(samples, times_of(self._codec, self._samples, labels)).astype(np.float32)
-
-    def write(self, samples: np.ndarray, labels: np.ndarray, folder: Path) -> str:
-        """One NetCDF file."""
-        path = folder / "samples.nc"
-        about = {"title": "Generated fields", "comment": "Drawn from a model, not observations or forecasts."}
-        write_cf(path, self._codec, samples, times_of(self._codec, self._samples, labels), about)
-        return f"{len(samples)} fields in {path}"
-
-
-FORMS: dict[str, type[Form]] = {"images": Pictures, "fields": Fields}
+        return Fields
+    return Pictures

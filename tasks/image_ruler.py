@@ -1,7 +1,8 @@
-"""Images are measured in the features of a classifier (or of Inception), against the long-tailed and the balanced data."""
+"""Images are measured in the features of a classifier (or of Inception), against the long-tailed and the balanced data, or
+against held-out images alone."""
 
-import hashlib
 import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import levy_core.metrics.classifier
 import levy_core.metrics.images
 import levy_core.metrics.manifold
 import levy_core.metrics.tails
-from levy_core.datasets.store import read_group
+import levy_core.seeds
+from levy_core.datasets.longtail import in_proportion
+from levy_core.datasets.store import Images, read_group
 from levy_core.errors import LevyError
-from levy_core.files import hash_code, hash_files, write_json
+from levy_core.files import hash_code, hash_files, hash_json, write_json
 from levy_core.metrics import images as metrics
 from levy_core.metrics.classifier import (
     Classifier,
@@ -27,11 +30,14 @@ from levy_core.metrics.classifier import (
     train_classifier,
 )
 from levy_core.metrics.images import Features, FidelityConfig, Reference
+from levy_core.samples import Samples
 from levy_core.tensors import read_tensors, write_tensors
 from tasks import paths, stage
 from tasks.params import EvaluateParams, Params
 
 GROUPS = {"balanced": "balanced", "longtail": "train"}  # name in the tables -> group of the store; training data last
+# Held-out images: all of them, and as many of each class as give the proportions of the training data.
+HELD_OUT, IN_PROPORTION = "test", "test-longtail"
 # Code that decides what a number says.
 DECIDES = (
     levy_core.datasets.longtail,
@@ -39,6 +45,7 @@ DECIDES = (
     levy_core.metrics.images,
     levy_core.metrics.manifold,
     levy_core.metrics.tails,
+    levy_core.seeds,
 )
 
 
@@ -46,7 +53,7 @@ class ImageRuler:
     """The classifier, its features, and the real images in them."""
 
     def __init__(self, params: Params, dataset: str):
-        self._params, self._folder = params, paths.reference(dataset)
+        self._params, self._dataset, self._folder = params, dataset, paths.reference(dataset)
         self._metric = params.metric(dataset)
         self._config = fidelity(params.evaluate)
         try:
@@ -62,21 +69,25 @@ class ImageRuler:
         store = paths.prepared(dataset) / "images.zarr"
         _train_classifier(params, dataset, store, folder)
         features = _features(params, folder)
-        for name, group in GROUPS.items():
-            images = read_group(store, group)
+        sets = {name: read_group(store, group) for name, group in GROUPS.items()}
+        counts = np.bincount(sets["longtail"].label, minlength=len(sets["longtail"].classes)).tolist()
+        if HELD_OUT in json.loads((store.parent / "statistics.json").read_text()):
+            sets[HELD_OUT] = read_group(store, HELD_OUT)
+            sets[IN_PROPORTION] = _in_proportion(sets[HELD_OUT], counts)
+        for name, images in sets.items():
             made = Reference.of(features(images.image), images.label, fidelity(params.evaluate))
             kept = {"features": made.features, "radii": made.radii, "spacing": made.spacing}
             write_tensors(folder / f"{name}.safetensors", {**kept, "labels": from_numpy(made.labels)})
-        write_json(folder / "counts.json", np.bincount(images.label, minlength=len(images.classes)).tolist())
-        print(f"{dataset}: features of {', '.join(GROUPS)} kept, {made.features.shape[1]} numbers an image")
+        write_json(folder / "counts.json", counts)
+        print(f"{dataset}: features of {', '.join(sets)} kept, {made.features.shape[1]} numbers an image")
 
     @cached_property
     def hash(self) -> str:
         """Of the references, the classifier, the settings and the code."""
         files = [self._folder / f"{name}.safetensors" for name in GROUPS]
         files += sorted(path for path in classifier_folder(self._folder).iterdir() if path.is_file())
-        decided_by = [hash_files(*files), hash_code(*DECIDES), self._params.evaluate.model_dump(mode="json")]
-        return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
+        settings = self._params.evaluate.model_dump(mode="json", exclude={"fields"})
+        return hash_json([hash_files(*files), hash_code(*DECIDES), settings])[:16]
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -100,6 +111,27 @@ class ImageRuler:
         """All metrics; the classes are the classifier's verdicts, whatever was asked for."""
         verdicts = classify(self.classifier, samples)
         return metrics.evaluate(self.embed(samples), verdicts, self.references, self._counts, self._config)
+
+    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., np.ndarray]:
+        """Images of another size cannot be compared; those of other classes can, because the classifier says what they are."""
+        prepared = json.loads((paths.prepared(self._dataset) / "statistics.json").read_text())
+        if (samples.kind, list(shape)) != ("images", prepared["shape"]):
+            raise LevyError(
+                f"it draws {samples.kind} of shape {list(shape)}, but the data are images of {prepared['shape']}"
+            )
+        return lambda drawn, labels: drawn
+
+    def held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """As ``measure``; ``tail_*`` look at the held-out images in the proportions of the training data."""
+        verdicts = classify(self.classifier, samples)
+        row = metrics.evaluate(self.embed(samples), verdicts, self._held_out, self._counts, self._config)
+        return {k: v for k, v in row.items() if not k.startswith(("near", "class_near"))}  # nothing here was trained on
+
+    @cached_property
+    def _held_out(self) -> dict[str, Reference]:
+        if not (self._folder / f"{HELD_OUT}.safetensors").exists():
+            raise LevyError(f"{self._dataset} holds no images out: set data.{self._dataset}.test_share above 0")
+        return {name: _read(self._folder / f"{name}.safetensors") for name in (HELD_OUT, IN_PROPORTION)}
 
     def floors(self, n: int) -> dict[str, float]:
         """The FID of n perfect samples."""
@@ -125,6 +157,13 @@ def _features(params: Params, reference: Path) -> Features:
 def _read(path: Path) -> Reference:
     tensors = read_tensors(path)
     return Reference(tensors["features"], tensors["labels"].numpy(), tensors["radii"], tensors["spacing"])
+
+
+def _in_proportion(images: Images, counts: list[int]) -> Images:
+    """The first images of each class, as many as the proportions of ``counts`` allow."""
+    rows = [np.flatnonzero(images.label == c) for c in range(len(counts))]
+    kept = np.concatenate([r[:n] for r, n in zip(rows, in_proportion([len(r) for r in rows], counts), strict=True)])
+    return Images(images.image[kept], images.label[kept], images.classes)
 
 
 def _train_classifier(params: Params, dataset: str, store: Path, folder: Path) -> None:

@@ -14,11 +14,13 @@ from levy_core.design import Design
 from levy_core.errors import LevyError, choose
 from levy_core.grids import GRIDS
 from levy_core.limits import LIMITS
+from levy_core.paired import Rule, measure_of
 from levy_core.solver import ETA_SCHEDULES, Solver
 from levy_core.steps import DISCRETISATIONS, FAMILIES, fits, forms
 from levy_core.tune import Space, rungs
+from tasks import plain_yaml
+from tasks.paths import PARAMS
 
-PARAMS = Path("params.yaml")
 FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
 # From where noise has the moments that losses need, to where it is as good as Gaussian (alpha: to where it is).
 TAIL_RANGES = {"nu": (2.1, 50.0), "alpha": (1.1, 2.0)}
@@ -49,8 +51,14 @@ class ImagesParams(Section):
     kind: Literal["images"] = "images"
     imbalance: float = Field(ge=1)
     reference_per_class: int | None = Field(default=None, ge=2)
+    test_share: float = Field(default=0.2, ge=0, lt=1)
     flip: bool = False
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """What decides which images are used, by the names of ``levy_core.datasets.split.plan``."""
+        return self.model_dump(exclude={"kind", "flip"})
 
 
 class FieldsParams(Section):
@@ -117,6 +125,15 @@ class TrainParams(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     seed: int = Field(ge=0)
     save_every: int = Field(ge=1)
+    processes: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _every_process_has_a_share(self) -> "TrainParams":
+        if self.batch < self.processes:
+            raise ValueError(
+                f"train.batch is {self.batch}, but train.processes {self.processes} processes share it: raise one or lower the other"
+            )
+        return self
 
 
 class ClassifierParams(Section):
@@ -264,6 +281,46 @@ class CompareParams(Section):
     fields: Literal["distance/train", "distance/test"]
 
 
+class GateParams(Section):
+    """What a challenger must be, for each kind of data: metric -> rule. All rules must hold."""
+
+    images: dict[str, Rule]
+    fields: dict[str, Rule]
+
+    @model_validator(mode="after")
+    def _it_can_be_passed_by_better_models_alone(self) -> "GateParams":
+        for kind, gate in self:
+            for metric in gate:
+                try:
+                    measure_of(metric)
+                except LevyError as error:
+                    raise ValueError(f"retrain.gate.{kind}: {error}") from None
+            if "better" not in gate.values():
+                raise ValueError(
+                    f"retrain.gate.{kind} has no metric that must be better: equal models would be promoted"
+                )
+        return self
+
+    def of(self, kind: str) -> dict[str, Rule]:
+        """The gate of a kind of data."""
+        return {"images": self.images, "fields": self.fields}[kind]
+
+
+class RetrainParams(Section):
+    """How a new model is judged against the champion."""
+
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=3)
+    n: int = Field(ge=50)
+    confidence: float = Field(ge=0.5, lt=1)
+    gate: GateParams
+
+    @model_validator(mode="after")
+    def _no_seed_counts_twice(self) -> "RetrainParams":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"retrain.seeds is {self.seeds}: a seed that stands twice is no second draw")
+        return self
+
+
 class ComputeParams(Section):
     """Threads, device and processes."""
 
@@ -286,6 +343,7 @@ class Params(Section):
     sample: SampleParams
     evaluate: EvaluateParams
     compare: CompareParams
+    retrain: RetrainParams
     compute: ComputeParams
 
     @model_validator(mode="after")
@@ -306,7 +364,23 @@ class Params(Section):
                 Design.from_mapping(_with_tails(settings, None))
             except (LevyError, TypeError) as error:
                 raise ValueError(f"models.{name} is {settings}: {error}") from None
+        if any(self.data[dataset].kind == "images" for dataset in self.datasets):
+            for name in self.designs:
+                try:
+                    self.design(name)
+                except LevyError as error:
+                    raise ValueError(str(error)) from None
         return self
+
+    def only(self, datasets: list[str]) -> "Params":
+        """For some of the data sets; for all where none is named.
+
+        Raises:
+            LevyError: one is not in ``datasets``.
+        """
+        for dataset in datasets:
+            choose("data set", dataset, dict.fromkeys(self.datasets))
+        return self.model_copy(update={"datasets": list(dict.fromkeys(datasets))}) if datasets else self
 
     def metric(self, dataset: str) -> str:
         """What the samplers of a data set are compared by."""
@@ -331,7 +405,7 @@ class Params(Section):
             LevyError: it takes something from data without a tail index.
         """
         settings = self.models[name]
-        if FROM_DATA in settings.values() and tail_index is None:
+        if tail_index is None and any(settings.get(key) == FROM_DATA for key in TAIL_RANGES):
             raise LevyError(
                 f"models.{name} is {settings}: only fields have a tail index to take; give the number for images"
             )
@@ -356,7 +430,7 @@ def load(path: Path = PARAMS) -> Params:
         LevyError: lists every fault: key, value, what is allowed.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = plain_yaml.read(path.read_text())
     except OSError as error:
         raise LevyError(f"{path} cannot be read ({error.strerror}): run from the root of the repository") from error
     except yaml.YAMLError as error:

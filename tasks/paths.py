@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+PARAMS = Path("params.yaml")
 DATA = Path("data")
 OUTPUTS = Path("outputs")
 

@@ -3,10 +3,7 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
-
-from levy_core.datasets.fields.prepare import plan
-from levy_core.datasets.longtail import longtail_counts
+from levy_core.datasets import split
 from levy_core.datasets.sources import open_source
 from levy_core.errors import LevyError
 from tasks import paths
@@ -24,11 +21,11 @@ def check_sources(params: Params) -> None:
     for dataset in params.datasets:
         settings = params.data[dataset]
         if isinstance(settings, FieldsParams):
+            from levy_core.datasets.fields.prepare import plan  # late: seconds that images do without
+
             plan(paths.raw(dataset), settings.config)
         else:
-            source = open_source(paths.raw(dataset))
-            available = np.bincount(source.labels, minlength=len(source.classes)).tolist()
-            longtail_counts(available, settings.imbalance)
+            split.plan(open_source(paths.raw(dataset)), **settings.selection)
     free = shutil.disk_usage(Path.cwd()).free
     if free < FREE_BYTES:
         raise LevyError(
@@ -36,13 +33,18 @@ def check_sources(params: Params) -> None:
         )
 
 
-def prune_outputs(params: Params) -> None:
+def prune_outputs(params: Params) -> bool:
     """Removes outputs of designs that params.yaml no longer names: DVC leaves them, and folders are read as a whole.
+
+    Returns whether there were any.
 
     They stay in DVC's cache: `dvc checkout` brings them back with the params.yaml that names them.
     """
+    found = False
     for dataset in params.datasets:
         for kind in ("models", "curves", "tuned", "trials", "samples", "evaluations"):
             for path in (paths.OUTPUTS / dataset / kind).glob("*"):
                 if path.name.removesuffix(".csv").removesuffix(".json") not in params.designs:
+                    found = True
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return found

@@ -8,16 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from levy_core.datasets.fields.prepare import prepare_fields
-from levy_core.datasets.fields.store import FieldStore
-from levy_core.datasets.longtail import longtail_counts, select
 from levy_core.datasets.sources import checked_reader, open_source
+from levy_core.datasets.split import plan
 from levy_core.datasets.store import write_group
-from levy_core.errors import LevyError
 from levy_core.files import write_json
-from levy_core.metrics.bootstrap import spread
-from levy_core.metrics.fields import FieldsMeasures
-from levy_core.metrics.tail_index import tail_index
 from tasks import paths, stage
 from tasks.params import FieldsParams, ImagesParams, Params
 
@@ -31,41 +25,43 @@ def prepare(params: Params, dataset: str) -> None:
 
 
 def _images(params: Params, dataset: str, folder: Path) -> None:
-    """A long-tailed training set and a balanced reference."""
+    """A long-tailed training set, a balanced reference, and the images that are held out of both."""
     settings = cast(ImagesParams, params.data[dataset])
     source = open_source(paths.raw(dataset))
-    available = np.bincount(source.labels, minlength=len(source.classes)).tolist()
-    counts = longtail_counts(available, settings.imbalance)
-    per_class = settings.reference_per_class or min(available)
-    if per_class > min(available):
-        smallest = source.classes[int(np.argmin(available))]
-        raise LevyError(
-            f"data.{dataset}.reference_per_class is {per_class}, but class {smallest!r} has {min(available)} images: lower it, or set it to null"
-        )
-    selections = {
-        "train": select(source.labels, counts, settings.seed),
-        "balanced": select(source.labels, [per_class] * len(available), settings.seed),
-    }
-    read = checked_reader(source, int(selections["balanced"][0]))
-    shape = read(int(selections["balanced"][0])).shape
-    statistics = {}
-    for group, indices in selections.items():
+    groups = plan(source, **settings.selection)
+    first = int(groups["balanced"][0])
+    read = checked_reader(source, first)
+    shape = read(first).shape
+    statistics: dict[str, Any] = {}
+    for group, indices in groups.items():
         statistics[group] = write_group(
             folder / "images.zarr", group, indices, source.labels[indices], source.classes, shape, read,
             partial(stage.bar, what=f"packing {group}", unit="chunk"),
         )  # fmt: skip
     write_json(folder / "statistics.json", {"shape": list(shape), "flip": settings.flip, **statistics})
+    counts = statistics["train"]["counts"]
     tail = f"{sum(counts):,} long-tailed training images of {len(counts)} classes ({counts[0]} ... {counts[-1]})"
-    print(f"{dataset}: {tail}, {per_class} a class in the balanced reference")
+    held_out = f"{len(groups.get('test', [])):,} held out"
+    print(f"{dataset}: {tail}, {statistics['balanced']['counts'][0]} a class in the balanced reference, {held_out}")
 
 
 def _fields(params: Params, dataset: str, folder: Path) -> None:
-    """A training and a held-out period; of new hours only those are read."""
+    """A training and a held-out period; of new hours only those are read. Imports are late: images do without theirs."""
+    from levy_core.datasets.fields.prepare import prepare_fields
+    from levy_core.datasets.fields.store import FieldStore
+    from levy_core.metrics.bootstrap import spread
+    from levy_core.metrics.fields import FieldsMeasures
+    from levy_core.metrics.tail_index import tail_index
+    from tasks import cluster
+
     settings = cast(FieldsParams, params.data[dataset])
     before = paths.prepared(dataset)
     previous = before if before.exists() else None
     bar = partial(stage.bar, what="packing fields", unit="block")
-    statistics: dict[str, Any] = prepare_fields(paths.raw(dataset), settings.config, folder, previous, bar)
+    with cluster.spread() as spread_blocks:
+        statistics: dict[str, Any] = prepare_fields(
+            paths.raw(dataset), settings.config, folder, previous, bar, spread=spread_blocks
+        )
     store = FieldStore.open(folder / "fields.zarr", "train")
     usual = FieldsMeasures()
     fields = store[spread(len(store), usual.most, usual.block)].astype(np.float64)

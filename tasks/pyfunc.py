@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from levy_core.checkpoint import load_model
 from levy_core.errors import LevyError
+from levy_core.samples import Samples
 from levy_core.solver import Solver
 from levy_core.steps import FAMILIES, fits
 from tasks import stage
-from tasks.draw import draw_samples
-from tasks.forms import FORMS, Form
+from tasks.draw import cost, draw_samples
+from tasks.forms import Form, form_of
 from tasks.request import COLUMNS, SAMPLER
 
 BATCH = 250
@@ -37,7 +37,7 @@ class Sampler:
         described = json.loads((folder / SAMPLER).read_text())
         self._tuned = {int(nfe): Solver(**fields) for nfe, fields in described["samplers"].items()}
         self._default = self._tuned[described["default"]]
-        self._form: Form = FORMS[self._model.samples.kind](folder, self._model)
+        self._form: Form = form_of(self._model.samples.kind)(folder, self._model)
 
     def get_raw_model(self) -> "Sampler":
         """Itself, for MLflow's method of this name."""
@@ -54,6 +54,8 @@ class Sampler:
         Raises:
             LevyError: an unknown class or solver, or a number out of range.
         """
+        import pandas as pd  # half a second, which `write` does without
+
         rows = pd.DataFrame(model_input).to_dict("records")
         return np.concatenate(
             [self._form.array(*self._draw({k: v for k, v in row.items() if not pd.isna(v)})) for row in rows]
@@ -103,3 +105,22 @@ class Sampler:
         if str(name) not in classes:
             raise LevyError(f"unknown class {name!r}: the model knows {', '.join(classes)}")
         return np.full(n, classes.index(str(name)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of a sample."""
+        return self._model.net.shape
+
+    @property
+    def samples(self) -> Samples:
+        """What the samples are."""
+        return self._model.samples
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a sample of the default sampler."""
+        return cost(self._model, self._default)
+
+    def usual(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """What a request without further wishes draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
+        return self._draw({"n": n, "seed": seed})

@@ -5,11 +5,9 @@ afterwards, and recording the same outputs twice adds nothing.
 """
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +15,35 @@ import pandas as pd
 
 from levy_core.errors import LevyError
 from levy_core.files import write_json
-from tasks import health, lineage, paths
+from tasks import lineage, paths, registry, tracking
+from tasks.environment import Environment
+from tasks.fetch import LOADER
 from tasks.grid import cell_label, thrifty
 from tasks.params import Params
 from tasks.request import COLUMNS, SAMPLER
 
-ALIAS = "champion"
+WHY = "levy run"  # in the history of the alias
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a run left in MLflow."""
+    """What a run left in MLflow; ``aliases`` of the registered version, and whether this run made it."""
 
     run_id: str
     name: str
     version: str
+    aliases: tuple[str, ...]
     fresh: bool
+
+    @property
+    def uri(self) -> str:
+        """The registered version, by an alias if it has one."""
+        return f"models:/{self.name}" + (f"@{self.aliases[0]}" if self.aliases else f"/{self.version}")
 
     @property
     def look_up(self) -> str:
         """The line of Python that gives samples."""
-        return f'mlflow.pyfunc.load_model("models:/{self.name}@{ALIAS}").predict({{"n": 16}})'
+        return f'mlflow.pyfunc.load_model("{self.uri}").predict({{"n": 16}})'
 
 
 @dataclass(frozen=True)
@@ -51,35 +57,7 @@ class _Result:
     winner: dict[str, Any]
     grid: pd.DataFrame
     eta: dict[str, Any]
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, else a sqlite file in the root of the repository (MLflow's own default there, made absolute)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
-
-
-def check_server(uri: str) -> None:
-    """Refuses an MLflow server that does not answer within five seconds; a file or database needs no answer.
-
-    Raises:
-        LevyError: names the address.
-    """
-    if uri.startswith(("http://", "https://")):
-        try:
-            health.status(uri, 5)
-        except (OSError, ValueError, HTTPException) as error:
-            raise LevyError(
-                f"the MLflow server {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to use mlflow.db"
-            ) from error
-
-
-def connect() -> Any:
-    """The mlflow module, pointed at the tracking server."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri())
-    return mlflow
+    environment: Environment
 
 
 def model_name(dataset: str) -> str:
@@ -87,20 +65,42 @@ def model_name(dataset: str) -> str:
     return f"levy-{dataset}"
 
 
-def record(params: Params, dataset: str) -> Recorded:
-    """Logs the outputs of ``dataset`` and registers the winner as champion, unless that is done already."""
-    mlflow = connect()
+def record(params: Params, dataset: str, alias: str | None = registry.CHAMPION) -> Recorded:
+    """Logs the outputs of ``dataset``, registers the winner and points ``alias`` at it, unless that is done already.
+
+    Outputs that are known already move no alias: a champion that was rolled back, or a challenger that was not promoted,
+    stays so until somebody says otherwise. Runs of a record that was interrupted are marked as killed, and made again.
+
+    Raises:
+        LevyError: MLflow cannot be reached or written; the outputs stay, and the next call completes the record.
+    """
+    mlflow = tracking.connect()
+    try:
+        return _record(mlflow, params, dataset, alias)
+    except (mlflow.exceptions.MlflowException, OSError) as error:  # requests' errors are OSErrors
+        raise LevyError(
+            f"the record of {dataset} in {tracking.address()} could not be completed: {str(error)[:500]}. "
+            "No result is lost: mend that, and `levy run` records what is there"
+        ) from error
+
+
+def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Recorded:
     client, name, tags = mlflow.MlflowClient(), model_name(dataset), lineage.tags(dataset)
     known = _registered(client, name, tags["levy.lock"])
     if known:
-        client.set_registered_model_alias(name, ALIAS, known.version)
-        return Recorded(known.tags["levy.run"], name, known.version, fresh=False)
+        version = str(known.version)
+        registry.settle(client, name)
+        if alias and version not in {move.after for move in registry.history(client, name)}:  # interrupted before it
+            registry.move(client, name, alias, version, WHY)
+        return _recorded(client, name, version, fresh=False)
     winner = json.loads(paths.winner(dataset).read_text())
-    experiment = _experiment(mlflow, f"levy-{dataset}")
+    experiment = tracking.experiment(mlflow, f"levy-{dataset}")
+    for run in client.search_runs([experiment], f"tags.`levy.lock` = '{tags['levy.lock']}'"):  # that came to no version
+        client.set_terminated(run.info.run_id, "KILLED")
     eta = json.loads(paths.eta(dataset).read_text())
-    result = _Result(
-        dataset, params.data[dataset].kind, experiment, tags, winner, pd.read_csv(paths.grid(dataset)), eta
-    )
+    environment = Environment.here(params.compute.threads)
+    grid = pd.read_csv(paths.grid(dataset))
+    result = _Result(dataset, params.data[dataset].kind, experiment, tags, winner, grid, eta, environment)
     run_name = f"{dataset} {tags['levy.lock'][:7]}"
     with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags=tags) as parent:
         mlflow.log_params(
@@ -119,10 +119,17 @@ def record(params: Params, dataset: str) -> Recorded:
     version = mlflow.register_model(
         models[winner["design"]],
         name,
-        tags={**tags, "levy.run": parent.info.run_id, "levy.winner": cell_label(winner)},
+        tags={**tags, "levy.run": parent.info.run_id, **_described(result, params.metric(dataset))},
     )
-    client.set_registered_model_alias(name, ALIAS, version.version)  # last: the alias never points at half a model
-    return Recorded(parent.info.run_id, name, version.version, fresh=True)
+    if alias:  # last: it never points at half a model
+        registry.move(client, name, alias, str(version.version), WHY)
+    return _recorded(client, name, str(version.version), fresh=True)
+
+
+def _recorded(client: Any, name: str, version: str, fresh: bool) -> Recorded:
+    found = client.get_model_version(name, version)
+    aliases = tuple(sorted(found.aliases, key=lambda alias: (alias != registry.CHAMPION, alias)))
+    return Recorded(found.tags["levy.run"], name, version, aliases, fresh)
 
 
 def _record_design(mlflow: Any, params: Params, result: _Result, design: str) -> str | None:
@@ -163,7 +170,22 @@ def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
         mlflow.MlflowClient().log_batch(run_id, metrics=metrics[start : start + 1000])
 
 
+def _described(result: _Result, metric: str) -> dict[str, str]:
+    """Tags of the registered version, for people who look it up."""
+    spread = result.winner[f"{metric}_std"]  # None with one seed
+    return {
+        "levy.winner": cell_label(result.winner),
+        "levy.metric": metric,
+        "levy.mean": f"{result.winner[metric]:.6g}",
+        **({} if spread is None else {"levy.spread": f"{spread:.3g}"}),
+        "levy.seeds": str(result.winner["seeds"]),
+        "levy.environment": result.environment.hash,
+        "levy.machine": str(result.environment),
+    }
+
+
 def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
+    """The winner's design with its lineage; MLflow gives the model the metrics and params of the run that it is logged in."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
     from numpy import dtype
@@ -182,9 +204,10 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
         folder = Path(scratch) / "model"
         shutil.copytree(paths.model(result.dataset, result.winner["design"]), folder)
         write_json(folder / SAMPLER, sampler)
+        lineage.Lineage.here(result.dataset, result.environment).write(folder / lineage.FOLDER)
         logged = mlflow.pyfunc.log_model(
             name="model",
-            loader_module="tasks.pyfunc",
+            loader_module=LOADER,
             data_path=str(folder),
             signature=signature,
             input_example=pd.DataFrame([{"n": 2, "seed": 0}]),
@@ -196,16 +219,7 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
 
 def _registered(client: Any, name: str, lock: str) -> Any:
     """The version of ``name`` made from these outputs, or None."""
-    versions = client.search_model_versions(f"name = '{name}'")
-    return next((v for v in versions if v.tags.get("levy.lock") == lock), None)
-
-
-def _experiment(mlflow: Any, name: str) -> str:
-    found = mlflow.get_experiment_by_name(name)
-    if found:
-        return found.experiment_id
-    local = tracking_uri().startswith("sqlite:")  # a server has its own place for artifacts
-    return mlflow.create_experiment(name, artifact_location=Path("mlartifacts").resolve().as_uri() if local else None)
+    return next((v for v in registry.versions(client, name).values() if v.tags.get("levy.lock") == lock), None)
 
 
 def _flat(prefix: str, mapping: dict) -> dict[str, str]:

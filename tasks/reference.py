@@ -2,14 +2,14 @@
 
 from tasks import paths, stage
 from tasks.params import Params
-from tasks.rulers import RULERS
+from tasks.rulers import ruler_of
 
 
 def reference(params: Params, dataset: str) -> None:
     """Writes the folder that the data set's ruler reads."""
     stage.reproducible(params.compute.threads)
     with stage.replacing_folder(paths.reference(dataset)) as folder:
-        RULERS[params.data[dataset].kind].make(params, dataset, folder)
+        ruler_of(params.data[dataset].kind).make(params, dataset, folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Stage report: one self-contained HTML page: who won at which cost and why, the grid, eta curves, samples, tails, cost."""
 
 import json
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from tasks import figures, paths, pictures, stage, tables
 from tasks.cells import read_cells
 from tasks.chosen import Chosen
 from tasks.draw import evaluation_flops, trajectories
-from tasks.exhibits import EXHIBITS, Exhibit
+from tasks.exhibits import Exhibit, exhibit_of
 from tasks.grid import Row, metric_name, solver_of, thrifty
 from tasks.params import Params
 
@@ -29,7 +28,7 @@ def report(params: Params, dataset: str) -> None:
     chosen = {d: _chosen(dataset, d, thrifty(grid[grid.design == d], metric)) for d in designs}
     models = {d: load_model(paths.model(dataset, d)) for d in designs}
     kind = params.data[dataset].kind
-    exhibit: Exhibit = EXHIBITS[kind](params, dataset)
+    exhibit: Exhibit = exhibit_of(kind)(params, dataset)
     floor = float(grid[f"floor/{metric.split('/')[1]}"].dropna().iloc[0])
     drawings = {
         "quality": figures.quality(grid, designs, metric, 0.0 if metric.startswith("kid") else floor),
@@ -64,8 +63,9 @@ def report(params: Params, dataset: str) -> None:
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.get_template(f"report_{kind}.html.j2")
     with stage.replacing_folder(paths.report(dataset)) as folder:
-        for title, svg in filter(itemgetter(1), drawings.items()):
-            (folder / f"{title}.svg").write_text(svg.replace("currentColor", "#1d232b"))
+        for title, svg in drawings.items():
+            if svg:
+                (folder / f"{title}.svg").write_text(svg.replace("currentColor", "#1d232b"))
         page["pictures"] = exhibit.pictures(folder, chosen)
         page["ways"] = _ways(folder, models, chosen, exhibit)
         (folder / "index.html").write_text(template.render(**page))

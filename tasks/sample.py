@@ -19,7 +19,8 @@ def sample(params: Params, dataset: str, design: str) -> None:
 
     A cell that leaves the finite numbers is recorded as failed, with the reason, and the grid goes on.
     """
-    processes.run(params.compute, lambda state: _sample(params, dataset, design, state))
+    work = lambda state: _sample(params, dataset, design, state)
+    processes.run(params.compute, params.compute.processes, work)
 
 
 def _sample(params: Params, dataset: str, design: str, state: PartialState) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -18,14 +19,14 @@ from tasks import params
 
 
 def main(work: Callable[..., None], *names: str) -> None:
-    """Runs ``work(params, *names)`` as the program of a stage: `python -m tasks.STAGE NAME ...`.
+    """Runs ``work(params, *names)`` as the program of a stage: `python -m tasks.STAGE --dataset NAME ...`.
 
     A mistake that a person can mend ends in one message and exit status 1, without a traceback.
     """
     doc = (sys.modules[work.__module__].__doc__ or "").strip()
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in names:
-        parser.add_argument(name, help=f"a name in `{name}s` of params.yaml")
+        parser.add_argument(f"--{name}", required=True, metavar="NAME", help=f"a name in `{name}s` of params.yaml")
     arguments = parser.parse_args()
     values = [getattr(arguments, name) for name in names]
     try:
@@ -37,12 +38,13 @@ def main(work: Callable[..., None], *names: str) -> None:
         work(settings, *values)
     except LevyError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        # safetensors, zarr and HDF5 put the system's words into errors of their own, numpy says how much it could write.
+        told = re.search(rf"{os.strerror(errno.ENOSPC)}|^\d+ requested and \d+ written$", str(error))
+        if getattr(error, "errno", None) != errno.ENOSPC and not told:
             raise
-        sys.exit(
-            f"error: the disk is full ({error.filename or os.getcwd()}): free some space and run the same command again"
-        )
+        where = getattr(error, "filename", None) or os.getcwd()
+        sys.exit(f"error: the disk is full ({where}): free some space and run the same command again")
 
 
 def device(name: str) -> Any:
@@ -64,7 +66,7 @@ def reproducible(threads: int) -> None:
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which would load torch's compiler
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time and guards nothing that runs here
 
 

@@ -1,34 +1,38 @@
 """Stage train: one design on one data set. Interrupted, the same command goes on, to the same result."""
 
-import hashlib
-import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 import levy_core.batches
 import levy_core.design
 import levy_core.loss
+import levy_core.nets.backbone
 import levy_core.nets.globe
+import levy_core.nets.precision
 import levy_core.nets.unet
 import levy_core.noise
 import levy_core.param
 import levy_core.schedule
 import levy_core.seeds
+import levy_core.share
 import levy_core.train
 from levy_core.batches import sample_shape
 from levy_core.checkpoint import save_model
 from levy_core.design import Design
 from levy_core.errors import LevyError
-from levy_core.files import hash_code, replacing
+from levy_core.files import hash_code, hash_json, replacing
 from levy_core.nets.precision import parameter_count
 from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.share import Share
 from levy_core.tensors import read_tensors, write_tensors
 from levy_core.train import TrainConfig, Trainer
-from tasks import paths, stage
+from tasks import paths, processes, stage
 from tasks.params import Params
 from tasks.training import TRAINING, Training
 
@@ -38,18 +42,28 @@ DECIDES = (
     levy_core.batches,
     levy_core.design,
     levy_core.loss,
+    levy_core.nets.backbone,
     levy_core.nets.globe,
+    levy_core.nets.precision,
     levy_core.nets.unet,
     levy_core.noise,
     levy_core.param,
     levy_core.schedule,
     levy_core.seeds,
+    levy_core.share,
     levy_core.train,
 )
 
 
 def train(params: Params, dataset: str, design_name: str) -> None:
-    """Trains, saving a resumable state every ``train.save_every`` steps; writes model and curve."""
+    """Trains in ``train.processes`` processes, saving a resumable state every ``train.save_every`` steps; writes model and curve."""
+    work = lambda state: _train(params, dataset, design_name, state)
+    processes.run(params.compute, params.train.processes, work, exchange=True)
+
+
+def _train(params: Params, dataset: str, design_name: str, state: PartialState) -> None:
+    """The work of one of the processes that share every batch; only the main one speaks and writes."""
+    _check_number(params.train.processes, state)
     stage.reproducible(params.compute.threads)
     training = TRAINING[params.data[dataset].kind](params, dataset)
     design = params.design(design_name, training.tail_index)
@@ -58,25 +72,32 @@ def train(params: Params, dataset: str, design_name: str) -> None:
         {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.net.model_dump()}
     )
     settings = params.train.model_dump()
-    save_every = settings.pop("save_every")
+    save_every, _ = settings.pop("save_every"), settings.pop("processes")
     config = TrainConfig(flip=training.flip, **settings)
     torch.manual_seed(config.seed)
     net = UNet(net_config, **training.places)
-    trainer = Trainer(design, net, training.data, training.labels, classes, config, stage.device(params.compute.device))
-    print(
-        f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {'bfloat16' if trainer.bf16 else 'float32'}"
-    )
-
-    resume = Resume(paths.resume(dataset, design_name), _fingerprint(design, net_config, config, training))
+    share = Share(state.process_index, state.num_processes, _sum_over_processes)
+    trainer = Trainer(design, net, training.data, training.labels, classes, config, state.device, share)
+    fingerprint = _fingerprint(design, net_config, config, training)
+    resume = Resume(paths.resume(dataset, design_name), fingerprint)
     curve = resume.restore(trainer)
-    with stage.bar(
-        trainer.run(), f"train {design_name}", initial=trainer.step, total=config.steps, unit="step"
-    ) as progress:
+    _check_start((trainer.step, trainer.bf16, fingerprint.hex()))
+    main = state.is_main_process
+    if main:
+        print(
+            f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {'bfloat16' if trainer.bf16 else 'float32'}"
+        )
+        if trainer.step:
+            print(f"going on after step {trainer.step}")
+    shown = {"initial": trainer.step, "total": config.steps, "unit": "step", "disable": not main}
+    with stage.bar(trainer.run(), f"train {design_name}", **shown) as progress:
         for p in progress:
             curve.append((p.loss, p.grad_norm))
             progress.set_postfix(loss=f"{p.loss:.3f}", refresh=False)
-            if p.step % save_every == 0 and p.step < config.steps:
+            if main and p.step % save_every == 0 and p.step < config.steps:
                 resume.save(trainer, curve)
+    if not main:
+        return
 
     about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
@@ -87,9 +108,39 @@ def train(params: Params, dataset: str, design_name: str) -> None:
     resume.clear()
 
 
+def _check_number(wanted: int, state: PartialState) -> None:
+    """The number of processes decides the last bits of a model, so a launcher may not choose another than the one on record."""
+    if state.num_processes != wanted:
+        raise LevyError(
+            f"{state.num_processes} processes were started, but train.processes is {wanted}: "
+            f"set it to {state.num_processes}, or start as many as it says"
+        )
+
+
+def _check_start(mine: tuple[int, bool, str]) -> None:
+    """All processes must go on from the same step with the same settings, code and data."""
+    every = gather_object([mine])
+    if len(set(every)) > 1:
+        steps = ", ".join(str(step) for step, _, _ in every)
+        raise LevyError(
+            f"the processes do not start from the same point (steps {steps}; settings, code, data or precision may differ too): "
+            "all of them need the same commit and one file system with its outputs, on processors of one kind"
+        )
+
+
+def _sum_over_processes(flat: torch.Tensor) -> None:
+    try:
+        torch.distributed.all_reduce(flat)
+    except RuntimeError as error:  # gloo's or NCCL's
+        raise processes.LostError(
+            f"another process of this training has ended ({str(error).splitlines()[0]}): "
+            "run the same command again, it goes on from the last saved step"
+        ) from error
+
+
 def _fingerprint(design: Design, net: UNetConfig, config: TrainConfig, training: Training) -> bytes:
     decides = [design.to_mapping(), net.to_mapping(), asdict(config), hash_code(*DECIDES), training.hash]
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).digest()
+    return bytes.fromhex(hash_json(decides))
 
 
 def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:
@@ -125,7 +176,6 @@ class Resume:
         if not torch.equal(fingerprint, self.fingerprint):
             return []
         trainer.restore(state)
-        print(f"going on after step {trainer.step}")
         return [(loss, norm) for loss, norm in curve.tolist()]
 
     def clear(self) -> None:

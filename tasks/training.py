@@ -3,18 +3,20 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from levy_core.datasets.fields.codec import Codec
-from levy_core.datasets.fields.store import FieldStore
-from levy_core.datasets.store import read_group, to_unit
+from levy_core.datasets.pixels import to_unit
+from levy_core.datasets.store import read_group
 from levy_core.files import hash_files
 from levy_core.samples import Samples
 from tasks import paths
-from tasks.fields import field_samples
 from tasks.params import FieldsParams, Params
+
+if TYPE_CHECKING:
+    from levy_core.datasets.fields.codec import Codec
+    from levy_core.datasets.fields.store import FieldStore
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,14 @@ class Training:
         codec: from the samples to physical fields; kept with the model. tail_index: the heaviest of the variables.
     """
 
-    data: torch.Tensor | FieldStore
+    data: "torch.Tensor | FieldStore"
     labels: torch.Tensor
     samples: Samples
     hash: str
     flip: bool = False
     net: dict[str, Any] = field(default_factory=dict)
     places: dict[str, Any] = field(default_factory=dict)
-    codec: Codec | None = None
+    codec: "Codec | None" = None
     tail_index: float | None = None
 
 
@@ -52,7 +54,11 @@ def images(params: Params, dataset: str) -> Training:
 
 
 def fields(params: Params, dataset: str) -> Training:
-    """Standardised fields, read from the store as they are needed."""
+    """Standardised fields, read from the store as they are needed. Imports are late: images do without theirs."""
+    from levy_core.datasets.fields.codec import Codec
+    from levy_core.datasets.fields.store import FieldStore
+    from tasks.fields import field_samples
+
     prepared = paths.prepared(dataset)
     store, codec = FieldStore.open(prepared / "fields.zarr", "train"), Codec.load(prepared)
     statistics = json.loads((prepared / "statistics.json").read_text())

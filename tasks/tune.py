@@ -3,7 +3,6 @@
 It draws with noise of its own (a seed apart from the grid's), so that the grid's seeds judge what it finds as new samples.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 import levy_core.tune
 from levy_core.checkpoint import Model, load_model
 from levy_core.errors import LevyError, NotFiniteError
-from levy_core.files import hash_code
+from levy_core.files import hash_code, hash_json
 from levy_core.seeds import seed_of
 from levy_core.solver import Solver
 from levy_core.tune import Found, Space, search
@@ -88,7 +87,7 @@ def affordable(space: Space, model: Model) -> Space:
 def _fingerprint(params: Params, dataset: str, model: Path, measured_with: Ruler) -> str:
     """Hash of what decides a score, but for the solver and the number of samples."""
     decided_by = [hash_model(model), measured_with.hash, hash_code(*DECIDES), params.metric(dataset), params.tune.seed]
-    return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
+    return hash_json(decided_by)
 
 
 class Memo:
