@@ -1,14 +1,20 @@
 """The `levy` command."""
 
+import json
 import os
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows import solver as solver_commands
+from flows import upkeep
 from levy_core.errors import LevyError
+from levy_core.files import replacing
 
 if TYPE_CHECKING:
     from flows.graph import Plan
@@ -30,31 +36,46 @@ ParamsFile = Annotated[
 
 @app.command()
 def run(
+    datasets: Annotated[list[str] | None, typer.Argument(help="Data sets of params.yaml; without a name, all.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Stages at a time.")] = max(1, min(4, os.cpu_count() or 1)),
     params: ParamsFile = None,
+    recording: Annotated[
+        bool,
+        typer.Option(
+            "--record/--no-record", help="Record in MLflow and make the winner champion, or stop before that."
+        ),
+    ] = True,
 ) -> None:
     """Run what is stale: prepare, train, sample, evaluate, compare, report; then record in MLflow and register the winner.
 
     Interrupted, the same command goes on. A second run with nothing changed computes nothing.
     """
     from flows import server
-    from flows.outcome import Outcome, as_text
     from flows.processes import Dvc, one_run_at_a_time
-    from tasks import record
 
     _check_servers()
     dvc = Dvc()
     with one_run_at_a_time():
-        settings, plan = _preflight(params, dvc, prune=True)
-        if plan.todo or server.configured():
-            private = server.start_unless_configured()
+        # The private server takes the longest to start: it does while the checks go on, whether or not there is work for it.
+        private = server.start_unless_configured()
+        try:
+            settings, plan = _preflight(params, dvc, datasets or [], prune=True)
+        except BaseException:
+            if private:
+                private.stop()
+            raise
+        from flows.outcome import Outcome, as_text
+        from tasks import record
+
+        if plan.todo or private is None:
             from flows import pipeline  # Prefect reads the address of its server when it is imported
 
             if private:
                 private.wait()
-            outcome = pipeline.run(settings, dvc, plan, workers)
+            outcome = pipeline.run(settings, dvc, plan, workers, recording)
         else:  # nothing to schedule; the record is completed if an earlier run could not
-            recorded = {dataset: record.record(settings, dataset) for dataset in settings.datasets}
+            private.stop()
+            recorded = {dataset: record.record(settings, dataset) for dataset in settings.datasets if recording}
             outcome = Outcome(dict.fromkeys(plan.graph.order, "up to date"), recorded)
     print("\n" + as_text(settings, outcome))
 
@@ -72,26 +93,44 @@ def check(params: ParamsFile = None) -> None:
 
 
 @app.command()
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Read the whole cache and every registered model.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Check the whole set-up, say what is wrong and how to mend it; exit status 1 if anything is wrong. Changes nothing."""
+    from flows import doctor as checkup
+    from flows.processes import check_root
+
+    check_root()
+    found = []
+    for name, finding in checkup.examine(deep):
+        found.append((name, finding))
+        if not as_json:
+            print(checkup.as_line(name, finding), flush=True)
+    print(json.dumps(checkup.as_json(found), indent=2) if as_json else checkup.summary(found))
+    raise typer.Exit(0 if checkup.healthy(found) else 1)
+
+
+@app.command()
 def lookup(
     name: Annotated[
         str, typer.Argument(help="A registered model, for example levy-digits; without it, all of them.")
     ] = "",
 ) -> None:
     """Show registered models: versions, aliases, winner and lineage."""
-    from tasks import record
+    from flows.versions import described
+    from tasks import tracking
 
-    record.check_server(record.tracking_uri())
-    client = record.connect().MlflowClient()
+    tracking.check_server(tracking.address())
+    client = tracking.connect().MlflowClient()
     versions = client.search_model_versions(f"name = '{name}'" if name else "")
     if not versions:
         raise LevyError(
-            f"no registered model {name or 'at all'} in {record.tracking_uri()}: `levy run` registers the winner"
+            f"no registered model {name or 'at all'} in {tracking.address()}: `levy run` registers the winner"
         )
     for v in sorted(versions, key=lambda v: (v.name, int(v.version))):
         aliases = client.get_model_version(v.name, v.version).aliases
-        print(f"{v.name} version {v.version}{' @' + ' @'.join(aliases) if aliases else ''}")
-        for tag, value in sorted(v.tags.items()):
-            print(f"    {tag:16s} {value}")
+        print(described(v, aliases))
 
 
 @app.command()
@@ -110,56 +149,118 @@ def sample(
     eta: Annotated[float | None, typer.Option(min=0)] = None,
 ) -> None:
     """Draw images or fields from a registered model."""
-    from tasks import record
+    from tasks import tracking
+    from tasks.fetch import Fetching
 
-    record.check_server(record.tracking_uri())
-    mlflow = record.connect()
+    tracking.check_server(tracking.address())
     request = {"n": n, "class": class_name, "seed": seed, "solver": solver, "steps": steps, "eta": eta}
-    sampler = mlflow.pyfunc.load_model(model).get_raw_model()
-    print(sampler.write({k: v for k, v in request.items() if v is not None}, out))
+    with TemporaryDirectory() as scratch:
+        fetching = Fetching(model, Path(scratch) / "model")
+        from tasks.pyfunc import Sampler  # imports torch while the other process imports MLflow
+
+        sampler = Sampler(fetching.result())
+        print(sampler.write({k: v for k, v in request.items() if v is not None}, out))
+
+
+@app.command()
+def reproduce(
+    uri: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    workers: Annotated[int, typer.Option(min=1, help="Stages at a time.")] = 1,
+) -> None:
+    """Make a registered version again from its lineage alone, in a workspace of its own, and compare all outputs.
+
+    Ends with status 0 if every hash is equal, else with 1, naming the stage that differs first and by how much.
+    Interrupted, the same command goes on.
+    """
+    from flows import reproduce
+    from flows.processes import check_root
+    from tasks import tracking
+
+    check_root()
+    tracking.check_server(tracking.address())
+    if not reproduce.reproduce(uri, workers):
+        raise typer.Exit(1)
+
+
+for command in (upkeep.retrain, upkeep.gate, upkeep.history, upkeep.promote, upkeep.rollback):
+    app.command()(command)
 
 
 def _check_servers() -> None:
     from flows import server
-    from tasks import record
+    from tasks import tracking
 
     server.check_server()
-    record.check_server(record.tracking_uri())
+    tracking.check_server(tracking.address())
 
 
-def _preflight(chosen: Path | None, dvc: "Dvc", prune: bool = False) -> "tuple[Params, Plan]":
+def _preflight(
+    chosen: Path | None, dvc: "Dvc", datasets: Sequence[str] = (), prune: bool = False
+) -> "tuple[Params, Plan]":
     """Everything that can be wrong before any long computation. Imports are late so that --help is quick."""
-    from flows.graph import plan
-    from flows.processes import DvcBusyError, mend_rwlock
-    from tasks import params
-    from tasks.preflight import check_sources, prune_outputs
+    from flows.graph import ask, plan
+    from flows.mending import mend_lock, mend_outputs
+    from flows.processes import DvcBusyError, check_root, mend_rwlock
+    from tasks import paths
 
-    if not Path("dvc.yaml").exists():
-        raise LevyError(f"{Path.cwd()} has no dvc.yaml: run from the root of the repository")
-    settings = params.load(chosen or params.PARAMS)
-    check_sources(settings)
-    if chosen and chosen.resolve() != params.PARAMS.resolve():
-        params.PARAMS.write_text(chosen.read_text())
-        print(f"params.yaml now holds the settings of {chosen}", file=sys.stderr)
-    if prune:
-        prune_outputs(settings)
+    check_root()
     mend_rwlock()
+    mend_lock()
+    other = chosen if chosen and chosen.resolve() != paths.PARAMS.resolve() else None
+    with ThreadPoolExecutor(1) as pool:
+        asked = None if other else pool.submit(ask, dvc)  # DVC's processes start while this one imports torch
+        try:
+            from tasks import params
+            from tasks.preflight import check_sources, prune_outputs
+
+            settings = params.load(chosen or paths.PARAMS).only(list(datasets))
+            check_sources(settings)
+        except BaseException:
+            dvc.stop_all()  # its answer would be waited for
+            raise
+    if other:
+        with replacing(paths.PARAMS) as temporary:
+            temporary.write_text(other.read_text())
+        print(f"params.yaml now holds the settings of {other}", file=sys.stderr)
+    changed = prune and prune_outputs(settings)
     try:
-        return settings, plan(dvc)
+        found = plan(dvc, asked.result() if asked and not changed else ask(dvc), settings.datasets)
+        if prune and (damaged := mend_outputs(dvc, found.graph.needs, found.changed)):
+            print(
+                f"{len(damaged)} damaged files are made again, which DVC took for whole: {', '.join(damaged[:3])}",
+                file=sys.stderr,
+            )
+            found = plan(dvc, ask(dvc), settings.datasets)
+        return settings, found
     except DvcBusyError as error:
         raise LevyError(
             f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
         ) from error
 
 
-def main() -> None:
-    """Entry point: mistakes that a person can mend end in one message and exit status 1."""
+def dispatch() -> None:
+    """The command that ``sys.argv`` names. What is refused before a flow starts leaves a program that calls this as it was.
+
+    Raises:
+        SystemExit: it is done, or a person can mend what is wrong: then with one message, and exit status 1.
+    """
     try:
         app()
     except LevyError as error:
-        sys.exit(f"error: {error}")
+        raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on from here")
+        raise SystemExit("interrupted: the same command goes on from here") from None
+
+
+def main() -> None:
+    """The program `levy`."""
+    try:
+        dispatch()
+    except (SystemExit, Exception) as end:  # Prefect passes on what its client met
+        from flows import server
+
+        server.leave_if_lost(end)
+        raise
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def as_markdown(params: Params, outcome: Outcome) -> str:
     """The Prefect artifact: best cells, registry look-ups, stages."""
     lines = ["# Levy pipeline", ""]
     for dataset, recorded in outcome.recorded.items():
-        name = f"`models:/{recorded.name}@{record.ALIAS}` (version {recorded.version})"
+        name = f"`{recorded.uri}` (version {recorded.version})"
         lines += [f"**{dataset}**: {best_cell(dataset, params.metric(dataset))}", ""]
         lines += [f"Registered as {name}; report: `{report_path(dataset)}`", ""]
     lines += ["| stage | outcome |", "|---|---|", *(f"| {stage} | {what} |" for stage, what in outcome.stages.items())]
@@ -47,13 +47,14 @@ def as_text(params: Params, outcome: Outcome) -> str:
     ran = sum(what == "ran" for what in outcome.stages.values())
     lines = [f"{ran} of {len(outcome.stages)} stages ran."]
     for dataset, recorded in outcome.recorded.items():
+        aliases = "".join(f", alias {alias}" for alias in recorded.aliases) or ", no alias"
         known = "" if recorded.fresh else " (already there)"
         lines += [
             "",
             dataset,
             f"  best cell  {best_cell(dataset, params.metric(dataset))}",
             f"  report     {report_path(dataset)}",
-            f"  registry   {recorded.name} version {recorded.version}, alias {record.ALIAS}{known}",
+            f"  registry   {recorded.name} version {recorded.version}{aliases}{known}",
             f"  samples    python -c 'import mlflow; print({recorded.look_up}.shape)'",
         ]
     return "\n".join(lines)

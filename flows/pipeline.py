@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
 from flows import graph
+from flows.mending import keep_lock
 from flows.outcome import Outcome, as_markdown
 from flows.processes import Dvc, DvcBusyError, StageFailedError
 from levy_core.errors import LevyError
@@ -41,6 +42,7 @@ def run_stage(stage: str, dvc: Dvc) -> str:
     """One stage; its lines go to Prefect's log."""
     logger = get_run_logger()
     outcome = dvc.reproduce(stage, logger.info)
+    keep_lock()
     logger.info("%s: %s", stage, outcome)
     return outcome
 
@@ -52,16 +54,15 @@ def record_dataset(params: Params, dataset: str) -> record.Recorded:
 
 
 @flow(name="levy-pipeline", validate_parameters=False)
-def pipeline(params: Params, dvc: Dvc, plan: graph.Plan) -> Outcome:
-    """Runs what is stale and what depends on it, then records. Nothing stays running if it fails or is cancelled."""
+def pipeline(params: Params, dvc: Dvc, plan: graph.Plan, recording: bool) -> Outcome:
+    """Runs what is stale and what depends on it, then records. Nothing stays running after it, also if it fails or is cancelled."""
     try:
-        return _run(params, dvc, plan)
-    except BaseException:
+        return _run(params, dvc, plan, recording)
+    finally:
         dvc.stop_all()
-        raise
 
 
-def _run(params: Params, dvc: Dvc, plan: graph.Plan) -> Outcome:
+def _run(params: Params, dvc: Dvc, plan: graph.Plan, recording: bool) -> Outcome:
     logger = get_run_logger()
     stages = plan.graph
     logger.info("%d of %d stages to run", len(plan.todo), len(stages.needs))
@@ -83,7 +84,7 @@ def _run(params: Params, dvc: Dvc, plan: graph.Plan) -> Outcome:
     lineage.sort_lock()
     if failures:
         raise StageFailedError("\n".join(failures))
-    recorded = {dataset: record_dataset(params, dataset) for dataset in params.datasets}
+    recorded = {dataset: record_dataset(params, dataset) for dataset in params.datasets if recording}
     outcome = Outcome(outcomes, recorded)
     create_markdown_artifact(
         key="levy-summary", markdown=as_markdown(params, outcome), description="What ran and what won"
@@ -91,8 +92,8 @@ def _run(params: Params, dvc: Dvc, plan: graph.Plan) -> Outcome:
     return outcome
 
 
-def run(params: Params, dvc: Dvc, plan: graph.Plan, workers: int) -> Outcome:
-    """The flow with ``workers`` stages at a time."""
+def run(params: Params, dvc: Dvc, plan: graph.Plan, workers: int, recording: bool) -> Outcome:
+    """The flow with ``workers`` stages at a time; ``recording`` in MLflow or not."""
     runner: Any = ThreadPoolTaskRunner(max_workers=workers)
     configured = pipeline.with_options(task_runner=runner)
-    return configured(params, dvc, plan)
+    return configured(params, dvc, plan, recording)

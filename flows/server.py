@@ -5,13 +5,16 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from http.client import HTTPException
 from pathlib import Path
 
+from flows.processes import GRACE_SECONDS
 from levy_core.errors import LevyError
 from tasks import health, leash
 
+ADDRESS = "PREFECT_API_URL"
 START_SECONDS = 90
 
 
@@ -28,7 +31,7 @@ def check_server() -> None:
     Raises:
         LevyError: names the address.
     """
-    api = os.environ.get("PREFECT_API_URL")
+    api = os.environ.get(ADDRESS)
     if api and not _answers(api, 5):
         raise LevyError(
             f"the Prefect server {api} does not answer: start it, or unset PREFECT_API_URL to let the run start its own"
@@ -38,6 +41,7 @@ def check_server() -> None:
 class PrivateServer:
     """A Prefect server on loopback, without a scheduler, that dies with this process.
 
+    If it ends after ``wait``, this process ends too, with its children: Prefect would try for a minute at every call, for many calls.
     Prefect's own ephemeral server would outlive a killed run. Start this one before Prefect is imported, which reads the
     address then; it starts while the caller does other things, until ``wait``. It is stopped at exit, after Prefect has
     sent its last logs.
@@ -61,8 +65,9 @@ class PrivateServer:
                 start_new_session=True,
                 env={**os.environ, "PREFECT_UI_ENABLED": "false", "PREFECT_API_SERVICES_SCHEDULER_ENABLED": "false"},
             )
-        os.environ["PREFECT_API_URL"] = self.api
-        atexit.register(self._stop)  # before Prefect registers its own, so that it runs after them
+        os.environ[ADDRESS] = self.api
+        self._stopped = False
+        atexit.register(self.stop)  # before Prefect registers its own, so that it runs after them
 
     def wait(self) -> None:
         """Returns when the server answers.
@@ -73,11 +78,29 @@ class PrivateServer:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
             if _answers(self.api, 2):
+                threading.Thread(target=self._watch, daemon=True).start()
                 return
             time.sleep(0.1)
-        raise LevyError(f"the run's own Prefect server did not start within {START_SECONDS} s: see {self._log}")
+        self.stop()
+        raise LevyError(
+            f"the run's own Prefect server ended, or did not answer within {START_SECONDS} s: see {self._log}"
+        )
 
-    def _stop(self) -> None:
+    def _watch(self) -> None:
+        status = self._process.wait()
+        time.sleep(GRACE_SECONDS + 2)  # whoever ended it may be ending this process too, which stops its stages first
+        if not self._stopped:
+            sys.stdout.flush()
+            message = f"error: the run's own Prefect server ended with status {status}: see {self._log}"
+            print(f"{message}. Run the same command again: it goes on from here", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def stop(self) -> None:
+        """Ends the server, if it has not ended; what follows in this process finds no address of it."""
+        atexit.unregister(self.stop)
+        self._stopped = True
+        if os.environ.get(ADDRESS) == self.api:
+            del os.environ[ADDRESS]
         self._process.terminate()
         try:
             self._process.wait(5)
@@ -86,11 +109,25 @@ class PrivateServer:
             self._process.wait()
 
 
-def configured() -> bool:
-    """Whether a person named a Prefect server in PREFECT_API_URL."""
-    return bool(os.environ.get("PREFECT_API_URL"))
+def leave_if_lost(end: BaseException) -> None:
+    """Ends this process at once, as ``end`` would, if the server of its flow is gone; for a program's last line.
+
+    Else Prefect would keep it for minutes: for each event that it could not deliver it tries ten times to connect.
+    """
+    api = os.environ.get(ADDRESS)
+    if not api or "prefect" not in sys.modules or _answers(api, 5):
+        return
+    status = end.code if isinstance(end, SystemExit) else f"error: {type(end).__name__}: {end}"
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+    if status:
+        again = "start it and run the same command again, which goes on from here"
+        print(f"error: the Prefect server {api} does not answer any more: {again}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1 if isinstance(status, str) else status or 0)
 
 
 def start_unless_configured() -> PrivateServer | None:
-    """The private server, or None where a person named another."""
-    return None if configured() else PrivateServer()
+    """The private server, or None where a person named another in PREFECT_API_URL."""
+    return None if os.environ.get(ADDRESS) else PrivateServer()
