@@ -15,7 +15,11 @@ import pytest
 import torch
 import yaml
 
+from levy_core.checkpoint import save_model
+from levy_core.design import Design
 from levy_core.files import replacing
+from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.samples import Samples
 
 torch.set_num_threads(1)  # the tests run in several processes
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +56,14 @@ def merged(base: dict, changes: dict) -> dict:
             merged(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else value
         )
     return result
+
+
+def save_untrained(folder: Path, net: UNetConfig, classes: tuple[str, ...]) -> Path:
+    """A LIM of images with a network as it is before training, always the same."""
+    torch.manual_seed(0)
+    state, design = dict(UNet(net).state_dict()), Design.from_mapping({"preset": "lim"})
+    save_model(folder, state, design, net, Samples("images", classes), {})
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -175,8 +187,8 @@ def wait_until(condition, seconds=300):
     return False
 
 
-def block_once(checkout, output, stage):
-    """Locks an output as another DVC process would, once the run is under way, and lets go when ``stage`` has met the lock."""
+def block_once(checkout, output):
+    """Locks an output as another DVC process would, once the run is under way, and lets go when its first stage has met the lock."""
     lock = checkout.root / ".dvc/tmp/rwlock"
     held = {"read": {}, "write": {str(checkout.root / output): {"pid": os.getpid(), "cmd": "another"}}}
 
@@ -184,10 +196,10 @@ def block_once(checkout, output, stage):
         return any(text in line for line in checkout.processes())
 
     def block():
-        wait_until(lambda: works_on("prefect.server"))  # started after the checks, seconds before the first stage
+        wait_until((checkout.root / ".dvc/tmp/levy.intact").exists)  # the last check's, seconds before the first stage
         lock.write_text(json.dumps(held))
-        wait_until(lambda: works_on(f"--single-item {stage}"))
-        wait_until(lambda: not works_on(f"--single-item {stage}"))
+        wait_until(lambda: works_on("-number-1 "))
+        wait_until(lambda: not works_on("-number-1 "))
         lock.write_text("{}")
 
     threading.Thread(target=block, daemon=True).start()
@@ -203,7 +215,7 @@ def ran(tmp_path_factory):
     watch = (
         [STRACE, "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto", "-o", str(trace)] if traceable() else []
     )
-    block_once(checkout, "outputs/digits/data", "prepare@digits")
+    block_once(checkout, "outputs/digits/data")
     try:
         done = checkout.run(*watch, sys.executable, "-m", "flows.cli", "run", "--workers", "2")
     finally:  # an empty file, should the run have failed

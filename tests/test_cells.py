@@ -15,13 +15,12 @@ import torch
 import yaml
 
 import tasks.tune
-from levy_core.checkpoint import load_model, save_model
+from levy_core.checkpoint import load_model
 from levy_core.design import Design
 from levy_core.errors import LevyError
 from levy_core.metrics import images as metrics
 from levy_core.metrics.classifier import classify, load_classifier
-from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.samples import Samples
+from levy_core.nets.unet import UNetConfig
 from levy_core.seeds import seed_of
 from levy_core.solver import Solver
 from levy_core.tensors import read_tensors, write_tensors
@@ -38,7 +37,7 @@ from tasks.rulers import ruler
 from tasks.sample import sample
 from tasks.tune import Judge, Memo, _fingerprint, affordable, tune
 from tasks.tuned import read_tuned, write_tuned
-from tests.conftest import ROOT, merged
+from tests.conftest import ROOT, merged, save_untrained
 
 SOLVERS = [
     Solver("sde-e", "2m-data", "karras", 20, 1 / 3, "quiet-end", rho_max=1e2 / 3, denoise=True, limit="clamp"),
@@ -173,16 +172,7 @@ def prepared(tmp_path_factory):
         read = settings.load()
         prepare(read, "digits")
         reference(read, "digits")
-        torch.manual_seed(0)
-        design = Design.from_mapping({"preset": "lim"})
-        save_model(
-            paths.model("digits", "lim"),
-            dict(UNet(NET).state_dict()),
-            design,
-            NET,
-            Samples("images", tuple("0123456789")),
-            {},
-        )
+        save_untrained(paths.model("digits", "lim"), NET, tuple("0123456789"))
         write_tuned(paths.tuned("digits", "lim"), {})
     return folder
 

@@ -2,21 +2,25 @@
 
 import gzip
 import io
+import multiprocessing
 import pickle
 import struct
 import tarfile
 import zipfile
+from pathlib import PurePath
 
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from levy_core.datasets.longtail import longtail_counts, rare_classes, select
-from levy_core.datasets.sources import checked_reader, open_source
-from levy_core.datasets.store import read_group, to_uint8, to_unit, write_group
+from levy_core.datasets.longtail import in_proportion, longtail_counts, rare_classes
+from levy_core.datasets.pixels import to_uint8, to_unit
+from levy_core.datasets.sources import Source, checked_reader, open_source
+from levy_core.datasets.split import Split, plan
+from levy_core.datasets.store import read_group, write_group
 from levy_core.errors import LevyError
 from tasks.starter import digits
 from tests.conftest import ROOT, SHARED
@@ -76,13 +80,100 @@ def test_impossible_long_tails_are_refused(available, imbalance, message):
         longtail_counts(available, imbalance)
 
 
-def test_selections_of_one_seed_are_nested_and_hold_their_counts():
-    labels = np.repeat(np.arange(3), 20)
-    small, large = select(labels, [5, 3, 1], 0), select(labels, [9, 9, 9], 0)
-    assert np.bincount(labels[small]).tolist() == [5, 3, 1]
+@given(st.lists(st.integers(1, 90), min_size=2, max_size=8), st.lists(st.integers(1, 500), min_size=8, max_size=8))
+def test_numbers_in_proportion_fit_and_none_could_be_larger(available, counts):
+    counts = counts[: len(available)]
+    found = in_proportion(available, counts)
+    assert all(1 <= n <= there for n, there in zip(found, available, strict=True))
+    scale = min(n / count for n, count in zip(available, counts, strict=True))
+    assert all(n == 1 or abs(n - scale * count) < 1 for n, count in zip(found, counts, strict=True))
+    limiting = min(range(len(available)), key=lambda c: available[c] / counts[c])
+    assert found[limiting] == available[limiting]
+
+
+def named(*members, where="somewhere"):
+    """A source of images that nobody reads, as (class, name)."""
+    classes = sorted({c for c, _ in members})
+    labels = np.array([classes.index(c) for c, _ in members])
+    return Source(
+        classes, labels, PurePath(where), lambda index: f"{members[index][0]}/{members[index][1]}", lambda index: None
+    )
+
+
+def names(source, indices):
+    return {source.key(int(i)) for i in indices}
+
+
+CLASSES = [("a", 60), ("b", 60), ("c", 60)]
+
+
+def test_selections_hold_their_counts_are_nested_and_go_by_the_seed():
+    source = named(*((c, k) for c, n in CLASSES for k in range(n)))
+    split, other = Split.of(source, 0, 0.2), Split.of(source, 1, 0.2)
+    small, large = split.first([5, 3, 1]), split.first([9, 9, 9])
+    assert np.bincount(source.labels[small]).tolist() == [5, 3, 1]
     assert set(small) <= set(large)
     assert len(set(large)) == 27
-    assert set(small) != set(select(labels, [5, 3, 1], 1))
+    assert set(small) != set(other.first([5, 3, 1]))
+    assert set(split.held_out) != set(other.held_out)
+    assert not set(split.held_out) & set(split.first(split.available))
+    assert len(split.held_out) + sum(split.available) == 180
+
+
+def test_a_share_of_a_large_class_is_held_out():
+    source = named(*(("ab"[k % 2], k) for k in range(20_000)))
+    for share in (0.05, 0.2, 0.5):  # four standard deviations of a binomial count
+        held_out = np.bincount(source.labels[Split.of(source, 0, share).held_out]) / 10_000
+        assert np.abs(held_out - share).max() < 4 * (share * (1 - share) / 10_000) ** 0.5
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 5), st.sets(st.integers(0, 59), max_size=30), st.integers(0, 40), st.randoms())
+def test_no_image_changes_sides_and_few_are_exchanged_when_images_come_and_go(seed, removed, added, random):
+    before = [(c, k) for c, n in CLASSES for k in range(n)]
+    after = [m for m in before if m[0] != "b" or m[1] not in removed] + [("a", f"new {k}") for k in range(added)]
+    random.shuffle(after)  # the order of the files is nothing either
+    old, new = named(*before), named(*after, where="/another/place")
+    one, two = Split.of(old, seed, 0.25), Split.of(new, seed, 0.25)
+    still = names(new, range(len(after)))
+    assert names(old, one.held_out) & still == names(new, two.held_out) & names(old, range(180))
+    kept = names(old, one.first([20, 10, 5])), names(new, two.first([20, 10, 5]))
+    gone = kept[0] - kept[1]
+    assert not any(name.startswith("c/") for name in gone)  # nothing happened to this class
+    assert len([name for name in gone if name.startswith("a/")]) <= added
+    assert all(name not in still for name in gone if name.startswith("b/"))
+
+
+def test_the_groups_of_a_plan_keep_the_held_out_images_to_themselves():
+    source = named(*((c, k) for c, n in CLASSES for k in range(n)))
+    groups = plan(source, imbalance=4, reference_per_class=None, seed=0, test_share=0.2)
+    assert list(groups) == ["train", "balanced", "test"]
+    assert not set(groups["test"]) & (set(groups["train"]) | set(groups["balanced"]))
+    assert len(set(np.bincount(source.labels[groups["balanced"]]))) == 1
+    everything = plan(source, imbalance=1, reference_per_class=None, seed=0, test_share=0)
+    assert list(everything) == ["train", "balanced"]
+    assert sorted(everything["train"]) == list(range(180))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"reference_per_class": 59},
+            r"somewhere: reference_per_class is 59, but class 'd' has \d images beside those",
+        ),
+        (
+            {"test_share": 1e-4},
+            r"somewhere: test_share is 0.0001, but of 60 images of class 'a' none falls into it: bring",
+        ),
+        ({"test_share": 1 - 1e-9}, r"but of 60 images of class 'a' all fall into it: bring more images of that class"),
+        ({"imbalance": 1e4}, "keeps no image"),
+    ],
+)
+def test_images_that_do_not_suffice_are_named(changes, message):
+    source = named(*((c, k) for c, n in [*CLASSES, ("d", 9)] for k in range(n)))
+    with pytest.raises(LevyError, match=message):
+        plan(source, **{"imbalance": 2, "reference_per_class": None, "seed": 0, "test_share": 0.3} | changes)
 
 
 def test_the_rare_third():
@@ -286,10 +377,34 @@ def test_the_packed_store_returns_what_was_written_and_xarray_opens_it(tmp_path,
         read_group(path, "balanced")
 
 
+def test_a_fork_of_a_process_that_has_read_a_group_reads_it_too(tmp_path):  # stages in several processes are forks
+    path, zero = tmp_path / "images.zarr", np.zeros((1, 6, 5), dtype=np.uint8)
+    write_group(path, "train", np.arange(4), np.zeros(4, dtype=int), ["a"], zero.shape, lambda index: zero, iter)
+    read_group(path, "train")
+    fork = multiprocessing.get_context("fork").Process(target=read_group, args=(path, "train"))
+    fork.start()
+    fork.join(60)
+    fork.kill()
+    assert fork.exitcode == 0
+
+
 def test_pixels_survive_the_unit_interval():
     every = np.arange(256, dtype=np.uint8)
     assert np.array_equal(to_uint8(to_unit(every)), every)
     assert to_uint8(np.array([-9.0, 9.0])).tolist() == [0, 255]
+
+
+def test_an_image_has_the_same_name_wherever_its_source_lies(tmp_path):
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        for name in ("a/1.png", "a/deep/2.png", "b/1.png"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(png(noise_image(0)))
+        source = open_source(folder)
+        assert [source.key(i) for i in range(3)] == ["a/1.png", "a/deep/2.png", "b/1.png"]
+        assert source.name(1) == f"{folder}: a/deep/2.png"
+    write_zip(tmp_path / "one" / "x.zip", {name: png(noise_image(0)) for name in ("a/1.png", "b/1.png")})
+    zipped = open_source(tmp_path / "one")  # the zip comes first
+    assert [zipped.key(i) for i in range(2)] == ["a/1.png", "b/1.png"]
 
 
 def test_the_starter_zip_holds_scikit_learns_digits():
@@ -308,6 +423,7 @@ def test_real_cifar_becomes_cifar_10_lt(tmp_path):
     counts = longtail_counts(available, 100)
     assert available == [5000] * 10
     assert counts == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
-    chosen = select(source.labels, counts, 0)
+    chosen = plan(source, imbalance=100, reference_per_class=None, seed=0, test_share=0)["train"]
+    assert np.bincount(source.labels[chosen]).tolist() == counts
     read = checked_reader(source, int(chosen[0]))
     assert {read(int(i)).shape for i in chosen[::500]} == {(3, 32, 32)}

@@ -11,6 +11,9 @@ import pytest
 import yaml
 
 from tests.conftest import TINY, between_workers, make_checkout, wait_until
+from tests.kills import live
+from tests.servers import free_port
+from tests.service import prefect_server
 
 pytestmark = pytest.mark.pipeline
 
@@ -27,10 +30,10 @@ def lock_of_the_flow(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A checkout whose runs were cancelled and killed in mid-training, then completed by plain `dvc repro`."""
+    """A checkout whose runs were cancelled and killed in mid-training, or lost their server, then completed by plain `dvc repro`."""
     checkout = make_checkout(tmp_path_factory.mktemp("killed"), TINY)
     leftovers = {}
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for kind, number in (("flow", signal.SIGTERM), ("flow", signal.SIGKILL), ("server", signal.SIGKILL)):
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", "run"],
             cwd=checkout.root, env=checkout.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -39,10 +42,11 @@ def killed(tmp_path_factory):
             lambda: any("tasks.train" in line or "tasks.classifier" in line for line in checkout.processes())
         )
         time.sleep(1)
-        os.kill(process.pid, number)
-        process.wait(60)
+        (victim,) = (pid for pid, what in live(checkout).items() if what == kind)
+        os.kill(victim, number)
+        assert process.wait(60)
         wait_until(lambda: not checkout.processes(), 15)
-        leftovers[number.name] = checkout.processes()
+        leftovers[f"{number.name} of the {kind}"] = checkout.processes()
     checkout.levy("check")  # mends what a kill in mid-write can leave of DVC's rwlock
     checkout.run(sys.executable, "-m", "dvc", "repro", "-q")
     return checkout, leftovers
@@ -50,7 +54,27 @@ def killed(tmp_path_factory):
 
 def test_a_run_that_is_killed_or_cancelled_leaves_no_process(killed):
     _, leftovers = killed
-    assert leftovers == {"SIGTERM": [], "SIGKILL": []}
+    assert leftovers == {"SIGTERM of the flow": [], "SIGKILL of the flow": [], "SIGKILL of the server": []}
+
+
+@pytest.mark.long
+def test_a_run_whose_configured_server_is_lost_says_so_and_the_next_goes_on(tmp_path):
+    checkout, port = make_checkout(tmp_path / "checkout", TINY), free_port()
+    (home := tmp_path / "server").mkdir()
+    environment = {**checkout.environment, "PREFECT_HOME": str(home), "DO_NOT_TRACK": "true"}
+    address = f"http://127.0.0.1:{port}/api"
+    with prefect_server(port, home, cwd=home, env=environment) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "run"], cwd=checkout.root, env={**checkout.environment, "PREFECT_API_URL": address},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        assert wait_until(lambda: any("tasks.train" in line for line in checkout.processes()))
+        os.killpg(server.pid, signal.SIGKILL)
+        _, said = process.communicate(timeout=600)
+    assert process.returncode == 1
+    assert f"error: the Prefect server {address} does not answer any more" in said.splitlines()[-1]
+    assert wait_until(lambda: not checkout.processes(), 15)
+    assert "registry   levy-digits version 1, alias champion" in checkout.levy("run").stdout
 
 
 def test_dvc_repro_gives_the_lock_of_the_flow_also_after_kills(killed, lock_of_the_flow):

@@ -41,7 +41,7 @@ def test_every_size_keeps_its_shape(shape, wraps):
 
 def test_a_size_that_fits_is_the_plain_network_bit_for_bit():
     network, x = net((1, 8, 12), attention=(False, True)), fields(1, 8, 12)
-    assert torch.equal(out(network, x), network.unet(x, 250 * LEVELS.double(), class_labels=LABELS).sample)
+    assert torch.equal(out(network, x), network.unet(x, 250 * LEVELS.double(), LABELS))
 
 
 def test_a_size_that_does_not_fit_is_padded_with_its_edge_and_cut_back():

@@ -2,13 +2,21 @@
 
 import ast
 import re
+import subprocess
+import sys
+from pathlib import Path
 
+import pydot
 import pytest
 import yaml
 
+import tasks.draw
+import tasks.field_ruler
+import tasks.image_ruler
+import tasks.train
 from flows.graph import Graph, parse_dot
 from levy_core.errors import LevyError
-from tasks import params
+from tasks import params, plain_yaml
 from tasks.grid import is_published
 from tests.conftest import ROOT, merged
 
@@ -126,6 +134,25 @@ def block(**changes):
         ),
         ({"tune": {"solvers": ["rk9"]}}, r"tune.solvers\[0\] is 'rk9': unknown solver 'rk9'"),
         ({"compare": {"images": "fid"}}, r"compare.images is 'fid': input should be 'fid/longtail', 'fid/balanced'"),
+        (
+            {"retrain": {"gate": {"images": {"near_train": "not worse"}}}},
+            r"params.yaml: retrain.gate.images: unknown measure 'near_train' in 'near_train': choose one of chi_error, ",
+        ),
+        (
+            {"retrain": {"gate": {"fields": {"distance/test": "not worse"}}}},
+            r"retrain.gate.fields has no metric that must be better: equal models would be promoted$",
+        ),
+        (
+            {"retrain": {"gate": {"images": {"fid/test": "best"}}}},
+            r"retrain.gate.images.fid/test is 'best': input should be 'better' or 'not worse'",
+        ),
+        ({"retrain": {"seeds": [0, 1]}}, r"retrain.seeds is \[0, 1\]: list should have at least 3 items"),
+        (
+            {"retrain": {"seeds": [0, 1, 1]}},
+            r"retrain.seeds is \[0, 1, 1\]: a seed that stands twice is no second draw",
+        ),
+        ({"retrain": {"confidence": 1.0}}, r"retrain.confidence is 1.0: input should be less than 1"),
+        ({"data": {"digits": {"test_share": 1}}}, r"data.digits.test_share is 1: input should be less than 1"),
         ({"compute": {"processes": 0}}, r"compute.processes is 0: input should be greater than or equal to 1"),
         ({"train": {"steps": "many"}}, r"train.steps is 'many': input should be a valid integer"),
         ({"train": {"setps": 5}}, r"unknown key train.setps \(value 5\): check its spelling"),
@@ -133,12 +160,21 @@ def block(**changes):
             {"data": {"digits": {"imbalance": 0.5}}},
             r"data.digits.imbalance is 0.5: input should be greater than or equal to 1",
         ),
+        (
+            {"models": {"tedm": {"preset": "tedm", "nu": "data"}}, "designs": ["tedm"]},
+            r"models.tedm is .*'nu': 'data'.*: only fields have a tail index to take; give the number for images",
+        ),
         ({"compute": {"device": "tpu"}}, r"compute.device is 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
     ],
 )
 def test_faults_are_named(tmp_path, changes, message):
     with pytest.raises(LevyError, match=message):
         load(tmp_path, changes)
+
+
+def test_a_weight_called_data_is_not_taken_from_the_data(tmp_path):
+    read = load(tmp_path, {"models": {"ddpm": {"preset": "ddpm", "weight": "data"}}, "designs": ["ddpm"]})
+    assert read.design("ddpm").objective.weight == "data"
 
 
 def test_a_grid_without_blocks_is_drawn_with_what_tune_finds_and_with_nothing_at_all_is_refused(tmp_path):
@@ -168,6 +204,40 @@ def test_the_dot_graph_is_read_with_its_edges():
     assert graph.order == ["a@x", "b@x-1", "c"]
     assert graph.affected_by({"a@x"}) == {"a@x", "b@x-1", "c"}
     assert graph.affected_by({"c"}) == {"c"}
+    assert graph.up_to(["c"]).order == ["a@x", "c"]
+    with pytest.raises(LevyError, match=r"printed 'subgraph x \{', which"):
+        parse_dot("strict digraph {\nsubgraph x {\n}\n}")
+
+
+def test_the_dot_graph_of_this_project_is_read_as_pydot_reads_it():
+    shown = subprocess.run(
+        [sys.executable, "-m", "dvc", "dag", "--dot"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    (dot,) = pydot.graph_from_dot_data(shown.stdout)
+    edges = {(edge.get_source().strip('"'), edge.get_destination().strip('"')) for edge in dot.get_edges()}
+    names = {node.get_name().strip('"') for node in dot.get_nodes()} - {"data.dvc", "\\n"}
+    graph = parse_dot(shown.stdout)
+    assert set(graph.needs) == names
+    assert {(before, after) for after, needs in graph.needs.items() for before in needs} == {
+        edge for edge in edges if edge[0] != "data.dvc"
+    }
+
+
+def test_yaml_is_read_and_written_as_pyyaml_does_and_makes_no_objects():
+    text = (ROOT / "dvc.lock").read_text()
+    value = yaml.safe_load(text)
+    assert plain_yaml.read(text) == value
+    assert plain_yaml.write(value) == yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000)
+    with pytest.raises(yaml.YAMLError, match="python/object"):
+        plain_yaml.read("!!python/object/apply:os.getcwd []")
+
+
+def test_one_of_several_data_sets_is_chosen_by_its_name(tmp_path):
+    read = load(tmp_path, {"datasets": ["digits", "cifar10-lt"]})
+    assert read.only(["cifar10-lt"]).datasets == ["cifar10-lt"]
+    assert read.only([]) is read
+    with pytest.raises(LevyError, match="unknown data set 'mnist': choose one of cifar10-lt, digits"):
+        read.only(["mnist"])
 
 
 def imports_of(path):
@@ -195,16 +265,29 @@ PLUMBING = {
 }
 
 
-@pytest.mark.parametrize("stage", yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
-def test_stages_depend_on_the_code_that_they_import(stage):
-    entry = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]
-    declared = [ROOT / dep for dep in entry["deps"] if not dep.startswith(("outputs", "data"))]
-    reached, todo = set(), [ROOT / f"tasks/{stage}.py"]
+def reached_from(files):
+    """The files and all of the project's that they import, but for the plumbing."""
+    reached, todo = set(), list(files)
     while todo:
         path = todo.pop()
         if path not in reached and str(path.relative_to(ROOT)) not in PLUMBING:
             reached.add(path)
             todo += imports_of(path)
+    return reached
+
+
+@pytest.mark.parametrize("module", [tasks.draw, tasks.train, tasks.image_ruler, tasks.field_ruler])
+def test_what_is_kept_by_hash_is_kept_by_the_hash_of_all_code_that_decides_it(module):
+    hashed = {Path(m.__file__) for m in module.DECIDES}
+    reads_and_writes = {ROOT / "levy_core/tensors.py"}
+    assert reached_from(hashed) - hashed <= reads_and_writes
+
+
+@pytest.mark.parametrize("stage", yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+def test_stages_depend_on_the_code_that_they_import(stage):
+    entry = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]
+    declared = [ROOT / dep for dep in entry["deps"] if not dep.startswith(("outputs", "data"))]
+    reached = reached_from([ROOT / f"tasks/{stage}.py"])
     missing = [
         str(p.relative_to(ROOT)) for p in sorted(reached) if not any(p == d or p.is_relative_to(d) for d in declared)
     ]

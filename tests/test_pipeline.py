@@ -41,13 +41,13 @@ def test_it_ends_with_the_report_the_best_cell_and_the_look_up(ran):
 def test_stage_output_is_in_prefects_log_and_the_summary_is_an_artifact(ran):
     checkout, output, _ = ran
     assert re.search(
-        r"Task run 'prepare@digits' - digits: 602 long-tailed training images of 10 classes \(178 ... 8\)", output
+        r"Task run 'prepare@digits' - digits: 512 long-tailed training images of 10 classes \(152 ... 7\)", output
     )
     code = """
 import sqlite3, os
 db = sqlite3.connect(os.path.join(".prefect", "prefect.db"))
 print([row[0] for row in db.execute("select data from artifact where key = 'levy-summary'")][0])
-print(db.execute("select count(*) from log where message like '%602 long-tailed%'").fetchone()[0])
+print(db.execute("select count(*) from log where message like '%512 long-tailed%'").fetchone()[0])
 print(sorted(row[0] for row in db.execute("select name from task_run where name like '%@%'")))
 """
     shown = checkout.run(sys.executable, "-c", code).stdout
@@ -87,7 +87,7 @@ def test_adding_an_eta_draws_only_its_cells(ran, tmp_path):
     shown = []
     for stage in ("sample", "evaluate"):
         done = subprocess.run(
-            [sys.executable, "-m", f"tasks.{stage}", "digits", "lim"],
+            [sys.executable, "-m", f"tasks.{stage}", "--dataset", "digits", "--design", "lim"],
             cwd=copy, env={**checkout.environment, "PYTHONPATH": str(copy)}, capture_output=True, text=True,
         )  # fmt: skip
         shown.append(done.stdout + done.stderr)
@@ -248,7 +248,9 @@ def test_levy_lookup_and_levy_sample(ran, tmp_path):
     checkout, _, _ = ran
     shown = checkout.levy("lookup", "levy-digits").stdout
     assert "levy-digits version 1 @champion" in shown
-    assert "git.commit" in shown
+    head = checkout.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert re.search(rf"commit +{head}\n", shown)
+    assert re.search(r"score +fid/longtail \d+\.\d+ ± \d+\.\d+ over 2 seeds\n", shown)
     checkout.levy("sample", str(tmp_path / "pictures"), "--n", "3", "--class", "8")
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
 

@@ -1,6 +1,8 @@
 """Bad input ends early: one message that names the thing, a non-zero exit, and nothing overwritten."""
 
 import fcntl
+import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +10,7 @@ import sys
 import pytest
 import yaml
 
-from flows.cli import main
+from flows.cli import dispatch
 from levy_core.files import hash_files
 from tests.conftest import TINY, make_checkout, merged, wait_until
 
@@ -25,9 +27,11 @@ def refused(bare_checkout, monkeypatch):
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(SystemExit) as ended:
-            main()
+            dispatch()
         assert isinstance(ended.value.code, str)  # printed to standard error, exit status 1
         assert ended.value.code.startswith("error: ")
+        # A private server that was started for the run is stopped, and forgotten.
+        assert os.environ.get("PREFECT_API_URL") == environment.get("PREFECT_API_URL")
         return ended.value.code
 
     return run
@@ -106,6 +110,7 @@ def test_a_truncated_zip_is_refused(bare_checkout, refused, data):
     ],
 )
 def test_servers_that_do_not_answer_are_named(bare_checkout, refused, variable, address, message):
+    importlib.import_module("prefect")  # a program that has Prefect and calls a command goes on after the refusal
     assert message in refused("run", **{variable: address})
     assert nothing_ran(bare_checkout)
 
@@ -140,7 +145,7 @@ def test_the_levy_command_itself_ends_with_status_1_and_no_traceback(bare_checko
 
 
 def test_unknown_names_on_a_stages_command_line(bare_checkout):
-    done = bare_checkout.run(sys.executable, "-m", "tasks.train", "digits", "gan", check=False)
+    done = bare_checkout.run(sys.executable, "-m", "tasks.train", "--dataset", "digits", "--design", "gan", check=False)
     assert "unknown design 'gan': params.yaml has lim, ddpm" in message_of(done)
     shown = bare_checkout.run(sys.executable, "-m", "tasks.train", "--help").stdout
     assert "Interrupted, the same command goes on" in shown
@@ -152,7 +157,7 @@ def stage(checkout, *arguments):
 
 def test_a_failed_prepare_keeps_what_was_there(tmp_path):
     checkout = make_checkout(tmp_path / "checkout", TINY)
-    assert stage(checkout, "tasks.prepare", "digits").returncode == 0
+    assert stage(checkout, "tasks.prepare", "--dataset", "digits").returncode == 0
     files = sorted(p for p in (checkout.root / "outputs").rglob("*") if p.is_file())
     before = hash_files(*files)
     archive = checkout.root / "data/digits/digits.zip"
@@ -161,7 +166,7 @@ def test_a_failed_prepare_keeps_what_was_there(tmp_path):
         broken[position] ^= 0xFF
     archive.unlink()
     archive.write_bytes(broken)
-    assert "digits.zip" in message_of(stage(checkout, "tasks.prepare", "digits"))
+    assert "digits.zip" in message_of(stage(checkout, "tasks.prepare", "--dataset", "digits"))
     assert sorted(p for p in (checkout.root / "outputs").rglob("*") if p.is_file()) == files
     assert hash_files(*files) == before
 
@@ -173,7 +178,7 @@ def test_a_full_disk_is_named(tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(small)], capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here (not root)")
     try:
-        message = message_of(stage(checkout, "tasks.prepare", "digits"))
+        message = message_of(stage(checkout, "tasks.prepare", "--dataset", "digits"))
         assert "the disk is full" in message
         assert list(small.rglob("*.json")) == []
     finally:

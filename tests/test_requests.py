@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from levy_core.checkpoint import load_model, save_model
-from levy_core.design import Design
+from levy_core.checkpoint import load_model
 from levy_core.errors import LevyError
 from levy_core.files import write_json
-from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.samples import Samples
+from levy_core.nets.unet import UNetConfig
 from levy_core.solver import Solver
 from tasks.draw import draw_samples
 from tasks.pyfunc import Sampler
 from tasks.request import SAMPLER
+from tests.conftest import save_untrained
 
 TUNED = Solver(
     "sde-e", "2m-data", "karras", 4, 1.5, "quiet-end", rho_max=20.0, rho_min=0.03, denoise=True, limit="clamp"
@@ -25,16 +24,7 @@ LONGER = Solver("ode", "3m-data", "uniform-log-rho", 6, rho_max=30.0, denoise=Tr
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder, net = tmp_path_factory.mktemp("model"), UNetConfig((1, 8, 8), 2, (8,))
-    torch.manual_seed(0)
-    save_model(
-        folder,
-        dict(UNet(net).state_dict()),
-        Design.from_mapping({"preset": "lim"}),
-        net,
-        Samples("images", ("a", "b")),
-        {},
-    )
+    folder = save_untrained(tmp_path_factory.mktemp("model"), UNetConfig((1, 8, 8), 2, (8,)), ("a", "b"))
     write_json(folder / SAMPLER, {"default": 4, "samplers": {"4": asdict(TUNED), "6": asdict(LONGER)}})
     return folder
 

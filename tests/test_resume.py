@@ -67,3 +67,19 @@ def test_a_save_that_fails_leaves_the_state_before(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="non contiguous"):
         resume.save(run, [(2.0, 2.0)])
     assert resume.restore(trainer()) == [(1.0, 1.0)]
+
+
+def test_a_run_with_dropout_goes_on_to_the_same_bits(tmp_path):
+    def begin():
+        torch.manual_seed(0)
+        images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        net = UNet(replace(NET, dropout=0.5))
+        return Trainer(LIM, net, images, torch.tensor([0, 1, 1]), 2, CONFIG, torch.device("cpu"))
+
+    whole = list(begin().run())
+    first = begin()
+    steps = first.run()
+    part = [next(steps) for _ in range(4)]
+    second = begin()
+    second.restore(first.state())
+    assert part + list(second.run()) == whole

@@ -1,24 +1,19 @@
 """Processes that share a grid give the bytes of one, go on after a kill, leave nobody behind and fail with one message."""
 
-import multiprocessing
 import os
 import shutil
 import signal
 import sys
-from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
-from levy_core.checkpoint import save_model
-from levy_core.design import Design
-from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.samples import Samples
-from tasks import paths, stage
+from levy_core.nets.unet import UNetConfig
+from tasks import paths
 from tasks.sample import sample
 from tasks.tuned import write_tuned
-from tests.conftest import ROOT, Checkout, wait_until
+from tests.conftest import ROOT, save_untrained, wait_until
+from tests.folder import Folder, workers
 
 GRID = {
     "solvers": ["ode", "sde-e"],
@@ -27,66 +22,32 @@ GRID = {
     "steps": [2, 20],
     "etas": [0.2],
 }
-COMMAND = (sys.executable, "-m", "tasks.sample", "digits", "lim")
+COMMAND = (sys.executable, "-m", "tasks.sample", "--dataset", "digits", "--design", "lim")
+STAGE = (sample, "digits", "lim")
 SAMPLES = paths.samples("digits", "lim")
 
 
-class Folder(Checkout):
-    """A folder with nothing but params.yaml and what the stage sample reads; the code is that of the working tree."""
-
-    @property
-    def environment(self):
-        return {**super().environment, "PYTHONPATH": str(ROOT)}
-
+class Grid(Folder):
     def files(self):
         return {path.name: path.read_bytes() for path in (self.root / SAMPLES).iterdir()}
 
     def cells(self):
         return [path for path in (self.root / SAMPLES).glob("*.npy") if not path.name.startswith(".")]
 
-    def start(self):
-        """The stage as a fork of this process, which saves the many seconds of its imports."""
-        process = multiprocessing.get_context("fork").Process(target=self._stage)
-        process.start()
-        return process
-
-    def _stage(self):
-        os.chdir(self.root)
-        sys.argv = list(COMMAND[2:])
-        sys.stdout = sys.stderr = (self.root / "log").open("w")  # open to the end: the error comes last
-        stage.main(sample, "dataset", "design")
-
-    def log(self):
-        return (self.root / "log").read_text()
-
-
-def workers(process):
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-
 
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
     """A folder in which one process has drawn the grid, and the files that it left."""
-    folder, net = Folder(tmp_path_factory.mktemp("grid")), UNetConfig((1, 8, 8), 2, (8,))
+    folder, net = Grid(tmp_path_factory.mktemp("grid")), UNetConfig((1, 8, 8), 2, (8,))
     shutil.copy(ROOT / "params.yaml", folder.root)
     params = yaml.safe_load((folder.root / "params.yaml").read_text())
     params["sample"] = {"grid": {"tiny": GRID}, "seeds": [0, 1], "n": 32, "batch": 16}
     (folder.root / "params.yaml").write_text(yaml.safe_dump(params))
     model = folder.root / paths.model("digits", "lim")
     model.mkdir(parents=True)
-    torch.manual_seed(0)
-    save_model(
-        model,
-        dict(UNet(net).state_dict()),
-        Design.from_mapping({"preset": "lim"}),
-        net,
-        Samples("images", ("a", "b")),
-        {},
-    )
+    save_untrained(model, net, ("a", "b"))
     write_tuned(folder.root / paths.tuned("digits", "lim"), {})
-    process = folder.start()
-    process.join()
-    assert process.exitcode == 0
+    assert folder.finish(*STAGE) == 0
     folder.set_params({"compute": {"processes": 2}})
     return folder, folder.files()
 
@@ -108,23 +69,21 @@ def test_two_processes_draw_the_missing_cells_with_the_bytes_of_one(by_one):
 def test_a_killed_stage_leaves_no_process_and_a_rerun_completes_it(by_one):
     folder, expected = by_one
     shutil.rmtree(folder.root / SAMPLES)
-    process = folder.start()
+    process = folder.start(*STAGE)
     assert wait_until(folder.cells, 60)
     assert len(workers(process)) == 2
     process.kill()
     process.join()
     assert wait_until(lambda: not folder.processes(), 5)
     assert 0 < len(folder.cells()) < 8
-    again = folder.start()
-    again.join()
-    assert again.exitcode == 0
+    assert folder.finish(*STAGE) == 0
     assert folder.files() == expected
 
 
 def test_a_killed_worker_stops_the_others_and_finished_cells_stay(by_one):
     folder, _ = by_one
     shutil.rmtree(folder.root / SAMPLES)
-    process = folder.start()
+    process = folder.start(*STAGE)
     assert wait_until(folder.cells, 60)
     os.kill(workers(process)[1], signal.SIGKILL)
     process.join()
@@ -138,9 +97,8 @@ def test_a_mistake_that_all_processes_meet_is_said_once(by_one):
     folder, _ = by_one
     tuned = folder.root / paths.tuned("digits", "lim")
     tuned.rename(tuned.with_suffix(".away"))
-    process = folder.start()
-    process.join()
+    status = folder.finish(*STAGE)
     tuned.with_suffix(".away").rename(tuned)
-    assert process.exitcode == 1
+    assert status == 1
     assert folder.log().count("error: ") == folder.log().count("run the tune stage again") == 1
     assert "Traceback" not in folder.log()

@@ -191,6 +191,10 @@ def test_real_files_go_from_file_to_report(name, tmp_path, monkeypatch):
         for variable in REAL[name]["variables"]:
             assert written[variable["name"]].attrs["units"] == variable["units"]
     if len(store.classes) > 1:
+        with xr.open_dataset(paths.report("weather") / "samples-tedm.nc") as written:
+            season = written.time.dt.season.values
+        assert len(set(season)) > 1
+        assert list(season[:40]) == list(season[40:])  # of two seeds, with the same labels
         row = pd.read_csv(paths.evaluation("weather", "tedm")).iloc[0]
         assert np.isfinite(row[[c for c in row.index if c.startswith("crps")]].astype(float)).all()
 
