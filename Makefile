@@ -1,4 +1,4 @@
-# `make run` does the main job, `make test` passes all tests; both start from a fresh clone.
+# `make run` does the main job, `make test` passes the tests; both start from a fresh clone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,22 +10,29 @@ export DVC_NO_ANALYTICS ?= 1
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
-.PHONY: run test lint install lock clean help
+.PHONY: run test test-long lint audit install lock clean help
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: install data  ## prepare, train, sample, evaluate, report, register
 	@$(BIN)/levy run
 
-test: install data  ## all tests
+test: install data  ## all tests but the long ones
 	@$(BIN)/python -m pytest
+
+test-long: install data  ## kills at random moments, real servers, schedules, whole reruns: half an hour and more
+	@$(BIN)/python -m pytest -m long
 
 lint: install  ## style, types, import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# In an environment of its own, so that `make install` is as quick as without it.
+audit:  ## known vulnerabilities of the locked packages, where a service that knows them answers
+	@$(PYTHON) .ci/audit.py
 
 install: $(STAMP)  ## the locked versions in .venv
 
