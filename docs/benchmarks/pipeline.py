@@ -1,7 +1,8 @@
 """Time and memory of `make run` on a fresh clone: python docs/benchmarks/pipeline.py [FOLDER]
 
 Clones this repository into FOLDER (a temporary one by default), installs, runs twice, and prints wall-clock seconds and
-the peak of the proportional set sizes (PSS) of all processes that work in the clone, sampled every second. Linux only.
+the peak of the proportional set sizes (PSS) of all processes that work in the clone, sampled every second; then the time from
+a look-up in the registry to the first sample, and what the flow adds to DVC where stages cost nothing. Linux only.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+LOOK_UP = 'import mlflow; mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 1})'
 
 
 def resident(folder: Path) -> int:
@@ -49,6 +51,24 @@ def measured(folder: Path, *command: str) -> tuple[float, float]:
     return seconds, peak / 1024
 
 
+def seconds_of(folder: Path, name: str, *arguments: str) -> float:
+    """Wall clock of a command of the clone's environment."""
+    start = time.monotonic()
+    subprocess.run([folder / ".venv/bin" / name, *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - start
+
+
+def idle(folder: Path, program: str, *command: str) -> float:
+    """Wall clock of a command for which every stage is stale and does nothing: the outputs are there, DVC keeps its books."""
+    stages = folder / "dvc.yaml"
+    written = stages.read_text()
+    stages.write_text(written.replace("exec python", f"exec {program}"))
+    try:
+        return seconds_of(folder, *command)
+    finally:
+        stages.write_text(written)
+
+
 def main() -> None:
     """Prints a row a command."""
     with contextlib.ExitStack() as stack:
@@ -59,6 +79,15 @@ def main() -> None:
         for label, target in (("make install", "install"), ("make run", "run"), ("make run, again", "run")):
             seconds, peak = measured(folder, "make", target)
             print(f"{label:20s} {seconds:7.1f} s {peak:7.0f} MiB", flush=True)
+        for label, command in (
+            ("python, first sample", ("python", "-c", LOOK_UP)),
+            ("levy sample", ("levy", "sample", "pictures", "--n", "1")),
+            ("levy --help", ("levy", "--help")),
+        ):
+            print(f"{label:20s} {seconds_of(folder, *command):7.1f} s", flush=True)
+        plain = idle(folder, "true", "dvc", "repro", "--quiet")
+        flow = idle(folder, "echo", "levy", "run", "--no-record", "--workers", "1")
+        print(f"12 stages that do nothing: dvc repro {plain:.1f} s, levy run --no-record {flow:.1f} s")
 
 
 if __name__ == "__main__":
