@@ -11,15 +11,16 @@ from tests.conftest import ROOT
 from tests.fields import temperature
 
 PEAK = """
-    import sys, resource
+    import sys
     from pathlib import Path
+    from docs.benchmarks.memory import peak
     from levy_core.datasets.fields.config import FieldsConfig, Variable
     from levy_core.datasets.fields.prepare import prepare_fields
 
     folder, into = Path(sys.argv[1]), Path(sys.argv[2])
     settings = FieldsConfig((Variable("t2m", "K"),), climatology="day", test_share=0.5)
     prepare_fields(folder, settings, into, None, lambda blocks: blocks, block_bytes=4 * 2**20)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak())
 """
 
 
@@ -36,8 +37,8 @@ def long_store(path, days, side=64):
 
 
 def test_memory_does_not_grow_with_the_length_of_the_data(tmp_path):
-    peaks = []
-    for years in (2, 8):
+    peaks, sizes = [], []
+    for years in (8, 24):  # 46 and 137 MiB: blocks are small beside both
         folder, into = tmp_path / f"data{years}", tmp_path / f"into{years}"
         into.mkdir()
         long_store(folder / "a.zarr", 365 * years)
@@ -50,7 +51,6 @@ def test_memory_does_not_grow_with_the_length_of_the_data(tmp_path):
             env={**os.environ, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "2"},
         )
         peaks.append(int(done.stdout))
-    size = sum(p.stat().st_size for p in (tmp_path / "data8").rglob("*") if p.is_file()) / 2**20
-    assert size > 40  # MiB; the longer one has three quarters of it more
-    assert peaks[1] - peaks[0] < 12
-    assert peaks[1] < 1000
+        sizes.append(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 2**20)
+    # The allocator alone moves peaks by 12 MiB; whoever holds the fields in float32, the smallest form, adds all of them.
+    assert peaks[1] - peaks[0] < (sizes[1] - sizes[0]) / 3

@@ -6,7 +6,6 @@ it, each in a process of its own, and prints peak memory and rate.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from memory import peak
 
 from levy_core.datasets.fields.config import FieldsConfig, Variable
 from levy_core.datasets.fields.prepare import prepare_fields
@@ -46,12 +46,12 @@ def make(path: Path, hours: int) -> None:
 
 def prepare(folder: Path, settings: FieldsConfig) -> dict[str, float]:
     """Seconds and the peak memory of this process in MiB, before and with it."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder.parent) as into:
         prepare_fields(folder, settings, Path(into), None, lambda blocks: blocks)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": seconds, "before": before, "peak": peak()}
 
 
 def main() -> None:

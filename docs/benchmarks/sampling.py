@@ -5,13 +5,14 @@ samples with 10 and with 1,000 steps.
 """
 
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
+from memory import peak
 
 from levy_core.design import Design
 from levy_core.nets.precision import parameter_count
@@ -62,18 +63,18 @@ def overhead(size: str, solver: Solver, isotropic: bool) -> tuple[float, float]:
     return statistics.median(shares), 1000 * net.seconds / table.nfe
 
 
-def peak(steps: int) -> int:
-    """MiB of a process that samples with a small network."""
-    code = f"from docs.benchmarks.sampling import _sample; _sample({steps})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(done.stdout) // 1024
+def memory_of(steps: int) -> int:
+    """Peak MiB of a process that samples with a small network."""
+    code = f"from sampling import _sample; _sample({steps})"
+    command = [sys.executable, "-c", code]
+    return int(subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout)
 
 
 def _sample(steps: int) -> None:
     noise = Stable(1.8)
     table = tabulate(Solver("sde-e", "2m-data", "karras", steps, 0.2), Design.from_mapping({"preset": "lim"}).schedule)
     sample(lambda y, rho, label: 0.9 * y / rho[0], table, noise, 0, range(64), SHAPE, torch.zeros(64))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak())
 
 
 def main() -> None:
@@ -85,7 +86,7 @@ def main() -> None:
         print(f"\nU-Net of {parameter_count(unet(size)):,} parameters\n")
         print("| solver, 10 evaluations | one evaluation, ms | added by the loop |\n|---|---|---|")
         table(size)
-    few, many = peak(10), peak(1000)
+    few, many = memory_of(10), memory_of(1000)
     print(f"\npeak memory of a process: {few} MiB with 10 steps, {many} MiB with 1,000 steps")
 
 
