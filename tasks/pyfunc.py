@@ -4,11 +4,13 @@ mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 16, "clas
 """
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from levy_core.checkpoint import load_model
 from levy_core.errors import LevyError
@@ -78,6 +80,11 @@ class Sampler:
         n, seed = int(request.get("n", 0)), int(request.get("seed", 0))
         if n < 1:
             raise LevyError(f"n is {n}, but a request asks for at least 1 sample")
+        of_number = 1 if self.samples.kind == "images" else 4
+        bytes_each = 2 * of_number * math.prod(self.shape)  # twice while batches become one array
+        most = psutil.virtual_memory().available // bytes_each
+        if n > most:
+            raise LevyError(f"n is {n:,}, but the memory that is free holds {most:,} samples: ask for fewer at a time")
         labels = self._labels(request.get("class"), n)
         return draw_samples(self._model, self._solver(request), seed, labels, BATCH, self._device), labels
 

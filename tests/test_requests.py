@@ -62,6 +62,7 @@ def test_a_request_changes_what_it_names(folder, request_, solver):
         ({"class": "c"}, "unknown class 'c': the model knows a, b"),
         ({"colour": 1}, "unknown request key 'colour'"),
         ({"n": 0}, "n is 0"),
+        ({"n": 10**15}, "n is 1,000,000,000,000,000, but the memory that is free holds .* samples: ask for fewer"),
     ],
 )
 def test_bad_requests_are_named(folder, request_, message):
