@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import yaml
-
 from flows.cache import hash_of, hash_of_folder, is_sound
 from flows.processes import Dvc
 from levy_core.errors import LevyError
@@ -73,7 +71,7 @@ def _is_whole(text: str) -> bool:
             and text.endswith("\n")
             and all(f["size"] >= 0 and (".dir" not in f["md5"] or f["nfiles"]) for f in files)
         )
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+    except (plain_yaml.DamagedYamlError, AttributeError, KeyError, TypeError):
         return False
 
 

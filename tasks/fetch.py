@@ -14,8 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import yaml
-
 from levy_core.errors import LevyError
 from tasks import plain_yaml, tracking
 
@@ -51,7 +49,7 @@ def _inner(uri: str, model: Path) -> Path:
     try:
         flavor = plain_yaml.read((model / "MLmodel").read_text())["flavors"].get("python_function", {})
         loader, inner = flavor.get("loader_module"), model / flavor.get("data", "")
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LevyError(
             f"{uri} is damaged (MLmodel: {str(error)[:300]}): `levy reproduce` makes a version again from its lineage"
         ) from error

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import yaml
-
 from levy_core.errors import LevyError
 from levy_core.files import hash_json, replacing, write_json
 from tasks import paths, plain_yaml
@@ -118,7 +116,7 @@ class Lineage:
             params, data = (folder / PARAMS).read_text(), (folder / DATA).read_text()
             winner = json.loads((folder / WINNER).read_text())
             return cls(stages, params, data, winner, Environment.read(folder))
-        except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, AttributeError) as error:
             raise LevyError(
                 f"the lineage in {folder} is damaged ({error}): only a model with all of it can be reproduced"
             ) from error

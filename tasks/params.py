@@ -6,7 +6,6 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from levy_core.datasets.fields.config import FieldsConfig
@@ -433,7 +432,7 @@ def load(path: Path = PARAMS) -> Params:
         values = plain_yaml.read(path.read_text())
     except OSError as error:
         raise LevyError(f"{path} cannot be read ({error.strerror}): run from the root of the repository") from error
-    except yaml.YAMLError as error:
+    except ValueError as error:  # also bytes that are no text
         raise LevyError(f"{path} is not valid YAML: {error}") from error
     try:
         return Params.model_validate(values)

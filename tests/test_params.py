@@ -16,7 +16,7 @@ import tasks.image_ruler
 import tasks.train
 from flows.graph import Graph, parse_dot
 from levy_core.errors import LevyError
-from tasks import params, plain_yaml
+from tasks import params
 from tasks.grid import is_published
 from tests.conftest import ROOT, merged
 
@@ -223,13 +223,11 @@ def test_the_dot_graph_of_this_project_is_read_as_pydot_reads_it():
     }
 
 
-def test_yaml_is_read_and_written_as_pyyaml_does_and_makes_no_objects():
-    text = (ROOT / "dvc.lock").read_text()
-    value = yaml.safe_load(text)
-    assert plain_yaml.read(text) == value
-    assert plain_yaml.write(value) == yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000)
-    with pytest.raises(yaml.YAMLError, match="python/object"):
-        plain_yaml.read("!!python/object/apply:os.getcwd []")
+def test_a_params_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes("datasets: [Wälder]".encode("latin-1"))
+    with pytest.raises(LevyError, match=r"params\.yaml is not valid YAML: .*can't decode byte"):
+        params.load(path)
 
 
 def test_one_of_several_data_sets_is_chosen_by_its_name(tmp_path):
