@@ -1,13 +1,20 @@
 """A DVC process that has imported DVC before it is known what for: as a program, it takes its arguments as JSON from standard input.
 
-Imports are a third of what `dvc repro` of one stage takes, and can be done while the stage before is at work.
+Imports are a third of what `dvc repro` of one stage takes, and can be done while the stage before is at work. The same text of
+dvc.lock is written by the C emitter, and in one piece: DVC rewrites the whole file in place after every stage, for the sake of
+comments, with a parser and an emitter in Python.
 """
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import dvc.cli
 import dvc.cli.parser  # every command
+import dvc.dvcfile
 import dvc.repo.plots  # what a Repo imports when it is made
 import dvc.repo.reproduce
 import dvc.rwlock
@@ -15,6 +22,28 @@ import dvc.scm
 import dvc.utils.serialize
 import dvc.utils.strictyaml
 
-if __name__ == "__main__":
+from levy_core.files import replacing
+from tasks import plain_yaml
+
+
+@contextmanager
+def modified(path: str, fs: Any = None) -> Iterator[dict[str, Any]]:
+    """What a YAML file holds, to be changed, and the file replaced. A file with comments would lose them: dvc.lock has none."""
+    file = Path(path)
+    values = plain_yaml.read(file.read_text(encoding="utf-8")) if file.exists() else {}
+    yield values
+    with replacing(file) as temporary:
+        temporary.write_text(plain_yaml.write(values), encoding="utf-8")
+
+
+def main() -> None:
+    """Runs the command of one line; without one, nothing."""
     line = sys.stdin.readline()
-    sys.exit(dvc.cli.main(json.loads(line)) if line else 0)
+    if line:
+        # `dvc repro` changes no other YAML file than dvc.lock; dvc.yaml and files of `dvc add` are changed by other commands.
+        dvc.dvcfile.modify_yaml = modified
+        sys.exit(dvc.cli.main(json.loads(line)))
+
+
+if __name__ == "__main__":
+    main()

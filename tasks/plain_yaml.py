@@ -5,6 +5,7 @@ One dialect for both: to PyYAML, which knows YAML 1.1, a data set named `no` is 
 """
 
 import io
+from collections import OrderedDict
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -21,6 +22,7 @@ class _Representer(SafeRepresenter):
 
 
 _Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", ""))
+_Representer.add_representer(OrderedDict, SafeRepresenter.represent_dict)
 
 
 def read(text: str) -> Any:
