@@ -100,6 +100,26 @@ def test_results_do_not_depend_on_how_the_source_is_cut_and_hardly_on_the_size_o
         assert np.allclose(mine[:], theirs[:], atol=1e-5)
 
 
+def test_sums_of_large_fields_are_those_of_spans_that_are_larger_than_their_sums(tmp_path):
+    data = temperature(400, freq="6h")
+    folder, settings = write(tmp_path / "data", data), config(climatology="hour", gap="0h")
+    prepare(folder, settings, tmp_path / "whole")
+    asked = []
+
+    def spread(work, rows):
+        asked.append(rows)
+        return map(work, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "chunk_rows", lambda shape: 1)
+        prepare(folder, settings, tmp_path / "spans", block_bytes=8 * 12, spread=spread)  # a field a block
+    assert {s.stop - s.start for s in asked[0]} == {4 * 5}  # of 5 terms
+    assert {s.stop - s.start for s in asked[1]} == {1}  # written a block at a time
+    one, other = (Codec.load(tmp_path / name) for name in ("whole", "spans"))
+    assert np.allclose(one.climatology.coefficients, other.climatology.coefficients, rtol=1e-12)
+    assert np.allclose(one.std, other.std, rtol=1e-9)
+
+
 @pytest.mark.parametrize("season", ["season", "month"])
 def test_labels_are_the_seasons_of_xarray(season, tmp_path):
     data = temperature(800, freq="D")

@@ -99,7 +99,9 @@ def preparing(folder: Path, settings: FieldsConfig) -> Callable[[int], float]:
         if not workers:
             return once()
         with (
-            LocalCluster(workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as found,
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+            ) as found,
             dask.config.set({"scheduler-address": found.scheduler_address}),
         ):
             once()  # the workers import what they need

@@ -1,8 +1,11 @@
 """What is wrong with the numbers themselves: found while they stream by, named with variable, time and file."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
 import numpy as np
 
-from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.opening import Opened
 from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.units import registry
@@ -21,90 +24,106 @@ PLAUSIBLE = (
 NOT_ABSOLUTE = ("anomaly", "difference", "range", "tendency", "index", "deviation", "variance", "gradient")
 
 
-class Checks:
-    """Looks at every block of fields before anything is written."""
+@dataclass(frozen=True)
+class Extent:
+    """What is kept of fields that were looked at, in the order of time.
 
-    def __init__(self, opened: Opened, config: FieldsConfig):
-        c = len(config.variables)
-        self._opened, self._config = opened, config
-        self.low, self.high = np.full(c, np.inf), np.full(c, -np.inf)  # of each channel so far
-        self._low_time: list[object] = [None] * c
-        self._high_time: list[object] = [None] * c
-        self._missing: list[np.ndarray] = []  # [n, C] of each block
-        self._times: list[np.ndarray] = []
+    Attributes:
+        low, high: [C], the lowest and highest value of each channel. low_times, high_times: when.
+        missing: [N, C], missing cells of each field. times: [N].
+    """
 
-    def add(self, values: np.ndarray, times: np.ndarray) -> None:
-        """A block of physical fields [n, C, H, W].
+    low: np.ndarray
+    high: np.ndarray
+    low_times: tuple[Any, ...]
+    high_times: tuple[Any, ...]
+    missing: np.ndarray
+    times: np.ndarray
 
-        Raises:
-            LevyError: a field without any value, or an infinite value.
-        """
-        cells, count = values[0, 0].size, np.isnan(values).sum((2, 3))
-        for c, v in enumerate(self._config.variables):
-            empty = np.flatnonzero(count[:, c] == cells)
-            if len(empty):
-                self._refuse(
-                    v.key,
-                    times[empty[0]],
-                    f"has no value at all ({len(empty)} such fields near it)",
-                    "bring the field, or choose a `period` without it",
-                )
-            lows, highs = np.nanmin(values[:, c], axis=(1, 2)), np.nanmax(values[:, c], axis=(1, 2))
-            infinite = np.flatnonzero(np.isinf(lows) | np.isinf(highs))
-            if len(infinite):
-                self._refuse(v.key, times[infinite[0]], "has an infinite value", "mend the file")
-            i, j = int(lows.argmin()), int(highs.argmax())
-            if lows[i] < self.low[c]:
-                self.low[c], self._low_time[c] = lows[i], times[i]
-            if highs[j] > self.high[c]:
-                self.high[c], self._high_time[c] = highs[j], times[j]
-        self._missing.append(count)
-        self._times.append(times)
+    def then(self, later: "Extent") -> "Extent":
+        """Both spans, one after the other. Of equal values the first counts."""
+        lower, higher = later.low < self.low, later.high > self.high
+        return Extent(
+            np.where(lower, later.low, self.low),
+            np.where(higher, later.high, self.high),
+            _chosen(lower, later.low_times, self.low_times),
+            _chosen(higher, later.high_times, self.high_times),
+            np.concatenate([self.missing, later.missing]),
+            np.concatenate([self.times, later.times]),
+        )
 
-    def finish(self, always: np.ndarray) -> None:
-        """After the last block; ``always`` [C] is the number of cells that are missing at all times.
 
-        Raises:
-            LevyError: values that its units cannot have or below its minimum, too many missing cells.
-        """
-        cells = int(np.prod(list(self._opened.data.sizes.values()))) // self._opened.data.sizes["time"]
-        if not self._missing:
-            return
-        missing, times = np.concatenate(self._missing), np.concatenate(self._times)
-        for c, v in enumerate(self._config.variables):
-            low, high = self.low[c], self.high[c]
-            self._check_plausible(c)
-            if v.minimum is not None and low < v.minimum - PACKING * (high - low):
-                self._refuse(
-                    v.key, self._low_time[c], f"is {low:g} {v.units}, below its minimum of {v.minimum:g}",
-                    "mend the file, or its units or `minimum` in params",
+def _chosen(which: np.ndarray, these: Sequence[Any], others: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(one if chosen else other for chosen, one, other in zip(which, these, others, strict=True))
+
+
+def look(opened: Opened, values: np.ndarray, times: np.ndarray) -> Extent:
+    """Looks at physical fields [n, C, H, W] of some times.
+
+    Raises:
+        LevyError: a field without any value, or an infinite value.
+    """
+    cells, missing = values[0, 0].size, np.isnan(values).sum((2, 3))
+    lows, highs = np.empty(missing.shape), np.empty(missing.shape)
+    for c, v in enumerate(opened.config.variables):
+        empty = np.flatnonzero(missing[:, c] == cells)
+        if len(empty):
+            _refuse(
+                opened, v.key, times[empty[0]], f"has no value at all ({len(empty)} such fields near it)",
+                "bring the field, or choose a `period` without it",
+            )  # fmt: skip
+        lows[:, c], highs[:, c] = np.nanmin(values[:, c], axis=(1, 2)), np.nanmax(values[:, c], axis=(1, 2))
+        infinite = np.flatnonzero(np.isinf(lows[:, c]) | np.isinf(highs[:, c]))
+        if len(infinite):
+            _refuse(opened, v.key, times[infinite[0]], "has an infinite value", "mend the file")
+    lowest, highest = lows.argmin(0), highs.argmax(0)
+    return Extent(lows.min(0), highs.max(0), tuple(times[lowest]), tuple(times[highest]), missing, times)
+
+
+def judge(opened: Opened, extent: Extent, always: np.ndarray) -> None:
+    """After the last field; ``always`` [C] is the number of cells that are missing at all times.
+
+    Raises:
+        LevyError: values that its units cannot have or below its minimum, too many missing cells.
+    """
+    sizes, most = opened.data.sizes, opened.config.max_missing
+    cells = int(np.prod(list(sizes.values()))) // sizes["time"]
+    for c, v in enumerate(opened.config.variables):
+        low, high = extent.low[c], extent.high[c]
+        _check_plausible(opened, c, extent)
+        if v.minimum is not None and low < v.minimum - PACKING * (high - low):
+            _refuse(
+                opened, v.key, extent.low_times[c], f"is {low:g} {v.units}, below its minimum of {v.minimum:g}",
+                "mend the file, or its units or `minimum` in params",
+            )  # fmt: skip
+        share = (extent.missing[:, c] - always[c]) / max(1, cells - always[c])
+        worst = int(share.argmax())
+        if share[worst] > most:
+            _refuse(
+                opened, v.key, extent.times[worst],
+                f"lacks {share[worst]:.1%} of the cells that are not always missing (max_missing is {most:.1%}; "
+                f"so do {int((share > most).sum())} fields)",
+                "choose a `period` or `box` without it, or raise max_missing",
+            )  # fmt: skip
+
+
+def _check_plausible(opened: Opened, c: int, extent: Extent) -> None:
+    v, array = opened.config.variables[c], list(opened.data.data_vars.values())[c]
+    names = " ".join(str(array.attrs.get(a, "")) for a in ("standard_name", "long_name")).lower()
+    for word, units, lowest, highest in PLAUSIBLE:
+        if word not in names or any(n in names for n in NOT_ABSOLUTE):
+            continue
+        unit = registry.parse_units(v.units)
+        if not unit.is_compatible_with(units):
+            continue
+        for value, time in ((extent.low[c], extent.low_times[c]), (extent.high[c], extent.high_times[c])):
+            there = registry.Quantity(value, unit).to(units).magnitude
+            if not lowest <= there <= highest:
+                _refuse(
+                    opened, v.key, time, f"is {value:g} {v.units} ({there:g} {units}), which no {word.replace('_', ' ')} is",
+                    f"the file's units are wrong: write what its numbers are in as `source_units` of variable {v.name!r} in params",
                 )  # fmt: skip
-            share = (missing[:, c] - always[c]) / max(1, cells - always[c])
-            worst = int(share.argmax())
-            if share[worst] > self._config.max_missing:
-                self._refuse(
-                    v.key, times[worst],
-                    f"lacks {share[worst]:.1%} of the cells that are not always missing (max_missing is {self._config.max_missing:.1%}; "
-                    f"so do {int((share > self._config.max_missing).sum())} fields)",
-                    "choose a `period` or `box` without it, or raise max_missing",
-                )  # fmt: skip
 
-    def _check_plausible(self, c: int) -> None:
-        v, array = self._config.variables[c], list(self._opened.data.data_vars.values())[c]
-        names = " ".join(str(array.attrs.get(a, "")) for a in ("standard_name", "long_name")).lower()
-        for word, units, lowest, highest in PLAUSIBLE:
-            if word not in names or any(n in names for n in NOT_ABSOLUTE):
-                continue
-            unit = registry.parse_units(v.units)
-            if not unit.is_compatible_with(units):
-                continue
-            for value, time in zip((self.low[c], self.high[c]), (self._low_time[c], self._high_time[c]), strict=True):
-                there = registry.Quantity(value, unit).to(units).magnitude
-                if not lowest <= there <= highest:
-                    self._refuse(
-                        v.key, time, f"is {value:g} {v.units} ({there:g} {units}), which no {word.replace('_', ' ')} is",
-                        f"the file's units are wrong: write what its numbers are in as `source_units` of variable {v.name!r} in params",
-                    )  # fmt: skip
 
-    def _refuse(self, key: str, time: object, found: str, advice: str) -> None:
-        raise LevyError(f"{self._opened.source(key, time)}: variable {key!r} at {say(time)} {found}: {advice}")
+def _refuse(opened: Opened, key: str, time: Any, found: str, advice: str) -> NoReturn:
+    raise LevyError(f"{opened.source(key, time)}: variable {key!r} at {say(time)} {found}: {advice}")

@@ -48,7 +48,7 @@ class Climatology:
 
 
 class Fit:
-    """Least squares of one channel, cell by cell, from blocks of fields: only sums are kept.
+    """Least squares of one channel, cell by cell, from blocks of fields: only sums are kept, and those of two spans can be added.
 
     Memory: terms x cells, and terms x terms for each cell that lacks some of the times.
     """
@@ -63,23 +63,41 @@ class Fit:
 
     def add(self, terms: np.ndarray, values: np.ndarray) -> None:
         """A block of fields: terms [n, T] and values [n, cells], NaN where missing."""
+        block = Fit(*self._moment.shape)
         missing = np.isnan(values)
         filled = np.where(missing, 0.0, values)
-        late = (self.count == 0) & ~missing.all(0) & (self._gram[0, 0] > 0)  # seen here first: all before is a gap
-        self.count += (~missing).sum(0)
-        gaps = np.flatnonzero((missing.any(0) & (self.count > 0)) | late)
+        block.count = (~missing).sum(0)
+        gaps = np.flatnonzero(missing.any(0) & (block.count > 0))
         if len(gaps):
-            self._open(gaps[self._slot[gaps] < 0], late)
             products = (terms[:, :, None] * terms[:, None]).reshape(len(terms), -1)
             lacking = missing[:, gaps].T.astype(np.float64) @ products
-            self._lacking[self._slot[gaps]] += lacking.reshape(-1, *self._gram.shape)
-        self._gram += terms.T @ terms
-        self._moment += terms.T @ filled
-        self._squares += (filled**2).sum(0)
+            block._lack(gaps, lacking.reshape(-1, *block._gram.shape))
+        block._gram = terms.T @ terms
+        block._moment = terms.T @ filled
+        block._squares = (filled**2).sum(0)
+        self.merge(block)
 
-    def _open(self, cells: np.ndarray, late: np.ndarray) -> None:
-        self._slot[cells] = len(self._lacking) + np.arange(len(cells))
-        self._lacking = np.concatenate([self._lacking, late[cells, None, None] * self._gram])
+    def merge(self, later: "Fit") -> None:
+        """Adds the sums of later fields."""
+        late = (self.count == 0) & (later.count > 0) & (self._gram[0, 0] > 0)  # seen there first: all before is a gap
+        gone = (self.count > 0) & (later.count == 0)  # all of the later is a gap
+        within = later._slot >= 0
+        gaps = np.flatnonzero(late | gone | within)
+        if len(gaps):
+            lacking = late[gaps, None, None] * self._gram + gone[gaps, None, None] * later._gram
+            lacking[within[gaps]] += later._lacking[later._slot[gaps[within[gaps]]]]
+            self._lack(gaps, lacking)
+        self.count += later.count
+        self._gram += later._gram
+        self._moment += later._moment
+        self._squares += later._squares
+
+    def _lack(self, cells: np.ndarray, lacking: np.ndarray) -> None:
+        """Adds to what gaps of some cells would have added to the Gram matrix."""
+        opened = cells[self._slot[cells] < 0]
+        self._slot[opened] = len(self._lacking) + np.arange(len(opened))
+        self._lacking = np.concatenate([self._lacking, np.zeros((len(opened), *self._gram.shape))])
+        self._lacking[self._slot[cells]] += lacking
 
     def sums(self) -> tuple[float, float]:
         """The sum of all values and that of their squares."""

@@ -1,13 +1,16 @@
 """One pass over the fields before anything is written: checks of all, climatology and statistics of the training period."""
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from itertools import islice
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from levy_core.datasets.fields import climatology
-from levy_core.datasets.fields.check import Checks
+from levy_core.datasets.fields.check import Extent, judge, look
 from levy_core.datasets.fields.climatology import Climatology, Fit
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import FieldsConfig
@@ -18,11 +21,27 @@ from levy_core.errors import LevyError
 
 Progress = Callable[[list[slice]], Iterable[slice]]
 YEAR = 360 * 86400.0  # seconds, of the shortest calendar
+one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")  # sums are the same bits for any number of cores
+FIELDS_A_TERM = 4  # of a span, at least: its sums are a field a term, and travel where the fields would
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What one pass keeps of a span of fields: their extent, and a fit a channel, or none of fields that are only checked."""
+
+    extent: Extent
+    fits: tuple[Fit, ...]
+
+    def then(self, later: "Sums") -> "Sums":
+        """Both spans, one after the other; the fits of this one take the later ones in."""
+        for fit, more in zip(self.fits, later.fits, strict=True):
+            fit.merge(more)
+        return Sums(self.extent.then(later.extent), self.fits)
+
+
+@one_blas_thread
 def measure(
     opened: Opened,
-    config: FieldsConfig,
     train: slice,
     test: slice,
     progress: Progress,
@@ -31,34 +50,27 @@ def measure(
 ) -> tuple[Codec, dict[str, dict[str, Any]]]:
     """The codec of a data set, and numbers of each channel's training period: units, mean, std, min, max, missing.
 
-    The fields are read once, block by block, through ``spread``; sums are made here, in the order of time. Only the training period decides the codec; the test period is checked.
+    The fields are read once, span by span, and summed through ``spread``; the sums of spans are added here, in the order of time.
+    Only the training period decides the codec; the test period is checked.
 
     Raises:
-        LevyError: as ``Checks``; a constant variable; a transform that has no value for some field.
+        LevyError: as ``look`` and ``judge``; a constant variable; a transform that has no value for some field.
     """
-    times, (channels, height, width) = opened.data.time.to_numpy(), field_shape(opened)
-    checks = Checks(opened, config)
-    terms = climatology.design(config.climatology, times[train])
-    fits = [Fit(terms.shape[1], height * width) for _ in range(channels)]
-    shift, low, high = np.zeros(channels), checks.low, checks.high
-    every = [b for period in (train, test) for b in blocks(period, field_shape(opened), block_bytes)]
-    for rows, values in zip(progress(every), spread(partial(read, opened), every), strict=True):
-        checks.add(values, times[rows])
-        transformed = _transformed(opened, config, values, times[rows])
-        if rows.stop <= train.stop:
-            if rows.start == train.start:
-                shift = np.nanmean(transformed, axis=(0, 2, 3))  # against cancellation
-            for c, fit in enumerate(fits):
-                fit.add(terms[rows], transformed[:, c].reshape(len(values), -1) - shift[c])
-            low, high = checks.low.copy(), checks.high.copy()
-    valid = np.stack([fit.count > 0 for fit in fits]).reshape(channels, height, width)
-    checks.finish((~valid).sum((1, 2)))
+    config, shift = opened.config, _shift(opened, blocks(train, field_shape(opened), block_bytes)[0])
+    first, second = _spans(opened, train, block_bytes), _spans(opened, test, block_bytes)
+    found = _each(partial(_sums, opened, train, shift, block_bytes), first + second, progress, spread)
+    sums = reduce(Sums.then, islice(found, len(first)))
+    extent = reduce(Extent.then, (of_test.extent for of_test in found), sums.extent)
+    fits, shape = sums.fits, field_shape(opened)
+    valid = np.stack([fit.count > 0 for fit in fits]).reshape(shape)
+    judge(opened, extent, (~valid).sum((1, 2)))
+    low, high = sums.extent.low, sums.extent.high
     for v, lowest, highest in zip(config.variables, low, high, strict=True):
         if lowest == highest:
             raise LevyError(
                 f"variable {v.key!r} is {lowest:g} {v.units} everywhere and at all times of training: a constant cannot be learned, remove it"
             )
-    mean, std, cycle = _moments(config.climatology, fits, shift, (height, width))
+    mean, std, cycle = _moments(config.climatology, fits, shift, shape[1:])
     numbers = {
         v.key: {
             "units": v.units,
@@ -70,12 +82,11 @@ def measure(
         }
         for c, v in enumerate(config.variables)
     }
-    return _codec(opened, config, mean, std, valid, cycle), numbers
+    return _codec(opened, mean, std, valid, cycle), numbers
 
 
 def check_rows(
     opened: Opened,
-    config: FieldsConfig,
     rows: slice,
     numbers: dict[str, dict[str, Any]],
     progress: Progress,
@@ -87,18 +98,54 @@ def check_rows(
     Raises:
         LevyError: as ``measure``.
     """
-    checks = Checks(opened, config)
-    checks.low, checks.high = (np.array([n[k] for n in numbers.values()]) for k in ("min", "max"))
-    times = opened.data.time.to_numpy()
     every = blocks(rows, field_shape(opened), block_bytes)
-    for block, values in zip(progress(every), spread(partial(read, opened), every), strict=True):
-        checks.add(values, times[block])
-        _transformed(opened, config, values, times[block])
-    checks.finish(np.array([n["missing_cells"] for n in numbers.values()]))
+    work = partial(_sums, opened, slice(0, 0), np.zeros(len(numbers)), block_bytes)
+    if every:
+        extent = reduce(Extent.then, (found.extent for found in _each(work, every, progress, spread)))
+        low, high = (np.array([n[end] for n in numbers.values()]) for end in ("min", "max"))
+        extent = replace(extent, low=np.minimum(extent.low, low), high=np.maximum(extent.high, high))
+        judge(opened, extent, np.array([n["missing_cells"] for n in numbers.values()]))
+
+
+def _each(work: Callable[[slice], Sums], spans: list[slice], progress: Progress, spread: Spread) -> Iterator[Sums]:
+    return (found for _, found in zip(progress(spans), spread(work, spans), strict=True))
+
+
+def _spans(opened: Opened, rows: slice, block_bytes: int) -> list[slice]:
+    """Blocks; where one has few fields, because they are large, several in one, so that their sums are small beside them."""
+    shape = field_shape(opened)
+    terms = climatology.design(opened.config.climatology, opened.data.time[:1].to_numpy()).shape[1]
+    return blocks(rows, shape, max(block_bytes, FIELDS_A_TERM * terms * 8 * int(np.prod(shape))))
+
+
+@one_blas_thread
+def _sums(opened: Opened, train: slice, shift: np.ndarray, block_bytes: int, span: slice) -> Sums:
+    """Reads, checks and sums the fields of a span, a block at a time."""
+    every = blocks(span, field_shape(opened), block_bytes)
+    return reduce(Sums.then, (_sums_of_block(opened, train, shift, rows) for rows in every))
+
+
+def _sums_of_block(opened: Opened, train: slice, shift: np.ndarray, rows: slice) -> Sums:
+    values, times = read(opened, rows), opened.data.time[rows].to_numpy()
+    extent, transformed, fits = look(opened, values, times), _transformed(opened, values, times), []
+    if train.start <= rows.start and rows.stop <= train.stop:
+        terms = climatology.design(opened.config.climatology, times)
+        for c, by in enumerate(shift):
+            fit = Fit(terms.shape[1], transformed[0, c].size)
+            fit.add(terms, transformed[:, c].reshape(len(values), -1) - by)
+            fits.append(fit)
+    return Sums(extent, tuple(fits))
+
+
+def _shift(opened: Opened, block: slice) -> np.ndarray:
+    """[C], near the mean of each transformed channel, against cancellation in sums: the mean of one block."""
+    values, times = read(opened, block), opened.data.time[block].to_numpy()
+    look(opened, values, times)
+    return np.nanmean(_transformed(opened, values, times), axis=(0, 2, 3))
 
 
 def _moments(
-    kind: str, fits: list[Fit], shift: np.ndarray, space: tuple[int, int]
+    kind: str, fits: tuple[Fit, ...], shift: np.ndarray, space: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, Climatology | None]:
     counts = np.array([fit.count.sum() for fit in fits])
     if kind == "none":
@@ -113,7 +160,6 @@ def _moments(
 
 def _codec(
     opened: Opened,
-    config: FieldsConfig,
     mean: np.ndarray,
     std: np.ndarray,
     valid: np.ndarray,
@@ -123,7 +169,7 @@ def _codec(
     on_grid = "place" not in data.dims
     located = [data[k].to_numpy() for k in ("latitude", "longitude") if k in data.coords]
     return Codec(
-        variables=config.variables,
+        variables=opened.config.variables,
         mean=mean,
         std=std,
         valid=valid,
@@ -157,13 +203,13 @@ def check_cycle(config: FieldsConfig, times: np.ndarray) -> None:
         )
 
 
-def _transformed(opened: Opened, config: FieldsConfig, values: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _transformed(opened: Opened, values: np.ndarray, times: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        transformed = transform(config.variables, values)
+        transformed = transform(opened.config.variables, values)
     wrong = ~np.isfinite(transformed) & ~np.isnan(values)
     if wrong.any():
         n, c, *cell = np.argwhere(wrong)[0]
-        v = config.variables[c]
+        v = opened.config.variables[c]
         value = values[n, c, *cell]
         below = "" if v.minimum is None or value >= v.minimum else f", below its minimum of {v.minimum:g},"
         raise LevyError(

@@ -85,12 +85,12 @@ def prepare_fields(
     times, shape = opened.data.time.to_numpy(), field_shape(opened)
     old = append.extends(previous, opened, config, periods)
     if old is None:
-        codec, numbers = measure(opened, config, periods["train"], periods["test"], progress, block_bytes, spread)
+        codec, numbers = measure(opened, periods["train"], periods["test"], progress, block_bytes, spread)
         codec = codec if config.patch is None else _of_tiles(codec, (shape[0], *config.patch))
     else:
         codec, numbers = old.codec, old.numbers
         start = periods["test"].start + old.fields["test"]
-        check_rows(opened, config, slice(start, periods["test"].stop), numbers, progress, block_bytes, spread)
+        check_rows(opened, slice(start, periods["test"].stop), numbers, progress, block_bytes, spread)
     chunk = chunk_rows(shape)
     for group, rows in periods.items():
         field = create_group(
