@@ -84,17 +84,13 @@ class _Kept:
             found = json.loads(self._path.read_text())
         except (OSError, ValueError):
             return None
-        return found["census"] if found["data"] == data and found["files"] == _as_json(_list(target)) else None
+        return found["census"] if found["data"] == data and found["files"] == _list(target) else None
 
     def keep(self, data: str, census: dict[str, Any], target: Path) -> None:
-        write_json(self._path, {"data": data, "census": census, "files": _as_json(_list(target))})
+        write_json(self._path, {"data": data, "census": census, "files": _list(target)})
 
     def forget(self) -> None:
         self._path.unlink(missing_ok=True)
-
-
-def _as_json(listed: dict[str, tuple[int, int]]) -> dict[str, list[int]]:
-    return {name: list(what) for name, what in listed.items()}
 
 
 def _census(workspace: Workspace, dataset: str) -> dict[str, Any]:
@@ -117,18 +113,18 @@ def _copy(source: Path, target: Path, mirror: bool, quiet: float) -> bool:
         time.sleep(min(max(quiet - age, 0.1), 10))
 
 
-def _list(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of every file but hidden ones, which half-sent files are by custom."""
+def _list(folder: Path) -> dict[str, list[int]]:
+    """[size, time] of every file but hidden ones, which half-sent files are by custom."""
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts) and name.as_posix() != SEEN:
             status = path.stat()
-            found[name.as_posix()] = (status.st_size, status.st_mtime_ns)
+            found[name.as_posix()] = [status.st_size, status.st_mtime_ns]
     return found
 
 
-def _make_same(source: Path, target: Path, listed: dict[str, tuple[int, int]], mirror: bool) -> bool:
+def _make_same(source: Path, target: Path, listed: dict[str, list[int]], mirror: bool) -> bool:
     have = _list(target)
     new = [name for name, what in listed.items() if have.get(name) != what]
     for name in new:

@@ -68,7 +68,8 @@ def _mlflow_over_http(uri: str) -> Iterator[Finding]:
             f"{uri} does not answer ({error})", "systemctl status mlflow, or unset MLFLOW_TRACKING_URI to use mlflow.db"
         )
         return
-    if served.split(".")[:2] != version("mlflow").split(".")[:2]:
+    fits = served.split(".")[:2] == version("mlflow").split(".")[:2]
+    if not fits:
         yield warning(
             f"{uri} runs mlflow {served}, this environment {version('mlflow')}", "install requirements.lock on both"
         )
@@ -80,7 +81,7 @@ def _mlflow_over_http(uri: str) -> Iterator[Finding]:
             f"artifacts of {', '.join(local)} lie in a folder of the server that clients cannot reach",
             "start the server with --artifacts-destination and make new experiments",
         )
-    elif served.split(".")[:2] == version("mlflow").split(".")[:2]:
+    elif fits:
         yield ok(f"mlflow {served} at {uri}, as {os.environ.get('MLFLOW_TRACKING_USERNAME', 'nobody')}")
 
 

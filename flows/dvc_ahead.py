@@ -7,8 +7,7 @@ comments, with a parser and an emitter in Python.
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,12 @@ import dvc.scm
 import dvc.utils.serialize
 import dvc.utils.strictyaml
 
-from levy_core.files import replacing
 from tasks import plain_yaml
 
 
-@contextmanager
-def modified(path: str, fs: Any = None) -> Iterator[dict[str, Any]]:
-    """What a YAML file holds, to be changed, and the file replaced. A file with comments would lose them: dvc.lock has none."""
-    file = Path(path)
-    values = plain_yaml.read(file.read_text(encoding="utf-8")) if file.exists() else {}
-    yield values
-    with replacing(file) as temporary:
-        temporary.write_text(plain_yaml.write(values), encoding="utf-8")
+def modified(path: str, fs: Any = None) -> AbstractContextManager[dict[str, Any]]:
+    """``plain_yaml.changing`` with DVC's signature; dvc.lock is a local file."""
+    return plain_yaml.changing(Path(path))
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from flows.workspace import git
 from levy_core.errors import LevyError
 from tasks import lineage, tracking
+from tasks.fetch import VERSION
 from tasks.lineage import Lineage
 
-URI = re.compile(r"models:/(?P<name>[^/@:]+)(/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
 IN_ARTIFACT = f"data/model/{lineage.FOLDER}"
 
@@ -44,7 +44,7 @@ def find(uri: str) -> Version:
     Raises:
         LevyError: the URI is none of a registered version; there is no such version; it carries no lineage.
     """
-    parts = URI.fullmatch(uri)
+    parts = VERSION.fullmatch(uri)
     if parts is None:
         raise LevyError(f"{uri!r} is no registered version: write models:/NAME/VERSION or models:/NAME@ALIAS")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for six small files

@@ -18,7 +18,7 @@ from levy_core.errors import LevyError
 from tasks import plain_yaml, tracking
 
 LOADER = "tasks.pyfunc"
-VERSION = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+VERSION = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 WHERE = """
 SELECT DISTINCT storage_location FROM model_versions AS v LEFT JOIN registered_model_aliases AS a USING (name, version)
 WHERE v.name = :name AND (a.alias = :alias OR v.version = :version) AND v.status = 'READY' AND v.current_stage = 'None'

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from levy_core.errors import LevyError
-from levy_core.files import hash_json, replacing, write_json
+from levy_core.files import hash_json, write_json
 from tasks import paths, plain_yaml
 from tasks.environment import Environment
 from tasks.paths import PARAMS
@@ -135,10 +135,5 @@ def sort_lock() -> None:
     """Writes dvc.lock with its stages in alphabetical order, so that runs which finish in another order commit the same file."""
     if not LOCK.exists():
         return
-    before = LOCK.read_text()
-    lock = plain_yaml.read(before)
-    lock["stages"] = dict(sorted(lock.get("stages", {}).items()))
-    text = plain_yaml.write(lock)
-    if text != before:
-        with replacing(LOCK) as temporary:
-            temporary.write_text(text)
+    with plain_yaml.changing(LOCK) as lock:
+        lock["stages"] = dict(sorted(lock.get("stages", {}).items()))

@@ -6,11 +6,16 @@ One dialect for both: to PyYAML, which knows YAML 1.1, a data set named `no` is 
 
 import io
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.representer import SafeRepresenter
+
+from levy_core.files import replacing
 
 
 class DamagedYamlError(ValueError):
@@ -51,3 +56,18 @@ def write(value: Any) -> str:
     text = io.StringIO()
     yaml.dump(value, text)
     return text.getvalue().replace(": \n", ":\n")  # the place of a null; texts with such an end are quoted in one line
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[dict[str, Any]]:
+    """The mapping that a file holds, none if it is not there; the file is replaced as a whole where it has been changed.
+
+    Comments would be lost: dvc.lock has none.
+    """
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    values = read(before) or {}
+    yield values
+    text = write(values)
+    if text != before:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")

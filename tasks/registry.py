@@ -5,7 +5,7 @@ left half done is completed by the next one, and an alias never changes without 
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,7 +73,7 @@ def settle(client: Any, name: str) -> None:
         if version_of(client, name, pending.alias) in (pending.before, pending.after):
             _finish(client, name, pending)
         else:
-            client.set_registered_model_tag(name, *_done(pending).to_tag())
+            _mark(client, name, pending)
 
 
 def roll_back(client: Any, name: str, alias: str = CHAMPION, why: str = "rolled back") -> Move:
@@ -103,13 +103,13 @@ def versions(client: Any, name: str) -> dict[str, Any]:
 
 def _finish(client: Any, name: str, pending: Move) -> Move:
     client.set_registered_model_alias(name, pending.alias, pending.after)
-    done = _done(pending)
+    return _mark(client, name, pending)
+
+
+def _mark(client: Any, name: str, pending: Move) -> Move:
+    done = replace(pending, done=True)
     client.set_registered_model_tag(name, *done.to_tag())
     return done
-
-
-def _done(m: Move) -> Move:
-    return Move(**{**asdict(m), "done": True})
 
 
 def _model(client: Any, name: str) -> Any:

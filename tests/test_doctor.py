@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,13 +59,19 @@ def is_well(name: str) -> bool:
     return find(name)[0] == {"ok"}
 
 
-def commit(*paths: str) -> None:
-    subprocess.run(["git", "add", "-f", *paths], check=True)
-    subprocess.run(["git", *IDENTITY, "commit", "-qm", "fault"], check=True)
+def commit(path: str, **environment: str) -> None:
+    subprocess.run(["git", "add", "-f", path], check=True)
+    subprocess.run(["git", *IDENTITY, "commit", "-qm", "fault"], check=True, env={**os.environ, **environment})
 
 
-def undo_commit() -> None:
-    subprocess.run(["git", "reset", "-q", "--hard", "HEAD~1"], check=True)
+@contextmanager
+def committed(path: str, **environment: str) -> Iterator[None]:
+    """A commit with a file, for a while; then both are gone."""
+    commit(path, **environment)
+    try:
+        yield
+    finally:
+        subprocess.run(["git", "reset", "-q", "--hard", "HEAD~1"], check=True)
 
 
 def shell(advice: str) -> None:
@@ -193,11 +201,8 @@ def test_a_password_in_a_tracked_file_is_found_by_its_value(here, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
     assert is_well("secrets")
     (here / "notes.txt").write_text(f"the password is {password}")
-    commit("notes.txt")
-    try:
+    with committed("notes.txt"):
         state, text = find("secrets")
-    finally:
-        undo_commit()
     assert state == {"wrong"}
     assert "MLFLOW_TRACKING_PASSWORD stands in notes.txt" in text
     assert password not in text
@@ -322,12 +327,7 @@ def test_a_champion_that_is_not_whole_is_named(here):
 def test_a_commit_of_the_future_is_named(here):
     when = f"{int(time.time()) + 86400} +0000"
     (here / "later.txt").write_text("x")
-    subprocess.run(["git", "add", "later.txt"], check=True)
-    command = ["git", *IDENTITY, "commit", "-qm", "later"]
-    subprocess.run(command, check=True, env={**os.environ, "GIT_COMMITTER_DATE": when})
-    try:
+    with committed("later.txt", GIT_COMMITTER_DATE=when):
         state, text = find("clock")
-    finally:
-        undo_commit()
     assert state == {"warning"}
     assert "the last commit" in text
