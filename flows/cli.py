@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import solver as solver_commands
-from flows import upkeep
-from levy_core.errors import LevyError
-from levy_core.files import replacing
+from flows.commands import registry
+from flows.commands import solver as solver_commands
+from levy_core.base.errors import LevyError
+from levy_core.base.files import replacing
 
 if TYPE_CHECKING:
-    from flows.graph import Plan
-    from flows.processes import Dvc
-    from tasks.params import Params
+    from flows.checkout.dvc import Dvc
+    from flows.checkout.graph import Plan
+    from tasks.params.schema import Params
 
 app = typer.Typer(
     help="Reproducible pipelines for heavy-tailed generative models. Run it from the root of the repository.",
@@ -50,8 +50,8 @@ def run(
 
     Interrupted, the same command goes on. A second run with nothing changed computes nothing.
     """
-    from flows import server
-    from flows.processes import Dvc, one_run_at_a_time
+    from flows.checkout.dvc import Dvc, one_run_at_a_time
+    from flows.running import server
 
     _check_servers()
     dvc = Dvc()
@@ -64,8 +64,8 @@ def run(
             if private:
                 private.stop()
             raise
-        from flows.outcome import Outcome, as_text
-        from tasks import record
+        from flows.running.outcome import Outcome, as_text
+        from tasks.registry import record
 
         if plan.todo or private is None:
             from flows import pipeline  # Prefect reads the address of its server when it is imported
@@ -83,7 +83,7 @@ def run(
 @app.command()
 def check(params: ParamsFile = None) -> None:
     """Check params.yaml, data/ and the servers without running anything."""
-    from flows.processes import Dvc
+    from flows.checkout.dvc import Dvc
 
     _check_servers()
     settings, plan = _preflight(params, Dvc())
@@ -98,8 +98,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Check the whole set-up, say what is wrong and how to mend it; exit status 1 if anything is wrong. Changes nothing."""
-    from flows import doctor as checkup
-    from flows.processes import check_root
+    from flows.checkout.dvc import check_root
+    from flows.doctor import checkup as checkup
 
     check_root()
     found = []
@@ -118,8 +118,8 @@ def lookup(
     ] = "",
 ) -> None:
     """Show registered models: versions, aliases, winner and lineage."""
-    from flows.versions import described
-    from tasks import tracking
+    from flows.reproduction.versions import described
+    from tasks.registry import tracking
 
     tracking.check_server(tracking.address())
     client = tracking.connect().MlflowClient()
@@ -149,8 +149,8 @@ def sample(
     eta: Annotated[float | None, typer.Option(min=0)] = None,
 ) -> None:
     """Draw images or fields from a registered model."""
-    from tasks import tracking
-    from tasks.fetch import Fetching
+    from tasks.registry import tracking
+    from tasks.registry.download import Fetching
 
     tracking.check_server(tracking.address())
     request = {"n": n, "class": class_name, "seed": seed, "solver": solver, "steps": steps, "eta": eta}
@@ -173,8 +173,8 @@ def reproduce(
     Interrupted, the same command goes on.
     """
     from flows import reproduce
-    from flows.processes import check_root
-    from tasks import tracking
+    from flows.checkout.dvc import check_root
+    from tasks.registry import tracking
 
     check_root()
     tracking.check_server(tracking.address())
@@ -182,13 +182,13 @@ def reproduce(
         raise typer.Exit(1)
 
 
-for command in (upkeep.retrain, upkeep.gate, upkeep.history, upkeep.promote, upkeep.rollback):
+for command in (registry.retrain, registry.gate, registry.history, registry.promote, registry.rollback):
     app.command()(command)
 
 
 def _check_servers() -> None:
-    from flows import server
-    from tasks import tracking
+    from flows.running import server
+    from tasks.registry import tracking
 
     server.check_server()
     tracking.check_server(tracking.address())
@@ -198,10 +198,10 @@ def _preflight(
     chosen: Path | None, dvc: "Dvc", datasets: Sequence[str] = (), prune: bool = False
 ) -> "tuple[Params, Plan]":
     """Everything that can be wrong before any long computation. Imports are late so that --help is quick."""
-    from flows.graph import ask, plan
-    from flows.mending import mend_lock, mend_outputs
-    from flows.processes import DvcBusyError, check_root, mend_rwlock
-    from tasks import paths
+    from flows.checkout.dvc import DvcBusyError, check_root, mend_rwlock
+    from flows.checkout.graph import ask, plan
+    from flows.checkout.recovery import mend_lock, mend_outputs
+    from tasks.runtime import paths
 
     check_root()
     mend_rwlock()
@@ -210,10 +210,10 @@ def _preflight(
     with ThreadPoolExecutor(1) as pool:
         asked = None if other else pool.submit(ask, dvc)  # DVC's processes start while this one imports torch
         try:
-            from tasks import params
-            from tasks.preflight import check_sources, prune_outputs
+            from flows.running.preflight import check_sources, prune_outputs
+            from tasks.params import schema
 
-            settings = params.load(chosen or paths.PARAMS).only(list(datasets))
+            settings = schema.load(chosen or paths.PARAMS).only(list(datasets))
             check_sources(settings)
         except BaseException:
             dvc.stop_all()  # its answer would be waited for
@@ -257,7 +257,7 @@ def main() -> None:
     try:
         dispatch()
     except (SystemExit, Exception) as end:  # Prefect passes on what its client met
-        from flows import server
+        from flows.running import server
 
         server.leave_if_lost(end)
         raise

@@ -21,7 +21,7 @@ import dvc.scm
 import dvc.utils.serialize
 import dvc.utils.strictyaml
 
-from tasks import plain_yaml
+from tasks.params import plain_yaml
 
 
 def modified(path: str, fs: Any = None) -> AbstractContextManager[dict[str, Any]]:

@@ -9,13 +9,13 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
-from flows import graph
-from flows.mending import keep_lock
-from flows.outcome import Outcome, as_markdown
-from flows.processes import Dvc, DvcBusyError, StageFailedError
-from levy_core.errors import LevyError
-from tasks import lineage, record
-from tasks.params import Params
+from flows.checkout import graph
+from flows.checkout.dvc import Dvc, DvcBusyError, StageFailedError
+from flows.checkout.recovery import keep_lock
+from flows.running.outcome import Outcome, as_markdown
+from levy_core.base.errors import LevyError
+from tasks.params.schema import Params
+from tasks.registry import lineage, record
 
 
 def _only_when_busy(_task: Any, _run: Any, state: Any) -> bool:

@@ -8,15 +8,17 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from flows.graph import Graph, parse_dot
-from flows.processes import Dvc, alone, mend_rwlock
-from flows.verdict import explain, first_difference, itemise
-from flows.versions import Version, check_commit, find
-from flows.workspace import FOLDER, Workspace
-from levy_core.errors import LevyError
-from levy_core.files import replacing
-from tasks import lineage, paths, plain_yaml
-from tasks.environment import Environment
+from flows.checkout.dvc import Dvc, alone, mend_rwlock
+from flows.checkout.graph import Graph, parse_dot
+from flows.checkout.workspace import FOLDER, Workspace
+from flows.reproduction.verdict import explain, first_difference, itemise
+from flows.reproduction.versions import Version, check_commit, find
+from levy_core.base.errors import LevyError
+from levy_core.base.files import replacing
+from tasks.params import plain_yaml
+from tasks.registry import lineage
+from tasks.registry.environment import Environment
+from tasks.runtime import paths
 
 BEGUN = Path(".dvc/tmp/levy-reproduce")  # in the workspace: which version its files are of
 RECORDED = Path(".dvc/tmp/recorded")  # in the workspace: the lineage

@@ -1,6 +1,6 @@
 """Retraining as a Prefect flow: new data in, only what depends on them rerun, the new model judged, the better one champion.
 
-Everything happens in a workspace of its own (``flows.workspace``) with committed code. What a run computed stands in a commit
+Everything happens in a workspace of its own (``flows.checkout.workspace``) with committed code. What a run computed stands in a commit
 on the branch ``retrain/DATASET``: the code it was based on, data.dvc and dvc.lock.
 """
 
@@ -16,15 +16,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.states import Completed, State
 
-from flows import arrivals
-from flows.arrivals import Arrival
-from flows.branch import Branch
-from flows.notify import notify
-from flows.processes import NotAloneError, alone
-from flows.workspace import FOLDER, Workspace
-from levy_core.errors import LevyError
-from tasks import paths, plain_yaml
-from tasks.lineage import DATA
+from flows.checkout.dvc import NotAloneError, alone
+from flows.checkout.workspace import FOLDER, Workspace
+from flows.retraining import arrivals
+from flows.retraining.arrivals import Arrival
+from flows.retraining.branch import Branch
+from flows.retraining.notify import notify
+from levy_core.base.errors import LevyError
+from tasks.params import plain_yaml
+from tasks.registry.lineage import DATA
+from tasks.runtime import paths
 
 WAYS: dict[str, Any] = {"log_prints": False, "cache_policy": NO_CACHE, "persist_result": False}
 

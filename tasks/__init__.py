@@ -6,7 +6,7 @@ has set those variables already.
 
 import os
 
-from tasks import leash
+from tasks.runtime import leash
 
 SILENCE = {
     "DO_NOT_TRACK": "true",

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from levy_core.files import write_json
-from levy_core.solver import Solver
-from tasks import paths, stage
-from tasks.grid import best, cell_label, difference, is_published, sampler_of, solver_of, thrifty, write_rows
-from tasks.params import Params
-from tasks.tuned import read_tuned
+from levy_core.base.files import write_json
+from levy_core.sampling.solver import Solver
+from tasks.cells.rows import best, cell_label, difference, is_published, sampler_of, solver_of, thrifty, write_rows
+from tasks.cells.tuned import read_tuned
+from tasks.params.schema import Params
+from tasks.runtime import paths, stage
 
 CELL = ["design", *(field.name for field in fields(Solver)), "nfe"]
 LABELS = ["seed", "cell", "ruler", "failed"]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks import paths, stage
-from tasks.cells import read_cells
-from tasks.grid import write_rows
-from tasks.params import Params
-from tasks.rulers import ruler
+from tasks.cells.rows import write_rows
+from tasks.cells.store import read_cells
+from tasks.kinds.metrics import ruler
+from tasks.params.schema import Params
+from tasks.runtime import paths, stage
 
 BIAS = 0.5  # warn where perfect samples would score more than this, for their number alone
 

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from levy_core.datasets.sources import checked_reader, open_source
-from levy_core.datasets.split import plan
-from levy_core.datasets.store import write_group
-from levy_core.files import write_json
-from tasks import paths, stage
-from tasks.params import FieldsParams, ImagesParams, Params
+from levy_core.base.files import write_json
+from levy_core.datasets.images.sources import checked_reader, open_source
+from levy_core.datasets.images.split import plan
+from levy_core.datasets.images.store import write_group
+from tasks.params.schema import FieldsParams, ImagesParams, Params
+from tasks.runtime import paths, stage
 
 HEAVY = 10.0  # below, a tail index says that a Gaussian does not do
 
@@ -49,10 +49,10 @@ def _fields(params: Params, dataset: str, folder: Path) -> None:
     """A training and a held-out period; of new hours only those are read. Imports are late: images do without theirs."""
     from levy_core.datasets.fields.prepare import prepare_fields
     from levy_core.datasets.fields.store import FieldStore
-    from levy_core.metrics.bootstrap import spread
-    from levy_core.metrics.fields import FieldsMeasures
-    from levy_core.metrics.tail_index import tail_index
-    from tasks import cluster
+    from levy_core.metrics.common.bootstrap import spread
+    from levy_core.metrics.common.tail_index import tail_index
+    from levy_core.metrics.fields.measures import FieldsMeasures
+    from tasks.runtime import cluster
 
     settings = cast(FieldsParams, params.data[dataset])
     before = paths.prepared(dataset)

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import psutil
 
-from levy_core.checkpoint import load_model
-from levy_core.errors import LevyError
-from levy_core.samples import Samples
-from levy_core.solver import Solver
-from levy_core.steps import FAMILIES, fits
-from tasks import stage
-from tasks.draw import cost, draw_samples
-from tasks.forms import Form, form_of
-from tasks.request import COLUMNS, SAMPLER
+from levy_core.base.errors import LevyError
+from levy_core.base.samples import Samples
+from levy_core.sampling.solver import Solver
+from levy_core.sampling.steps import FAMILIES, fits
+from levy_core.serving.draw import cost, draw_samples
+from levy_core.serving.requests import COLUMNS, SAMPLER
+from levy_core.training.checkpoint import load_model
+from tasks.kinds.exporters import Form, form_of
+from tasks.runtime import stage
 
 BATCH = 250
 SOLVER_KEYS = ("discretisation", "grid", "steps", "eta")  # of a request; its `solver` is the family

@@ -1,8 +1,8 @@
 """Stage reference: what samples are measured with, and what of the real data does not depend on samples, made once and kept."""
 
-from tasks import paths, stage
-from tasks.params import Params
-from tasks.rulers import ruler_of
+from tasks.kinds.metrics import ruler_of
+from tasks.params.schema import Params
+from tasks.runtime import paths, stage
 
 
 def reference(params: Params, dataset: str) -> None:

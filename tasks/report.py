@@ -8,14 +8,15 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from levy_core.checkpoint import Model, load_model
-from tasks import figures, paths, pictures, stage, tables
-from tasks.cells import read_cells
-from tasks.chosen import Chosen
-from tasks.draw import evaluation_flops, trajectories
-from tasks.exhibits import Exhibit, exhibit_of
-from tasks.grid import Row, metric_name, solver_of, thrifty
-from tasks.params import Params
+from levy_core.serving.draw import evaluation_flops, trajectories
+from levy_core.training.checkpoint import Model, load_model
+from tasks.cells.rows import Row, metric_name, solver_of, thrifty
+from tasks.cells.store import read_cells
+from tasks.kinds.pages import Exhibit, exhibit_of
+from tasks.page import figures, pictures, tables
+from tasks.page.shown import Chosen
+from tasks.params.schema import Params
+from tasks.runtime import paths, stage
 
 
 def report(params: Params, dataset: str) -> None:

@@ -5,13 +5,13 @@ import time
 import torch
 from accelerate import PartialState
 
-from levy_core.checkpoint import Model, load_model
-from levy_core.errors import LevyError, NotFiniteError
-from tasks import paths, processes, stage
-from tasks.cells import Cell, has_failed, is_done, write_cell, write_failure, write_index
-from tasks.draw import cost, draw_samples, hash_model
-from tasks.params import Params, SampleParams
-from tasks.tuned import read_tuned
+from levy_core.base.errors import LevyError, NotFiniteError
+from levy_core.serving.draw import cost, draw_samples, hash_model
+from levy_core.training.checkpoint import Model, load_model
+from tasks.cells.store import Cell, has_failed, is_done, write_cell, write_failure, write_index
+from tasks.cells.tuned import read_tuned
+from tasks.params.schema import Params, SampleParams
+from tasks.runtime import paths, processes, stage
 
 
 def sample(params: Params, dataset: str, design: str) -> None:

@@ -9,49 +9,49 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-import levy_core.batches
-import levy_core.design
-import levy_core.loss
+import levy_core.base.seeds
 import levy_core.nets.backbone
 import levy_core.nets.globe
 import levy_core.nets.precision
 import levy_core.nets.unet
-import levy_core.noise
-import levy_core.param
-import levy_core.schedule
-import levy_core.seeds
-import levy_core.share
-import levy_core.train
-from levy_core.batches import sample_shape
-from levy_core.checkpoint import save_model
-from levy_core.design import Design
-from levy_core.errors import LevyError
-from levy_core.files import hash_code, hash_json, replacing
+import levy_core.process.design
+import levy_core.process.loss
+import levy_core.process.noise
+import levy_core.process.parametrisation
+import levy_core.process.schedule
+import levy_core.training.batches
+import levy_core.training.share
+import levy_core.training.trainer
+from levy_core.base.errors import LevyError
+from levy_core.base.files import hash_code, hash_json, replacing
+from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.nets.precision import parameter_count
 from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.share import Share
-from levy_core.tensors import read_tensors, write_tensors
-from levy_core.train import TrainConfig, Trainer
-from tasks import paths, processes, stage
-from tasks.params import Params
-from tasks.training import TRAINING, Training
+from levy_core.process.design import Design
+from levy_core.training.batches import sample_shape
+from levy_core.training.checkpoint import save_model
+from levy_core.training.share import Share
+from levy_core.training.trainer import TrainConfig, Trainer
+from tasks.kinds.training import TRAINING, Training
+from tasks.params.schema import Params
+from tasks.runtime import paths, processes, stage
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
 # Code that decides what a training step does.
 DECIDES = (
-    levy_core.batches,
-    levy_core.design,
-    levy_core.loss,
+    levy_core.training.batches,
+    levy_core.process.design,
+    levy_core.process.loss,
     levy_core.nets.backbone,
     levy_core.nets.globe,
     levy_core.nets.precision,
     levy_core.nets.unet,
-    levy_core.noise,
-    levy_core.param,
-    levy_core.schedule,
-    levy_core.seeds,
-    levy_core.share,
-    levy_core.train,
+    levy_core.process.noise,
+    levy_core.process.parametrisation,
+    levy_core.process.schedule,
+    levy_core.base.seeds,
+    levy_core.training.share,
+    levy_core.training.trainer,
 )
 
 

@@ -10,22 +10,22 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-import levy_core.tune
-from levy_core.checkpoint import Model, load_model
-from levy_core.errors import LevyError, NotFiniteError
-from levy_core.files import hash_code, hash_json
-from levy_core.seeds import seed_of
-from levy_core.solver import Solver
-from levy_core.tune import Found, Space, search
-from tasks import paths, stage
-from tasks.draw import cost, draw_samples, hash_model
-from tasks.grid import sampler_of, write_rows
-from tasks.params import Params
-from tasks.rulers import Ruler, ruler
-from tasks.tuned import write_tuned
+import levy_core.sampling.search
+from levy_core.base.errors import LevyError, NotFiniteError
+from levy_core.base.files import hash_code, hash_json
+from levy_core.base.seeds import seed_of
+from levy_core.sampling.search import Found, Space, search
+from levy_core.sampling.solver import Solver
+from levy_core.serving.draw import cost, draw_samples, hash_model
+from levy_core.training.checkpoint import Model, load_model
+from tasks.cells.rows import sampler_of, write_rows
+from tasks.cells.tuned import write_tuned
+from tasks.kinds.metrics import Ruler, ruler
+from tasks.params.schema import Params
+from tasks.runtime import paths, stage
 
 # Code that decides a score, beside the ruler's.
-DECIDES = (levy_core.tune,)
+DECIDES = (levy_core.sampling.search,)
 
 
 def tune(params: Params, dataset: str, design: str) -> None:

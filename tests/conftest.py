@@ -15,11 +15,11 @@ import pytest
 import torch
 import yaml
 
-from levy_core.checkpoint import save_model
-from levy_core.design import Design
-from levy_core.files import replacing
+from levy_core.base.files import replacing
+from levy_core.base.samples import Samples
 from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.samples import Samples
+from levy_core.process.design import Design
+from levy_core.training.checkpoint import save_model
 
 torch.set_num_threads(1)  # the tests run in several processes
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,15 +10,15 @@ import sys
 import numpy as np
 import pandas as pd
 
-from tasks import params as settings
-from tasks import paths
+from tasks.cells.tuned import write_tuned
 from tasks.evaluate import evaluate
-from tasks.params import Params
+from tasks.params import schema as settings
+from tasks.params.schema import Params
 from tasks.prepare import prepare
 from tasks.reference import reference
+from tasks.runtime import paths
 from tasks.sample import sample
 from tasks.train import train
-from tasks.tuned import write_tuned
 
 SEEDS = (0, 1, 2)
 MEASURES = ("q999_ratio", "hill_ratio", "tail_error", "ks", "return_error", "spectrum_error")

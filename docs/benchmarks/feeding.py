@@ -13,9 +13,9 @@ from statistics import median
 import torch
 
 from levy_core.datasets.fields.store import FieldStore
-from levy_core.design import Design
 from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.train import TrainConfig, Trainer
+from levy_core.process.design import Design
+from levy_core.training.trainer import TrainConfig, Trainer
 
 STEPS, TURNS, BATCH = 40, 5, 64
 CONFIG = TrainConfig(

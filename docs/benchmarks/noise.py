@@ -11,8 +11,8 @@ import time
 import torch
 from scipy import stats
 
-from levy_core.noise import Stable, StudentT
-from levy_core.seeds import BatchStream, Streams
+from levy_core.base.seeds import BatchStream, Streams
+from levy_core.process.noise import Stable, StudentT
 
 BATCH, SHAPE = 128, (3, 32, 32)
 VALUES = BATCH * 3 * 32 * 32

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from memory import peak
 
-from levy_core.design import Design
 from levy_core.nets.precision import parameter_count
 from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.noise import Stable
-from levy_core.sample import sample
-from levy_core.solver import Solver, tabulate
+from levy_core.process.design import Design
+from levy_core.process.noise import Stable
+from levy_core.sampling.loop import sample
+from levy_core.sampling.solver import Solver, tabulate
 
 SHAPE, BATCH = (3, 32, 32), 32
 

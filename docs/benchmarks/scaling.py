@@ -19,14 +19,14 @@ import torch
 from accelerate import PartialState
 
 from levy_core.datasets.fields.config import FieldsConfig
-from levy_core.design import Design
 from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.sample import sample
-from levy_core.share import Share
-from levy_core.solver import Solver, tabulate
-from levy_core.train import TrainConfig, Trainer
-from tasks import processes, stage
-from tasks.params import ComputeParams
+from levy_core.process.design import Design
+from levy_core.sampling.loop import sample
+from levy_core.sampling.solver import Solver, tabulate
+from levy_core.training.share import Share
+from levy_core.training.trainer import TrainConfig, Trainer
+from tasks.params.schema import ComputeParams
+from tasks.runtime import processes, stage
 
 SHAPE, BATCH, STEPS, CELLS = (3, 32, 32), 16, 4, 4
 COMPUTE = ComputeParams(threads=1, device="auto")
@@ -86,7 +86,7 @@ def preparing(folder: Path, settings: FieldsConfig) -> Callable[[int], float]:
     from distributed import LocalCluster
 
     from levy_core.datasets.fields.prepare import prepare_fields
-    from tasks import cluster
+    from tasks.runtime import cluster
 
     def once() -> float:
         with tempfile.TemporaryDirectory() as into:

@@ -1,6 +1,6 @@
 """Energy distance against network evaluations, without a network: python docs/benchmarks/solvers.py [--n 10000 --seeds 2]
 
-Every solver draws from the exact oracle of nine modes (levy_core.oracles.nine_modes, weights 1 % to 30 %, LIM's cosine
+Every solver draws from the exact oracle of nine modes (levy_core.sampling.oracles.nine_modes, weights 1 % to 30 %, LIM's cosine
 schedule) and is compared with data of the same law. Prints Markdown tables. The floor is what two sets of data give.
 """
 
@@ -9,12 +9,12 @@ import platform
 
 import torch
 
-from levy_core.noise import Stable
-from levy_core.oracles import mean_distance, nine_modes
-from levy_core.sample import begin, solve
-from levy_core.schedule import Cosine
-from levy_core.seeds import BatchStream
-from levy_core.solver import Solver, tabulate
+from levy_core.base.seeds import BatchStream
+from levy_core.process.noise import Stable
+from levy_core.process.schedule import Cosine
+from levy_core.sampling.loop import begin, solve
+from levy_core.sampling.oracles import mean_distance, nine_modes
+from levy_core.sampling.solver import Solver, tabulate
 
 STEPS = (5, 10, 20, 50)
 NARROW = {"rho_max": 20.0, "rho_min": 0.03, "denoise": True}  # chosen once, for all alphas and steps

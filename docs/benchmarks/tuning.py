@@ -14,16 +14,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from levy_core.checkpoint import Model, load_model
-from levy_core.solver import Solver
-from levy_core.steps import fits
-from levy_core.tune import search
-from tasks import params as settings
-from tasks import stage
-from tasks.draw import draw_samples
-from tasks.grid import is_published
-from tasks.params import Block
-from tasks.rulers import ruler
+from levy_core.sampling.search import search
+from levy_core.sampling.solver import Solver
+from levy_core.sampling.steps import fits
+from levy_core.serving.draw import draw_samples
+from levy_core.training.checkpoint import Model, load_model
+from tasks.cells.rows import is_published
+from tasks.kinds.metrics import ruler
+from tasks.params import schema as settings
+from tasks.params.schema import Block
+from tasks.runtime import stage
 from tasks.tune import Judge, Memo, affordable
 
 STEPS, SLOW = 10, 50  # evaluations

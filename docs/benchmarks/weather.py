@@ -20,11 +20,11 @@ import torch
 from scipy import integrate, stats
 
 from levy_core.datasets.synthetic import Synthetic
-from levy_core.design import Design
 from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.sample import sample
-from levy_core.solver import Solver, tabulate
-from levy_core.train import TrainConfig, Trainer
+from levy_core.process.design import Design
+from levy_core.sampling.loop import sample
+from levy_core.sampling.solver import Solver, tabulate
+from levy_core.training.trainer import TrainConfig, Trainer
 
 SHAPE = (8, 8)
 # Large scales carry most of a field's variance, so they are decided at higher noise levels than an image's -1.2 +- 1.2.

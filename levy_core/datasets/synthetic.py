@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from scipy import fft, special, stats
 
-from levy_core.errors import LevyError, choose
+from levy_core.base.errors import LevyError, choose
 
 Profile = Callable[[np.ndarray], np.ndarray]  # of the latitude in radians
 TIME = "valid_time"  # the name that the Climate Data Store gives it

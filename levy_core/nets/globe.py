@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from levy_core.errors import LevyError
+from levy_core.base.errors import LevyError
 
 
 def padded(size: int, multiple: int, wraps: bool = False) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from levy_core.errors import LevyError
+from levy_core.base.errors import LevyError
 from levy_core.nets.backbone import Backbone
 from levy_core.nets.globe import close_round, coordinate_channels, padded
 

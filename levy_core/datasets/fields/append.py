@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from levy_core.base.errors import LevyError
+from levy_core.base.files import write_json
 from levy_core.datasets.fields import tiles
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.opening import Opened
 from levy_core.datasets.fields.reading import field_shape, read
 from levy_core.datasets.fields.store import FieldStore
-from levy_core.errors import LevyError
-from levy_core.files import write_json
 
 STORE, PREPARED = "fields.zarr", "prepared.json"
 FORMAT = 1

@@ -5,9 +5,9 @@ import numpy as np
 import xarray as xr
 from cf_xarray.units import units as registry
 
+from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import grid
 from levy_core.datasets.fields.grid import Box
-from levy_core.errors import LevyError
 
 CHUNK_BYTES = 8 * 2**20
 PRESSURE_NAMES = ("isobaricinhpa", "pressure_level", "level", "plev", "pressure", "lev")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from levy_core.base.errors import LevyError
+from levy_core.base.files import replacing
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import TIME_UNITS
-from levy_core.errors import LevyError
-from levy_core.files import replacing
 
 FILL = np.float32(9.969209968386869e36)  # netCDF's own for floats
 ON_SCALE = ("K", "degC", "degF")  # of these CF wants to know that they are no differences

@@ -6,10 +6,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.opening import Opened
 from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.units import registry
-from levy_core.errors import LevyError
 
 PACKING = 2.0**-15  # of the range: what packing into 16 bits may move a value
 # Absolute quantities beyond these are in other units than they say: words of the standard or long name, units, lowest, highest.

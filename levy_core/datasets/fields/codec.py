@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from levy_core.base.errors import LevyError
+from levy_core.base.files import write_json
+from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.climatology import Climatology
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.transforms import TRANSFORMS
-from levy_core.errors import LevyError
-from levy_core.files import write_json
-from levy_core.tensors import read_tensors, write_tensors
 
 JSON, TENSORS = "codec.json", "codec.safetensors"
 

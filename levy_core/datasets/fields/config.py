@@ -4,8 +4,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from levy_core.base.errors import LevyError, choose
 from levy_core.datasets.fields.transforms import TRANSFORMS
-from levy_core.errors import LevyError, choose
 
 if TYPE_CHECKING:
     import pandas as pd

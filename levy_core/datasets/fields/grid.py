@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from levy_core.errors import LevyError
+from levy_core.base.errors import LevyError
 
 Box = tuple[float, float, float, float]  # south, north, west, east
 CLOSE = 1e-4  # degrees: coordinates may have been stored as float32

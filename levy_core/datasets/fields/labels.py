@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.timeline import say
-from levy_core.errors import LevyError
 
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import climatology
 from levy_core.datasets.fields.check import Extent, judge, look
 from levy_core.datasets.fields.climatology import Climatology, Fit
@@ -17,7 +18,6 @@ from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.opening import Opened
 from levy_core.datasets.fields.reading import BLOCK_BYTES, Spread, blocks, field_shape, read
 from levy_core.datasets.fields.timeline import say, seconds_between
-from levy_core.errors import LevyError
 
 Progress = Callable[[list[slice]], Iterable[slice]]
 YEAR = 360 * 86400.0  # seconds, of the shortest calendar

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import timeline
 from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, pressure_axis
 from levy_core.datasets.fields.config import FieldsConfig, Variable
 from levy_core.datasets.fields.sources import find, open_source
 from levy_core.datasets.fields.units import conversion, suited_name
-from levy_core.errors import LevyError
 
 
 @dataclass(frozen=True)

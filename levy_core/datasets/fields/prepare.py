@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from levy_core.base.files import write_json
 from levy_core.datasets.fields import append, tiles
 from levy_core.datasets.fields.append import STORE
 from levy_core.datasets.fields.codec import Codec
@@ -17,7 +18,6 @@ from levy_core.datasets.fields.opening import Opened, open_parts
 from levy_core.datasets.fields.reading import BLOCK_BYTES, Spread, blocks, field_shape, read
 from levy_core.datasets.fields.store import GROUPS, chunk_rows, create_group
 from levy_core.datasets.fields.timeline import say, split
-from levy_core.files import write_json
 
 STATISTICS = "statistics.json"
 

@@ -6,10 +6,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 import xarray as xr
 
+from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.opening import Opened, open_parts
 from levy_core.datasets.fields.store import chunk_rows
 from levy_core.datasets.fields.timeline import say
-from levy_core.errors import LevyError
 
 BLOCK_BYTES = 64 * 2**20
 Result = TypeVar("Result")

@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 from scipy.io import netcdf_file
 
-from levy_core.errors import LevyError
+from levy_core.base.errors import LevyError
 
 LISTED = "sources.txt"
 SUFFIXES = {".grib", ".grb", ".grib2", ".grb2", ".nc", ".nc4", ".cdf"}

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from levy_core.errors import LevyError
+from levy_core.base.errors import LevyError
 
 CHUNK_BYTES = 4 * 2**20
 GROUPS = ("train", "test")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from levy_core.errors import LevyError
+from levy_core.base.errors import LevyError
 
 
 def count(shape: tuple[int, int, int], patch: tuple[int, int] | None) -> int:

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.config import FieldsConfig, duration
-from levy_core.errors import LevyError
 
 Part = tuple[str, xr.DataArray]
 CELL_METHODS = {"mean": "time: mean", "sum": "time: sum", "max": "time: maximum", "min": "time: minimum"}

@@ -7,8 +7,8 @@ import numpy as np
 import pint
 from cf_xarray.units import units as registry
 
+from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.config import Variable, duration
-from levy_core.errors import LevyError
 
 WATER = registry.Quantity(1000.0, "kg m-3")
 SPELLINGS = {

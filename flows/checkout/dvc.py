@@ -1,0 +1,241 @@
+"""DVC as subprocesses that cannot outlive the flow."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from levy_core.base.errors import LevyError
+from levy_core.base.files import replacing
+from tasks.runtime import leash
+
+FULL = re.compile(re.escape(os.strerror(errno.ENOSPC)) + r"|disk is full")  # the second of SQLite
+BUSY = re.compile(r"is busy|acquire lock|Unable to acquire", re.IGNORECASE)
+GRACE_SECONDS = 5
+LOCK_FILE = Path(".dvc/tmp/levy.lock")
+AHEAD = str(Path(__file__).with_name("dvc_ahead.py"))
+
+
+class DvcBusyError(Exception):
+    """Another DVC process holds a lock; the same command may go through a little later."""
+
+
+class StageFailedError(LevyError):
+    """A stage ended with an error; the message holds its last lines."""
+
+
+class Dvc:
+    """Runs DVC commands of this environment in a folder.
+
+    What is started here is killed by ``stop_all``, and by the kernel when this process dies. While one runs, the process of the
+    next one is started ahead; ``stop_all`` ends that too.
+    """
+
+    def __init__(self, folder: Path = Path(), environment: Mapping[str, str] = os.environ) -> None:
+        self._folder = folder
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ahead: subprocess.Popen[str] | None = None
+        self._started = 0
+        self._lock = threading.Lock()
+        self._stopped = False
+        # `python` in dvc.yaml is this interpreter, whether or not its environment is activated.
+        self._environment = {**environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"}
+
+    def output(self, *arguments: str) -> str:
+        """Standard output of a short command.
+
+        Raises:
+            DvcBusyError: a lock is held.
+            LevyError: anything else that DVC calls an error.
+        """
+        with self._lock:
+            process = self._leashed("-m", "dvc", *arguments, stderr=subprocess.PIPE)
+            self._running.add(process)
+        try:
+            said, complained = process.communicate()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        if process.returncode:
+            message = last_lines(complained.splitlines() or said.splitlines())
+            raise (DvcBusyError if BUSY.search(message) else LevyError)(
+                f"`dvc {' '.join(arguments)}` failed: {message}"
+            )
+        return said
+
+    def reproduce(self, stage: str, log: Callable[[str], None], *options: str) -> str:
+        """Runs one stage, passing its lines to ``log``; returns "ran" or "skipped".
+
+        Args:
+            stage: its name in DVC's graph. log: takes a line. options: of `dvc repro`.
+
+        Raises:
+            DvcBusyError: DVC gave up on a lock.
+            StageFailedError: the stage failed.
+        """
+        arguments = ["--wait-for-lock", "repro", "--single-item", *options, stage]
+        with self._lock:
+            if self._stopped:
+                raise StageFailedError(f"{stage} was not started: the run is being stopped")
+            process = self._ahead if self._ahead and self._ahead.poll() is None else self._start()
+            self._running.add(process)
+            self._ahead = self._start()
+        assert process.stdin
+        with contextlib.suppress(BrokenPipeError), process.stdin as stream:  # its status tells
+            print(json.dumps(arguments), file=stream)
+        lines: deque[str] = deque(maxlen=40)
+        try:
+            for line in process.stdout or ():
+                if line.strip():
+                    lines.append(line.rstrip())
+                    log(line.rstrip())
+            code = process.wait()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        text = "\n".join(lines)
+        if code:
+            raise (DvcBusyError if BUSY.search(text) else StageFailedError)(
+                f"stage {stage} failed: {last_lines(list(lines))}"
+            )
+        return "skipped" if "didn't change, skipping" in text else "ran"
+
+    def _start(self) -> "subprocess.Popen[str]":
+        """A DVC that waits for its arguments. Its last word is its own, by which ``mend_rwlock`` knows it."""
+        self._started += 1
+        number = f"of-process-{os.getpid()}-number-{self._started}"
+        return self._leashed("-P", AHEAD, number, stderr=subprocess.STDOUT)
+
+    def _leashed(self, *arguments: str, stderr: int) -> "subprocess.Popen[str]":
+        """Python with these arguments, in a session of its own, for as long as this process lives."""
+        return subprocess.Popen(  # noqa: S603  (a list of arguments; no shell)
+            [sys.executable, leash.__file__, str(os.getpid()), sys.executable, *arguments],
+            cwd=self._folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,  # universal newlines: a progress bar's carriage returns become lines
+            env=self._environment,
+            start_new_session=True,
+        )
+
+    def stop_all(self) -> None:
+        """Interrupts whatever runs, and kills what has not ended a few seconds later. No stage starts any more."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+            if self._ahead:
+                self._ahead.kill()
+                self._ahead.communicate()
+        for process in running:
+            _signal_group(process, signal.SIGINT)
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+            _signal_group(process, signal.SIGKILL)  # also what DVC left of its group
+
+
+def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def last_lines(lines: list[str], count: int = 12) -> str:
+    """What a command that failed said at its end: the message for people if there is one."""
+    errors = [line for line in lines if line.strip() and not line.startswith("Traceback")]
+    explained = [line for line in errors if line.startswith("error: ")]  # what a stage says of bad input
+    if not explained and FULL.search("\n".join(errors)):
+        return f"the disk is full: free some space and run the same command again ({errors[-1]})"
+    return (explained[-1].removeprefix("error: ") if explained else "\n".join(errors[-count:])) or "no output"
+
+
+def check_root() -> None:
+    """Refuses any folder but the root of a checkout.
+
+    Raises:
+        LevyError: it has no dvc.yaml.
+    """
+    if not Path("dvc.yaml").exists():
+        raise LevyError(f"{Path.cwd()} has no dvc.yaml: run from the root of the repository")
+
+
+def one_run_at_a_time() -> contextlib.AbstractContextManager[None]:
+    """Refuses a second run in the same checkout; the lock goes with the process that holds it."""
+    return alone(LOCK_FILE, "`levy run`", "this checkout")
+
+
+class NotAloneError(LevyError):
+    """Another process does the same."""
+
+
+@contextlib.contextmanager
+def alone(path: Path, what: str, where: str) -> Iterator[None]:
+    """Holds the lock of a file, in which stands the process that holds it; the lock goes with that process.
+
+    Raises:
+        NotAloneError: names the process that holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise NotAloneError(
+                f"another {what} (process {stream.read().strip() or 'unknown'}) is using {where}: wait for it or stop it"
+            ) from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def mend_rwlock(folder: Path = Path()) -> None:
+    """Takes out of DVC's ``rwlock`` what killed processes left: a half-written file, and locks of processes that are no more.
+
+    DVC refuses to work with a half-written file for ever, and takes any process that has the number of a dead one for the dead
+    one. Done only under the lock that DVC itself takes to write the file, so that a DVC at work is never disturbed.
+    """
+    path = folder / ".dvc/tmp/rwlock"
+    if not path.exists():
+        return
+    with path.with_name("rwlock.lock").open("a") as guard:
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        try:
+            held = json.loads(path.read_text())
+            writers = {name: holder for name, holder in held.get("write", {}).items() if _lives(holder)}
+            readers = {name: list(filter(_lives, holders)) for name, holders in held.get("read", {}).items()}
+        except (ValueError, AttributeError, KeyError, TypeError):
+            path.unlink()
+            return
+        kept = {"write": writers, "read": {name: holders for name, holders in readers.items() if holders}}
+        if kept != held:
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(kept))
+
+
+def _lives(holder: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote an entry still runs: its number may be another's by now, its arguments are not."""
+    try:
+        running = psutil.Process(holder["pid"]).cmdline()
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+    arguments = holder["cmd"].split()[1:]
+    return " ".join(running).split()[-len(arguments) :] == arguments if arguments else bool(running)

@@ -1,0 +1,1 @@
+"""`levy doctor`: checks of the whole set-up."""

@@ -1,0 +1,235 @@
+"""Checks of `levy doctor` on the servers: MLflow, Prefect, their addresses and clocks."""
+
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from flows.checkout.workspace import git
+from flows.doctor.findings import Finding, ok, warning, wrong
+from levy_core.base.errors import LevyError
+from tasks.params import plain_yaml
+from tasks.registry import tracking
+from tasks.runtime import health
+
+TIMEOUT = 10.0
+SKEW = 30.0  # seconds between this clock and a server's
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def mlflow_server() -> Iterator[Finding]:
+    """The record answers, lets this account in, and its versions and database fit."""
+    uri = tracking.address()
+    if uri.startswith(("http://", "https://")):
+        yield from _mlflow_over_http(uri.rstrip("/"))
+        return
+    database = tracking.database_file()
+    if database and not database.exists():
+        yield ok(f"{database} is made by the first `levy run`")
+        return
+    try:
+        tracking.connect().MlflowClient().search_experiments(max_results=1)
+    except Exception as error:  # MLflow's or the database's
+        upgrade = "schema" in str(error)
+        yield wrong(
+            f"{uri} cannot be used: {error}",
+            f"copy the database, then mlflow db upgrade {uri}"
+            if upgrade
+            else "restore it from a backup, or move it away: `levy run` records anew",
+        )
+        return
+    for place in (database, database.parent / "mlartifacts") if database else ():
+        if place.exists() and not os.access(place, os.R_OK | os.W_OK):
+            yield wrong(f"{place} cannot be read and written", f"chown -R {os.environ.get('USER', '$USER')} {place}")
+            return
+    yield ok(f"mlflow {version('mlflow')}, {uri}")
+
+
+def _mlflow_over_http(uri: str) -> Iterator[Finding]:
+    search = f"{uri}/api/2.0/mlflow/experiments/search?max_results=100"
+    try:
+        experiments = health.ask(search, TIMEOUT, login=tracking.login())[0].get("experiments", [])
+        served = health.ask(f"{uri}/version", TIMEOUT, login=tracking.login())[0]
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise
+        account = os.environ.get("MLFLOW_TRACKING_USERNAME")
+        yield wrong(
+            f"{uri} does not let {account or 'somebody without an account'} in ({error.code})",
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; the admin makes accounts with docs/servers/accounts.py",
+        )
+        return
+    except OSError as error:
+        yield wrong(
+            f"{uri} does not answer ({error})", "systemctl status mlflow, or unset MLFLOW_TRACKING_URI to use mlflow.db"
+        )
+        return
+    fits = served.split(".")[:2] == version("mlflow").split(".")[:2]
+    if not fits:
+        yield warning(
+            f"{uri} runs mlflow {served}, this environment {version('mlflow')}", "install requirements.lock on both"
+        )
+    local = [
+        e["name"] for e in experiments if e["name"] != "Default" and e["artifact_location"].startswith(("/", "file:"))
+    ]
+    if local:
+        yield warning(
+            f"artifacts of {', '.join(local)} lie in a folder of the server that clients cannot reach",
+            "start the server with --artifacts-destination and make new experiments",
+        )
+    elif fits:
+        yield ok(f"mlflow {served} at {uri}, as {os.environ.get('MLFLOW_TRACKING_USERNAME', 'nobody')}")
+
+
+def prefect_server() -> Iterator[Finding]:
+    """The Prefect server answers, lets this client in and is of its version."""
+    api = os.environ.get("PREFECT_API_URL")
+    if not api:
+        yield ok("no server named: each `levy run` starts its own, and nothing is scheduled")
+        return
+    try:
+        served = ask_prefect("admin/version")
+    except urllib.error.HTTPError as error:
+        if error.code != 401:
+            raise
+        yield wrong(
+            f"{api} does not let this client in (401)",
+            "set PREFECT_API_AUTH_STRING to the server's PREFECT_SERVER_API_AUTH_STRING",
+        )
+        return
+    except OSError as error:
+        yield wrong(
+            f"{api} does not answer ({error})",
+            "systemctl status prefect, or unset PREFECT_API_URL to let each run start its own",
+        )
+        return
+    if served == version("prefect"):
+        yield ok(f"prefect {served} at {api}")
+    else:
+        yield wrong(
+            f"{api} runs prefect {served}, this environment {version('prefect')}", "install requirements.lock on both"
+        )
+
+
+def schedule() -> Iterator[Finding]:
+    """Every deployment has a schedule that is on and a worker that would run it, and no run is late."""
+    if not os.environ.get("PREFECT_API_URL"):
+        yield ok("nothing is scheduled without a server")
+        return
+    deployments = ask_prefect("deployments/filter", {})
+    faults = 0
+    if missing := _declared() - {d["name"] for d in deployments}:
+        faults += 1
+        yield warning(f"prefect.yaml has {', '.join(sorted(missing))}, the server has not", "prefect deploy --all")
+    pools = {d["work_pool_name"] for d in deployments if d["work_pool_name"]}
+    for pool in sorted(pools):
+        workers = ask_prefect(f"work_pools/{quote(pool)}/workers/filter", {})
+        if ask_prefect(f"work_pools/{quote(pool)}")["is_paused"]:
+            faults += 1
+            yield warning(f"the work pool {pool} is paused", f"prefect work-pool resume {pool}")
+        if not any(worker["status"] == "ONLINE" for worker in workers):
+            faults += 1
+            yield wrong(
+                f"no worker serves the work pool {pool}",
+                f"systemctl start prefect-worker, or prefect worker start --pool {pool}",
+            )
+    for d in deployments:
+        name = d["name"]
+        if d["paused"] or (d["schedules"] and not any(s["active"] for s in d["schedules"])):
+            faults += 1
+            yield warning(f"the deployment {name} is paused", f"prefect deployment schedule ls '*/{name}', then resume")
+    late = ask_prefect("flow_runs/count", {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}})
+    if late:
+        faults += 1
+        yield warning(
+            f"{late} runs are late", "see whether a worker is online and free: prefect flow-run ls --state Late"
+        )
+    if not faults:
+        scheduled = sum(bool(d["schedules"]) for d in deployments)
+        yield ok(f"{len(deployments)} deployments, {scheduled} with a schedule; none late")
+
+
+def _declared() -> set[str]:
+    """The deployments of prefect.yaml."""
+    path = Path("prefect.yaml")
+    declared = plain_yaml.read(path.read_text()) if path.exists() else {}
+    return {entry["name"] for entry in declared.get("deployments") or []}
+
+
+def ask_prefect(path: str, body: dict | None = None) -> Any:
+    """The reply of the Prefect server to GET, or with a body to POST.
+
+    Raises:
+        OSError: no answer, or one other than success.
+    """
+    url = f"{os.environ['PREFECT_API_URL'].rstrip('/')}/{path}"
+    return health.ask(url, TIMEOUT, body, os.environ.get("PREFECT_API_AUTH_STRING"))[0]
+
+
+def _named() -> dict[str, str]:
+    """The servers that the environment names."""
+    addresses = {name: os.environ.get(name, "") for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")}
+    return {name: address for name, address in addresses.items() if address.startswith(("http://", "https://"))}
+
+
+def network() -> Iterator[Finding]:
+    """Servers of this machine listen on loopback alone, and passwords for others travel encrypted."""
+    import psutil
+
+    faults = 0
+    listening = {(c.laddr.ip, c.laddr.port) for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    for name, address in _named().items():
+        parts = urlsplit(address)
+        if parts.password:
+            faults += 1
+            yield wrong(
+                f"{name} holds a password, which logs would show",
+                "keep it in MLFLOW_TRACKING_PASSWORD or PREFECT_API_AUTH_STRING",
+            )
+        if parts.hostname not in LOOPBACK:
+            if parts.scheme == "http":
+                faults += 1
+                yield warning(
+                    f"{name} is {address}: passwords travel in clear", "use https, or an ssh tunnel (docs/servers.md)"
+                )
+            continue
+        open_to_all = [ip for ip, port in listening if port == parts.port and ip in ("0.0.0.0", "::")]  # noqa: S104
+        if open_to_all:
+            faults += 1
+            yield warning(
+                f"the server on port {parts.port} listens on all interfaces ({open_to_all[0]})",
+                "start it with --host 127.0.0.1, unless a firewall and https stand before it",
+            )
+    if not faults:
+        yield ok(", ".join(_named().values()) or "no servers named")
+
+
+def clock() -> Iterator[Finding]:
+    """This clock goes with the last commit's and the servers': schedules, and the order of versions, depend on it."""
+    faults = 0
+    try:
+        commit = int(git("log", "-1", "--format=%ct", at=Path.cwd()))
+    except LevyError:
+        commit = 0
+    times = {"the last commit": commit} if commit > time.time() else {}
+    for name, address in _named().items():
+        try:
+            answered = health.ask(f"{address.rstrip('/')}/health", TIMEOUT)[1].get("date")
+        except OSError:
+            continue  # said above
+        if answered:
+            times[name] = int(parsedate_to_datetime(answered).timestamp())
+    for name, then in times.items():
+        if abs(then - time.time()) > SKEW:
+            faults += 1
+            yield warning(
+                f"this clock and {name} differ by {abs(then - time.time()):.0f} s", "timedatectl set-ntp true"
+            )
+    if not faults:
+        yield ok(time.strftime("%Y-%m-%d %H:%M:%S %Z"))

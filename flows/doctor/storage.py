@@ -1,0 +1,143 @@
+"""Checks of `levy doctor` on what DVC keeps: disk, locks, data, cache, remotes."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from flows.checkout.cache import is_sound
+from flows.doctor.findings import Finding, examined, ok, warning, wrong
+
+ROOMY = 5 * 2**30  # bytes free below which a year of runs is at risk
+SAMPLED, SMALL = (
+    200,
+    16 * 2**20,
+)  # entries of the cache that are read without --deep: how many, and up to how many bytes
+RWLOCK = Path(".dvc/tmp/rwlock")
+REMOTE_SECONDS = 20.0
+
+
+def disk() -> Iterator[Finding]:
+    """Room and inodes for outputs and cache, and links between them that work."""
+    from dvc.repo import Repo
+
+    from flows.running.preflight import FREE_BYTES
+
+    with Repo() as repo:
+        folder, kinds = Path(repo.cache.local.path), repo.config["cache"].get("type")
+    while not folder.exists():
+        folder = folder.parent
+    for place in dict.fromkeys((Path.cwd(), folder)):
+        free, inodes = shutil.disk_usage(place).free, os.statvfs(place)
+        text = f"{free / 2**30:.1f} GiB free at {place}"
+        advice = "free some space; `dvc gc --workspace --all-commits` drops cached outputs that no commit names"
+        if free < FREE_BYTES or (inodes.f_files and inodes.f_favail < 1000):
+            yield wrong(f"{text}, {inodes.f_favail} inodes", advice)
+        elif free < ROOMY:
+            yield warning(text, advice)
+        elif place == Path.cwd():
+            yield ok(f"{text}; cache links: {', '.join(kinds) if kinds else 'reflink or copy'}")
+    if kinds and set(kinds) <= {"hardlink"} and os.stat(folder).st_dev != Path.cwd().stat().st_dev:
+        yield wrong(
+            f"cache.type is hardlink, but the cache {folder} is on another disk",
+            "dvc config --local cache.type reflink,copy",
+        )
+
+
+def locks() -> Iterator[Finding]:
+    """DVC's lock file can be read, and the processes that it names are alive and DVC's."""
+    import psutil
+
+    mend = f"when no DVC is at work in this checkout: rm {RWLOCK}"
+    try:
+        held = json.loads(RWLOCK.read_text()) if RWLOCK.exists() else {}
+    except ValueError:
+        yield wrong(f"{RWLOCK} is half written, and DVC refuses it", "levy check (it mends the file)")
+        return
+    infos = [*held.get("write", {}).values(), *(info for found in held.get("read", {}).values() for info in found)]
+    holders = {int(info["pid"]): str(info["cmd"]) for info in infos if info}
+    for pid, command in holders.items():
+        try:
+            line = " ".join(psutil.Process(pid).cmdline())
+        except psutil.NoSuchProcess:
+            yield warning(f"process {pid} ({command}) was killed and left a lock", mend)
+            continue
+        if "dvc" in line:
+            yield ok(f"DVC is at work: process {pid} ({command})")
+        else:
+            yield wrong(f"a lock names process {pid} as DVC, but that is `{line}`: DVC would wait for it", mend)
+    if not holders:
+        yield ok("none held")
+
+
+def data() -> Iterator[Finding]:
+    """data/ is the version that data.dvc names, and dvc.yaml can be read."""
+    from flows.checkout.dvc import Dvc, DvcBusyError
+    from flows.checkout.graph import ask, plan
+    from tasks.params import schema
+
+    try:
+        found = plan(dvc := Dvc(), ask(dvc), schema.load().datasets)
+    except DvcBusyError as error:
+        yield warning(f"DVC is busy: {error}", "look again when it is done, or see locks")
+        return
+    yield ok(f"data/ is what data.dvc names; {len(found.todo)} of {len(found.graph.needs)} stages to run")
+
+
+def cache(deep: bool) -> Iterator[Finding]:
+    """Entries of the cache hold what their names say: all of them, or without ``deep`` some that are not large."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        folder = Path(repo.cache.local.path)  # of entries by md5
+    entries = [entry for entry in folder.glob("[0-9a-f][0-9a-f]/*") if len(entry.name.removesuffix(".dir")) == 30]
+    chosen = entries if deep else [entry for entry in entries if entry.stat().st_size <= SMALL]
+    if not deep and len(chosen) > SAMPLED:
+        chosen = random.sample(chosen, SAMPLED)  # others the next time
+    damaged = [str(entry) for entry in chosen if not is_sound(entry)]
+    if damaged:
+        yield wrong(
+            f"{len(damaged)} of {len(chosen)} entries in {folder} are damaged: {', '.join(damaged[:3])}",
+            f"rm -f {' '.join(damaged)} && dvc pull --allow-missing; `levy run` makes again what no remote has",
+        )
+    else:
+        more = "" if len(chosen) == len(entries) else f" ({len(entries)} in all: --deep reads them)"
+        yield ok(f"{len(chosen)} entries hold what their names say{more}")
+
+
+def remotes() -> Iterator[Finding]:
+    """Every remote answers, and the data that data.dvc names are in theirs."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        names, default = list(repo.config["remote"]), repo.config["core"].get("remote")
+    for name in names:
+        yield from examined(partial(_remote, name), REMOTE_SECONDS)
+    if not names:
+        yield wrong("none", "dvc remote add --default storage ssh://HOST/PATH (docs/servers.md)")
+    elif not default:
+        # DVC calls this out at every `dvc pull`, though it pulls what names its remote, as data.dvc does.
+        yield ok("no default: `dvc pull` says so and pulls data.dvc from its own; `dvc push` of outputs needs one")
+
+
+def _remote(name: str) -> Iterator[Finding]:
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        store = repo.cloud.get_remote_odb(name)
+        place = f"{name} ({store.fs.unstrip_protocol(store.path)})"
+        try:
+            there = store.fs.exists(store.path)
+        except Exception as error:  # of many libraries: a network, a key, a missing package
+            yield wrong(
+                f"{place} does not answer: {type(error).__name__}: {error}",
+                "see its address, key and network; docs/servers.md says what it needs",
+            )
+            return
+    if there:
+        yield ok(place)
+    else:
+        yield warning(f"{place} is empty", f"dvc push --remote {name}")

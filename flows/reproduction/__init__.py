@@ -1,0 +1,1 @@
+"""What `levy reproduce` needs: registered versions, comparison of outputs, a verdict."""

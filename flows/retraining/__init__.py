@@ -1,0 +1,1 @@
+"""What unattended retraining needs: new data, a branch, messages to people."""

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, files, tensors on disk, random streams, hashes of code."""

@@ -1,0 +1,1 @@
+"""Images: readers of what people bring, the long tail, the packed store."""

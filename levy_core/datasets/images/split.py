@@ -1,0 +1,92 @@
+"""Which images are trained on and which are held out, so that neither changes sides when images come or go."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from levy_core.base.errors import LevyError
+from levy_core.base.seeds import seed_of
+from levy_core.datasets.images.longtail import longtail_counts
+from levy_core.datasets.images.sources import Source
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A place in [0, 1) for each image, decided by (seed, class name, name of the image) alone.
+
+    Images with a place below ``share`` are held out; of the others those with the smallest are chosen first. Images that
+    are added or removed move no other.
+
+    Attributes:
+        labels: int64 [N]. place: float64 [N].
+    """
+
+    labels: np.ndarray
+    place: np.ndarray
+    share: float
+
+    @classmethod
+    def of(cls, source: Source, seed: int, share: float) -> "Split":
+        """Splits a source.
+
+        Raises:
+            LevyError: a share is to be held out, and a class has no image on one of the sides.
+        """
+        keys = ((source.classes[c], source.key(i)) for i, c in enumerate(source.labels))
+        place = np.array([seed_of(seed, "image", *key) / 2**63 for key in keys])
+        split = cls(source.labels, place, share)
+        for c, name in enumerate(source.classes):
+            own = place[source.labels == c]
+            held_out = int((own < share).sum())
+            if share and not 0 < held_out < len(own):
+                raise LevyError(
+                    f"{source.where}: test_share is {share:g}, but of {len(own)} image{'s' * (len(own) != 1)} of class {name!r} "
+                    f"{'all fall' if held_out else 'none falls'} into it: bring more images of that class, or set test_share to 0"
+                )
+        return split
+
+    @property
+    def available(self) -> list[int]:
+        """Images of each class that are not held out."""
+        return np.bincount(self.labels[self.place >= self.share], minlength=self.labels.max() + 1).tolist()
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Indices sorted by class, then by place, int64."""
+        order = self._order()
+        return order[self.place[order] < self.share]
+
+    def first(self, counts: list[int]) -> np.ndarray:
+        """Indices of ``counts[c]`` images of each class c that are not held out, sorted by class, then by place, int64."""
+        order = self._order()
+        order = order[self.place[order] >= self.share]
+        return np.concatenate([order[self.labels[order] == c][:count] for c, count in enumerate(counts)])
+
+    def _order(self) -> np.ndarray:
+        return np.lexsort((self.place, self.labels))
+
+
+def plan(
+    source: Source, imbalance: float, reference_per_class: int | None, seed: int, test_share: float
+) -> dict[str, np.ndarray]:
+    """Indices of the images of each group: ``train``, ``balanced`` and, of a share above 0, ``test``.
+
+    ``train`` and ``balanced`` overlap, and neither has an image of ``test``.
+
+    Raises:
+        LevyError: the images do not suffice.
+    """
+    split = Split.of(source, seed, test_share)
+    available = split.available
+    per_class = reference_per_class or min(available)
+    if per_class > min(available):
+        smallest = source.classes[int(np.argmin(available))]
+        raise LevyError(
+            f"{source.where}: reference_per_class is {per_class}, but class {smallest!r} has {min(available)} images"
+            f"{' beside those held out' if test_share else ''}: lower it, or set it to null"
+        )
+    groups = {
+        "train": split.first(longtail_counts(available, imbalance)),
+        "balanced": split.first([per_class] * len(available)),
+    }
+    return groups | ({"test": split.held_out} if test_share else {})

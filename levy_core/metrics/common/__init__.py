@@ -1,0 +1,1 @@
+"""Metrics of numbers, whatever they are of: marginals, tails, intervals, paired tests."""

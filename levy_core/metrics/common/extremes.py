@@ -1,0 +1,78 @@
+"""Tails by extreme-value theory: Hill's index, the generalised Pareto law, return levels."""
+
+import numpy as np
+from scipy import stats
+
+from levy_core.metrics.common.marginal import NAN, Tail
+
+FEWEST = 10  # order statistics that an index is estimated from
+PEAKS = 0.1  # share of field maxima that a generalised Pareto law is fitted to
+
+
+def hill(tail: Tail, share: float) -> float:
+    """Tail index nu of P(X > x) ~ x**-nu from the largest ``share`` of the values; NaN from fewer than FEWEST.
+
+    Source: Hill (1975), A simple general approach to inference about the tail of a distribution.
+    """
+    k = int(tail.n * share)
+    if k < FEWEST or k >= len(tail.top) or tail.top[k] <= 0:
+        return NAN
+    mean = float(np.mean(np.log(tail.top[:k] / tail.top[k])))
+    return 1 / mean if mean else NAN
+
+
+def pareto(excesses: np.ndarray) -> tuple[float, float]:
+    """(xi, sigma) of the generalised Pareto law of positive excesses [k], by L-moments; NaN from fewer than FEWEST.
+
+    xi = 2 - l1 / l2 and sigma = l1 (1 - xi), with l1 the mean and l2 half of Gini's mean difference. Consistent for
+    xi < 1; unlike maximum likelihood it always exists, needs no search, and is the more exact one for xi in -0.5..0.5
+    below some 500 excesses. Source: Hosking and Wallis (1987), Parameter and quantile estimation for the
+    generalized Pareto distribution.
+    """
+    if len(excesses) < FEWEST:
+        return NAN, NAN
+    first, second = stats.lmoment(excesses, order=[1, 2], standardize=False)
+    if second <= 0:
+        return NAN, NAN
+    xi = 2 - first / second
+    return float(xi), float(first * (1 - xi))
+
+
+def pareto_shape(tail: Tail, share: float) -> float:
+    """xi of the peaks over the threshold that the largest ``share`` of the values exceed (1 / nu for a tail index nu)."""
+    k = int(tail.n * share)
+    return pareto(tail.top[:k] - tail.top[k])[0] if FEWEST <= k < len(tail.top) else NAN
+
+
+def maxima(values: np.ndarray) -> np.ndarray:
+    """The largest value of each field: [N, ...] -> [at most N]; fields without any value are left out."""
+    largest = np.fmax.reduce(values, axis=tuple(range(1, values.ndim)))
+    return largest[~np.isnan(largest)]
+
+
+def return_levels(values: np.ndarray, periods: tuple[float, ...]) -> np.ndarray:
+    """Levels that a field's largest value exceeds once in so many fields, in the units of the values, [periods].
+
+    Args:
+        values: fields [N, ...], NaN where missing, or their maxima [N].
+        periods: in fields (for daily fields: days), more than 1.
+
+    Up to the level of 1 / PEAKS = 10 fields it is the empirical quantile; beyond, the generalised Pareto law of the
+    peaks over that level. A field's maximum is over cells that depend on each other and differ, so the whole law of
+    maxima need not be a GEV; its tail is generalised Pareto all the same (Pickands 1975, Balkema and de Haan 1974).
+    NaN where fewer than FEWEST peaks are left (N < 100) or the period exceeds 10 N.
+    """
+    largest = np.sort(maxima(values))
+    n, threshold = len(largest), (np.quantile(largest, 1 - PEAKS) if len(largest) else NAN)
+    peaks = largest[largest > threshold] - threshold
+    xi, sigma = pareto(peaks)
+    levels = np.full(len(periods), NAN)
+    for i, period in enumerate(periods):
+        if not 10 * n >= period or np.isnan(xi):
+            continue
+        if period * PEAKS <= 1:
+            levels[i] = np.quantile(largest, 1 - 1 / period)
+        else:
+            over = period * len(peaks) / n
+            levels[i] = threshold + (sigma * np.log(over) if abs(xi) < 1e-8 else sigma / xi * (over**xi - 1))
+    return levels

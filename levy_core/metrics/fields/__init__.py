@@ -1,0 +1,1 @@
+"""Metrics of fields: distances of values, tails, spectra and dependence, and ensembles."""

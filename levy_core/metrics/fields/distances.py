@@ -1,0 +1,89 @@
+"""How far one variable of generated fields is from the real one: what the search for a sampler asks again and again."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from levy_core.metrics.common import marginal
+from levy_core.metrics.common.marginal import Tail, log_ratio, mean_square
+from levy_core.metrics.fields import spatial
+
+HIGH = {"99": 0.99, "999": 0.999}  # quantiles of the real values that count as high
+
+
+@dataclass(frozen=True)
+class Real:
+    """What comparisons need of one real variable, measured once.
+
+    Attributes:
+        table: ascending values, thinned. centre: their median. tail: of their reach, the largest ``share``.
+        levels: quantiles of the reach that are compared. moments: (skewness, kurtosis).
+        high: by name, a high threshold and the share of values above it.
+        variance: mean of a field. power: of each ring, damped by it [K].
+    """
+
+    table: np.ndarray
+    centre: float
+    tail: Tail
+    share: float
+    levels: tuple[float, ...]
+    moments: tuple[float, float]
+    high: dict[str, tuple[float, float]]
+    variance: float
+    power: np.ndarray
+
+    @classmethod
+    def of(cls, fields: np.ndarray, ordered: np.ndarray, levels: tuple[float, ...], tail_share: float) -> "Real":
+        """Measures fields [N, H, W], whose pooled values are ``ordered`` [n], ascending."""
+        centre, share = marginal.quantile(ordered, 0.5), max(1 - min(levels), tail_share)
+        thresholds = {name: marginal.quantile(ordered, level) for name, level in HIGH.items()}
+        power = spatial.field_power(fields)
+        variances = spatial.variances(power, fields.shape[1:])
+        variance = float(variances.mean()) if len(variances) else marginal.NAN
+        return cls(
+            table=marginal.thin(ordered),
+            centre=centre,
+            tail=Tail.reach(ordered, centre, share),
+            share=share,
+            levels=levels,
+            moments=marginal.moments(ordered),
+            high={name: (level, marginal.share_above(ordered, level)) for name, level in thresholds.items()},
+            variance=variance,
+            power=spatial.damped_power(power, variances, variance),
+        )
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Three numbers without units, 0 for equal laws; NaN where there are too few fields.
+
+    Attributes:
+        ks: Kolmogorov-Smirnov distance of the pooled values. tail_error: mean squared log error of upper quantiles of
+        the reach. spectrum_error: root mean square of the log error of the rings' damped power.
+        ordered: the generated values, ascending [n]. tail: of their reach from the real median.
+    """
+
+    ks: float
+    tail_error: float
+    spectrum_error: float
+    ordered: np.ndarray
+    tail: Tail
+
+    @classmethod
+    def of(cls, fields: np.ndarray, ordered: np.ndarray, real: Real) -> "Apart":
+        """Generated fields [N, H, W], whose pooled values are ``ordered`` [n], ascending, against the real ones."""
+        tail = Tail.reach(ordered, real.centre, real.share)
+        power = spatial.field_power(fields)
+        damped = spatial.damped_power(power, spatial.variances(power, fields.shape[1:]), real.variance)
+        return cls(
+            ks=marginal.kolmogorov(ordered, real.table),
+            tail_error=mean_square(log_ratio(tail.quantiles(real.levels), real.tail.quantiles(real.levels))),
+            spectrum_error=float(np.sqrt(mean_square(log_ratio(damped, real.power)))),
+            ordered=ordered,
+            tail=tail,
+        )
+
+    @property
+    def distance(self) -> float:
+        """Mean of the three, the tail's as a root mean square; infinite where samples have no spread at all."""
+        return float(np.mean([self.ks, np.sqrt(self.tail_error), self.spectrum_error]))

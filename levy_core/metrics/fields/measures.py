@@ -1,0 +1,106 @@
+"""Generated weather fields against real ones: values, tails, scales and dependence as flat names."""
+
+from itertools import combinations
+
+import numpy as np
+
+from levy_core.metrics.common import extremes, marginal
+from levy_core.metrics.common.intervals import PERIODS
+from levy_core.metrics.common.marginal import NAN, log_ratio, mean_square, ratio
+from levy_core.metrics.fields import spatial
+from levy_core.metrics.fields.distances import Apart
+from levy_core.metrics.fields.reference import FieldsMeasures, FieldsReference, distance
+
+__all__ = ["FieldsMeasures", "FieldsReference", "distance", "evaluate", "quantile_pairs"]
+
+FEWEST_OF_CLASS = 20  # samples and real fields that a class is judged by
+
+
+def evaluate(generated: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]) -> dict[str, float]:
+    """All measures of one set of samples as flat names ``MEASURE/REFERENCE/VARIABLE``.
+
+    Args:
+        generated: float64 [N, C, H, W] in the units of the real fields, nothing clamped. labels: int64 [N].
+        references: real fields by name, for instance those of the held-out period and of the training period.
+
+    A variable has ``ks``, ``skew_ratio``, ``kurtosis_ratio``, ``tail_error``, ``q999_ratio``, ``hill``, ``hill_ratio``,
+    ``gpd``, ``return_error``, ``exceed99_ratio``, ``exceed999_ratio``, ``spectrum_error`` and ``correlation_error``; two
+    variables ``chi_error/REFERENCE/a-b``; all together ``distance/REFERENCE``, and where there are several labels
+    ``class_distance/REFERENCE/LABEL``. docs/weather-measures.md defines each. Ratios are generated over real. NaN where
+    samples are too few. Class shares of the samples should be those of the real fields: values are pooled.
+
+    Raises:
+        LevyError: the samples are of another shape than the real fields.
+    """
+    row: dict[str, float] = {"samples": float(len(generated))}
+    for name, real in references.items():
+        fields = real.masked(generated)
+        variables = [real.apart(fields[:, c], c) for c in range(len(real.names))]
+        row[f"distance/{name}"] = float(np.mean([v.distance for v in variables]))
+        for c, variable in enumerate(real.names):
+            found = _of_values(variables[c], real, c) | _of_fields(fields[:, c], real, c)
+            row |= {f"{measure}/{name}/{variable}": value for measure, value in found.items()}
+        chi = np.abs(spatial.joint_extremes(fields) - real.chi)
+        for a, b in combinations(range(len(real.names)), 2):
+            row[f"chi_error/{name}/{real.names[a]}-{real.names[b]}"] = float(chi[a, b])
+        if len(real.classes) > 1:
+            for label, its in real.classes.items():
+                few = min((labels == label).sum(), len(its.fields)) < FEWEST_OF_CLASS
+                row[f"class_distance/{name}/{label}"] = NAN if few else distance(fields[labels == label], its)
+    return row
+
+
+def _of_values(found: Apart, real: FieldsReference, c: int) -> dict[str, float]:
+    """Measures of the pooled values."""
+    its, share = real.variables[c], real.config.tail_share
+    skewness, kurtosis = marginal.moments(found.ordered)
+    index = extremes.hill(found.tail, share)
+    row = {
+        "ks": found.ks,
+        "skew_ratio": ratio(skewness, its.moments[0]),
+        "kurtosis_ratio": ratio(kurtosis, its.moments[1]),
+        "tail_error": found.tail_error,
+        "q999_ratio": ratio(found.tail.quantile(0.999), its.tail.quantile(0.999)),
+        "hill": index,
+        "hill_ratio": ratio(index, extremes.hill(its.tail, share)),
+        "gpd": extremes.pareto_shape(found.tail, share),
+        "spectrum_error": found.spectrum_error,
+    }
+    for name, (threshold, rate) in its.high.items():
+        enough = len(found.ordered) * rate >= marginal.BEYOND
+        row[f"exceed{name}_ratio"] = ratio(marginal.share_above(found.ordered, threshold), rate) if enough else NAN
+    return row
+
+
+def _of_fields(fields: np.ndarray, real: FieldsReference, c: int) -> dict[str, float]:
+    """Measures of the fields [N, H, W] of variable ``c`` as fields."""
+    centre = real.variables[c].centre
+    levels = extremes.return_levels(fields, PERIODS) - centre
+    classes = [theirs - spatial.rank_correlation(fields, pairs) for pairs, theirs in real.correlations[c]]
+    squares = _known(np.array([mean_square(_known(difference)) for difference in classes]))
+    return {
+        "return_error": float(np.sqrt(mean_square(log_ratio(levels, real.return_levels[c] - centre)))),
+        "correlation_error": float(np.sqrt(squares.mean())) if len(squares) else NAN,
+    }
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return values[~np.isnan(values)]
+
+
+def quantile_pairs(generated: np.ndarray, real: np.ndarray, points: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Quantiles of real and generated values at the same levels, for a plot of one against the other: ([K], [K]).
+
+    Args:
+        generated, real: any shapes, one variable; NaN are left out.
+        points: levels at most. They lie evenly on a logistic scale, so that both tails are seen, out to the last level
+            that the smaller side can measure (about 1 / its size from the ends).
+    """
+    sides = [_known(values) for values in (real, generated)]
+    fewest = min(map(len, sides))
+    if not fewest:
+        return np.empty(0), np.empty(0)
+    edge = np.log(2 * fewest)
+    levels = 1 / (1 + np.exp(-np.linspace(-edge, edge, min(points, fewest))))
+    first, second = (np.quantile(side, levels) for side in sides)
+    return first, second

@@ -1,0 +1,223 @@
+"""Real weather fields, measured once, and the distance of generated ones from them that samplers are chosen by."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from levy_core.base.errors import LevyError
+from levy_core.metrics.common.bootstrap import block_rows, spread
+from levy_core.metrics.common.extremes import return_levels
+from levy_core.metrics.common.intervals import PERIODS, estimates
+from levy_core.metrics.fields import spatial
+from levy_core.metrics.fields.distances import Apart, Real
+from levy_core.metrics.fields.spatial import even_cells
+
+
+@dataclass(frozen=True)
+class FieldsMeasures:
+    """Settings.
+
+    Attributes:
+        levels: upper quantiles of the reach that ``tail_error`` looks at, those that enough values lie above.
+        tail_share: share of the values that Hill's index and the generalised Pareto shape are estimated from.
+        block: times a block of the bootstrap: several times as long as weather remembers.
+        resamples: draws of the bootstrap. most: real fields kept, in blocks spread evenly over the period.
+    """
+
+    levels: tuple[float, ...] = (0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+    tail_share: float = 0.01
+    block: int = 10
+    resamples: int = 200
+    most: int = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class FieldsReference:
+    """Real fields to judge against; what does not depend on the samples is computed once.
+
+    Attributes:
+        fields: float32 [M, C, H, W] in the order of time, NaN where missing. labels: int64 [M]. names: [C].
+        latitude: degrees [H], or None. config: settings.
+        estimates: by variable, the real numbers with their intervals (``intervals.estimates``).
+    """
+
+    fields: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+    latitude: np.ndarray | None
+    config: FieldsMeasures
+    estimates: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        values: np.ndarray,
+        labels: np.ndarray,
+        names: tuple[str, ...],
+        latitude: np.ndarray | None,
+        config: FieldsMeasures,
+    ) -> "FieldsReference":
+        """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
+
+        ``latitude`` [H] in degrees thins the rows of a grid towards the poles (``even_cells``). At most ``config.most``
+        fields are kept and looked at; ``bootstrap.spread`` says which, so that a caller need not read the others.
+
+        Raises:
+            LevyError: shapes that do not fit together, or a variable without any value.
+        """
+        if values.ndim != 4 or values.shape[:2] != (len(labels), len(names)) or not len(values):
+            raise LevyError(
+                f"real fields have the shape {values.shape} with {len(labels)} labels and the variables {', '.join(names)}: "
+                f"[N, C, H, W] with N labels, C names and at least one field was expected"
+            )
+        rows = spread(len(values), config.most, config.block)
+        fields = values[rows].astype(np.float32)
+        for c, name in enumerate(names):
+            if np.isnan(fields[:, c]).all():
+                raise LevyError(f"{name} has no value in any of {len(fields)} real fields: look at the prepared data")
+        cells = even_cells(latitude, (fields.shape[2], fields.shape[3]))
+        found = {
+            name: estimates(
+                fields[:, c][:, cells].astype(np.float64),
+                config.levels,
+                config.tail_share,
+                config.block,
+                config.resamples,
+            )
+            for c, name in enumerate(names)
+        }
+        return cls(fields, labels[rows].astype(np.int64), tuple(names), latitude, config, found)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """For a safetensors file; with ``described`` all that ``read`` needs."""
+        return {"fields": torch.from_numpy(self.fields), "labels": torch.from_numpy(self.labels)}
+
+    def described(self) -> dict[str, Any]:
+        """For a JSON file: settings, names, latitudes, and under ``variables`` each real number with its interval."""
+        latitude = None if self.latitude is None else [float(v) for v in self.latitude]
+        return {
+            "names": list(self.names),
+            "latitude": latitude,
+            "config": asdict(self.config) | {"levels": list(self.config.levels)},
+            "variables": self.estimates,
+        }
+
+    @classmethod
+    def read(cls, tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> "FieldsReference":
+        """The reference again, from what ``tensors`` and ``described`` gave."""
+        config = FieldsMeasures(**described["config"] | {"levels": tuple(described["config"]["levels"])})
+        latitude = None if described["latitude"] is None else np.array(described["latitude"])
+        return cls(
+            tensors["fields"].numpy(),
+            tensors["labels"].numpy(),
+            tuple(described["names"]),
+            latitude,
+            config,
+            described["variables"],
+        )
+
+    def rows(self, rows: np.ndarray) -> "FieldsReference":
+        """The reference of some of its fields, without intervals."""
+        return FieldsReference(self.fields[rows], self.labels[rows], self.names, self.latitude, self.config, {})
+
+    def floor(self, n: int, draws: int = 8) -> float:
+        """The distance to expect of n perfect samples: what remains because they, and the real fields, are few.
+
+        Real fields drawn one by one stand for the samples, and a resample of blocks for the real fields.
+        """
+        rng = np.random.default_rng(0)
+        found = []
+        for rows in block_rows(len(self.fields), self.config.block, draws, rng):
+            chosen = rng.integers(len(self.fields), size=n)
+            found.append(distance(self.fields[chosen].astype(np.float64), self.rows(rows)))
+        return float(np.mean(found))
+
+    @cached_property
+    def missing(self) -> np.ndarray:
+        """bool [M, C, H, W]."""
+        return np.isnan(self.fields)
+
+    @cached_property
+    def valid(self) -> np.ndarray:
+        """Cells that are not always missing, bool [C, H, W]."""
+        return np.logical_not(self.missing.all(axis=0))
+
+    @cached_property
+    def cells(self) -> np.ndarray:
+        """Cells whose values are pooled, bool [H, W]."""
+        return even_cells(self.latitude, self.shape)
+
+    @cached_property
+    def variables(self) -> tuple[Real, ...]:
+        """What distances need, by variable."""
+        return tuple(self._real(c) for c in range(len(self.names)))
+
+    def _real(self, c: int) -> Real:
+        fields = self.fields[:, c].astype(np.float64)
+        return Real.of(fields, self.pooled(fields, c), self.config.levels, self.config.tail_share)
+
+    @cached_property
+    def return_levels(self) -> tuple[np.ndarray, ...]:
+        """By variable: levels that a field's largest value exceeds once in ``PERIODS`` fields."""
+        return tuple(return_levels(self.fields[:, c].astype(np.float64), PERIODS) for c in range(len(self.names)))
+
+    @cached_property
+    def correlations(self) -> tuple[list[tuple[spatial.Pairs, np.ndarray]], ...]:
+        """By variable and class of distance: pairs of cells and their correlations."""
+        pairs = [spatial.pairs_by_distance(valid) for valid in self.valid]
+        return tuple(
+            [(p, spatial.rank_correlation(self.fields[:, c], p)) for p in classes] for c, classes in enumerate(pairs)
+        )
+
+    @cached_property
+    def chi(self) -> np.ndarray:
+        """Dependence of the extremes of every two variables, [C, C]."""
+        return spatial.joint_extremes(self.fields)
+
+    @cached_property
+    def classes(self) -> dict[int, "FieldsReference"]:
+        """The fields of each label."""
+        return {int(label): self.rows(np.flatnonzero(self.labels == label)) for label in np.unique(self.labels)}
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.fields.shape[2], self.fields.shape[3]
+
+    def pooled(self, fields: np.ndarray, c: int) -> np.ndarray:
+        """Ascending values of variable ``c`` in fields [N, H, W], without those of cells that are always missing."""
+        values = fields[:, self.cells & self.valid[c]].reshape(-1)
+        return np.sort(values[~np.isnan(values)])
+
+    def masked(self, generated: np.ndarray) -> np.ndarray:
+        """Generated fields [N, C, H, W], NaN where real ones are: in cells that are always missing, and in the single
+        holes of real fields spread over the period, one for each sample, so that both sides lack the same.
+
+        Raises:
+            LevyError: they are of another shape than the real ones.
+        """
+        if generated.ndim != 4 or generated.shape[1:] != self.fields.shape[1:]:
+            raise LevyError(
+                f"generated fields have the shape {generated.shape}, the real ones [N, C, H, W] with "
+                f"{self.fields.shape[1:]} ({', '.join(self.names)}): sample from a model of the same prepared data"
+            )
+        if not self.missing.any():
+            return generated
+        rows = np.arange(len(generated)) * len(self.fields) // max(1, len(generated))
+        return np.where(self.missing[rows], np.nan, generated)
+
+    def apart(self, fields: np.ndarray, c: int) -> Apart:
+        """Variable ``c`` of generated fields, [N, H, W] of ``masked`` ones, against the real one."""
+        return Apart.of(fields, self.pooled(fields, c), self.variables[c])
+
+
+def distance(generated: np.ndarray, real: FieldsReference) -> float:
+    """The number that samplers are chosen by: the mean over variables of ``distances.Apart.distance``; 0 is perfect.
+
+    ``generated`` is float64 [N, C, H, W] in the units of the real fields. NaN for too few samples.
+    """
+    fields = real.masked(generated)
+    return float(np.mean([real.apart(fields[:, c], c).distance for c in range(len(real.names))]))

@@ -1,0 +1,1 @@
+"""Metrics of images: fidelity in a feature space, classes, manifolds."""

@@ -1,0 +1,123 @@
+"""A small image classifier: the judge of classes, and the feature space of FID, KID, precision and recall.
+
+It is trained on the data set at hand, so its distances compare samples of one data set with each other; they are not
+the published Inception distances.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from levy_core.base.seeds import generator
+
+HELD_OUT = 0.2
+
+
+class Classifier(nn.Module):
+    """Convolutions, global pooling, ``features`` numbers, class scores. Input uint8 [B, C, H, W], any side of 4 or more."""
+
+    def __init__(self, channels: int, classes: int, width: int = 32, features: int = 32):
+        super().__init__()
+        self.config = {"channels": channels, "classes": classes, "width": width, "features": features}
+        self.body = nn.Sequential(
+            *_block(channels, width),
+            *_block(width, width),
+            nn.MaxPool2d(2),
+            *_block(width, 2 * width),
+            *_block(2 * width, 2 * width),
+        )
+        # Unit variance a feature: distances then have the same scale for every data set.
+        self.embed = nn.Sequential(nn.Linear(4 * 2 * width, features), nn.BatchNorm1d(features, affine=False))
+        self.score = nn.Linear(features, classes)
+
+    def features(self, image: Tensor) -> Tensor:
+        """float32 [B, features], the layer before the scores."""
+        x = self.body(image.float() / 127.5 - 1)
+        return self.embed(F.adaptive_avg_pool2d(x, 2).flatten(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Class scores, float32 [B, classes]."""
+        return self.score(F.relu(self.features(image)))
+
+
+def _block(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Training of the classifier."""
+
+    steps: int
+    batch: int
+    lr: float
+    width: int
+    features: int
+    seed: int
+
+
+def split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(training rows, held-out rows) of a labelled set, a fifth of it held out."""
+    rows = torch.randperm(len(labels), generator=generator(seed, "classifier-split")).numpy()
+    held_out = int(len(rows) * HELD_OUT)
+    return rows[held_out:], rows[:held_out]
+
+
+def train_classifier(
+    image: np.ndarray, label: np.ndarray, classes: int, config: ClassifierConfig, device: torch.device
+) -> Iterator[tuple[int, float, Classifier]]:
+    """Yields (step, loss, classifier) after each step; images uint8 [N, C, H, W], shifted by up to a pixel as augmentation."""
+    torch.manual_seed(config.seed)
+    net = Classifier(image.shape[1], classes, config.width, config.features).to(device)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps + 1)
+    images, labels = torch.from_numpy(image), torch.from_numpy(label)
+    net.train()
+    for step in range(config.steps):
+        g = generator(config.seed, "classifier-batch", step)
+        rows = torch.randint(len(images), (config.batch,), generator=g)
+        dy, dx = torch.randint(-1, 2, (2,), generator=g).tolist()
+        batch = F.pad(images[rows], (1, 1, 1, 1))[
+            ..., 1 + dy : 1 + dy + image.shape[2], 1 + dx : 1 + dx + image.shape[3]
+        ]
+        loss = F.cross_entropy(net(batch.to(device)), labels[rows].to(device), label_smoothing=0.05)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        yield step + 1, loss.item(), net
+
+
+@torch.inference_mode()
+def classify(net: Classifier, image: np.ndarray, batch: int = 500) -> np.ndarray:
+    """The most likely class of each image, int64 [N], from uint8 [N, C, H, W]."""
+    net.eval()
+    device = next(net.parameters()).device
+    parts = torch.from_numpy(image).split(batch)
+    return np.concatenate([net(part.to(device)).argmax(1).cpu().numpy() for part in parts])
+
+
+def save_classifier(folder: Path, net: Classifier, about: dict[str, Any]) -> None:
+    """``classifier.safetensors`` and ``classifier.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, folder / "classifier.safetensors"
+    )
+    (folder / "classifier.json").write_text(
+        json.dumps({"config": net.config, **about}, indent=1, sort_keys=True) + "\n"
+    )
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """The classifier of ``save_classifier``, in eval mode."""
+    net = Classifier(**json.loads((folder / "classifier.json").read_text())["config"])
+    net.load_state_dict(load_file(folder / "classifier.safetensors"))
+    return net.eval().requires_grad_(False)

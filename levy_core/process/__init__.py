@@ -1,0 +1,1 @@
+"""The noising process: noise law, schedule, parametrisation, loss, and the design that joins them."""

@@ -1,0 +1,165 @@
+"""What the network predicts, and its conversion to ``eps_hat(y, rho) = E[e | y]``.
+
+A parametrisation is a row: out = (eps_hat - shift y) / factor, where shift and factor depend on rho alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from levy_core.base.errors import LevyError
+from levy_core.process.noise import Noise, StudentT
+from levy_core.process.schedule import signal_at
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a conversion depends on beside rho: p, the standard deviation of the noise and of the data."""
+
+    exponent: float
+    deviation: float = 1.0
+    sigma_data: float = 0.5
+
+    @classmethod
+    def of(cls, noise: Noise, sigma_data: float) -> "Units":
+        """The units of a noise law."""
+        return cls(noise.exponent, noise.deviation, sigma_data)
+
+
+@dataclass(frozen=True)
+class Parametrisation:
+    """Functions of (rho, units): the network sees ``scale y``, and ``eps_hat = shift y + factor out``."""
+
+    scale: Callable[[Tensor, Units], Tensor]
+    shift: Callable[[Tensor, Units], Tensor] | None  # None: 0
+    factor: Callable[[Tensor, Units], Tensor]
+
+
+def _preserving(rho: Tensor, units: Units) -> Tensor:
+    return signal_at(rho, units.exponent)
+
+
+def _powers(rho: Tensor, units: Units) -> tuple[Tensor, float, float]:
+    return (rho * units.deviation) ** units.exponent, units.sigma_data**units.exponent, units.exponent
+
+
+def skip(rho: Tensor, units: Units) -> Tensor:
+    """EDM's c_skip at any p: ``sd**p / (sd**p + rho**p)``, the best linear denoiser of stable data of scale sd."""
+    r, s, _ = _powers(rho, units)
+    return s / (s + r)
+
+
+def _noise_share(rho: Tensor, units: Units) -> Tensor:
+    # 1 - c_skip without cancellation, so that eps_hat is right at rho = 0.002 in float32
+    r, s, _ = _powers(rho, units)
+    return r / (s + r)
+
+
+def out_scale(rho: Tensor, units: Units) -> Tensor:
+    """EDM's c_out at any p: the scale of ``x0 - c_skip y``, so that the network's target has scale 1."""
+    r, s, p = _powers(rho, units)
+    return (s * _noise_share(rho, units) ** p + r * skip(rho, units) ** p) ** (1 / p)
+
+
+def _in_scale(rho: Tensor, units: Units) -> Tensor:
+    r, s, p = _powers(rho, units)
+    return (s + r) ** (-1 / p)
+
+
+PARAMETRISATIONS = {
+    "noise": Parametrisation(_preserving, None, lambda rho, u: 1 + 0 * rho),
+    # LIM's network predicts -e / alpha; the fractional score is S = -(1 / alpha) gamma**(1 - alpha) eps_hat.
+    "lim-score": Parametrisation(_preserving, None, lambda rho, u: -u.exponent + 0 * rho),
+    # EDM: D = c_skip y + c_out F(c_in y), eps_hat = (y - D) / rho. With Student-t noise sigma is replaced by its standard
+    # deviation sigma sqrt(nu / (nu - 2)) (t-EDM, arXiv 2410.14171); with stable noise squares become p-th powers.
+    "denoiser": Parametrisation(
+        _in_scale,
+        lambda rho, u: _noise_share(rho, u) / rho,
+        lambda rho, u: -out_scale(rho, u) / rho,
+    ),
+    # Flow: v = e - x_0 at x = y / (1 + rho), so e_hat = x + v / (1 + rho).
+    "velocity": Parametrisation(
+        lambda rho, u: 1 / (1 + rho), lambda rho, u: 1 / (1 + rho), lambda rho, u: 1 / (1 + rho)
+    ),
+}
+
+
+def spread(values: Tensor, like: Tensor) -> Tensor:
+    """[B] -> [B, 1, ...] with as many dimensions as ``like``."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
+def eps_of(name: str, out: Tensor, y: Tensor, rho: Tensor, units: Units) -> Tensor:
+    """eps_hat [B, *S] from a network's output, y [B, *S] and rho [B]."""
+    row = PARAMETRISATIONS[name]
+    eps = spread(row.factor(rho, units), y) * out
+    return eps if row.shift is None else eps.addcmul(spread(row.shift(rho, units), y), y)
+
+
+def out_of(name: str, eps: Tensor, y: Tensor, rho: Tensor, units: Units) -> Tensor:
+    """The inverse of ``eps_of``: with eps = e, what a perfect network would have to guess."""
+    row = PARAMETRISATIONS[name]
+    shifted = eps if row.shift is None else eps - spread(row.shift(rho, units), y) * y
+    return shifted / spread(row.factor(rho, units), y)
+
+
+def check_shape(out: Tensor, y: Tensor) -> None:
+    """Refuses a prediction of another shape than its input: broadcasting would hide it.
+
+    Raises:
+        LevyError: names both shapes.
+    """
+    if out.shape != y.shape:
+        raise LevyError(
+            f"the network returned {list(out.shape)} for an input of {list(y.shape)}: the shapes must be the same"
+        )
+
+
+class Predictor(nn.Module):
+    """A network seen as ``eps_hat``, whatever it predicts.
+
+    The network is called as ``net(x, log_rho, label)``; x is y scaled to order one.
+
+    Args:
+        net: maps ([B, *S], [B], [B] int64) to [B, *S].
+        param: a key of ``PARAMETRISATIONS``.
+        noise: the noise law.
+        sigma_data: standard deviation of the data, for the denoiser's preconditioning.
+    """
+
+    def __init__(self, net: nn.Module, param: str, noise: Noise, sigma_data: float = 0.5):
+        super().__init__()
+        self.net = net
+        self.param = param
+        self.noise = noise
+        self.units = Units.of(noise, sigma_data)
+
+    def forward(self, y: Tensor, rho: Tensor, label: Tensor) -> Tensor:
+        """eps_hat, [B, *S], from y [B, *S], rho [B] and label [B] (int64; the last class index means 'no class').
+
+        Raises:
+            LevyError: the network returns another shape.
+        """
+        scale = PARAMETRISATIONS[self.param].scale(rho, self.units)
+        out = self.net(spread(scale, y) * y, torch.log(rho), label)
+        check_shape(out, y)
+        return eps_of(self.param, out.float(), y, rho, self.units)
+
+    def mixing(self, y: Tensor, rho: Tensor, label: Tensor, eps_hat: Tensor, probe: Tensor) -> Tensor:
+        """E[A | y] of Student-t noise, [B]: ``(nu + E|e|**2) / (nu + d - 2)``, at the price of one more evaluation.
+
+        The network knows E[e | y] only. With q = |e|**2 / nu taken as concentrated given y (exact as nu grows, and where
+        y fixes A, as in high dimension), Student-t's form of Tweedie's second-order formula gives
+        ``1 + q = (nu + d) (1 + |eps_hat|**2 / nu) / (nu + rho div eps_hat)``; the divergence is a finite difference
+        along ``probe``, signs +-1 of shape y (Hutchinson).
+        """
+        assert isinstance(self.noise, StudentT)
+        nu, d = self.noise.nu, y[0].numel()
+        step = 1e-2
+        moved = self(y + spread(step * rho, y) * probe, rho, label)
+        divergence = ((moved - eps_hat) * probe).flatten(1).sum(1) / step  # of eps_hat, times rho
+        norm = (eps_hat**2).flatten(1).sum(1)
+        q = (nu + d) * (1 + norm / nu) / (nu + divergence.clamp(0, d)) - 1
+        return (nu + nu * torch.maximum(q, norm / nu)) / (nu + d - 2)

@@ -1,0 +1,180 @@
+"""The one sampling loop."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from levy_core.base.errors import LevyError, NotFiniteError
+from levy_core.base.seeds import Streams
+from levy_core.process.noise import Noise, Source
+from levy_core.process.parametrisation import check_shape, spread
+from levy_core.sampling.limits import LIMITS
+from levy_core.sampling.solver import StepTable
+
+EpsHat = Callable[[Tensor, Tensor, Tensor], Tensor]
+Watch = Callable[[int, Tensor], None]
+
+
+@torch.inference_mode()
+def sample(
+    predictor: EpsHat,
+    table: StepTable,
+    noise: Noise,
+    seed: int,
+    indices: Sequence[int],
+    shape: Sequence[int],
+    labels: Tensor,
+    device: str | torch.device = "cpu",
+    watch: Watch | None = None,
+) -> Tensor:
+    """One batch of samples, float32 [B, *shape] on the CPU.
+
+    Sample i is a function of (seed, indices[i], labels[i], table, noise, predictor) alone, whatever the batch holds.
+    Memory does not grow with the steps, but for the posterior family with one mixing variable a coordinate.
+
+    Args:
+        predictor: eps_hat(y [B, *shape], rho [B], label [B]). For Student-t noise and a table that injects noise it also
+            has ``mixing`` (``param.Predictor``), E[A | y]: fresh noise is Gaussian with that variance. Then the SDE
+            keeps the flow's marginals p(y), because ``grad(E[A | y] p) = -eps_hat p / rho``; a constant variance would
+            change the law (the state-dependent diffusion of arXiv 2606.01645).
+        labels: int64 [B], as the predictor understands them.
+        watch: is shown the step and x0_hat [B, *shape] of each evaluation.
+
+    Raises:
+        LevyError: labels that do not match; noise that the table cannot inject; a network that returns another shape.
+        NotFiniteError: it returns a value that is not finite (names the step, rho and the samples).
+    """
+    if len(labels) != len(indices):
+        raise LevyError(f"{len(indices)} sample indices came with {len(labels)} labels: give one label a sample")
+    source = Streams.of_samples(seed, "sample", indices)
+    y, draw = begin(table, noise, source, shape, device)
+    return solve(predictor, table, noise, source, y, labels.to(device), indices, draw, watch).cpu()
+
+
+def evaluations(table: StepTable, noise: Noise) -> int:
+    """Network evaluations that a sample costs: one a row, two where noise of a whole path's law comes back."""
+    again = table.noise > 0 if noise.refresh == "path" else torch.zeros(0)
+    return table.nfe + int(again.sum())
+
+
+def begin(
+    table: StepTable, noise: Noise, source: Source, shape: Sequence[int], device: str | torch.device = "cpu"
+) -> tuple[Tensor, "Ancestral | None"]:
+    """Where a table starts: y [B, *shape], and the coefficients of the posterior family, drawn with it.
+
+    Raises:
+        LevyError: the posterior family with noise whose mixing variable belongs to the whole path.
+    """
+    if table.jumps is None:
+        return (float(table.rho[0]) * noise.sample(shape, source)).to(device), None
+    if noise.refresh == "path":
+        raise LevyError(f"{noise} has one mixing variable a path, so it has no posterior form: choose ode or sde-e")
+    draw = Ancestral(table.jumps, noise, source, shape, device)
+    return draw.start(source.normal(shape)).to(device), draw
+
+
+def solve(
+    predictor: EpsHat,
+    table: StepTable,
+    noise: Noise,
+    source: Source,
+    y: Tensor,
+    labels: Tensor,
+    indices: Sequence[int],
+    draw: "Ancestral | None" = None,
+    watch: Watch | None = None,
+) -> Tensor:
+    """Follows the table from y [B, *S] of any floating type on any device. Arguments and errors: ``sample``."""
+    limit, shape = LIMITS[table.limit], y.shape[1:]
+    largest, holds = float(table.weights.abs().max()), torch.finfo(y.dtype).max
+    if not largest <= holds:  # torch refuses such a factor, rather than returning infinity
+        raise NotFiniteError(f"a step multiplies by {largest:.3g}, and {y.dtype} holds {holds:.3g} at most: lower eta")
+    newest: deque[Tensor] = deque(maxlen=table.weights.shape[1])
+    for k in range(table.nfe):
+        level = float(table.rho[k])
+        rho = torch.full((len(y),), level, device=y.device, dtype=y.dtype)
+        eps_hat = predictor(y, rho, labels)
+        _check_output(eps_hat, y, k, table, indices)
+        if limit is not None or watch is not None or table.predicts == "data":
+            x0 = y - level * eps_hat
+            if limit is not None:
+                x0 = limit(x0)
+                eps_hat = (y - x0) / level
+        if watch is not None:
+            watch(k, x0)
+        newest.appendleft(eps_hat if table.predicts == "noise" else x0)
+        if draw is not None:
+            y = draw.advance(k, y, level * eps_hat, source.normal(shape))
+            continue
+        strength = float(table.noise[k])
+        fresh = _fresh(predictor, noise, source, y, rho, labels, eps_hat) * strength if strength > 0 else None
+        y = y * float(table.keep[k])
+        for weight, prediction in zip(table.weights[k].tolist(), newest, strict=False):
+            y = y.add_(prediction, alpha=weight) if weight else y
+        y = y if fresh is None else y.add_(fresh)
+    bad = not_finite(y)
+    if bad:
+        raise NotFiniteError(
+            f"{len(bad)} of {len(indices)} samples are NaN or infinite after the last step, the first with index "
+            f"{indices[bad[0]]}: start at a smaller rho_max, or give a limit"
+        )
+    return y
+
+
+def _fresh(
+    predictor: EpsHat, noise: Noise, source: Source, y: Tensor, rho: Tensor, labels: Tensor, eps_hat: Tensor
+) -> Tensor:
+    shape = y.shape[1:]
+    if noise.refresh == "step":
+        return noise.sample(shape, source).to(y)
+    mixing = getattr(predictor, "mixing", None)
+    if mixing is None:
+        raise LevyError(
+            f"noise of {noise} comes back with the variance E[A | y], which this predictor does not give: sample with ode, "
+            "or give the predictor a method `mixing`"
+        )
+    probe = torch.sign(source.normal(shape)).to(y)
+    return spread(mixing(y, rho, labels, eps_hat, probe), y).sqrt() * source.normal(shape).to(y)
+
+
+def not_finite(eps_hat: Tensor) -> list[int]:
+    """Rows of [B, *S] with a NaN or an infinity: one pass; only a sum that is not finite is looked into."""
+    if torch.isfinite(eps_hat.sum()):
+        return []
+    return torch.nonzero(~torch.isfinite(eps_hat).flatten(1).all(1)).flatten().tolist()
+
+
+def _check_output(eps_hat: Tensor, y: Tensor, k: int, table: StepTable, indices: Sequence[int]) -> None:
+    check_shape(eps_hat, y)
+    bad = not_finite(eps_hat)
+    if bad:
+        raise NotFiniteError(
+            f"the network returned NaN or infinity at step {k + 1} of {table.nfe} (rho = {float(table.rho[k]):.4g}) for "
+            f"{len(bad)} of {len(indices)} samples, the first with index {indices[bad[0]]}: look at the training loss"
+        )
+
+
+class Ancestral:
+    """Coefficients of the posterior family, from the mixing variables of the whole path.
+
+    With V_k the variance of y_k given x_0 and the mixing variables, V' the next one and ``Gamma = 1 - V' / V``:
+    ``y' = y - Gamma rho eps_hat + sqrt(Gamma V') z``. Source: Shariatian et al. (arXiv 2407.18609), DLPM; DDPM at p = 2.
+    """
+
+    def __init__(
+        self, jumps: Tensor, noise: Noise, source: Source, shape: Sequence[int], device: str | torch.device
+    ) -> None:
+        terms = torch.stack([jump * noise.mixing(shape, source) for jump in jumps])
+        self._variance = terms.flip(0).cumsum(0).flip(0).to(device)  # from the small end: no cancellation
+
+    def start(self, z: Tensor) -> Tensor:
+        """y_0 given the mixing variables."""
+        return z * self._variance[0].sqrt().to(z)
+
+    def advance(self, k: int, y: Tensor, rho_eps: Tensor, z: Tensor) -> Tensor:
+        """The posterior of the next level, with x_0 in the place of y - rho eps_hat."""
+        now, after = self._variance[k], self._variance[k + 1]
+        gamma = 1 - after / now
+        return y - gamma.to(y) * rho_eps + (gamma * after).sqrt().to(y) * z.to(y)

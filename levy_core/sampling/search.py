@@ -1,0 +1,234 @@
+"""The best sampler for a step budget, found by Bayesian search with successive halving on common random numbers."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from levy_core.base.errors import LevyError
+from levy_core.process.schedule import Schedule
+from levy_core.sampling.grids import extent
+from levy_core.sampling.solver import Solver
+from levy_core.sampling.steps import FAMILIES, forms
+
+if TYPE_CHECKING:
+    import optuna
+
+Range = tuple[float, float]
+# Score of the first n samples of a solver, smaller is better; NaN where it failed. The same n samples of every solver
+# start from the same noise, so that differences are the solvers'.
+Judge = Callable[[Solver, int], float]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched. Ranges are logarithmic; those of rho are cut to the schedule's own extent."""
+
+    solvers: tuple[str, ...]
+    discretisations: tuple[str, ...]
+    grids: tuple[str, ...]
+    eta_schedules: tuple[str, ...]
+    limits: tuple[str, ...]
+    eta: Range
+    rho_max: Range
+    rho_min: Range
+
+    def pairs(self) -> dict[str, tuple[str, str]]:
+        """Every solver with every discretisation that fits it, by name.
+
+        Raises:
+            LevyError: none fits.
+        """
+        found = {f"{s} {d}": (s, d) for s in self.solvers for d in self.discretisations if d in forms(s)}
+        if not found:
+            raise LevyError(f"none of {', '.join(self.solvers)} has a form in {', '.join(self.discretisations)}")
+        return found
+
+    def ends(self, schedule: Schedule) -> dict[str, Range]:
+        """The ranges of rho_max and rho_min on a schedule.
+
+        Raises:
+            LevyError: a range that the schedule does not reach.
+        """
+        high, low = extent(schedule)
+        return {
+            name: _cut(name, getattr(self, name), (low, high), "the schedule goes") for name in ("rho_max", "rho_min")
+        }
+
+    def starts(self, schedule: Schedule) -> list[dict[str, Any]]:
+        """``STARTS`` that can be proposed, their rho moved into the ranges."""
+        return [
+            start | {name: min(max(start[name], low), high) for name, (low, high) in self.ends(schedule).items()}
+            for start in STARTS
+            if start["form"] in self.pairs() and start["grid"] in self.grids
+        ]
+
+    def propose(self, trial: "optuna.Trial", schedule: Schedule, steps: int) -> Solver:
+        """The solver of a trial.
+
+        Raises:
+            LevyError: a range with nothing in it.
+        """
+        ends, choose = self.ends(schedule), trial.suggest_categorical
+        family, discretisation = self.pairs()[choose("form", list(self.pairs()))]
+        most = FAMILIES[family].most_eta
+        changing: dict[str, Any] = {}
+        if most is not None:
+            changing["eta"] = _suggest(trial, "eta", _cut("eta", self.eta, (0, most), f"{family} goes"))
+            changing["eta_schedule"] = choose("eta_schedule", list(self.eta_schedules))
+        return Solver(
+            family,
+            discretisation,
+            choose("grid", list(self.grids)),
+            steps,
+            rho_max=_suggest(trial, "rho_max", ends["rho_max"]),
+            rho_min=_suggest(trial, "rho_min", ends["rho_min"]),
+            denoise=steps > 1 and choose("denoise", [True, False]),
+            limit=choose("limit", list(self.limits)),
+            **changing,
+        )
+
+
+def _cut(name: str, wanted: Range, allowed: Range, whose: str) -> Range:
+    low, high = max(wanted[0], allowed[0]), min(wanted[1], allowed[1])
+    if low > high:
+        raise LevyError(
+            f"{name} is searched from {wanted[0]:g} to {wanted[1]:g}, but {whose} from {allowed[0]:.4g} to {allowed[1]:.4g}: "
+            "give a range that overlaps"
+        )
+    return low, high
+
+
+def _suggest(trial: "optuna.Trial", name: str, within: Range) -> float:
+    value = trial.suggest_float(name, *within, log=True)
+    return float(f"{value:.3g}")  # more digits change no sample visibly, and nobody reads them
+
+
+# Where the search begins: what won on the exact mixtures of docs/benchmarks/solvers.md.
+STARTS: tuple[dict[str, Any], ...] = (
+    {"form": "ode 3m-data", "grid": "uniform-log-rho", "rho_max": 20.0, "rho_min": 0.03, "denoise": True},
+    {"form": "ode 2m-data", "grid": "karras", "rho_max": 80.0, "rho_min": 0.01, "denoise": True},
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One solver: how many samples it was given, and the score of those."""
+
+    solver: Solver
+    n: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        best: the best of the trials that got the most samples. trials: in the order of the search.
+        samples: how many were drawn in all.
+    """
+
+    best: Trial
+    trials: tuple[Trial, ...]
+    samples: int
+
+
+def rungs(first: int, factor: int, last: int) -> list[int]:
+    """Sample counts of successive halving: first, first * factor, ... up to last."""
+    counts = [first]
+    while counts[-1] * factor <= last:
+        counts.append(counts[-1] * factor)
+    return counts
+
+
+def search(
+    judge: Judge,
+    schedule: Schedule,
+    space: Space,
+    steps: int,
+    samples: int,
+    counts: list[int],
+    seed: int,
+    progress: Callable[[int], Any] = lambda evaluations: None,
+) -> Found:
+    """Searches the samplers of ``steps`` evaluations.
+
+    TPE proposes (Bergstra et al., 2011); asynchronous successive halving (Li et al., 2020) gives each proposal
+    ``counts[0]`` samples and only the best share of those the next count. Equal arguments give an equal search.
+
+    Args:
+        samples: the budget: samples drawn in all. At least one trial must fit in.
+        counts: from ``rungs``.
+        progress: is told each number of evaluations spent.
+
+    Raises:
+        LevyError: a budget too small for one trial, a range with nothing in it, or no trial with a finite score.
+    """
+    import optuna  # half a second that the checks of params.yaml do not need
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if samples < counts[-1]:
+        raise LevyError(f"a budget of {samples} samples does not hold one trial of {counts[-1]}: raise it")
+    factor = counts[1] // counts[0] if len(counts) > 1 else 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`: one model a set of settings
+        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=8)
+    study = optuna.create_study(
+        sampler=sampler,
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=factor),
+    )
+    for start in space.starts(schedule):
+        study.enqueue_trial(start)
+    known: dict[Solver, Trial] = {}
+    trials: list[Trial] = []
+    drawn, repeats = 0, 0
+    while drawn + counts[-1] <= samples and repeats < 20:  # so many repeats: the space is finite and used up
+        asked = study.ask()
+        solver = _feasible(space.propose(asked, schedule, steps))
+        repeats = repeats + 1 if solver in known else 0
+        if solver in known:
+            _tell(study, asked, known[solver].score)
+            continue
+        done, pruned = Trial(solver, 0, float("nan")), False
+        for count in counts:
+            score = judge(solver, count)
+            progress((count - done.n) * steps)
+            drawn += count - done.n
+            done = Trial(solver, count, score)
+            if not isfinite(score):
+                break
+            asked.report(score, count // counts[0])
+            if count < counts[-1] and asked.should_prune():
+                pruned = True
+                break
+        known[solver] = done
+        trials.append(done)
+        _tell(study, asked, done.score, pruned)
+    sound = [trial for trial in trials if isfinite(trial.score)]
+    if not sound:
+        raise LevyError(
+            f"none of {len(trials)} samplers gave a finite score at {steps} steps: look at the training loss, or raise the first count of samples ({counts[0]}) if it is too small for the score"
+        )
+    most = max(trial.n for trial in sound)
+    best = min((trial for trial in sound if trial.n == most), key=lambda trial: trial.score)
+    return Found(best, tuple(trials), drawn)
+
+
+def _feasible(solver: Solver) -> Solver:
+    """A range of rho that overlaps itself (both ends from wide ranges) starts at twice its end."""
+    if solver.rho_max is not None and solver.rho_min is not None and solver.rho_max <= solver.rho_min:
+        return replace(solver, rho_max=2 * solver.rho_min)
+    return solver
+
+
+def _tell(study: "optuna.Study", asked: "optuna.Trial", score: float, pruned: bool = False) -> None:
+    from optuna.trial import TrialState
+
+    if not isfinite(score):
+        study.tell(asked, state=TrialState.FAIL)
+    elif pruned:
+        study.tell(asked, state=TrialState.PRUNED)
+    else:
+        study.tell(asked, score)

@@ -1,0 +1,203 @@
+"""A sampler setting, and the table that it stands for on a schedule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+
+from levy_core.base.errors import LevyError, choose
+from levy_core.process.schedule import Schedule
+from levy_core.sampling.grids import GRIDS, Levels, custom, extent
+from levy_core.sampling.limits import LIMITS
+from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, Process, Weights, fits, forms
+
+# name -> eta of each of n steps, as shares of the largest; float64 [n]
+ETA_SCHEDULES: dict[str, Callable[[int], Tensor]] = {
+    "constant": lambda n: torch.ones(n, dtype=torch.float64),
+    # noise added on the last step is never removed
+    "quiet-end": lambda n: torch.cat([torch.ones(n - 1), torch.zeros(1)]).double(),
+    "falling": lambda n: torch.linspace(1, 0, n, dtype=torch.float64) if n > 1 else torch.zeros(1).double(),
+}
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Family x discretisation x grid x steps x eta. Its ``label`` is how tables and plots name it; with ``steps`` it is unique.
+
+    Args:
+        grid: a name, or levels of one's own (rho, falling).
+        steps: network evaluations a sample. Heun spends two a step, but one on a step to rho = 0.
+        eta: strength of the noise that comes back; ignored by families without it.
+        eta_schedule: how eta changes along the path.
+        rho_max, rho_min: where the grid starts and ends; None: the schedule's own ends.
+        denoise: a last step from the grid's end to rho = 0, counted in ``steps``; it is the flow's, without noise.
+        limit: of x0_hat (``limits``).
+
+    Raises:
+        LevyError: an unknown name, two that do not fit, a number out of range, or a grid that does not fall.
+    """
+
+    family: str
+    discretisation: str
+    grid: str | tuple[float, ...]
+    steps: int
+    eta: float = 0.0
+    eta_schedule: str = "constant"
+    rho_max: float | None = None
+    rho_min: float | None = None
+    denoise: bool = False
+    limit: str = "none"
+
+    def __post_init__(self) -> None:
+        family = choose("solver", self.family, FAMILIES)
+        choose("discretisation", self.discretisation, DISCRETISATIONS)
+        choose("eta schedule", self.eta_schedule, ETA_SCHEDULES)
+        choose("limit", self.limit, LIMITS)
+        if not fits(self.family, self.discretisation):
+            raise LevyError(
+                f"{self.family} has no {self.discretisation} form: choose {' or '.join(forms(self.family))}"
+            )
+        if isinstance(self.grid, str):
+            choose("grid", self.grid, GRIDS)
+        if self.steps < 1 + self.denoise:
+            raise LevyError(
+                f"steps is {self.steps}, but a sampler{' with denoise' * self.denoise} takes at least {1 + self.denoise} step"
+            )
+        most = family.most_eta
+        if not 0 <= self.eta < inf or (most is not None and self.eta > most):
+            limit = "a finite number of at least 0" if most in (None, inf) else f"between 0 and {most:g}"
+            raise LevyError(f"eta is {self.eta}, but for {self.family} must be {limit}")
+        if most is None:  # so that equal samplers compare and hash equal
+            object.__setattr__(self, "eta", 0.0)
+            object.__setattr__(self, "eta_schedule", "constant")
+
+    @property
+    def uses_eta(self) -> bool:
+        """Whether eta changes this solver."""
+        return FAMILIES[self.family].most_eta is not None
+
+    @property
+    def form(self) -> str:
+        """What happens in a step, for example ``SDE-E(0.5, falling) ei-noise``."""
+        changing = f", {self.eta_schedule}" if self.eta_schedule != "constant" else ""
+        family = self.family.upper() + (f"({self.eta:.4g}{changing})" if self.uses_eta else "")
+        return f"{family} {self.discretisation}"
+
+    @property
+    def path(self) -> str:
+        """Which levels the steps visit and what is done to x0_hat, for example ``karras, rho from 20 to 0.03, last to 0, clamp``."""
+        grid = self.grid if isinstance(self.grid, str) else "levels " + " ".join(f"{rho:.4g}" for rho in self.grid)
+        ends = [
+            "" if end is None else f" {word} {end:.4g}" for word, end in (("from", self.rho_max), ("to", self.rho_min))
+        ]
+        rho = f", rho{''.join(ends)}" if any(ends) else ""
+        return f"{grid}{rho}{', last to 0' * self.denoise}{f', {self.limit}' * (self.limit != 'none')}"
+
+    @property
+    def label(self) -> str:
+        """For example ``SDE-E(0.5) ei-noise, uniform-t``."""
+        return f"{self.form}, {self.path}"
+
+    def levels(self, schedule: Schedule) -> Levels:
+        """The grid on a schedule.
+
+        Raises:
+            LevyError: levels that do not fall, or another number of them than ``steps`` evaluations visit.
+        """
+        evaluations = DISCRETISATIONS[self.discretisation].evaluations
+        intervals = self.steps if evaluations == 1 else (self.steps + 1) // 2
+        if not isinstance(self.grid, str):
+            if len(self.grid) != intervals + 1:
+                raise LevyError(
+                    f"the grid has {len(self.grid)} levels, but {self.steps} evaluations of {self.discretisation} "
+                    f"visit {intervals + 1}"
+                )
+            return custom(schedule, self.grid)
+        high, low = extent(schedule)
+        start, end = self.rho_max or high, self.rho_min or low
+        if not 0 < end < start < inf:
+            raise LevyError(f"the grid would rise from rho_max {start:g} to rho_min {end:g}: give rho_min < rho_max")
+        if not self.denoise:
+            return GRIDS[self.grid](schedule, start, end, intervals)
+        if intervals == 1:
+            return custom(schedule, (start, 0.0))
+        inner, zero = GRIDS[self.grid](schedule, start, end, intervals - 1), torch.zeros(1, dtype=torch.float64)
+        return Levels(torch.cat([inner.t, schedule.time(zero)]), torch.cat([inner.rho, zero]))
+
+
+@dataclass(frozen=True)
+class StepTable:
+    """What a solver does, one row a network evaluation; float64.
+
+    Attributes:
+        rho: level that each row evaluates, and the level where sampling ends, [n + 1].
+        keep: factor of y, [n]. weights: of the newest predictions, newest first, [n, m].
+        noise: scale of the fresh noise, [n].
+        predicts: whether the weights are those of eps_hat ("noise") or of x0_hat ("data").
+        limit: of x0_hat.
+        jumps: ``(rho_k**p - rho_{k+1}**p)**(2/p)`` [n + 1] (the last to rho = 0) for the posterior family, whose
+            coefficients follow from the path's mixing variables; keep, weights and noise are then not used.
+    """
+
+    rho: Tensor
+    keep: Tensor
+    weights: Tensor
+    noise: Tensor
+    predicts: str = "noise"
+    limit: str = "none"
+    jumps: Tensor | None = None
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations per sample."""
+        return len(self.keep)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether noise comes back."""
+        return self.jumps is not None or bool((self.noise > 0).any())
+
+    def rows(self) -> list[dict[str, float]]:
+        """The table as plain numbers, for printing."""
+        if self.jumps is not None:
+            return [{"rho": float(r), "jump": float(j)} for r, j in zip(self.rho, self.jumps, strict=True)]
+        columns = {"rho": self.rho[:-1], "keep": self.keep}
+        columns |= {f"{self.predicts}[{j}]": self.weights[:, j] for j in range(self.weights.shape[1])}
+        columns |= {"noise": self.noise}
+        return [{name: float(values[k]) for name, values in columns.items()} for k in range(self.nfe)]
+
+
+def tabulate(solver: Solver, schedule: Schedule) -> StepTable:
+    """The table of a solver on a schedule.
+
+    Raises:
+        LevyError: a grid that does not fall.
+    """
+    levels, family, p = solver.levels(schedule), FAMILIES[solver.family], schedule.exponent
+    now, after = levels.rho[:-1], levels.rho[1:]
+    eta = solver.eta * ETA_SCHEDULES[solver.eta_schedule](len(now))
+    eta = torch.where(after > 0, eta, 0.0)  # a step to rho = 0 is the flow's: noise added there is never removed
+    kappa = torch.where(after > 0, family.kappa(p, eta), 1.0)
+    strength = torch.where(after > 0, family.strength(eta), 0.0)
+    process = Process(levels, schedule, kappa, strength)
+    if family.update:
+        drift, noise = family.update(now, after, p, eta)
+        made = Weights(levels.rho, torch.ones_like(now), drift[:, None], noise)
+    else:
+        made = DISCRETISATIONS[solver.discretisation].weights(process)
+    jumps = None
+    if family.ancestral:
+        power = torch.cat([levels.rho, torch.zeros(1, dtype=torch.float64)]) ** p
+        jumps = (power[:-1] - power[1:]).clamp(min=0) ** (2 / p)
+    rows = slice(0, solver.steps)  # an odd number of Heun's evaluations ends on an Euler row
+    return StepTable(
+        rho=torch.cat([made.rho[:-1][rows], levels.rho[-1:]]),
+        keep=made.keep[rows],
+        weights=made.weights[rows],
+        noise=made.noise[rows],
+        predicts=DISCRETISATIONS[solver.discretisation].predicts,
+        limit=solver.limit,
+        jumps=jumps,
+    )

@@ -1,0 +1,1 @@
+"""Drawing samples from a trained model, and the registered model that people ask for them."""

@@ -1,0 +1,1 @@
+"""The training loop, its batches, its share of several processes, and models on disk."""

@@ -1,0 +1,90 @@
+"""Cells of the grid on disk: an array a solver and seed, or the reason why there is none, named by a hash of what determines it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from levy_core.base.errors import LevyError
+from levy_core.base.files import hash_json, replacing, write_json
+from levy_core.sampling.solver import Solver
+
+INDEX = "cells.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One solver at one seed, and the network evaluations of a sample."""
+
+    solver: Solver
+    seed: int
+    nfe: int
+
+    def key(self, model_hash: str, n: int) -> str:
+        """Hash of everything that determines the samples."""
+        determined_by = {**asdict(self.solver), "seed": self.seed, "model": model_hash, "n": n}
+        return hash_json(determined_by)[:16]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A cell that has been tried: its samples [n, C, H, W] (memory-mapped), uint8 images or float32 fields, or why it has none."""
+
+    key: str
+    cell: Cell
+    samples: np.ndarray | None
+    failed: str | None
+
+
+def write_cell(folder: Path, key: str, samples: np.ndarray) -> None:
+    """Samples of a cell, [n, C, H, W], in one piece."""
+    with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
+        np.save(stream, samples, allow_pickle=False)
+
+
+def write_failure(folder: Path, key: str, reason: str) -> None:
+    """Why a cell has no samples."""
+    with replacing(folder / f"{key}.txt") as temporary:
+        temporary.write_text(reason)
+
+
+def is_done(folder: Path, key: str) -> bool:
+    """Whether a cell has been tried."""
+    return any((folder / f"{key}{ending}").exists() for ending in (".npy", ".txt"))
+
+
+def has_failed(folder: Path, key: str) -> bool:
+    """Whether a cell has been tried and has no samples."""
+    return (folder / f"{key}.txt").exists()
+
+
+def write_index(folder: Path, cells: dict[str, Cell]) -> None:
+    """``cells.json`` names the cells; files that it does not name are removed."""
+    index = {key: {**asdict(cell.solver), "seed": cell.seed, "nfe": cell.nfe} for key, cell in cells.items()}
+    for path in folder.iterdir():
+        if path.name != INDEX and path.stem not in index:
+            path.unlink()
+    write_json(folder / INDEX, index)
+
+
+def read_cells(folder: Path) -> list[Drawn]:
+    """The cells in the order of steps, solver and seed.
+
+    Raises:
+        LevyError: the index or a cell is missing or damaged.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        cells = [_read(folder, key, dict(row)) for key, row in index.items()]
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise LevyError(f"{folder} holds no complete grid ({error}): run the sample stage again") from error
+    return sorted(cells, key=lambda drawn: (drawn.cell.solver.steps, drawn.cell.solver.label, drawn.cell.seed))
+
+
+def _read(folder: Path, key: str, row: dict) -> Drawn:
+    seed, nfe = row.pop("seed"), row.pop("nfe")
+    cell, reason = Cell(Solver(**row), seed, nfe), folder / f"{key}.txt"
+    if reason.exists():
+        return Drawn(key, cell, None, reason.read_text())
+    return Drawn(key, cell, np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False), None)

@@ -1,0 +1,25 @@
+"""What the tune stage found, on disk."""
+
+import json
+from pathlib import Path
+
+from levy_core.base.errors import LevyError
+from levy_core.base.files import write_json
+from levy_core.sampling.solver import Solver
+
+
+def write_tuned(path: Path, found: dict[int, dict]) -> None:
+    """``found[steps]`` has ``sampler`` (a solver's fields) and how it was found."""
+    write_json(path, {str(steps): entry for steps, entry in found.items()})
+
+
+def read_tuned(path: Path) -> dict[int, Solver]:
+    """The sampler found for each number of steps.
+
+    Raises:
+        LevyError: the file is missing or damaged.
+    """
+    try:
+        return {int(steps): Solver(**entry["sampler"]) for steps, entry in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LevyError(f"{path} cannot be read ({error}): run the tune stage again") from error

@@ -1,0 +1,28 @@
+"""Samples of fields as people want them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from levy_core.datasets.fields.cf import write_cf
+from levy_core.datasets.fields.codec import Codec
+from levy_core.training.checkpoint import Model
+from tasks.kinds.fields.times import times_of
+
+
+class Fields:
+    """Physical units, float32 [N, C, H, W], and a CF file; times of the labels' seasons, for the climatology."""
+
+    def __init__(self, folder: Path, model: Model):
+        self._codec, self._samples = Codec.load(folder), model.samples
+
+    def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """NaN in cells that are always missing."""
+        return self._codec.decode(samples, times_of(self._codec, self._samples, labels)).astype(np.float32)
+
+    def write(self, samples: np.ndarray, labels: np.ndarray, folder: Path) -> str:
+        """One NetCDF file."""
+        path = folder / "samples.nc"
+        about = {"title": "Generated fields", "comment": "Drawn from a model, not observations or forecasts."}
+        write_cf(path, self._codec, samples, times_of(self._codec, self._samples, labels), about)
+        return f"{len(samples)} fields in {path}"

@@ -1,0 +1,72 @@
+"""The report's figures of fields, a panel a variable."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from levy_core.metrics.common.extremes import maxima
+from levy_core.metrics.fields.measures import quantile_pairs
+from levy_core.metrics.fields.spatial import spectrum
+from tasks.page.figures import COLOURS, INK, legend, panels
+
+Intervals = dict[str, dict[str, float | None]]
+REAL = {"color": INK, "linewidth": 1.6, "linestyle": "-"}
+
+
+def tails(names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]]) -> str:
+    """Quantiles of generated against real values, both tails: on the line, the law is right."""
+
+    def draw(axis, c: int) -> None:
+        for k, (design, fields) in enumerate(generated.items()):
+            x, y = quantile_pairs(fields[c], real[c])
+            axis.plot(x, y, color=COLOURS[k % len(COLOURS)], marker=".", ms=4, linewidth=1.2, label=design)
+        low, high = np.nanmin(real[c]), np.nanmax(real[c])
+        axis.plot([low, high], [low, high], color=INK, linewidth=1, linestyle=":", label="the data")
+        axis.set(xlabel="quantile of the held-out period", ylabel="quantile of the samples")
+
+    return _variables(names, draw)
+
+
+def spectra(names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]]) -> str:
+    """Power by wavenumber."""
+
+    def draw(axis, c: int) -> None:
+        for k, (design, fields) in enumerate(generated.items()):
+            axis.plot(*spectrum(fields[c]), color=COLOURS[k % len(COLOURS)], label=design)
+        axis.plot(*spectrum(real[c]), label="the data", **REAL)
+        axis.set(xlabel="wavenumber", ylabel="power", xscale="log", yscale="log")
+
+    return _variables(names, draw)
+
+
+def returns(
+    names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]], intervals: list[Intervals]
+) -> str:
+    """The level that a field's largest value reaches once in so many fields; bars are 90 % intervals of the data."""
+
+    def draw(axis, c: int) -> None:
+        for k, (design, fields) in enumerate(generated.items()):
+            axis.plot(*_largest(fields[c]), color=COLOURS[k % len(COLOURS)], label=design)
+        axis.plot(*_largest(real[c]), label="the data", **REAL)
+        for period, found in intervals[c].items():
+            value, low, high = (found[key] for key in ("value", "low", "high"))
+            if value is not None and low is not None and high is not None:
+                spread = [[max(0.0, value - low)], [max(0.0, high - value)]]
+                axis.errorbar(float(period), value, yerr=spread, color=INK, capsize=3, marker="s", ms=4, linewidth=1)
+        axis.set(xlabel="fields", ylabel="largest value", xscale="log")
+
+    return _variables(names, draw)
+
+
+def _largest(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return periods in fields, and the largest values that came back so often: the empirical curve (Weibull's places)."""
+    largest = np.sort(maxima(fields))
+    return (len(largest) + 1) / np.arange(len(largest), 0, -1), largest
+
+
+def _variables(names: list[str], draw: Callable) -> str:
+    with panels(names, share=False) as (axes, made):
+        for c, axis in enumerate(axes):
+            draw(axis, c)
+        legend(axes, 4)
+    return made[0]

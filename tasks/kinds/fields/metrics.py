@@ -1,0 +1,157 @@
+"""Fields are measured in physical units, against the held-out and the training period."""
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import levy_core.base.samples
+import levy_core.datasets.fields.climatology
+import levy_core.datasets.fields.codec
+import levy_core.datasets.fields.config
+import levy_core.datasets.fields.transforms
+import levy_core.metrics.common.bootstrap
+import levy_core.metrics.common.extremes
+import levy_core.metrics.common.intervals
+import levy_core.metrics.common.marginal
+import levy_core.metrics.fields.distances
+import levy_core.metrics.fields.ensembles
+import levy_core.metrics.fields.measures
+import levy_core.metrics.fields.reference
+import levy_core.metrics.fields.spatial
+from levy_core.base.errors import LevyError
+from levy_core.base.files import hash_code, hash_files, hash_json, write_json
+from levy_core.base.samples import Samples
+from levy_core.base.tensors import read_tensors, write_tensors
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.store import FieldStore
+from levy_core.metrics.common.bootstrap import spread
+from levy_core.metrics.fields import ensembles
+from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, evaluate
+from tasks.kinds.fields.times import field_samples, times_of
+from tasks.params.schema import Params
+from tasks.runtime import paths
+
+FORECASTS = 200
+PERIODS = ("test", "train")  # names in the tables and groups of the store
+# Code that decides what a number says.
+DECIDES = (
+    levy_core.datasets.fields.climatology,
+    levy_core.datasets.fields.codec,
+    levy_core.datasets.fields.config,
+    levy_core.datasets.fields.transforms,
+    levy_core.metrics.common.bootstrap,
+    levy_core.metrics.fields.distances,
+    levy_core.metrics.fields.ensembles,
+    levy_core.metrics.common.extremes,
+    levy_core.metrics.fields.measures,
+    levy_core.metrics.common.intervals,
+    levy_core.metrics.common.marginal,
+    levy_core.metrics.fields.reference,
+    levy_core.metrics.fields.spatial,
+    levy_core.base.samples,
+)
+
+
+class FieldRuler:
+    """The real fields of both periods, and the codec that gives samples their units."""
+
+    def __init__(self, params: Params, dataset: str):
+        self._folder = paths.reference(dataset)
+        self._name = params.metric(dataset).split("/")[1]
+        self.codec = Codec.load(self._folder)
+        try:
+            self.references = {name: _read(self._folder, name) for name in PERIODS}
+            self.samples = Samples.from_mapping(json.loads((self._folder / "samples.json").read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LevyError(f"{self._folder} cannot be read ({error}): run the reference stage again") from error
+
+    @staticmethod
+    def make(params: Params, dataset: str, folder: Path) -> None:
+        """Writes ``NAME.safetensors`` and ``NAME.json`` a period, the codec, and the classes with their shares."""
+        prepared = paths.prepared(dataset)
+        codec, settings = Codec.load(prepared), FieldsMeasures(**params.evaluate.fields.model_dump())
+        for name in PERIODS:
+            store = FieldStore.open(prepared / "fields.zarr", name)
+            rows = spread(len(store), settings.most, settings.block)
+            values = codec.measured(store[rows])
+            made = FieldsReference.of(values, store.labels[rows], codec.names, codec.latitude, settings)
+            write_tensors(folder / f"{name}.safetensors", made.tensors())
+            write_json(folder / f"{name}.json", made.described())
+        codec.save(folder)
+        write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
+        print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
+
+    @cached_property
+    def hash(self) -> str:
+        """Of the references, the codec and the code."""
+        files = sorted(path for path in self._folder.iterdir() if path.is_file())
+        return hash_json([hash_files(*files), hash_code(*DECIDES)])[:16]
+
+    def embed(self, samples: np.ndarray) -> Tensor:
+        """Physical fields, [N, C, H, W], float32 because a search keeps hundreds of them."""
+        return torch.from_numpy(self.codec.measured(samples).astype(np.float32))
+
+    def score(self, embedded: Tensor) -> float:
+        """The distance of ``compare.fields``."""
+        return distance(embedded.double().numpy(), self.references[self._name])
+
+    def measure(self, samples: np.ndarray) -> dict[str, float]:
+        """All measures; of samples with a season also those of a forecast by the season."""
+        return self._row(samples, self.samples.usual_labels(0, len(samples)), self.references)
+
+    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., np.ndarray]:
+        """Fields of the same variables, units, cells and seasons, whatever they were standardised and transformed with."""
+        if samples.kind != "fields":
+            raise LevyError(f"it draws {samples.kind}, but the data are fields")
+        codec = Codec.load(folder)
+        for what, its, ours in (
+            ("seasons", samples.classes, self.samples.classes),
+            ("variables", codec.names, self.codec.names),
+            ("units", codec.units, self.codec.units),
+            ("calendar", codec.calendar, self.codec.calendar),
+            ("shape", tuple(shape), self.codec.shape),
+        ):
+            if its != ours:
+                raise LevyError(f"its {what}: {_listed(its)}; of the data: {_listed(ours)}")
+        if not codec.covers(self.codec):
+            raise LevyError("its cells are not those of the data: another box, other places, or cells without values")
+        return lambda drawn, labels: self.codec.recode(drawn, times_of(codec, samples, labels), codec)
+
+    def held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """As ``measure``, of the test period alone."""
+        return self._row(samples, labels, {"test": self.references["test"]})
+
+    def _row(self, samples: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]) -> dict[str, float]:
+        values = self.codec.measured(samples)
+        row = evaluate(values, labels, references)
+        if self.samples.shares is not None:
+            names = self.codec.names
+            (real, seen), train = (_some(self.references[name]) for name in ("test", "train"))
+            row |= ensembles.crps(real, seen, values, labels, names, train)
+            ranks = ensembles.rank_histogram(real, seen, values, labels, names)
+            row |= {f"reliability/{name}": ensembles.reliability(counts) for name, counts in ranks.items()}
+        return row
+
+    def floors(self, n: int) -> dict[str, float]:
+        """The distance of n perfect samples."""
+        return {f"floor/{name}": real.floor(n) for name, real in self.references.items()}
+
+
+def _some(reference: FieldsReference) -> ensembles.Ensemble:
+    """At most FORECASTS fields of a period, spread evenly: each is compared with each sample of its season."""
+    rows = np.linspace(0, len(reference.fields) - 1, min(FORECASTS, len(reference.fields))).round().astype(int)
+    return reference.fields[rows].astype(np.float64), reference.labels[rows]
+
+
+def _listed(value: str | tuple) -> str:
+    return value if isinstance(value, str) else ", ".join(map(str, value))
+
+
+def _read(folder: Path, name: str) -> FieldsReference:
+    described = json.loads((folder / f"{name}.json").read_text())
+    return FieldsReference.read(read_tensors(folder / f"{name}.safetensors"), described)

@@ -1,0 +1,47 @@
+"""What several stages need of fields."""
+
+import numpy as np
+import xarray as xr
+
+from levy_core.base.samples import Samples
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.labels import MONTHS, SEASONS
+from levy_core.datasets.fields.store import FieldStore
+
+YEAR = 2001  # of generated fields: any year without a leap day
+
+
+def field_samples(store: FieldStore) -> Samples:
+    """What models of a store draw: each season in its share, where samples have a season."""
+    if len(store.classes) == 1:
+        return Samples("fields", store.classes)
+    shares = np.bincount(store.labels, minlength=len(store.classes)) / len(store)
+    return Samples("fields", store.classes, tuple(shares.tolist()))
+
+
+def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
+    """Times for generated fields, which have none of their own: spread evenly over a year, each in its label's season.
+
+    Args:
+        labels: int64 [N]; the number of classes stands for 'no class'.
+
+    Returns:
+        [N] cftime in the codec's calendar, for its climatology and for files.
+    """
+    last = "12-30" if codec.calendar == "360_day" else "12-31"
+    days = xr.date_range(f"{YEAR}-01-01", f"{YEAR}-{last}T18", freq="6h", calendar=codec.calendar, use_cftime=True)
+    year = np.asarray(days)
+    month = np.array([time.month for time in year])
+    times = np.empty(len(labels), dtype=object)
+    for found in np.unique(labels):
+        rows = np.flatnonzero(labels == found)
+        own = year[np.isin(month, _months(samples.classes[found]))] if found < len(samples.classes) else year
+        times[rows] = own[np.linspace(0, len(own) - 1, len(rows)).round().astype(int)]
+    return times
+
+
+def _months(name: str) -> list[int]:
+    """Months of a class."""
+    if name in MONTHS:
+        return [MONTHS.index(name) + 1]
+    return [m for m in range(1, 13) if name not in SEASONS or m % 12 // 3 == SEASONS.index(name)]

@@ -1,0 +1,1 @@
+"""params.yaml: what may stand in it, what becomes of it, and its dialect of YAML."""

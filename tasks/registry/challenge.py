@@ -1,0 +1,114 @@
+"""A new model against the champion: the same held-out data, the same seeds, and a gate that says what is better beyond noise."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from levy_core.base.errors import LevyError
+from levy_core.base.seeds import seed_of
+from levy_core.metrics.common.paired import Line, Rule, compare
+from tasks.kinds.metrics import Ruler, ruler
+from tasks.params.schema import Params, RetrainParams
+from tasks.pyfunc import Sampler
+from tasks.runtime import stage
+
+Rows = list[dict[str, float]]  # all metrics by name, a mapping a seed
+Accepted = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what a ruler's `accept` gives
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the challenger takes the champion's place.
+
+    Attributes:
+        reason: one or two sentences with the numbers that decided.
+        lines: the gate; empty where the two could not be compared, so that a person must decide.
+        seeds, n: how many samples were drawn of each. confidence: of each line.
+        evaluations: of the network a sample, by side; empty where they could not be compared.
+    """
+
+    promoted: bool
+    reason: str
+    lines: tuple[Line, ...]
+    seeds: int
+    n: int
+    confidence: float
+    evaluations: dict[str, int]
+
+    @property
+    def comparable(self) -> bool:
+        """False where a person must decide."""
+        return bool(self.lines)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values for JSON; numbers that are not finite become None."""
+        lines = [{key: _plain(value) for key, value in asdict(line).items()} for line in self.lines]
+        return {**asdict(self), "lines": lines, "comparable": self.comparable}
+
+
+def judge(params: Params, dataset: str, champion: Path, challenger: Path) -> Verdict:
+    """Draws from both models with their default samplers and holds them against data that neither was trained on.
+
+    Args:
+        champion, challenger: folders as the registry keeps models (``tasks.pyfunc``). The data, the classifier, the units
+            and the measures are those of the current outputs of ``dataset``.
+
+    Raises:
+        LevyError: the reference stage has not run, or the gate names a metric that there is not.
+    """
+    stage.reproducible(params.compute.threads)
+    settings, measured_with = params.retrain, ruler(params, dataset)
+    sides: dict[str, tuple[Sampler, Accepted]] = {}
+    rows: dict[str, Rows] = {}
+    try:
+        for side, folder in (("challenger", challenger), ("champion", champion)):
+            sampler = Sampler(folder)
+            sides[side] = sampler, measured_with.accept(folder, sampler.shape, sampler.samples)
+        for side, (sampler, accepted) in sides.items():
+            rows[side] = _measure(settings, measured_with, sampler, accepted)
+    except LevyError as error:
+        reason = f"a person must decide, because the {side} cannot be judged: {error}"
+        return _verdict(settings, False, reason, (), {})
+    evaluations = {side: sampler.evaluations for side, (sampler, _) in sides.items()}
+    gate = settings.gate.of(params.data[dataset].kind)
+    return decide(settings, gate, rows["champion"], rows["challenger"], evaluations)
+
+
+def decide(
+    settings: RetrainParams, gate: dict[str, Rule], champion: Rows, challenger: Rows, evaluations: dict[str, int]
+) -> Verdict:
+    """The verdict on two models that were measured, a mapping of all metrics a seed.
+
+    Raises:
+        LevyError: the gate names a metric that there is not.
+    """
+    lines = compare(gate, champion, challenger, settings.confidence)
+    failed = [line for line in lines if not line.passed]
+    telling = failed or [line for line in lines if line.rule == "better"]
+    reason = f"{'; '.join(map(str, telling))}; over {len(settings.seeds)} seeds of {settings.n} samples"
+    if not failed and len(telling) < len(lines):
+        reason += "; nothing else is worse"
+    return _verdict(settings, not failed, reason, lines, evaluations)
+
+
+def _verdict(
+    settings: RetrainParams, promoted: bool, reason: str, lines: tuple[Line, ...], evaluations: dict[str, int]
+) -> Verdict:
+    return Verdict(promoted, reason, lines, len(settings.seeds), settings.n, settings.confidence, evaluations)
+
+
+def _measure(settings: RetrainParams, measured_with: Ruler, sampler: Sampler, accepted: Accepted) -> Rows:
+    rows = []
+    for seed in settings.seeds:
+        # Not one of the grid's or of the search's: there a sampler may have been lucky.
+        samples, labels = sampler.usual(settings.n, seed_of("judge", seed) % 2**31)
+        rows.append(measured_with.held_out(accepted(samples, labels), labels))
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

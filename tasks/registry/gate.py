@@ -1,0 +1,81 @@
+"""The gate: the outputs of a run are registered, judged against the champion, and promoted or kept as challenger.
+
+Interrupted anywhere, the same call goes on; a model that was judged is not judged again.
+"""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from levy_core.base.errors import LevyError
+from tasks.params.schema import Params
+from tasks.registry import promotions, tracking
+from tasks.registry.download import fetch
+from tasks.registry.record import model_name, record
+
+VERDICT, REASON = "levy.verdict", "levy.reason"  # tags of a version
+PROMOTED, KEPT = "promoted", "kept as challenger"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a version of a registered model, and why; ``judged`` now or before."""
+
+    name: str
+    version: str
+    champion: str
+    verdict: str
+    reason: str
+    judged: bool
+
+    @property
+    def text(self) -> str:
+        """In a line."""
+        return f"{self.name} version {self.version} {self.verdict}: {self.reason}"
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "text": self.text}
+
+
+def gate(params: Params, dataset: str) -> Decision:
+    """Registers the outputs in ``outputs/DATASET`` and decides what becomes of them.
+
+    Raises:
+        LevyError: the outputs are not complete, or a model cannot be read.
+    """
+    client = tracking.connect().MlflowClient()
+    recorded = record(params, dataset, alias=None)
+    name, version = recorded.name, recorded.version
+    tags = client.get_model_version(name, version).tags
+    champion = promotions.version_of(client, name, promotions.CHAMPION)
+    judged = VERDICT not in tags
+    if judged:
+        tags = _judge(client, params, dataset, version, champion)
+        client.log_dict(recorded.run_id, tags.pop("table"), "verdict.json")
+        for key in (REASON, VERDICT):  # the verdict last: it says that all is there
+            client.set_model_version_tag(name, version, key, tags[key])
+    alias = promotions.CHAMPION if tags[VERDICT] == PROMOTED else promotions.CHALLENGER
+    if version not in {m.after for m in promotions.history(client, name) if m.alias == alias}:
+        promotions.move(client, name, alias, version, tags[REASON])
+    now = promotions.version_of(client, name, promotions.CHAMPION)
+    if now is None:
+        raise LevyError(f"{name} has no champion: `levy promote {name} VERSION` makes one")
+    return Decision(name, version, now, tags[VERDICT], tags[REASON], judged)
+
+
+def _judge(client: Any, params: Params, dataset: str, version: str, champion: str | None) -> dict[str, Any]:
+    if champion is None:
+        return {VERDICT: PROMOTED, REASON: "there was no champion", "table": {}}
+    if champion == version:
+        return {VERDICT: PROMOTED, REASON: "it was champion before the gate looked at it", "table": {}}
+    from tasks.registry.challenge import judge  # late: a model that was judged before needs none of it
+
+    name = model_name(dataset)
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = [fetch(f"models:/{name}/{v}", Path(scratch) / v) for v in (champion, version)]
+        verdict = judge(params, dataset, *folders)
+    reason = f"against version {champion}: {verdict.reason}"
+    table = {"champion": champion, "challenger": version, **verdict.to_mapping()}
+    return {VERDICT: PROMOTED if verdict.promoted else KEPT, REASON: reason[:4000], "table": table}

@@ -1,0 +1,233 @@
+"""MLflow: the record of a finished pipeline run, and its winner in the registry.
+
+Everything is read from the stages' output files, so a lost server never costs a training, `dvc repro` can be recorded
+afterwards, and recording the same outputs twice adds nothing.
+"""
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from levy_core.base.errors import LevyError
+from levy_core.base.files import write_json
+from levy_core.serving.requests import COLUMNS, SAMPLER
+from tasks.cells.rows import cell_label, thrifty
+from tasks.params.schema import Params
+from tasks.registry import lineage, promotions, tracking
+from tasks.registry.download import LOADER
+from tasks.registry.environment import Environment
+from tasks.runtime import paths
+
+WHY = "levy run"  # in the history of the alias
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run left in MLflow; ``aliases`` of the registered version, and whether this run made it."""
+
+    run_id: str
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    fresh: bool
+
+    @property
+    def uri(self) -> str:
+        """The registered version, by an alias if it has one."""
+        return f"models:/{self.name}" + (f"@{self.aliases[0]}" if self.aliases else f"/{self.version}")
+
+    @property
+    def look_up(self) -> str:
+        """The line of Python that gives samples."""
+        return f'mlflow.pyfunc.load_model("{self.uri}").predict({{"n": 16}})'
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What the runs of one record have in common, read once."""
+
+    dataset: str
+    kind: str
+    experiment: str
+    tags: dict[str, str]
+    winner: dict[str, Any]
+    grid: pd.DataFrame
+    eta: dict[str, Any]
+    environment: Environment
+
+
+def model_name(dataset: str) -> str:
+    """The registered model of a data set."""
+    return f"levy-{dataset}"
+
+
+def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION) -> Recorded:
+    """Logs the outputs of ``dataset``, registers the winner and points ``alias`` at it, unless that is done already.
+
+    Outputs that are known already move no alias: a champion that was rolled back, or a challenger that was not promoted,
+    stays so until somebody says otherwise. Runs of a record that was interrupted are marked as killed, and made again.
+
+    Raises:
+        LevyError: MLflow cannot be reached or written; the outputs stay, and the next call completes the record.
+    """
+    mlflow = tracking.connect()
+    try:
+        return _record(mlflow, params, dataset, alias)
+    except (mlflow.exceptions.MlflowException, OSError) as error:  # requests' errors are OSErrors
+        raise LevyError(
+            f"the record of {dataset} in {tracking.address()} could not be completed: {str(error)[:500]}. "
+            "No result is lost: mend that, and `levy run` records what is there"
+        ) from error
+
+
+def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Recorded:
+    client, name, tags = mlflow.MlflowClient(), model_name(dataset), lineage.tags(dataset)
+    known = _registered(client, name, tags["levy.lock"])
+    if known:
+        version = str(known.version)
+        promotions.settle(client, name)
+        if alias and version not in {move.after for move in promotions.history(client, name)}:  # interrupted before it
+            promotions.move(client, name, alias, version, WHY)
+        return _recorded(client, name, version, fresh=False)
+    winner = json.loads(paths.winner(dataset).read_text())
+    experiment = tracking.experiment(mlflow, f"levy-{dataset}")
+    for run in client.search_runs([experiment], f"tags.`levy.lock` = '{tags['levy.lock']}'"):  # that came to no version
+        client.set_terminated(run.info.run_id, "KILLED")
+    eta = json.loads(paths.eta(dataset).read_text())
+    environment = Environment.here(params.compute.threads)
+    grid = pd.read_csv(paths.grid(dataset))
+    result = _Result(dataset, params.data[dataset].kind, experiment, tags, winner, grid, eta, environment)
+    run_name = f"{dataset} {tags['levy.lock'][:7]}"
+    with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags=tags) as parent:
+        mlflow.log_params(
+            {
+                "designs": ",".join(params.designs),
+                "winner": cell_label(winner),
+                **_flat("data", params.data[dataset].model_dump()),
+            }
+        )
+        mlflow.log_metrics(_finite(winner))
+        mlflow.log_table(result.grid, "grid.json")
+        for path in (Path("params.yaml"), lineage.LOCK, paths.eta(dataset)):
+            mlflow.log_artifact(str(path))
+        mlflow.log_artifacts(str(paths.report(dataset)), "report")
+        models = {design: _record_design(mlflow, params, result, design) for design in eta}
+    version = mlflow.register_model(
+        models[winner["design"]],
+        name,
+        tags={**tags, "levy.run": parent.info.run_id, **_described(result, params.metric(dataset))},
+    )
+    if alias:  # last: it never points at half a model
+        promotions.move(client, name, alias, str(version.version), WHY)
+    return _recorded(client, name, str(version.version), fresh=True)
+
+
+def _recorded(client: Any, name: str, version: str, fresh: bool) -> Recorded:
+    found = client.get_model_version(name, version)
+    aliases = tuple(sorted(found.aliases, key=lambda alias: (alias != promotions.CHAMPION, alias)))
+    return Recorded(found.tags["levy.run"], name, version, aliases, fresh)
+
+
+def _record_design(mlflow: Any, params: Params, result: _Result, design: str) -> str | None:
+    """A child run; returns the URI of the logged model for the winner's design."""
+    grid = result.grid[result.grid.design == design]
+    cell = thrifty(grid, params.metric(result.dataset)).to_dict()
+    with mlflow.start_run(
+        experiment_id=result.experiment,
+        run_name=f"{result.dataset} {design}",
+        nested=True,
+        tags={**result.tags, "levy.design": design},
+    ) as run:
+        described = json.loads((paths.model(result.dataset, design) / "design.json").read_text())
+        mlflow.log_params(
+            {
+                **_flat("design", described["design"]),
+                **_flat("train", params.train.model_dump()),
+                **_flat("net", params.net.model_dump()),
+                "best": cell_label(cell),
+            }
+        )
+        mlflow.log_metrics(_finite(cell))
+        for nfe, found in result.eta[design]["budgets"].items():  # a curve over evaluations
+            mlflow.log_metric(f"best {params.metric(result.dataset)}", found["mean"], step=int(nfe))
+        _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
+        mlflow.log_table(grid, "grid.json")
+        mlflow.log_artifact(str(paths.report(result.dataset) / f"samples-{design}.png"))
+        return _log_model(mlflow, result, described["about"]) if design == result.winner["design"] else None
+
+
+def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
+    metrics = [
+        mlflow.entities.Metric(f"train_{name}", float(row[name]), timestamp=0, step=int(row["step"]))
+        for row in curve.to_dict("records")
+        for name in ("loss", "grad_norm")
+    ]
+    for start in range(0, len(metrics), 1000):
+        mlflow.MlflowClient().log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
+def _described(result: _Result, metric: str) -> dict[str, str]:
+    """Tags of the registered version, for people who look it up."""
+    spread = result.winner[f"{metric}_std"]  # None with one seed
+    return {
+        "levy.winner": cell_label(result.winner),
+        "levy.metric": metric,
+        "levy.mean": f"{result.winner[metric]:.6g}",
+        **({} if spread is None else {"levy.spread": f"{spread:.3g}"}),
+        "levy.seeds": str(result.winner["seeds"]),
+        "levy.environment": result.environment.hash,
+        "levy.machine": str(result.environment),
+    }
+
+
+def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
+    """The winner's design with its lineage; MLflow gives the model the metrics and params of the run that it is logged in."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+    from numpy import dtype
+
+    found = result.eta[result.winner["design"]]
+    samplers = {nfe: entry["sampler"] for nfe, entry in found["budgets"].items()}
+    sampler = {"default": found["default"], "samplers": samplers}
+    channels, *sides = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
+    # Images with channels last, fields as they are stored.
+    tensor = {"images": ("uint8", (-1, *sides, channels)), "fields": ("float32", (-1, channels, *sides))}[result.kind]
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]),
+        outputs=Schema([TensorSpec(dtype(tensor[0]), tensor[1])]),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        shutil.copytree(paths.model(result.dataset, result.winner["design"]), folder)
+        write_json(folder / SAMPLER, sampler)
+        lineage.Lineage.here(result.dataset, result.environment).write(folder / lineage.FOLDER)
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            loader_module=LOADER,
+            data_path=str(folder),
+            signature=signature,
+            input_example=pd.DataFrame([{"n": 2, "seed": 0}]),
+            pip_requirements=[f"levy=={about['levy']}"],
+            metadata={"sampler": sampler, **result.tags},
+        )
+    return logged.model_uri
+
+
+def _registered(client: Any, name: str, lock: str) -> Any:
+    """The version of ``name`` made from these outputs, or None."""
+    return next((v for v in promotions.versions(client, name).values() if v.tags.get("levy.lock") == lock), None)
+
+
+def _flat(prefix: str, mapping: dict) -> dict[str, str]:
+    return {f"{prefix}.{key}": str(value) for key, value in mapping.items()}
+
+
+def _finite(cell: dict) -> dict[str, float]:
+    return {
+        k: float(v) for k, v in cell.items() if isinstance(v, int | float) and not isinstance(v, bool) and pd.notna(v)
+    }

@@ -1,0 +1,102 @@
+"""The MLflow server: where it is, whether it answers, and who asks."""
+
+import configparser
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+from levy_core.base.errors import LevyError
+from tasks.runtime import health
+
+
+def address() -> str:
+    """MLFLOW_TRACKING_URI, else a sqlite file in the root of the repository (MLflow's own default there, made absolute)."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+def login() -> str | None:
+    """NAME:PASSWORD for an MLflow server, where MLflow's client looks for them: its variables, then its file."""
+    found = configparser.ConfigParser(interpolation=None)
+    found.read(Path.home() / ".mlflow" / "credentials")
+    variables = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    name, password = (os.environ.get(v, "") or found.get("mlflow", v.lower(), fallback="") for v in variables)
+    return f"{name}:{password}" if name and password else None
+
+
+def check_server(uri: str) -> None:
+    """Refuses an MLflow server that does not answer within five seconds or knows no such account; a file or database is not asked.
+
+    Raises:
+        LevyError: names the address.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        health.status(uri, 5)
+        if "MLFLOW_TRACKING_TOKEN" not in os.environ:
+            health.ask(f"{uri.rstrip('/')}/version", 5, login=login())
+    except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, HTTPError) and error.code == 401:
+            raise LevyError(
+                f"the MLflow server {uri} asks for an account: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            ) from error
+        raise LevyError(
+            f"the MLflow server {uri} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI to use mlflow.db"
+        ) from error
+
+
+def connect() -> Any:
+    """The mlflow module, pointed at the tracking server."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(sys.stderr.isatty()).lower())
+    import mlflow
+
+    database = database_file()
+    if database and not database.exists():
+        _make(database)
+    mlflow.set_tracking_uri(address())
+    return mlflow
+
+
+def database_file() -> Path | None:
+    """Where MLflow records in a sqlite file: its path, whether or not it is there yet."""
+    if not address().startswith("sqlite:///"):
+        return None
+    name = address().removeprefix("sqlite:///").partition("?")[0]
+    if not name or name == ":memory:" or name.startswith("file:"):  # the last is a URI, with options of its own
+        return None
+    return Path(name).resolve()
+
+
+def _make(database: Path) -> None:
+    """A new database, in one piece: MLflow's tables come by dozens of migrations, of which none can be repeated once cut off."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=database.parent, prefix=f"{database.name}.", ignore_cleanup_errors=True
+    ) as folder:
+        made = Path(folder) / database.name
+        SqlAlchemyStore(f"sqlite:///{made}", _artifacts(database)).engine.dispose()
+        with suppress(FileExistsError):  # another process was quicker; a rename would take what it has recorded
+            os.link(made, database)
+
+
+def _artifacts(database: Path) -> str:
+    return (database.parent / "mlartifacts").as_uri()
+
+
+def experiment(mlflow: Any, name: str) -> str:
+    """The id of an experiment, made if missing; beside a database file, its artifacts lie beside it too."""
+    found = mlflow.get_experiment_by_name(name)
+    if found:
+        return found.experiment_id
+    database = database_file()
+    if database is None:  # a server has its own place for artifacts
+        return mlflow.create_experiment(name)
+    return mlflow.create_experiment(name, artifact_location=_artifacts(database))

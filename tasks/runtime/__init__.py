@@ -1,0 +1,1 @@
+"""What every stage runs in: its start, its paths, its processes."""

@@ -1,0 +1,192 @@
+"""Bad input ends early: one message that names the thing, a non-zero exit, and nothing overwritten."""
+
+import fcntl
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from flows.cli import dispatch
+from levy_core.base.files import hash_files
+from tests.conftest import TINY, make_checkout, merged, wait_until
+
+
+@pytest.fixture
+def refused(bare_checkout, monkeypatch):
+    """Runs a levy command in the bare checkout and returns the message that it ends with."""
+
+    def run(*arguments, **environment):
+        monkeypatch.chdir(bare_checkout.root)
+        monkeypatch.setattr(sys, "argv", ["levy", *arguments])
+        for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            dispatch()
+        assert isinstance(ended.value.code, str)  # printed to standard error, exit status 1
+        assert ended.value.code.startswith("error: ")
+        # A private server that was started for the run is stopped, and forgotten.
+        assert os.environ.get("PREFECT_API_URL") == environment.get("PREFECT_API_URL")
+        return ended.value.code
+
+    return run
+
+
+def message_of(done):
+    """The message of a command that refused."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def data(bare_checkout):
+    """The data folder of the bare checkout, put back afterwards."""
+    folder, kept = bare_checkout.root / "data", bare_checkout.root / ".dvc/tmp/kept"
+    shutil.copytree(folder, kept)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    kept.rename(folder)
+
+
+def nothing_ran(checkout):
+    return (
+        not (checkout.root / "outputs").exists()
+        and not (checkout.root / "mlflow.db").exists()
+        and not (checkout.root / "dvc.lock").exists()
+    )
+
+
+def test_bad_params_are_refused_and_a_params_file_is_not_adopted(bare_checkout, refused, tmp_path):
+    before = (bare_checkout.root / "params.yaml").read_text()
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            merged(
+                yaml.safe_load(before),
+                {"sample": {"grid": {"paper": {"etas": [-1.0]}}}, "models": {"lim": {"alpha": 3}}},
+            )
+        )
+    )
+    message = refused("run", "--params", str(path))
+    assert "sample.grid.paper.etas[0] is -1.0" in message
+    assert (bare_checkout.root / "params.yaml").read_text() == before
+    assert nothing_ran(bare_checkout)
+
+
+def test_missing_data_is_refused(bare_checkout, refused, data):
+    shutil.rmtree(data)
+    assert "`dvc pull data.dvc`" in refused("run")
+    assert nothing_ran(bare_checkout)
+
+
+def test_half_pulled_data_is_refused(bare_checkout, refused, data):
+    (data / "digits" / "7").mkdir()
+    (data / "digits" / "7" / "extra.png").write_bytes(b"x")
+    message = refused("check")
+    assert "data/ differs from data.dvc: 1 added (data/digits/7/extra.png)" in message
+    assert "`dvc add data`" in message
+
+
+def test_a_truncated_zip_is_refused(bare_checkout, refused, data):
+    path = data / "digits" / "digits.zip"
+    whole = path.read_bytes()
+    path.unlink()  # the workspace file may be a link into DVC's cache
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "digits.zip is not a readable zip" in refused("run")
+    assert nothing_ran(bare_checkout)
+
+
+@pytest.mark.parametrize(
+    ("variable", "address", "message"),
+    [
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9", "the MLflow server http://127.0.0.1:9 does not answer"),
+        ("PREFECT_API_URL", "http://127.0.0.1:9/api", "the Prefect server http://127.0.0.1:9/api does not answer"),
+    ],
+)
+def test_servers_that_do_not_answer_are_named(bare_checkout, refused, variable, address, message):
+    importlib.import_module("prefect")  # a program that has Prefect and calls a command goes on after the refusal
+    assert message in refused("run", **{variable: address})
+    assert nothing_ran(bare_checkout)
+
+
+def test_a_busy_dvc_and_a_second_run_are_named(bare_checkout, refused):
+    for lock, message in (
+        (".dvc/tmp/lock", "DVC is busy in this checkout"),
+        (".dvc/tmp/levy.lock", "another `levy run` (process 4711)"),
+    ):
+        path = bare_checkout.root / lock
+        with path.open("w") as stream:
+            stream.write("4711")
+            stream.flush()
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            assert message in refused("run")
+    assert nothing_ran(bare_checkout)
+
+
+def test_a_lock_file_that_a_kill_left_half_written_is_mended(bare_checkout):
+    path = bare_checkout.root / ".dvc/tmp/rwlock"
+    path.write_text("")
+    assert "12 of 12 stages to run" in bare_checkout.levy("check").stdout
+    path.write_text('{"read": {}, "write": {}}')
+    bare_checkout.levy("check")
+    assert path.exists()  # a whole one is left alone
+
+
+def test_the_levy_command_itself_ends_with_status_1_and_no_traceback(bare_checkout, tmp_path):
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    message = message_of(bare_checkout.levy("lookup", "levy-cats", check=False, MLFLOW_TRACKING_URI=store))
+    assert "no registered model levy-cats" in message
+
+
+def test_unknown_names_on_a_stages_command_line(bare_checkout):
+    done = bare_checkout.run(sys.executable, "-m", "tasks.train", "--dataset", "digits", "--design", "gan", check=False)
+    assert "unknown design 'gan': params.yaml has lim, ddpm" in message_of(done)
+    shown = bare_checkout.run(sys.executable, "-m", "tasks.train", "--help").stdout
+    assert "Interrupted, the same command goes on" in shown
+
+
+def stage(checkout, *arguments):
+    return checkout.run(sys.executable, "-m", *arguments, check=False)
+
+
+def test_a_failed_prepare_keeps_what_was_there(tmp_path):
+    checkout = make_checkout(tmp_path / "checkout", TINY)
+    assert stage(checkout, "tasks.prepare", "--dataset", "digits").returncode == 0
+    files = sorted(p for p in (checkout.root / "outputs").rglob("*") if p.is_file())
+    before = hash_files(*files)
+    archive = checkout.root / "data/digits/digits.zip"
+    broken = bytearray(archive.read_bytes())
+    for position in range(1000, len(broken) // 2, 997):  # in the images, not in the directory at the end
+        broken[position] ^= 0xFF
+    archive.unlink()
+    archive.write_bytes(broken)
+    assert "digits.zip" in message_of(stage(checkout, "tasks.prepare", "--dataset", "digits"))
+    assert sorted(p for p in (checkout.root / "outputs").rglob("*") if p.is_file()) == files
+    assert hash_files(*files) == before
+
+
+def test_a_full_disk_is_named(tmp_path):
+    checkout = make_checkout(tmp_path / "checkout", TINY)
+    small = checkout.root / "outputs"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here (not root)")
+    try:
+        message = message_of(stage(checkout, "tasks.prepare", "--dataset", "digits"))
+        assert "the disk is full" in message
+        assert list(small.rglob("*.json")) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_command_that_takes_too_long_leaves_no_process_behind(bare_checkout):
+    with pytest.raises(subprocess.TimeoutExpired):
+        bare_checkout.run("sh", "-c", "sleep 300; true", timeout=1)  # the shell waits for a child of its own
+    # A killed process needs a moment to be gone.
+    assert wait_until(lambda: not [line for line in bare_checkout.processes() if "sleep 300" in line], 30)

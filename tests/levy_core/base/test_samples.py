@@ -1,0 +1,51 @@
+"""Labels and times of samples that nobody asked a class or a date of."""
+
+import numpy as np
+import pytest
+
+from levy_core.base.samples import Samples
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.config import Variable
+from tasks.kinds.fields.times import times_of
+
+SEASONS = Samples("fields", ("DJF", "MAM", "JJA", "SON"), (0.4, 0.3, 0.2, 0.1))
+
+
+def test_images_are_drawn_without_a_class():
+    assert Samples("images", ("a", "b", "c")).usual_labels(5, 3).tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("first", [0, 17, 1000])
+@pytest.mark.parametrize("n", [10, 100, 5000])
+def test_every_part_of_the_samples_has_each_season_in_its_share(first, n):
+    counts = np.bincount(SEASONS.usual_labels(first, n), minlength=4)
+    # A golden-ratio sequence is out by at most about log(n) / 2 in an interval.
+    assert np.abs(counts - n * np.array(SEASONS.shares)).max() <= 1 + np.log(n) / 2
+
+
+def test_a_sample_has_the_label_of_its_number_whatever_the_batch():
+    whole = SEASONS.usual_labels(0, 60)
+    parts = np.concatenate([SEASONS.usual_labels(start, 7) for start in range(0, 56, 7)])
+    assert np.array_equal(parts, whole[:56])
+
+
+@pytest.mark.parametrize("calendar", ["proleptic_gregorian", "noleap", "360_day"])
+@pytest.mark.parametrize(
+    ("classes", "months"),
+    [
+        (("DJF", "MAM", "JJA", "SON"), [{12, 1, 2}, {3, 4, 5}, {6, 7, 8}, {9, 10, 11}]),
+        (("Mar", "Nov"), [{3}, {11}]),
+        (("all",), [set(range(1, 13))]),
+    ],
+)
+def test_generated_fields_lie_in_the_season_that_they_were_asked_for(calendar, classes, months):
+    one = np.ones(1)
+    codec = Codec((Variable("t2m", "K"),), one, one, np.ones((1, 2, 2), dtype=bool), calendar=calendar)
+    labels = np.arange(40) % (len(classes) + 1)  # the last stands for 'no class'
+    times = times_of(codec, Samples("fields", classes), labels)
+    for label, allowed in enumerate([*months, set(range(1, 13))]):
+        own = [time for time, its in zip(times, labels, strict=True) if its == label]
+        assert {time.month for time in own} <= allowed
+        assert own == sorted(own)
+        assert len(set(own)) == len(own)
+    assert {time.calendar for time in times} == {calendar}

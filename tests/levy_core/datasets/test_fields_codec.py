@@ -1,0 +1,280 @@
+"""Transforms, units, climatologies and the codec: exact both ways, equal to closed forms and to trusted libraries."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from levy_core.base.errors import LevyError
+from levy_core.datasets.fields.climatology import Climatology, Fit, design
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.config import FieldsConfig, Variable
+from levy_core.datasets.fields.transforms import TRANSFORMS
+from levy_core.datasets.fields.units import Conversion, conversion
+
+RAIN = Variable("tp", "mm day-1", transform="log1p", minimum=0.0, scale=0.5)
+T2M = Variable("t2m", "degC")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(sorted(TRANSFORMS)),
+    values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20),
+    scale=st.floats(1e-3, 1e3),
+    exponent=st.floats(0.1, 3),
+)
+def test_every_transform_is_inverted_to_the_last_digits(name, values, scale, exponent):
+    x = np.array(values)
+    if name == "log1p":
+        x = np.abs(x)
+    x[np.abs(x) < 1e-9] = 0  # powers of smaller numbers leave the range of float64
+    there = TRANSFORMS[name].forward(x, scale, exponent)
+    assert np.allclose(TRANSFORMS[name].inverse(there, scale, exponent), x, rtol=1e-12, atol=1e-15)
+
+
+@settings(max_examples=100, deadline=None)
+@given(name=st.sampled_from(sorted(TRANSFORMS)), a=st.floats(0, 1e6), b=st.floats(0, 1e6), scale=st.floats(1e-3, 1e3))
+def test_every_transform_keeps_order(name, a, b, scale):
+    low, high = TRANSFORMS[name].forward(np.array(sorted([a, b])), scale, 0.5)
+    assert low <= high
+
+
+UNITS = [
+    ("K", "degC", {}, 273.15, 0.0),
+    ("degC", "K", {}, -273.15, 0.0),
+    ("Celsius", "K", {}, 0.0, 273.15),
+    ("degrees_C", "degF", {}, 100.0, 212.0),
+    ("K", "K", {}, 281.3, 281.3),
+    ("m", "mm", {}, 0.002, 2.0),
+    ("kg m-2", "mm", {}, 2.0, 2.0),
+    ("m of water equivalent", "kg m-2", {}, 0.002, 2.0),
+    ("kg m-2 s-1", "mm day-1", {}, 1.0, 86400.0),
+    ("kg m**-2 s**-1", "mm s-1", {}, 1.0, 1.0),
+    ("mm s-1", "mm day-1", {}, 1.0, 86400.0),
+    ("mm/h", "kg m-2 s-1", {}, 3600.0, 1.0),
+    ("mm day-1", "m s-1", {}, 86.4e6, 1.0),
+    ("m", "mm day-1", {"accumulated": "1h"}, 0.001, 24.0),
+    ("m", "mm h-1", {"accumulated": "6h"}, 0.006, 1.0),
+    ("kg m-2", "mm day-1", {"accumulated": "3h"}, 1.0, 8.0),
+    ("J m**-2", "W m-2", {"accumulated": "1h"}, 3600.0, 1.0),
+    ("Pa", "hPa", {}, 101325.0, 1013.25),
+    ("millibars", "Pa", {}, 1.0, 100.0),
+    ("m s**-1", "km h-1", {}, 10.0, 36.0),
+    ("m**2 s**-2", "m2 s-2", {}, 5.0, 5.0),
+    ("%", "1", {}, 50.0, 0.5),
+    ("(0 - 1)", "%", {}, 0.5, 50.0),
+    ("degree", "degree", {}, 90.0, 90.0),
+    (None, "K", {"source_units": "degC"}, 0.0, 273.15),
+    ("1", "%", {"source_units": "1"}, 0.5, 50.0),
+    ("1", "%", {"source_units": "%"}, 50.0, 50.0),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "said", "before", "after"), UNITS)
+def test_units_become_each_other(source, target, said, before, after):
+    convert = conversion(Variable("x", target, **said), source, "a.nc")
+    assert convert(np.array([before], dtype=np.float32 if before == 281.3 else np.float64))[0] == pytest.approx(
+        after, rel=1e-7, abs=1e-9
+    )
+
+
+def test_equal_units_leave_the_bits_alone():
+    values = np.random.default_rng(0).normal(280, 10, 1000).astype(np.float32)
+    assert np.array_equal(conversion(Variable("x", "K"), "kelvin", "a.nc")(values), values)
+    assert conversion(Variable("x", "K"), "kelvin", "a.nc") == Conversion()
+
+
+TIMES = {
+    "hours of two years": pd.date_range("2001-01-01", "2002-12-31T23", freq="h").to_numpy(),
+    "360-day years": xr.date_range(
+        "2001-01-01", periods=720 * 4, freq="6h", calendar="360_day", use_cftime=True
+    ).to_numpy(),
+}
+
+
+@pytest.mark.parametrize("times", TIMES)
+@pytest.mark.parametrize("kind", ["none", "day", "hour", "day-hour"])
+def test_a_climatology_of_its_own_form_is_found_exactly_whatever_the_blocks(times, kind):
+    times, rng = TIMES[times], np.random.default_rng(0)
+    terms = design(kind, times)
+    assert terms.shape[1] == {"none": 1, "day": 7, "hour": 5, "day-hour": 19}[kind]
+    truth = rng.standard_normal((terms.shape[1], 6))
+    values = terms @ truth
+    for size in (len(times), 977):
+        fit = Fit(terms.shape[1], 6)
+        for a in range(0, len(times), size):
+            fit.add(terms[a : a + size], values[a : a + size])
+        found, residual = fit.solve()
+        assert np.allclose(terms @ found, values, atol=1e-8)
+        assert abs(residual) < 1e-6
+
+
+@pytest.mark.parametrize("cuts", [(), (1400, 2700)])  # spans in which some cells have no value at all
+def test_a_climatology_with_gaps_is_that_of_least_squares_cell_by_cell(cuts):
+    times = TIMES["hours of two years"][::5]
+    rng, terms = np.random.default_rng(1), design("day", times)
+    values = rng.standard_normal((len(times), 8)) + terms @ rng.standard_normal((7, 8))
+    values[rng.random(values.shape) < 0.05] = np.nan
+    values[:1500, 1] = np.nan  # begins late
+    values[:, 2] = np.nan  # never there
+    values[:, 3] = np.where(np.isnan(values[:, 3]), 0, values[:, 3])  # never missing
+    values[-900:, 4] = np.nan  # ends early
+    fit = Fit(7, 8)
+    for first, last in itertools.pairwise((0, *cuts, len(times))):
+        span = Fit(7, 8)
+        for a in range(first, last, 611):
+            span.add(terms[a : min(a + 611, last)], values[a : min(a + 611, last)])
+        fit.merge(span)
+    found, residual = fit.solve()
+    total = 0.0
+    for cell in range(8):
+        there = ~np.isnan(values[:, cell])
+        if there.any():
+            expected, squares, *_ = np.linalg.lstsq(terms[there], values[there, cell], rcond=None)
+            assert np.allclose(found[:, cell], expected, atol=1e-9)
+            total += squares.item()
+    assert np.all(found[:, 2] == 0)
+    assert residual == pytest.approx(total, rel=1e-9)
+    assert np.array_equal(fit.count, (~np.isnan(values)).sum(0))
+
+
+def test_terms_that_few_fields_a_day_do_not_tell_apart_are_harmless():
+    times = TIMES["360-day years"]  # 4 a day: the second sine of the day is 0 at all of them
+    fit = Fit(5, 1)
+    hour = np.tile([0.0, 3.0, -1.0, 2.0], len(times) // 4)
+    fit.add(design("hour", times), hour[:, None])
+    found, residual = fit.solve()
+    assert np.allclose(design("hour", times) @ found, hour[:, None], atol=1e-9)
+    assert abs(found).max() < 10
+    assert abs(residual) < 1e-6
+
+
+def codec(kind=None, **changes):
+    rng = np.random.default_rng(0)
+    valid = np.ones((2, 3, 4), dtype=bool)
+    valid[1, 0, 0] = False
+    cycle = (
+        None
+        if kind is None
+        else Climatology(kind, rng.standard_normal((2, design(kind, TIMES["hours of two years"][:1]).shape[1], 3, 4)))
+    )
+    parts = {
+        "variables": (T2M, RAIN),
+        "mean": np.array([9.0, 0.7]),
+        "std": np.array([5.0, 0.8]),
+        "valid": valid,
+        "latitude": np.array([52.0, 51.0, 50.0]),
+        "longitude": np.array([0.0, 1.0, 2.0, 3.0]),
+        "climatology": cycle,
+        "attributes": ({"standard_name": "air_temperature"}, {"long_name": "rain"}),
+    }
+    return Codec(**{**parts, **changes})
+
+
+def physical(n, seed=0):
+    rng = np.random.default_rng(seed)
+    values = np.stack([rng.normal(9, 5, (n, 3, 4)), rng.exponential(4, (n, 3, 4))], axis=1)
+    values[:, 1, 0, 0] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("kind", [None, "day", "day-hour"])
+def test_decoding_undoes_encoding(kind):
+    times, values = TIMES["hours of two years"][:50], physical(50)
+    it = codec(kind)
+    x = it.encode(values, times)
+    assert x.dtype == np.float32
+    assert np.allclose(it.decode(x, times), values, rtol=1e-5, atol=1e-5, equal_nan=True)  # float32 in between
+    assert np.isnan(it.decode(np.zeros_like(x), times)).sum() == 50  # the cell that is always missing
+
+
+def test_nothing_is_clamped():
+    it = codec()
+    x = np.full((1, 2, 3, 4), -9.0, dtype=np.float32)
+    assert it.decode(x)[0, 0].max() == 9 - 45  # degC
+    assert it.decode(x)[0, 1, 1].max() == pytest.approx(0.5 * np.expm1(0.7 - 7.2))  # below the minimum
+    assert it.decode(-20 * x)[0, 1, 1, 1] > 1e60
+
+
+def test_what_is_measured_is_physical_or_else_the_transformed_anomaly():
+    values, times = physical(20), TIMES["hours of two years"][:20]
+    plain, seasonal = codec(), codec("day")
+    assert np.allclose(plain.measured(plain.encode(values)), values, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert plain.measured_units == ("degC", "mm day-1")
+    anomalies = seasonal.measured(seasonal.encode(values, times))
+    expected = np.stack([values[:, 0], np.log1p(values[:, 1] / 0.5)], axis=1) - seasonal.climatology.at(times)
+    assert np.allclose(anomalies, expected, atol=1e-5, equal_nan=True)
+    assert seasonal.measured_units == ("degC", "anomaly of log1p in mm day-1")
+
+
+def test_wrong_shapes_and_missing_times_are_refused():
+    with pytest.raises(LevyError, match=r"\[N, 2, 3, 4\] is expected"):
+        codec().encode(np.zeros((5, 2, 4, 3)))
+    with pytest.raises(LevyError, match="5 fields with 0 times"):
+        codec("day").decode(np.zeros((5, 2, 3, 4)))
+
+
+@pytest.mark.parametrize("form", ["grid", "places"])
+def test_a_codec_is_the_same_after_saving(form, tmp_path):
+    it = codec("day-hour")
+    if form == "places":
+        located = {
+            "latitude": None,
+            "longitude": None,
+            "places": ("a", "b", "ü", "d"),
+            "locations": np.arange(8.0).reshape(2, 4),
+        }
+        it = codec(
+            "day",
+            valid=np.ones((2, 1, 4), dtype=bool),
+            climatology=Climatology("day", np.ones((2, 7, 1, 4))),
+            calendar="noleap",
+            **located,
+        )
+    it.save(tmp_path)
+    again = Codec.load(tmp_path)
+    for name in ("variables", "places", "calendar", "attributes", "names", "shape"):
+        assert getattr(again, name) == getattr(it, name)
+    for name in ("mean", "std", "valid", "latitude", "longitude", "locations"):
+        mine, theirs = getattr(it, name), getattr(again, name)
+        assert (mine is None and theirs is None) or (np.array_equal(mine, theirs) and mine.dtype == theirs.dtype)
+    assert again.climatology.kind == it.climatology.kind
+    assert np.array_equal(again.climatology.coefficients, it.climatology.coefficients)
+    first = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    again.save(tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == first
+
+
+def test_a_damaged_codec_is_refused(tmp_path):
+    with pytest.raises(LevyError, match="again"):
+        Codec.load(tmp_path)
+    codec().save(tmp_path)
+    (tmp_path / "codec.json").write_text("{}")
+    with pytest.raises(LevyError, match="prepare"):
+        Codec.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("longitude", "wraps"),
+    [
+        (np.arange(0, 360, 2.5), True),
+        (np.arange(-180, 180, 1.0), True),
+        (np.arange(0, 357, 2.5), False),
+        (np.array([3.0]), False),
+    ],
+)
+def test_it_knows_whether_fields_go_round_the_globe(longitude, wraps):
+    it = codec(longitude=longitude, latitude=np.array([0.0]), valid=np.ones((2, 1, len(longitude)), dtype=bool))
+    assert it.wraps is wraps
+
+
+def test_settings_survive_json():
+    settings = FieldsConfig((T2M, RAIN), box=(1, 2, 3, 4), period=("2001", "2002"), patch=(3, 4), gap="1D")
+    assert FieldsConfig.from_mapping(json.loads(json.dumps(settings.to_mapping()))) == settings
+    with pytest.raises(LevyError, match=r"unknown settings boks.*box"):
+        FieldsConfig.from_mapping({"variables": [], "boks": 1})

@@ -1,0 +1,429 @@
+"""Readers of what people bring, the long tail, and the packed store."""
+
+import gzip
+import io
+import multiprocessing
+import pickle
+import struct
+import tarfile
+import zipfile
+from pathlib import PurePath
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from levy_core.base.errors import LevyError
+from levy_core.datasets.images.longtail import in_proportion, longtail_counts, rare_classes
+from levy_core.datasets.images.pixels import to_uint8, to_unit
+from levy_core.datasets.images.sources import Source, checked_reader, open_source
+from levy_core.datasets.images.split import Split, plan
+from levy_core.datasets.images.store import read_group, write_group
+from levy_core.datasets.starter import digits
+from tests.conftest import ROOT, SHARED
+
+CIFAR_ZIP = SHARED / "images" / "cifar10-train-jpg.zip"
+
+
+def png(array):
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def noise_image(seed, size=(6, 5), channels=3):
+    shape = size if channels == 1 else (*size, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write_zip(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+ARCHIVES = pytest.mark.parametrize(("write", "name"), [(write_zip, "x.zip"), (write_tar, "x.tar.gz")])
+
+
+def test_cifar_has_the_published_long_tail():
+    counts = longtail_counts([5000] * 10, 100)
+    assert counts == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    assert sum(counts) == 12_406
+
+
+@given(st.lists(st.integers(50, 400), min_size=2, max_size=30), st.floats(1, 20))
+def test_long_tails_fall_fit_and_keep_their_imbalance(available, imbalance):
+    counts = longtail_counts(available, imbalance)
+    assert all(kept <= there for kept, there in zip(counts, available, strict=True))
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] <= counts[0] / imbalance + 1e-6
+    assert counts[-1] + 1 > counts[0] / imbalance - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("available", "imbalance", "message"),
+    [([5, 5], 0.5, "imbalance is 0.5"), ([5], 2, "at least 2 classes"), ([5, 5], 10, "keeps no image")],
+)
+def test_impossible_long_tails_are_refused(available, imbalance, message):
+    with pytest.raises(LevyError, match=message):
+        longtail_counts(available, imbalance)
+
+
+@given(st.lists(st.integers(1, 90), min_size=2, max_size=8), st.lists(st.integers(1, 500), min_size=8, max_size=8))
+def test_numbers_in_proportion_fit_and_none_could_be_larger(available, counts):
+    counts = counts[: len(available)]
+    found = in_proportion(available, counts)
+    assert all(1 <= n <= there for n, there in zip(found, available, strict=True))
+    scale = min(n / count for n, count in zip(available, counts, strict=True))
+    assert all(n == 1 or abs(n - scale * count) < 1 for n, count in zip(found, counts, strict=True))
+    limiting = min(range(len(available)), key=lambda c: available[c] / counts[c])
+    assert found[limiting] == available[limiting]
+
+
+def named(*members, where="somewhere"):
+    """A source of images that nobody reads, as (class, name)."""
+    classes = sorted({c for c, _ in members})
+    labels = np.array([classes.index(c) for c, _ in members])
+    return Source(
+        classes, labels, PurePath(where), lambda index: f"{members[index][0]}/{members[index][1]}", lambda index: None
+    )
+
+
+def names(source, indices):
+    return {source.key(int(i)) for i in indices}
+
+
+CLASSES = [("a", 60), ("b", 60), ("c", 60)]
+
+
+def test_selections_hold_their_counts_are_nested_and_go_by_the_seed():
+    source = named(*((c, k) for c, n in CLASSES for k in range(n)))
+    split, other = Split.of(source, 0, 0.2), Split.of(source, 1, 0.2)
+    small, large = split.first([5, 3, 1]), split.first([9, 9, 9])
+    assert np.bincount(source.labels[small]).tolist() == [5, 3, 1]
+    assert set(small) <= set(large)
+    assert len(set(large)) == 27
+    assert set(small) != set(other.first([5, 3, 1]))
+    assert set(split.held_out) != set(other.held_out)
+    assert not set(split.held_out) & set(split.first(split.available))
+    assert len(split.held_out) + sum(split.available) == 180
+
+
+def test_a_share_of_a_large_class_is_held_out():
+    source = named(*(("ab"[k % 2], k) for k in range(20_000)))
+    for share in (0.05, 0.2, 0.5):  # four standard deviations of a binomial count
+        held_out = np.bincount(source.labels[Split.of(source, 0, share).held_out]) / 10_000
+        assert np.abs(held_out - share).max() < 4 * (share * (1 - share) / 10_000) ** 0.5
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 5), st.sets(st.integers(0, 59), max_size=30), st.integers(0, 40), st.randoms())
+def test_no_image_changes_sides_and_few_are_exchanged_when_images_come_and_go(seed, removed, added, random):
+    before = [(c, k) for c, n in CLASSES for k in range(n)]
+    after = [m for m in before if m[0] != "b" or m[1] not in removed] + [("a", f"new {k}") for k in range(added)]
+    random.shuffle(after)  # the order of the files is nothing either
+    old, new = named(*before), named(*after, where="/another/place")
+    one, two = Split.of(old, seed, 0.25), Split.of(new, seed, 0.25)
+    still = names(new, range(len(after)))
+    assert names(old, one.held_out) & still == names(new, two.held_out) & names(old, range(180))
+    kept = names(old, one.first([20, 10, 5])), names(new, two.first([20, 10, 5]))
+    gone = kept[0] - kept[1]
+    assert not any(name.startswith("c/") for name in gone)  # nothing happened to this class
+    assert len([name for name in gone if name.startswith("a/")]) <= added
+    assert all(name not in still for name in gone if name.startswith("b/"))
+
+
+def test_the_groups_of_a_plan_keep_the_held_out_images_to_themselves():
+    source = named(*((c, k) for c, n in CLASSES for k in range(n)))
+    groups = plan(source, imbalance=4, reference_per_class=None, seed=0, test_share=0.2)
+    assert list(groups) == ["train", "balanced", "test"]
+    assert not set(groups["test"]) & (set(groups["train"]) | set(groups["balanced"]))
+    assert len(set(np.bincount(source.labels[groups["balanced"]]))) == 1
+    everything = plan(source, imbalance=1, reference_per_class=None, seed=0, test_share=0)
+    assert list(everything) == ["train", "balanced"]
+    assert sorted(everything["train"]) == list(range(180))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"reference_per_class": 59},
+            r"somewhere: reference_per_class is 59, but class 'd' has \d images beside those",
+        ),
+        (
+            {"test_share": 1e-4},
+            r"somewhere: test_share is 0.0001, but of 60 images of class 'a' none falls into it: bring",
+        ),
+        ({"test_share": 1 - 1e-9}, r"but of 60 images of class 'a' all fall into it: bring more images of that class"),
+        ({"imbalance": 1e4}, "keeps no image"),
+    ],
+)
+def test_images_that_do_not_suffice_are_named(changes, message):
+    source = named(*((c, k) for c, n in [*CLASSES, ("d", 9)] for k in range(n)))
+    with pytest.raises(LevyError, match=message):
+        plan(source, **{"imbalance": 2, "reference_per_class": None, "seed": 0, "test_share": 0.3} | changes)
+
+
+def test_the_rare_third():
+    assert rare_classes([178, 91, 8, 17, 12, 33, 46, 64, 24, 127]) == [2, 3, 4]
+    assert rare_classes([9, 1]) == [1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_class_folders_and_zips_give_the_same_images(tmp_path, form, channels):
+    members = {
+        f"{c}/{k}.png": png(noise_image(10 * i + k, channels=channels))
+        for i, c in enumerate(["2", "10"])
+        for k in range(3)
+    }
+    if form == "zip":
+        write_zip(tmp_path / "images.zip", {"__MACOSX/2/._0.png": b"junk", "2/notes.txt": b"text", **members})
+    else:
+        for name, data in members.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(data)
+    source = open_source(tmp_path)
+    assert source.classes == ["2", "10"]  # numbers in their own order
+    assert source.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    expected = noise_image(11, channels=channels)
+    assert np.array_equal(source.read(4), expected[None] if channels == 1 else expected.transpose(2, 0, 1))
+
+
+def test_formats_that_pillow_reads(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    Image.fromarray(noise_image(1)).save(tmp_path / "a/x.bmp")
+    Image.fromarray(noise_image(2)).save(tmp_path / "a/y.webp", lossless=True)
+    Image.fromarray(noise_image(3)).convert("P").save(tmp_path / "b/z.gif")
+    Image.fromarray(noise_image(4)).convert("RGBA").save(tmp_path / "b/w.png")
+    source = open_source(tmp_path)
+    assert {source.read(i).shape for i in range(4)} == {(3, 6, 5)}
+    assert np.array_equal(source.read(1), noise_image(2).transpose(2, 0, 1))
+
+
+def cifar_batch(images, labels, key):
+    return pickle.dumps({b"data": images.reshape(len(images), 3072), key: labels}, protocol=2)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("kind", ["cifar-10", "cifar-100"])
+def test_cifars_python_archive(tmp_path, kind, packed):
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), dtype=np.uint8)
+    if kind == "cifar-10":
+        inside = "cifar-10-batches-py"
+        members = {
+            "data_batch_1": cifar_batch(images[:4], [0, 1, 0, 1], b"labels"),
+            "data_batch_2": cifar_batch(images[4:], [1, 1, 0, 0], b"labels"),
+            "test_batch": cifar_batch(images[:1], [0], b"labels"),
+            "batches.meta": pickle.dumps({b"label_names": [b"cat", b"dog"]}, protocol=2),
+        }
+    else:
+        inside = "cifar-100-python"
+        members = {
+            "train": cifar_batch(images, [0, 1, 0, 1, 1, 1, 0, 0], b"fine_labels"),
+            "meta": pickle.dumps({b"fine_label_names": [b"cat", b"dog"]}, protocol=2),
+        }
+    if packed:
+        write_tar(tmp_path / f"{kind}-python.tar.gz", {f"{inside}/{name}": data for name, data in members.items()})
+    else:
+        (tmp_path / inside).mkdir()
+        for name, data in members.items():
+            (tmp_path / inside / name).write_bytes(data)
+    source = open_source(tmp_path)
+    assert (source.classes, source.labels.tolist()) == (["cat", "dog"], [0, 1, 0, 1, 1, 1, 0, 0])
+    assert np.array_equal(source.read(5), images[5])
+
+
+def test_a_pickle_that_would_run_something_is_refused(tmp_path):
+    ran = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(ran), "w"))
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    (folder / "data_batch_1").write_bytes(pickle.dumps({b"data": Trap(), b"labels": [0]}, protocol=2))
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"cat"]}, protocol=2))
+    with pytest.raises(LevyError, match=r"names io.open, which image data never does"):
+        open_source(tmp_path)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_mnists_idx_files(tmp_path, zipped):
+    images = np.random.default_rng(0).integers(0, 256, (6, 7, 4), dtype=np.uint8)
+    files = {
+        "train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + struct.pack(">3I", 6, 7, 4) + images.tobytes(),
+        "train-labels-idx1-ubyte": bytes([0, 0, 8, 1]) + struct.pack(">I", 6) + bytes([0, 1, 2, 0, 1, 2]),
+    }
+    for name, data in files.items():
+        (tmp_path / (name + ".gz" * zipped)).write_bytes(gzip.compress(data) if zipped else data)
+    source = open_source(tmp_path)
+    assert (source.classes, source.labels.tolist()) == (["0", "1", "2"], [0, 1, 2, 0, 1, 2])
+    assert np.array_equal(source.read(3)[0], images[3])
+    for damaged, message in (
+        (files["train-images-idx3-ubyte"][:-5], "it is truncated"),
+        (b"\0\0\x0d\x03" + b"\0" * 99, "not an idx file"),
+    ):
+        path = tmp_path / ("train-images-idx3-ubyte" + ".gz" * zipped)
+        path.write_bytes(gzip.compress(damaged) if zipped else damaged)
+        with pytest.raises(LevyError, match=message):
+            open_source(tmp_path)
+
+
+def test_a_folder_that_is_missing_or_unknown_says_what_is_expected(tmp_path):
+    with pytest.raises(LevyError, match="is not a folder"):
+        open_source(tmp_path / "none")
+    (tmp_path / "table.csv").write_text("1,2")
+    with pytest.raises(LevyError, match=r"holds table.csv; expected one of: a sub-folder per class"):
+        open_source(tmp_path)
+
+
+@ARCHIVES
+@pytest.mark.parametrize(
+    "climbing", ["../../etc/a/b.png", "/tmp/a/b.png", "//tmp/a/b.png", "a/../../b.png", "..\\a\\b.png", "C:\\a\\b.png"]
+)
+def test_archives_that_climb_out_are_refused(tmp_path, write, name, climbing):
+    write(tmp_path / name, {"a/1.png": png(noise_image(0)), climbing: png(noise_image(1))})
+    with pytest.raises(LevyError, match=f"{name} contains the path .* which leaves the archive"):
+        open_source(tmp_path)
+
+
+@ARCHIVES
+def test_members_that_unpack_to_too_much_are_refused(tmp_path, monkeypatch, write, name):
+    monkeypatch.setattr("levy_core.datasets.images.archives.MAX_MEMBER_BYTES", 1000)
+    write(tmp_path / name, {"a/1.png": bytes(1000), "b/2.png": bytes(1001)})
+    with pytest.raises(LevyError, match=rf"{name}: b/2.png unpacks to 1,001 bytes, more than the limit of 1,000"):
+        open_source(tmp_path)
+
+
+def test_a_tar_member_is_refused_by_its_header_before_it_is_read(tmp_path):
+    bomb = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+    bomb.size = 512 * 2**20 + 1
+    (tmp_path / "x.tar").write_bytes(bomb.tobuf())
+    with pytest.raises(LevyError, match=r"data_batch_1 unpacks to 536,870,913 bytes"):
+        open_source(tmp_path)
+
+
+def test_damaged_zips_and_images_are_named(tmp_path):
+    path = tmp_path / "x.zip"
+    write_zip(path, {f"{c}/{k}.png": png(noise_image(k)) for c in "ab" for k in range(3)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    with pytest.raises(LevyError, match=r"x.zip is not a readable zip .* partly copied"):
+        open_source(tmp_path)
+    broken = bytearray(whole)
+    broken[60] ^= 0xFF
+    path.write_bytes(broken)
+    with pytest.raises(LevyError, match=r"a/0.png cannot be unpacked"):
+        open_source(tmp_path).read(0)
+    write_zip(path, {"a/0.png": png(noise_image(0))[:60], "b/0.png": png(noise_image(0))})
+    with pytest.raises(LevyError, match=r"x.zip: a/0.png is not a readable image"):
+        open_source(tmp_path).read(0)
+
+
+def test_empty_classes_are_named(tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "cats/1.png").write_bytes(png(noise_image(0)))
+    with pytest.raises(LevyError, match="no images of class 'dogs'"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("other", "what"), [(noise_image(1, (6, 6)), "6 x 6 pixels with 3"), (noise_image(1, channels=1), "1 channel")]
+)
+def test_images_of_mixed_sizes_or_channels_are_named(tmp_path, other, what):
+    write_zip(tmp_path / "x.zip", {"a/0.png": png(noise_image(0)), "b/1.png": png(other)})
+    source = open_source(tmp_path)
+    read = checked_reader(source, 0)
+    with pytest.raises(LevyError, match=rf"b/1.png is .*{what}.* but .*a/0.png is 6 x 5 pixels with 3 channels"):
+        read(1)
+
+
+def test_the_packed_store_returns_what_was_written_and_xarray_opens_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("levy_core.datasets.images.store.CHUNK_BYTES", 3 * 12)  # three images a chunk: several chunks
+    images = np.random.default_rng(0).integers(0, 256, (7, 1, 3, 4), dtype=np.uint8)
+    labels = np.array([0, 0, 0, 0, 1, 1, 1])
+    indices = np.array([6, 5, 4, 3, 2, 1, 0])
+    path = tmp_path / "images.zarr"
+    statistics = write_group(path, "train", indices, labels, ["a", "b"], (1, 3, 4), lambda i: images[i], iter)
+    group = read_group(path, "train")
+    assert np.array_equal(group.image, images[::-1])
+    assert np.array_equal(group.label, labels)
+    assert group.classes == ("a", "b")
+    unit = to_unit(images).astype(np.float64)
+    assert statistics["counts"] == [4, 3]
+    assert statistics["channel_mean"] == pytest.approx([unit.mean()])
+    assert statistics["channel_std"] == pytest.approx([unit.std()])
+    with xr.open_zarr(path, group="train", consolidated=False) as data:
+        assert data["image"].dims == ("sample", "channel", "y", "x")
+        assert data["source_index"].values.tolist() == indices.tolist()
+    with pytest.raises(LevyError, match="no readable group 'balanced'"):
+        read_group(path, "balanced")
+
+
+def test_a_fork_of_a_process_that_has_read_a_group_reads_it_too(tmp_path):  # stages in several processes are forks
+    path, zero = tmp_path / "images.zarr", np.zeros((1, 6, 5), dtype=np.uint8)
+    write_group(path, "train", np.arange(4), np.zeros(4, dtype=int), ["a"], zero.shape, lambda index: zero, iter)
+    read_group(path, "train")
+    fork = multiprocessing.get_context("fork").Process(target=read_group, args=(path, "train"))
+    fork.start()
+    fork.join(60)
+    fork.kill()
+    assert fork.exitcode == 0
+
+
+def test_pixels_survive_the_unit_interval():
+    every = np.arange(256, dtype=np.uint8)
+    assert np.array_equal(to_uint8(to_unit(every)), every)
+    assert to_uint8(np.array([-9.0, 9.0])).tolist() == [0, 255]
+
+
+def test_an_image_has_the_same_name_wherever_its_source_lies(tmp_path):
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        for name in ("a/1.png", "a/deep/2.png", "b/1.png"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(png(noise_image(0)))
+        source = open_source(folder)
+        assert [source.key(i) for i in range(3)] == ["a/1.png", "a/deep/2.png", "b/1.png"]
+        assert source.name(1) == f"{folder}: a/deep/2.png"
+    write_zip(tmp_path / "one" / "x.zip", {name: png(noise_image(0)) for name in ("a/1.png", "b/1.png")})
+    zipped = open_source(tmp_path / "one")  # the zip comes first
+    assert [zipped.key(i) for i in range(2)] == ["a/1.png", "b/1.png"]
+
+
+def test_the_starter_zip_holds_scikit_learns_digits():
+    source = open_source(ROOT / "data" / "digits")
+    images, target = digits()
+    order = np.argsort(target, kind="stable")
+    assert np.array_equal(source.labels, target[order])
+    assert np.array_equal(np.stack([source.read(i)[0] for i in range(0, 1797, 100)]), images[order][::100])
+
+
+@pytest.mark.skipif(not CIFAR_ZIP.exists(), reason="shared/data/images/cifar10-train-jpg.zip is not on this machine")
+def test_real_cifar_becomes_cifar_10_lt(tmp_path):
+    (tmp_path / "cifar10-train-jpg.zip").symlink_to(CIFAR_ZIP)
+    source = open_source(tmp_path)
+    available = np.bincount(source.labels).tolist()
+    counts = longtail_counts(available, 100)
+    assert available == [5000] * 10
+    assert counts == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    chosen = plan(source, imbalance=100, reference_per_class=None, seed=0, test_share=0)["train"]
+    assert np.bincount(source.labels[chosen]).tolist() == counts
+    read = checked_reader(source, int(chosen[0]))
+    assert {read(int(i)).shape for i in chosen[::500]} == {(3, 32, 32)}

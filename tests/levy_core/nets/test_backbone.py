@@ -1,0 +1,56 @@
+"""The network is diffusers' UNet2DModel without the imports: the same weights from the same seed, the same numbers out."""
+
+import pytest
+import torch
+
+from levy_core.base import torchvision_ops  # noqa: F401  (before diffusers)
+from levy_core.nets.backbone import Backbone
+
+from diffusers import UNet2DModel  # isort: skip
+
+
+def theirs(channels, attends, layers, dropout, sides):
+    return UNet2DModel(
+        sample_size=sides, in_channels=2, out_channels=1, block_out_channels=channels, layers_per_block=layers,
+        down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+        up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
+        add_attention=any(attends), norm_num_groups=8, dropout=dropout, num_class_embeds=4,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("channels", "attends", "layers", "dropout"),
+    [
+        ((16, 32), (False, False), 1, 0.0),  # the shipped settings
+        ((8,), (True,), 2, 0.0),
+        ((8, 24), (True, False), 2, 0.5),
+        ((8, 16, 16), (False, False, True), 1, 0.0),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_names_outputs_and_gradients_are_those_of_diffusers(channels, attends, layers, dropout, dtype):
+    sides = (8, 12)
+    torch.manual_seed(0)
+    reference = theirs(channels, attends, layers, dropout, sides)
+    torch.manual_seed(0)
+    own = Backbone(2, 1, channels, layers, list(attends), 8, dropout, 4)
+    mine, its = list(own.named_parameters()), list(reference.named_parameters())
+    assert [name for name, _ in mine] == [name for name, _ in its]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(mine, its, strict=True))
+
+    x, label = torch.randn(5, 2, *sides), torch.arange(5) % 4
+    time = 250 * torch.linspace(-5, 5, 5)
+    answers = []
+    for net in (own, reference):
+        torch.manual_seed(1)  # of the dropout
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            answer = net(x, time, label) if net is own else net(x, time, class_labels=label).sample
+        answer.float().square().sum().backward()
+        answers.append(answer)
+    assert torch.equal(*answers)
+    assert answers[0].abs().max() > 1e-3
+    apart = [
+        ((a.grad - b.grad).abs().max() / b.grad.abs().max()).item() for (_, a), (_, b) in zip(mine, its, strict=True)
+    ]
+    # equal without attention; with it the same terms are summed in another order
+    assert max(apart) <= (0.0 if not any(attends) else 1e-5 if dtype == torch.float32 else 0.05)

@@ -1,0 +1,139 @@
+"""The U-Net on fields: any size, round the globe, told its coordinates."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from levy_core.base.errors import LevyError
+from levy_core.base.samples import Samples
+from levy_core.nets.globe import padded
+from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.process.design import Design
+from levy_core.training.checkpoint import load_model, save_model
+
+LEVELS, LABELS = torch.tensor([-1.0, 0.5]), torch.tensor([0, 1])
+
+
+def net(shape, channels=(8, 16), **options):
+    torch.manual_seed(0)
+    return UNet(UNetConfig(shape=shape, classes=1, channels=channels, **options)).double().eval()
+
+
+def fields(*shape):
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def out(network, x):
+    with torch.no_grad():
+        return network(x, LEVELS.double(), LABELS)
+
+
+@pytest.mark.parametrize("shape", [(1, 33, 49), (2, 1, 5), (1, 1, 1), (3, 6, 16), (1, 36, 35)])
+@pytest.mark.parametrize("wraps", [False, True])
+def test_every_size_keeps_its_shape(shape, wraps):
+    network = net(shape, (8, 8, 16), wraps=wraps)
+    answer = out(network, fields(*shape))
+    assert answer.shape == (2, *shape)
+    assert answer.isfinite().all()
+
+
+def test_a_size_that_fits_is_the_plain_network_bit_for_bit():
+    network, x = net((1, 8, 12), attention=(False, True)), fields(1, 8, 12)
+    assert torch.equal(out(network, x), network.unet(x, 250 * LEVELS.double(), LABELS))
+
+
+def test_a_size_that_does_not_fit_is_padded_with_its_edge_and_cut_back():
+    x = fields(1, 7, 9)
+    grown = torch.nn.functional.pad(x, (0, 3, 0, 1), mode="replicate")
+    small, large = net((1, 7, 9), (8, 8, 8)), net((1, 8, 12), (8, 8, 8))
+    assert torch.equal(out(small, x), out(large, grown)[..., :7, :9])
+
+
+def test_round_the_globe_the_padding_is_what_comes_next():
+    assert padded(5, 4, wraps=True).tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert padded(1, 4, wraps=True).tolist() == [0, 0, 0, 0]
+    assert padded(5, 4).tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+    assert padded(8, 4).tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("shift", [4, 12, -8])
+def test_round_the_globe_a_shifted_field_gives_the_shifted_answer(shift):
+    shape = (2, 8, 16)
+    network, x = net(shape, (8, 8, 16), attention=(False, False, True), wraps=True), fields(2, 8, 16)
+    assert torch.allclose(out(network, x.roll(shift, -1)), out(network, x).roll(shift, -1), rtol=0, atol=1e-12)
+    box = net(shape, (8, 8, 16), attention=(False, False, True))
+    assert (out(box, x.roll(shift, -1)) - out(box, x).roll(shift, -1)).abs().max() > 1e-3
+
+
+def test_round_the_globe_the_poles_stay_edges():
+    network, x = net((1, 8, 16), wraps=True), fields(1, 8, 16)
+    assert (out(network, x.roll(4, -2)) - out(network, x).roll(4, -2)).abs().max() > 1e-3
+
+
+def test_round_the_globe_the_weights_are_the_same_in_name_and_value():
+    plain, closed = net((1, 8, 16)).state_dict(), net((1, 8, 16), wraps=True).state_dict()
+    assert list(plain) == list(closed)
+    assert all(torch.equal(plain[name], closed[name]) for name in plain)
+
+
+def test_coordinates_are_sines_of_the_degrees():
+    config = UNetConfig(shape=(1, 3, 4), classes=1, channels=(8,), coordinates=True)
+    given = UNet(config, np.array([90, 0, -30]), np.array([0, 90, 180, 270])).coordinates
+    ones, zeros = torch.ones(4), torch.zeros(4)
+    assert torch.allclose(given[0], torch.stack([ones, zeros, -0.5 * ones]), atol=1e-7)
+    assert torch.allclose(given[1], torch.tensor([1.0, 0, -1, 0]).expand(3, 4), atol=1e-7)
+    assert torch.allclose(given[2], torch.tensor([0.0, 1, 0, -1]).expand(3, 4), atol=1e-7)
+
+
+def test_places_have_a_latitude_and_a_longitude_each():
+    config = UNetConfig(shape=(1, 1, 3), classes=1, channels=(8,), coordinates=True)
+    given = UNet(config, np.array([90.0, 0, -30]), np.array([0.0, 90, 180])).coordinates
+    assert torch.allclose(given[0, 0], torch.tensor([1.0, 0, -0.5]), atol=1e-7)
+    with pytest.raises(LevyError, match="2 latitudes and 3 longitudes were given for fields of 1 x 3"):
+        UNet(config, np.zeros(2), np.zeros(3))
+
+
+def test_the_network_answers_by_coordinates_and_only_where_asked():
+    x, north, south = fields(1, 4, 8), np.array([80.0, 60, 40, 20]), np.array([-20.0, -40, -60, -80])
+    longitude, answers = np.arange(8) * 45.0, {}
+    for asked in (True, False):
+        config = UNetConfig(shape=(1, 4, 8), classes=1, channels=(8,), coordinates=asked)
+        for latitude in (north, south):
+            torch.manual_seed(0)
+            answers[asked, latitude[0]] = out(UNet(config, latitude, longitude).double(), x)
+    assert not torch.allclose(answers[True, 80], answers[True, -20])
+    assert torch.equal(answers[False, 80], answers[False, -20])
+
+
+def test_a_model_with_coordinates_survives_disk_without_being_told_them_again(tmp_path):
+    design = Design.from_mapping({"preset": "tedm", "sigma_data": 1.0})
+    config = UNetConfig(shape=(2, 5, 9), classes=1, channels=(8, 8), wraps=True, coordinates=True)
+    network = UNet(config, np.linspace(80, -80, 5), np.arange(9) * 40.0)
+    save_model(tmp_path, dict(network.state_dict()), design, config, Samples("fields", ("all",)), {})
+    model = load_model(tmp_path)
+    y, rho = fields(2, 5, 9).float(), torch.tensor([0.1, 3.0])
+    assert model.net == config
+    assert torch.equal(model.predictor(y, rho, LABELS), design.predictor(network).eval()(y, rho, LABELS))
+
+
+def test_a_network_that_was_never_told_its_coordinates_says_nothing():
+    config = UNetConfig(shape=(1, 4, 4), classes=1, channels=(8,), coordinates=True)
+    assert UNet(config)(fields(1, 4, 4).float(), LEVELS, LABELS).isnan().all()
+
+
+def test_the_description_of_an_older_network_still_means_what_it_did():
+    older = {
+        "shape": [1, 8, 8],
+        "classes": 3,
+        "channels": [8, 16],
+        "layers": 1,
+        "attention": [],
+        "groups": 8,
+        "dropout": 0,
+    }
+    config = UNetConfig.from_mapping(older)
+    assert not config.wraps
+    assert not config.coordinates
+    assert UNetConfig.from_mapping(json.loads(json.dumps(config.to_mapping()))) == config

@@ -1,0 +1,80 @@
+"""A real Prefect server and a real worker on loopback, for a checkout."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import Checkout
+from tests.support.servers import answers, free_port, running
+
+LIST = """
+import asyncio, json
+from prefect.client.orchestration import get_client
+async def runs():
+    async with get_client() as client:
+        print(json.dumps([
+            {"id": str(r.id), "state": r.state_name, "scheduled": r.auto_scheduled, "by": r.created_by and r.created_by.type,
+             "message": r.state.message}
+            for r in await client.read_flow_runs() if r.deployment_id]))
+asyncio.run(runs())
+"""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server with a work pool `levy` and a process worker, started in the root of a checkout."""
+
+    checkout: Checkout
+    environment: dict[str, str]
+
+    def prefect(self, *arguments: str) -> str:
+        """Standard output of Prefect's command."""
+        return self._run("-m", "prefect", "--no-prompt", *arguments)
+
+    def runs(self) -> list[dict]:
+        """The runs of deployments."""
+        return json.loads(self._run("-c", LIST).splitlines()[-1])
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=self.checkout.root, env=self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def prefect_server(port: int, folder: Path, **options) -> AbstractContextManager[psutil.Process]:
+    """Prefect's server on a port of loopback; its log lies in ``folder``."""
+    where = ("--host", "127.0.0.1", "--port", str(port), "--no-ui")
+    command = [sys.executable, "-m", "prefect", "server", "start", *where]
+    return running(command, folder / "server.log", lambda: answers(port), **options)
+
+
+@contextmanager
+def serving(checkout: Checkout, folder: Path) -> Iterator[Service]:
+    """The service with what prefect.yaml deploys; logs and the database lie in ``folder``."""
+    port = free_port()
+    environment = {
+        **checkout.environment,
+        "PREFECT_HOME": str(folder),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "true",
+        "PWD": str(checkout.root),
+    }
+    service, command = Service(checkout, environment), [sys.executable, "-m", "prefect"]
+    options = {"cwd": checkout.root, "env": environment}
+    with prefect_server(port, folder, **options):
+        service.prefect("work-pool", "create", "levy", "--type", "process")
+        service.prefect("deploy", "--all")
+        worker, log = [*command, "worker", "start", "--pool", "levy"], folder / "worker.log"
+        with running(worker, log, lambda: "started!" in log.read_text(), **options):
+            yield service

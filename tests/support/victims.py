@@ -1,0 +1,61 @@
+"""Processes to be killed: stages and the record, as children of a process that has imported everything already.
+
+A stage spends seconds on imports and, in tests, tenths of a second on its work. Here every kill meets the work.
+"""
+
+import multiprocessing
+import os
+import sys
+from importlib import import_module
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from tasks.params import schema
+from tasks.pyfunc import Sampler  # noqa: F401  with which the record tries its model
+from tasks.registry import record
+from tasks.runtime import stage
+
+torch.set_num_threads(1)
+DATASET, DESIGN = "digits", "lim"
+OF_DATASET, OF_DESIGN = ("--dataset", DATASET), ("--dataset", DATASET, "--design", DESIGN)
+# In the order of dvc.yaml, with the options that each is given there.
+STAGES = {
+    "prepare": OF_DATASET,
+    "reference": OF_DATASET,
+    "train": OF_DESIGN,
+    "tune": OF_DESIGN,
+    "sample": OF_DESIGN,
+    "evaluate": OF_DESIGN,
+    "compare": OF_DATASET,
+    "report": OF_DATASET,
+}
+
+
+def start(root: Path, what: str) -> BaseProcess:
+    """A process that does the work of a stage, or of ``record``, in a checkout."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_work, args=(root, what), daemon=True)
+    process.start()
+    return process
+
+
+def finish(root: Path, what: str) -> None:
+    """Lets it go through."""
+    process = start(root, what)
+    process.join()
+    assert process.exitcode == 0, f"{what} ended with {process.exitcode}"
+
+
+def _work(root: Path, what: str) -> None:
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    os.chdir(root)
+    if what == "record":
+        record.record(schema.load(), DATASET)
+    else:
+        sys.argv = [what, *STAGES[what]]
+        stage.main(getattr(import_module(f"tasks.{what}"), what), *(word[2:] for word in STAGES[what][::2]))

@@ -1,0 +1,305 @@
+"""The grid's tables: rows become solvers again, whichever way they were stored, and the best row is the best."""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from levy_core.base.errors import LevyError
+from levy_core.sampling.solver import Solver
+from tasks.cells.rows import (
+    best,
+    cell_label,
+    difference,
+    is_published,
+    same_cell,
+    sampler_of,
+    solver_of,
+    thrifty,
+    write_rows,
+)
+from tasks.cells.tuned import write_tuned
+from tasks.compare import compare, summarise
+from tasks.params.schema import load
+from tasks.runtime import paths
+from tests.conftest import ROOT
+
+SOLVERS = [
+    Solver("sde-e", "ei-noise", "uniform-t", 20, 0.2),
+    Solver("ode", "euler-maruyama", "uniform-log-rho", 5),
+    Solver("sde-a", "ei-score", "uniform-t", 10),
+]
+
+
+@dataclass(frozen=True)
+class Wider(Solver):
+    """A solver of a later version."""
+
+    corrected: bool = False
+    order: int | None = None
+    strength: float | None = 0.5
+
+
+def through_csv(table):
+    return pd.read_csv(io.StringIO(table.to_csv(index=False)))
+
+
+def test_rows_of_tables_and_of_json_become_the_solvers_that_wrote_them():
+    table = through_csv(pd.DataFrame([{"design": "lim", **asdict(solver), "fid/longtail": 1.5} for solver in SOLVERS]))
+    for k, solver in enumerate(SOLVERS):
+        row = table.iloc[k]
+        for form in (row, row.to_dict(), json.loads(json.dumps(row.to_dict()))):
+            assert solver_of(form) == solver
+            assert sampler_of(form) == asdict(solver)
+            assert json.loads(json.dumps(sampler_of(form))) == asdict(solver)  # no numpy scalar is left
+    assert cell_label(table.iloc[0]) == "lim with SDE-E(0.2) ei-noise, uniform-t, 20 evaluations"
+
+
+def test_tables_on_disk_keep_the_solver_exactly_and_round_metrics(tmp_path):
+    solver = Solver("sde-e", "2m-data", "karras", 7, 1 / 3, "quiet-end", rho_max=1e2 / 3, denoise=True, limit="clamp")
+    write_rows(tmp_path / "t.csv", pd.DataFrame([{"design": "lim", **asdict(solver), "fid/longtail": 2 / 3}]), digits=4)
+    row = pd.read_csv(tmp_path / "t.csv").iloc[0]
+    assert solver_of(row) == solver
+    assert row["fid/longtail"] == 0.6667
+
+
+def test_fields_that_a_solver_gains_are_read_by_their_type(monkeypatch):
+    monkeypatch.setattr("tasks.cells.rows.Solver", Wider)
+    wide = [
+        Wider("ode", "ei-noise", "uniform-t", 5, corrected=True, order=2, strength=0.1),
+        Wider("ode", "ei-noise", "uniform-t", 5, corrected=False, order=None, strength=0.5),
+    ]
+    table = through_csv(pd.concat([pd.DataFrame([asdict(s) for s in wide]), pd.DataFrame([asdict(SOLVERS[0])])]))
+    assert table.order.dtype == float  # whole numbers beside empty cells
+    assert [solver_of(table.iloc[k]) for k in range(3)] == [*wide, Wider(**asdict(SOLVERS[0]))]
+    plain = sampler_of(table.iloc[0])
+    assert [type(plain[name]) for name in ("steps", "eta", "corrected", "order", "strength")] == [
+        int,
+        float,
+        bool,
+        int,
+        float,
+    ]
+    for value, truth in ((np.True_, True), ("False", False), (1.0, True), (0, False), (None, False)):
+        assert solver_of({**asdict(SOLVERS[0]), "corrected": value}).corrected is truth
+    assert solver_of(asdict(SOLVERS[0])) == Wider(**asdict(SOLVERS[0]))  # a table without the new columns
+
+
+def test_unknown_names_in_a_row_are_refused():
+    with pytest.raises(LevyError, match="unknown solver 'rk9'"):
+        solver_of({**asdict(SOLVERS[0]), "family": "rk9"})
+
+
+def test_the_best_has_the_smallest_value_then_the_fewest_evaluations_then_the_first_place():
+    grid = pd.DataFrame(
+        {
+            "design": ["a", "b", "c", "d", "e"],
+            "nfe": [20, 20, 10, 20, 5],
+            "fid/longtail": [2.0, 1.0, 1.0, 1.0, np.nan],
+        }
+    )
+    assert best(grid, "fid/longtail").design.tolist() == ["c", "b", "d", "a"]
+    with pytest.raises(LevyError, match="no cell of e has a value of fid/longtail: look at the evaluations"):
+        best(grid[grid.design == "e"], "fid/longtail")
+
+
+@pytest.mark.parametrize("column", [{"fid/longtail": [np.nan] * 3}, {}])
+def test_where_nothing_is_left_the_failures_are_named_once_each(column):
+    grid = pd.DataFrame(
+        {"design": ["a", "a", "b"], "nfe": [5, 10, 5], "failed": ["NaN at step 3", "huge", "huge"], **column}
+    )
+    with pytest.raises(
+        LevyError, match=r"no cell of a, b has a value of fid/longtail \(NaN at step 3; huge\): look at"
+    ):
+        best(grid, "fid/longtail")
+
+
+def cells(*rows):
+    return pd.DataFrame(rows, columns=["nfe", "fid/longtail", "fid/longtail_std"])
+
+
+def test_the_thrifty_choice_is_the_cheapest_cell_within_one_standard_deviation_of_the_best():
+    near = cells((50, 1.0, 0.3), (20, 1.29, 0.0), (10, 1.31, 9.0), (20, 1.2, 0.1))
+    assert thrifty(near, "fid/longtail").tolist() == [20, 1.2, 0.1]  # of equal cost the better
+    at_the_edge = cells((50, 1.0, 0.25), (10, 1.25, 0.0))
+    assert thrifty(at_the_edge, "fid/longtail")["nfe"] == 10
+    alone = cells((50, 1.0, 0.3), (10, 1.4, 0.5))  # the spread of the other does not count
+    assert thrifty(alone, "fid/longtail")["nfe"] == 50
+    beaten = cells((5, 1.1, 0.1), (50, 1.3, 0.1))
+    assert thrifty(beaten, "fid/longtail")["nfe"] == 5
+    for broken in (cells((5, np.nan, np.nan), (50, 1.0, 0.1)), cells((50, 1.0, 0.1), (5, np.nan, np.nan))):
+        assert thrifty(broken, "fid/longtail")["nfe"] == 50
+
+
+def test_the_thrifty_choice_of_one_seed_is_the_best():
+    grid = cells((50, 1.0, np.nan), (10, 1.0001, np.nan), (20, 1.0, np.nan))
+    assert thrifty(grid, "fid/longtail").tolist()[:2] == [20, 1.0]
+
+
+def rows_of(values, design="lim", **more):
+    """A row a solver and seed; ``values[solver][seed]`` is its metric, a text why it failed."""
+    return pd.DataFrame(
+        [
+            {
+                "design": design,
+                **asdict(solver),
+                "seed": seed,
+                "nfe": solver.steps,
+                "cell": f"{k}-{seed}",
+                "ruler": "r",
+                "failed": value if isinstance(value, str) else None,
+                "samples": np.nan if isinstance(value, str) else 16.0,
+                "fid/longtail": np.nan if isinstance(value, str) else value,
+                **more,
+            }
+            for k, (solver, seeds) in enumerate(values.items())
+            for seed, value in seeds.items()
+        ]
+    )
+
+
+def test_differences_are_paired_by_seed():
+    a, b, alone = SOLVERS
+    rows = rows_of({a: {0: 1.0, 1: 12.0, 2: 5.0}, b: {2: 6.5, 0: 2.0, 1: 13.5}, alone: {7: 1.0}})
+    rows = pd.concat([rows, rows_of({a: {0: 99.0, 1: 99.0, 2: 99.0}}, design="ddpm")])
+    of = [{"design": "lim", **asdict(solver)} for solver in SOLVERS]
+    assert same_cell(rows, of[0])["fid/longtail"].tolist() == [1.0, 12.0, 5.0]
+    # 1 - 2, 12 - 13.5, 5 - 6.5: mean -4/3, squared deviations 1/9, 1/36, 1/36, so that the error is sqrt(1/6 / 2 / 3)
+    for rows_on_disk in (rows, through_csv(rows)):
+        assert difference(rows_on_disk, of[0], of[1], "fid/longtail") == pytest.approx((-4 / 3, (1 / 36) ** 0.5))
+    assert difference(rows, of[1], of[0], "fid/longtail")[0] == pytest.approx(4 / 3)
+    assert difference(rows, of[0], of[0], "fid/longtail") == (0, 0)
+    one = rows[rows.seed == 1]
+    mean, error = difference(one, of[0], of[1], "fid/longtail")
+    assert mean == -1.5
+    assert np.isnan(error)
+    assert np.isnan(difference(rows, of[0], of[2], "fid/longtail")).all()  # no seed in common
+
+
+PUBLISHED = [
+    Solver(family, discretisation, "uniform-t", 10, 0.2)
+    for family in ("sde-a", "sde-e", "ode")
+    for discretisation in ("euler-maruyama", "ei-score", "ei-noise")
+]
+
+
+def test_the_papers_own_samplers_are_known_and_what_differs_in_one_thing_is_not_theirs():
+    base = asdict(Solver("sde-e", "ei-noise", "uniform-t", 10, 0.2))
+    assert all(map(is_published, PUBLISHED))
+    for change in (
+        {"family": "split-ddim"},
+        {"discretisation": "2m-data"},
+        {"grid": "karras"},
+        {"eta_schedule": "falling"},
+        {"rho_max": 20.0},
+        {"rho_min": 0.1},
+        {"denoise": True},
+        {"limit": "clamp"},
+    ):
+        assert not is_published(Solver(**{**base, **change})), change
+    assert is_published(Solver(**{**base, "steps": 7, "eta": 0.9}))
+
+
+def test_cells_are_summarised_over_seeds():
+    grid = summarise(rows_of({solver: {seed: solver.steps + seed for seed in (0, 2)} for solver in SOLVERS}))
+    assert [solver_of(row) for row in grid.to_dict("records")] == SOLVERS
+    assert grid["fid/longtail"].tolist() == [21, 6, 11]
+    assert grid["fid/longtail_std"].tolist() == pytest.approx([2**0.5] * 3)
+    assert grid.seeds.tolist() == [2, 2, 2]
+    assert grid.nfe.tolist() == [20, 5, 10]
+    assert grid.failed.isna().all()
+    assert not {"seed", "cell", "ruler", "cell_std", "failed_std"} & set(grid.columns)
+
+
+def test_a_cell_with_a_failed_seed_has_no_metrics_and_keeps_the_reason():
+    a, b, c = SOLVERS
+    rows = rows_of({a: {0: 1.0, 1: "NaN at step 3"}, b: {0: 2.0, 1: 4.0}, c: {0: "huge", 1: "huge"}})
+    for form in (rows, through_csv(rows)):
+        grid = summarise(form)
+        assert [solver_of(row) for row in grid.to_dict("records")] == SOLVERS
+        assert grid.failed.tolist()[::2] == ["NaN at step 3", "huge"]
+        assert pd.isna(grid.failed[1])
+        assert grid["fid/longtail"].isna().tolist() == [True, False, True]
+        assert grid["fid/longtail_std"].isna().tolist() == [True, False, True]
+        assert grid.seeds.tolist() == [2, 2, 2]
+        assert solver_of(best(grid, "fid/longtail").iloc[0]) == b
+
+
+def test_a_grid_that_failed_altogether_is_told_with_its_reasons():
+    rows = rows_of({solver: {0: "NaN at step 3"} for solver in SOLVERS})
+    for form in (rows, rows.drop(columns=["samples", "fid/longtail"]), through_csv(rows)):
+        with pytest.raises(LevyError, match=r"no cell of lim has a value of fid/longtail \(NaN at step 3\)"):
+            best(summarise(form), "fid/longtail")
+
+
+METRICS = [
+    "fid/balanced",
+    "kid/longtail",
+    "precision/longtail",
+    "recall/longtail",
+    "density/longtail",
+    "coverage/longtail",
+]
+METRICS += ["rare_fid/balanced", "rare_recall/balanced", "rare_share_ratio", "near_train", "tail_error"]
+
+
+@pytest.fixture
+def compared(tmp_path, monkeypatch):
+    """What the compare stage makes of two designs: lim with a tuned sampler, ddpm with one seed that failed."""
+    monkeypatch.chdir(tmp_path)
+    em, ei = (Solver("ode", d, "uniform-t", 10) for d in ("euler-maruyama", "ei-noise"))
+    tuned = Solver("ode", "3m-data", "karras", 10, rho_max=20.0, rho_min=0.03, denoise=True)
+    dear = Solver("sde-e", "ei-noise", "uniform-t", 50, 0.2)
+    values = {em: {0: 3.0, 1: 5.0}, ei: {0: 6.0, 1: 6.0}, tuned: {0: 1.0, 1: 2.0}, dear: {0: 1.2, 1: 1.4}}
+    more = dict.fromkeys(METRICS, 1 / 3)
+    write_rows(paths.evaluation("digits", "lim"), rows_of(values, **more), digits=8)
+    others = rows_of({em: {0: 9.0, 1: 9.5}, dear: {0: 0.1, 1: "NaN at step 3"}}, design="ddpm", **more)
+    write_rows(paths.evaluation("digits", "ddpm"), others, digits=8)
+    write_tuned(paths.tuned("digits", "lim"), {10: {"sampler": asdict(tuned), "score": 1.0, "samples": 9, "trials": 1}})
+    write_tuned(paths.tuned("digits", "ddpm"), {})
+    compare(load(ROOT / "params.yaml"), "digits")
+    return {"em": em, "tuned": tuned, "dear": dear}
+
+
+def read(path):
+    return json.loads(path("digits").read_text())
+
+
+def test_eta_json_names_the_best_sampler_at_each_cost_and_how_far_ahead_of_the_papers_it_is(compared):
+    eta = read(paths.eta)
+    assert {design: list(entry["budgets"]) for design, entry in eta.items()} == {"lim": ["10", "50"], "ddpm": ["10"]}
+    ten, fifty = eta["lim"]["budgets"].values()
+    assert Solver(**ten["sampler"]) == compared["tuned"]
+    assert (ten["tuned"], ten["mean"], ten["std"], ten["seeds"], ten["samples"]) == (True, 1.5, 0.707107, 2, 16)
+    assert Solver(**ten["published"]["sampler"]) == compared["em"]  # 4 on average, against 6
+    assert ten["published"]["mean"] == 4
+    assert (ten["difference"], ten["error"]) == (-2.5, 0.5)  # 1 - 3 and 2 - 5
+    assert Solver(**fifty["sampler"]) == Solver(**fifty["published"]["sampler"]) == compared["dear"]
+    assert (fifty["tuned"], fifty["difference"], fifty["error"]) == (False, 0, 0)
+    # 1.3 at 50 evaluations is the smallest mean, and 1.5 at 10 is more than its deviation of 0.14 away
+    assert eta["lim"]["default"] == 50
+    assert eta["ddpm"]["default"] == 10  # the other cell has a seed that failed, however good the rest is
+
+
+def test_winner_and_metrics_agree_with_eta_json(compared):
+    winner, metrics, grid = read(paths.winner), read(paths.metrics), pd.read_csv(paths.grid("digits"))
+    assert (winner["design"], winner["metric"]) == ("lim", "fid/longtail")
+    assert winner["fid/longtail"] == pytest.approx(1.3)
+    assert solver_of(winner) == compared["dear"]
+    assert metrics["lim"]["best"] == {"at_10": 1.5, "at_50": 1.3}
+    assert (metrics["lim"]["evaluations"], metrics["lim"]["fid_longtail"]) == (50, 1.3)
+    assert metrics["ddpm"]["best"] == {"at_10": 9.25}
+    assert grid.tuned.tolist() == [False, False, True, False, False, False]
+    assert grid.failed.dropna().tolist() == ["NaN at step 3"]
+
+
+def test_one_seed_leaves_spread_and_error_empty_in_eta_json(compared):
+    rows = pd.read_csv(paths.evaluation("digits", "lim"))
+    write_rows(paths.evaluation("digits", "lim"), rows[rows.seed == 0], digits=8)
+    compare(load(ROOT / "params.yaml"), "digits")
+    ten = read(paths.eta)["lim"]["budgets"]["10"]
+    assert (ten["mean"], ten["std"], ten["error"], ten["difference"]) == (1.0, None, None, -2.0)
+    assert "NaN" not in paths.eta("digits").read_text()

@@ -1,0 +1,295 @@
+"""params.yaml: every fault is named with its key, its value and what is allowed; the graph is DVC's own."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pydot
+import pytest
+import yaml
+
+import levy_core.serving.draw
+import tasks.kinds.fields.metrics
+import tasks.kinds.images.metrics
+import tasks.train
+from flows.checkout.graph import Graph, parse_dot
+from levy_core.base.errors import LevyError
+from tasks.cells.rows import is_published
+from tasks.params import schema
+from tests.conftest import ROOT, merged
+
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def load(tmp_path, changes):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(merged(SHIPPED, changes), sort_keys=False))
+    return schema.load(path)
+
+
+def test_the_shipped_params_are_valid_and_give_the_grid_of_the_paper():
+    shipped = schema.load(ROOT / "params.yaml")
+    cells = shipped.sample.cells()
+    # SDE-A and ODE once, SDE-E at three etas; three discretisations; three numbers of steps.
+    assert len(cells) == (1 + 1 + 3) * 3 * 3
+    assert len(set(cells)) == len(cells)
+    assert all(map(is_published, cells))
+    assert shipped.tune.counts() == [50, 100, 200, 400]
+    assert sorted({form.split()[0] for form in shipped.tune.space().pairs()}) == ["ode", "sde-e"]
+
+
+def test_blocks_are_products_of_what_exists_and_their_union_has_no_repeats():
+    one = {
+        "solvers": ["ode", "sde-e", "posterior"],
+        "discretisations": ["ei-noise", "heun"],
+        "grids": ["karras"],
+        "steps": [4],
+    }
+    block = schema.Block(**one, etas=[0.1, 0.2], rho_max=[None, 20.0], limits=["none", "clamp"])
+    # ode in two forms, sde-e and posterior in one, sde-e at two etas; two ends, two limits
+    assert len(block.cells()) == (2 + 2 + 1) * 2 * 2
+    assert {(s.family, s.discretisation) for s in block.cells()} == {
+        ("ode", "ei-noise"),
+        ("ode", "heun"),
+        ("sde-e", "ei-noise"),
+        ("posterior", "ei-noise"),
+    }
+    wider = schema.Block(**{**one, "steps": [4, 8]}, etas=[0.1], denoise=[False, True])
+    grid = schema.SampleParams(grid={"a": block, "b": wider}, seeds=[0], n=8, batch=8)
+    assert set(grid.cells()) == {*block.cells(), *wider.cells()}
+    shared = set(block.cells()) & set(wider.cells())
+    assert len(shared) == 4  # the four forms at eta 0.1, 4 steps, whole range, no limit
+    assert len(grid.cells()) == len(block.cells()) + len(wider.cells()) - len(shared)
+
+
+def block(**changes):
+    return {"sample": {"grid": {"paper": changes}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": {"lim": {"alpha": 2.5}}}, r"models.lim is .*alpha is 2.5, but must lie in \(1, 2\]"),
+        ({"models": {"lim": {"alpha": 1.0}}}, r"alpha is 1.0, but must lie in \(1, 2\]"),
+        (
+            {"models": {"lim": {"preset": "gan"}}},
+            r"unknown design preset 'gan': choose one of ddpm, dlim, dlpm, edm, flow, lim, tedm, tflow",
+        ),
+        ({"designs": ["lim", "edm9"]}, r"designs names 'edm9', but `models` has no such section: it has lim, ddpm"),
+        ({"datasets": ["faces"]}, r"datasets names 'faces', but `data` has no such section"),
+        ({"datasets": ["a/b"]}, r"datasets\[0\] is 'a/b': string should match pattern"),
+        (
+            block(solvers=["ode", "rk9"]),
+            r"sample.grid.paper.solvers\[1\] is 'rk9': unknown solver 'rk9': choose one of ode, posterior, sde-a, sde-e, split-ddim, split-dlim",
+        ),
+        (
+            block(discretisations=["x"]),
+            r"sample.grid.paper.discretisations\[0\] is 'x': unknown discretisation 'x': choose",
+        ),
+        (
+            block(grids=["log"]),
+            r"sample.grid.paper.grids\[0\] is 'log': unknown grid 'log': choose one of karras, uniform-log-rho, uniform-t",
+        ),
+        (
+            block(solvers=["posterior"], discretisations=["2m-data"]),
+            r"params.yaml: sample.grid.paper: posterior has none of its forms in discretisations: ei-noise$",
+        ),
+        (
+            block(solvers=["split-ddim"], etas=[1.5]),
+            r"params.yaml: sample.grid.paper: eta is 1.5, but for split-ddim must be between 0 and 1$",
+        ),
+        (
+            block(steps=[1], denoise=[True]),
+            r"sample.grid.paper: steps is 1, but a sampler with denoise takes at least 2 step",
+        ),
+        (
+            block(limits=["cut"]),
+            r"sample.grid.paper.limits\[0\] is 'cut': unknown limit 'cut': choose one of clamp, dynamic",
+        ),
+        (block(etas=[0.1, -0.5]), r"sample.grid.paper.etas\[1\] is -0.5: input should be greater than or equal to 0"),
+        (block(steps=[10, -1]), r"sample.grid.paper.steps\[1\] is -1: input should be greater than or equal to 1"),
+        (block(etas=[float("nan")]), r"sample.grid.paper.etas\[0\] is nan: input should be a finite number"),
+        (block(rho_max=[0.0]), r"sample.grid.paper.rho_max\[0\] is 0.0: input should be greater than 0"),
+        (block(solvers=[]), r"sample.grid.paper.solvers is \[\]: list should have at least 1 item"),
+        (block(eta=[0.1]), r"unknown key sample.grid.paper.eta \(value \[0.1\]\): check its spelling"),
+        ({"sample": {"grid": {"mine": {}}}}, r"the key sample.grid.mine.solvers is missing; the key"),
+        ({"sample": {"steps": [10]}}, r"unknown key sample.steps \(value \[10\]\): check its spelling"),
+        ({"sample": {"hours": 0}}, r"sample.hours is 0: input should be greater than 0"),
+        ({"sample": {"hours": -2.5}}, r"sample.hours is -2.5: input should be greater than 0"),
+        ({"tune": {"eta": [1.0, 0.1]}}, r"params.yaml: tune.eta is \[1, 0.1\]: give \[smallest, largest\]$"),
+        ({"tune": {"rho_max": [5.0, 5.0]}}, r"tune.rho_max is \[5, 5\]: give \[smallest, largest\]"),
+        ({"tune": {"rho_min": [0.0, 0.1]}}, r"tune.rho_min\[0\] is 0.0: input should be greater than 0"),
+        (
+            {"tune": {"samples": 399}},
+            r"tune.samples is 399, but one trial takes up to 400: raise it, or lower tune.last",
+        ),
+        ({"tune": {"last": 49}}, r"tune.last is 49, but a trial begins with tune.first, 50: raise last"),
+        ({"tune": {"factor": 1}}, r"tune.factor is 1: input should be greater than or equal to 2"),
+        ({"tune": {"steps": [0]}}, r"tune.steps\[0\] is 0: input should be greater than or equal to 1"),
+        (
+            {"tune": {"solvers": ["posterior"], "discretisations": ["2m-data", "heun"]}},
+            r"params.yaml: tune: none of posterior has a form in 2m-data, heun$",
+        ),
+        ({"tune": {"solvers": ["rk9"]}}, r"tune.solvers\[0\] is 'rk9': unknown solver 'rk9'"),
+        ({"compare": {"images": "fid"}}, r"compare.images is 'fid': input should be 'fid/longtail', 'fid/balanced'"),
+        (
+            {"retrain": {"gate": {"images": {"near_train": "not worse"}}}},
+            r"params.yaml: retrain.gate.images: unknown measure 'near_train' in 'near_train': choose one of chi_error, ",
+        ),
+        (
+            {"retrain": {"gate": {"fields": {"distance/test": "not worse"}}}},
+            r"retrain.gate.fields has no metric that must be better: equal models would be promoted$",
+        ),
+        (
+            {"retrain": {"gate": {"images": {"fid/test": "best"}}}},
+            r"retrain.gate.images.fid/test is 'best': input should be 'better' or 'not worse'",
+        ),
+        ({"retrain": {"seeds": [0, 1]}}, r"retrain.seeds is \[0, 1\]: list should have at least 3 items"),
+        (
+            {"retrain": {"seeds": [0, 1, 1]}},
+            r"retrain.seeds is \[0, 1, 1\]: a seed that stands twice is no second draw",
+        ),
+        ({"retrain": {"confidence": 1.0}}, r"retrain.confidence is 1.0: input should be less than 1"),
+        ({"data": {"digits": {"test_share": 1}}}, r"data.digits.test_share is 1: input should be less than 1"),
+        ({"compute": {"processes": 0}}, r"compute.processes is 0: input should be greater than or equal to 1"),
+        ({"train": {"steps": "many"}}, r"train.steps is 'many': input should be a valid integer"),
+        ({"train": {"setps": 5}}, r"unknown key train.setps \(value 5\): check its spelling"),
+        (
+            {"data": {"digits": {"imbalance": 0.5}}},
+            r"data.digits.imbalance is 0.5: input should be greater than or equal to 1",
+        ),
+        (
+            {"models": {"tedm": {"preset": "tedm", "nu": "data"}}, "designs": ["tedm"]},
+            r"models.tedm is .*'nu': 'data'.*: only fields have a tail index to take; give the number for images",
+        ),
+        ({"compute": {"device": "tpu"}}, r"compute.device is 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
+    ],
+)
+def test_faults_are_named(tmp_path, changes, message):
+    with pytest.raises(LevyError, match=message):
+        load(tmp_path, changes)
+
+
+def test_a_weight_called_data_is_not_taken_from_the_data(tmp_path):
+    read = load(tmp_path, {"models": {"ddpm": {"preset": "ddpm", "weight": "data"}}, "designs": ["ddpm"]})
+    assert read.design("ddpm").objective.weight == "data"
+
+
+def test_a_grid_without_blocks_is_drawn_with_what_tune_finds_and_with_nothing_at_all_is_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    values = {**SHIPPED, "sample": {**SHIPPED["sample"], "grid": {}}}
+    path.write_text(yaml.safe_dump(values))
+    assert schema.load(path).sample.cells() == []
+    path.write_text(yaml.safe_dump(merged(values, {"tune": {"steps": []}})))
+    with pytest.raises(LevyError, match=r"sample.grid has no block and tune.steps no number: nothing would be sampled"):
+        schema.load(path)
+    assert load(tmp_path, {"tune": {"steps": []}}).sample.cells()  # the search is optional
+
+
+def test_files_that_are_missing_or_no_yaml_are_named(tmp_path):
+    with pytest.raises(LevyError, match="cannot be read"):
+        schema.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1")
+    with pytest.raises(LevyError, match="not valid YAML"):
+        schema.load(tmp_path / "params.yaml")
+
+
+def test_the_dot_graph_is_read_with_its_edges():
+    graph = parse_dot(
+        'strict digraph {\n"data.dvc";\n"a@x";\n"b@x-1";\n"c";\n"data.dvc" -> "a@x";\n"a@x" -> "b@x-1";\n"a@x" -> "c";\n}'
+    )
+    assert graph == Graph({"a@x": frozenset(), "b@x-1": frozenset({"a@x"}), "c": frozenset({"a@x"})})
+    assert graph.order == ["a@x", "b@x-1", "c"]
+    assert graph.affected_by({"a@x"}) == {"a@x", "b@x-1", "c"}
+    assert graph.affected_by({"c"}) == {"c"}
+    assert graph.up_to(["c"]).order == ["a@x", "c"]
+    with pytest.raises(LevyError, match=r"printed 'subgraph x \{', which"):
+        parse_dot("strict digraph {\nsubgraph x {\n}\n}")
+
+
+def test_the_dot_graph_of_this_project_is_read_as_pydot_reads_it():
+    shown = subprocess.run(
+        [sys.executable, "-m", "dvc", "dag", "--dot"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    (dot,) = pydot.graph_from_dot_data(shown.stdout)
+    edges = {(edge.get_source().strip('"'), edge.get_destination().strip('"')) for edge in dot.get_edges()}
+    names = {node.get_name().strip('"') for node in dot.get_nodes()} - {"data.dvc", "\\n"}
+    graph = parse_dot(shown.stdout)
+    assert set(graph.needs) == names
+    assert {(before, after) for after, needs in graph.needs.items() for before in needs} == {
+        edge for edge in edges if edge[0] != "data.dvc"
+    }
+
+
+def test_a_params_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes("datasets: [Wälder]".encode("latin-1"))
+    with pytest.raises(LevyError, match=r"params\.yaml is not valid YAML: .*can't decode byte"):
+        schema.load(path)
+
+
+def test_one_of_several_data_sets_is_chosen_by_its_name(tmp_path):
+    read = load(tmp_path, {"datasets": ["digits", "cifar10-lt"]})
+    assert read.only(["cifar10-lt"]).datasets == ["cifar10-lt"]
+    assert read.only([]) is read
+    with pytest.raises(LevyError, match="unknown data set 'mnist': choose one of cifar10-lt, digits"):
+        read.only(["mnist"])
+
+
+def imports_of(path):
+    """Modules of the project that a file imports, as paths."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    files = {ROOT / (name.replace(".", "/") + ".py") for name in found if re.match(r"(levy_core|tasks)\b", name)}
+    return {file for file in files if file.exists()}
+
+
+# What every stage uses to start and to find its files, and what cannot change a result.
+PLUMBING = {
+    "tasks/runtime/paths.py",
+    "tasks/params/schema.py",
+    "tasks/runtime/stage.py",
+    "tasks/runtime/leash.py",
+    "tasks/runtime/processes.py",
+    "levy_core/base/errors.py",
+    "levy_core/base/files.py",
+    "levy_core/base/torchvision_ops.py",
+}
+
+
+def reached_from(files):
+    """The files and all of the project's that they import, but for the plumbing."""
+    reached, todo = set(), list(files)
+    while todo:
+        path = todo.pop()
+        if path not in reached and str(path.relative_to(ROOT)) not in PLUMBING:
+            reached.add(path)
+            todo += imports_of(path)
+    return reached
+
+
+@pytest.mark.parametrize(
+    "module", [levy_core.serving.draw, tasks.train, tasks.kinds.images.metrics, tasks.kinds.fields.metrics]
+)
+def test_what_is_kept_by_hash_is_kept_by_the_hash_of_all_code_that_decides_it(module):
+    hashed = {Path(m.__file__) for m in module.DECIDES}
+    reads_and_writes = {ROOT / "levy_core/base/tensors.py"}
+    assert reached_from(hashed) - hashed <= reads_and_writes
+
+
+@pytest.mark.parametrize("stage", yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+def test_stages_depend_on_the_code_that_they_import(stage):
+    entry = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]
+    declared = [ROOT / dep for dep in entry["deps"] if not dep.startswith(("outputs", "data"))]
+    reached = reached_from([ROOT / f"tasks/{stage}.py"])
+    missing = [
+        str(p.relative_to(ROOT)) for p in sorted(reached) if not any(p == d or p.is_relative_to(d) for d in declared)
+    ]
+    assert missing == []
+    assert all(d.exists() for d in declared)

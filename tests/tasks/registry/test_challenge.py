@@ -1,0 +1,346 @@
+"""Champion against challenger on held-out data: digits and made-up weather, models as the registry keeps them."""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+import zarr
+
+from levy_core.base.files import write_json
+from levy_core.base.samples import Samples
+from levy_core.base.tensors import read_tensors, write_tensors
+from levy_core.datasets import starter
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.images.longtail import rare_classes
+from levy_core.datasets.images.store import read_group
+from levy_core.datasets.synthetic import Synthetic, blocks
+from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.process.design import Design
+from levy_core.sampling.solver import Solver
+from levy_core.training.checkpoint import save_model
+from tasks.kinds.fields.times import times_of
+from tasks.kinds.metrics import ruler
+from tasks.params import schema as settings
+from tasks.prepare import prepare
+from tasks.reference import reference
+from tasks.registry.challenge import decide, judge
+from tasks.runtime import paths
+from tasks.train import train
+from tests.conftest import ROOT, merged, save_untrained
+
+SMALL = {
+    "designs": ["ddpm"],
+    "net": {"channels": [16], "attention": [False]},
+    "train": {"steps": 100, "batch": 32, "warmup": 10, "lr": 0.003, "ema": 0.95},
+    "classifier": {"steps": 90, "batch": 64, "width": 12, "features": 8},
+    "evaluate": {"kid_subsets": 3, "kid_subset_size": 8, "fields": {"resamples": 20}},
+    "retrain": {"n": 60},
+}
+WEATHER = {
+    "kind": "fields",
+    "variables": [
+        {"name": "t2m", "units": "K"},
+        {"name": "tp", "units": "mm day-1", "transform": "log1p", "minimum": 0},
+    ],
+    "climatology": "day",
+    "test_share": 0.3,
+}
+WEATHER["variables"][1]["accumulated"] = "1D"
+GOOD = Solver("ode", "2m-data", "karras", 5, rho_max=80.0, rho_min=0.02, denoise=True, limit="clamp")
+
+
+def begin(folder, patch, **changes):
+    patch.chdir(folder)
+    values = merged(merged(yaml.safe_load((ROOT / "params.yaml").read_text()), SMALL), changes)
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    return settings.load()
+
+
+def as_registered(model, folder, solver=GOOD):
+    """A copy of a trained model with its sampler, as the registry keeps it."""
+    shutil.copytree(model, folder, dirs_exist_ok=True)
+    write_json(folder / "sampler.json", {"default": solver.steps, "samplers": {solver.steps: asdict(solver)}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A folder with prepared digits, their references, and a trained and an untrained model of them."""
+    folder = tmp_path_factory.mktemp("digits")
+    with pytest.MonkeyPatch.context() as patch:
+        read = begin(folder, patch)
+        starter.write_digits(paths.raw("digits") / "digits.zip")
+        prepare(read, "digits")
+        reference(read, "digits")
+        train(read, "digits", "ddpm")
+        as_registered(paths.model("digits", "ddpm"), folder / "trained")
+        as_registered(
+            save_untrained(folder / "model", UNetConfig((1, 8, 8), 10, (16,)), tuple("0123456789")),
+            folder / "untrained",
+        )
+    torch.use_deterministic_algorithms(False)  # the stages ask for it
+    return folder, read
+
+
+@pytest.fixture
+def images(digits, monkeypatch):
+    folder, read = digits
+    monkeypatch.chdir(folder)
+    yield read
+    torch.use_deterministic_algorithms(False)
+
+
+def changed(folder, into, **described):
+    """A copy of a registered model that says something else of itself."""
+    shutil.copytree(folder, into)
+    path = into / "design.json"
+    path.write_text(json.dumps(merged(json.loads(path.read_text()), described)))
+    return into
+
+
+TRAINED, UNTRAINED = Path("trained"), Path("untrained")
+
+
+def test_held_out_images_are_in_no_other_group_and_the_references_are_of_them_alone(images):
+    store = zarr.open_group(paths.prepared("digits") / "images.zarr", mode="r")
+    indices = {group: set(store[group]["source_index"][:].tolist()) for group in ("train", "balanced", "test")}
+    assert not indices["test"] & (indices["train"] | indices["balanced"])
+    assert 0.15 * 1797 < len(indices["test"]) < 0.25 * 1797
+    held_out, train_images = (read_group(paths.prepared("digits") / "images.zarr", g) for g in ("test", "train"))
+    measured_with = ruler(images, "digits")
+    whole, part = measured_with._held_out["test"], measured_with._held_out["test-longtail"]
+    assert np.allclose(whole.features, measured_with.embed(held_out.image), atol=1e-5)
+    assert {tuple(row) for row in part.features.tolist()} <= {tuple(row) for row in whole.features.tolist()}
+    shares = np.bincount(train_images.label) / len(train_images.label)
+    assert np.abs(np.bincount(part.labels) / len(part.labels) - shares).max() < 1 / len(part.labels) + 0.01
+
+
+def test_a_trained_model_takes_the_place_of_an_untrained_one_and_not_the_other_way(images):
+    gate = {"images": {"fid/test-longtail": "better", "recall/test": "not worse"}}
+    read = images.model_copy(
+        update={"retrain": images.retrain.model_copy(update={"gate": images.retrain.gate.model_copy(update=gate)})}
+    )
+    up, down = judge(read, "digits", UNTRAINED, TRAINED), judge(read, "digits", TRAINED, UNTRAINED)
+    assert (up.promoted, down.promoted) == (True, False)
+    assert up.reason.startswith("fid/test-longtail ")
+    assert up.reason.endswith("over 5 seeds of 60 samples; nothing else is worse")
+    assert ": better (p = " in up.reason
+    assert ": not better (p = " in down.reason
+    assert [line.gain for line in up.lines] == [-line.gain for line in down.lines]
+    assert up.evaluations == {"challenger": 5, "champion": 5}
+
+
+def test_a_model_never_takes_its_own_place_and_the_verdict_is_the_same_again(images):
+    first, again = (judge(images, "digits", TRAINED, TRAINED) for _ in range(2))
+    assert first == again
+    assert not first.promoted
+    assert {line.gain for line in first.lines} == {0}
+    assert [line.found for line in first.lines] == ["not better", "not worse", "not worse", "not worse"]
+    kept = json.loads(json.dumps(first.to_mapping(), allow_nan=False))
+    assert kept["comparable"] is True
+    assert kept["lines"][0]["metric"] == "fid/test-longtail"
+
+
+def test_the_cost_of_both_default_samplers_is_told(images, tmp_path):
+    dearer = as_registered(TRAINED, tmp_path / "dearer", replace(GOOD, steps=7))
+    assert judge(images, "digits", TRAINED, dearer).evaluations == {"champion": 5, "challenger": 7}
+
+
+def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images):
+    # Real images stand for samples: the champion's are blurred and of all classes, the challenger's sharp and of the common ones.
+    train_images = read_group(paths.prepared("digits") / "images.zarr", "train")
+    measured_with, rare = ruler(images, "digits"), rare_classes(np.bincount(train_images.label).tolist())
+    common = np.flatnonzero(~np.isin(train_images.label, rare))
+    rows = {"champion": [], "challenger": []}
+    for seed in images.retrain.seeds:
+        rng = np.random.default_rng(seed)
+        every = rng.integers(len(train_images.label), size=200)
+        noisy = np.clip(train_images.image[every] + rng.normal(0, 60, (200, 1, 8, 8)), 0, 255).astype(np.uint8)
+        sharp = train_images.image[rng.choice(common, 200)]
+        for side, samples in (("champion", noisy), ("challenger", sharp)):
+            rows[side].append(measured_with.held_out(samples, np.full(200, 10)))
+    verdict = decide(images.retrain, images.retrain.gate.images, **rows, evaluations={})
+    found = {line.metric: line.found for line in verdict.lines}
+    assert found["fid/test-longtail"] == "better"
+    assert found["rare_recall/test"] == found["rare_share_ratio"] == "worse"
+    assert not verdict.promoted
+    assert verdict.reason.startswith("rare_recall/test ")
+    assert "rare_share_ratio" in verdict.reason
+    assert "fid" not in verdict.reason
+
+
+def test_a_champion_that_does_not_know_a_class_is_measured(images, tmp_path):
+    nine = UNetConfig((1, 8, 8), 9, (16,))
+    older = as_registered(save_untrained(tmp_path / "model", nine, tuple("012345678")), tmp_path / "older")
+    verdict = judge(images, "digits", older, TRAINED)
+    assert verdict.comparable
+    assert {line.metric for line in verdict.lines} == set(images.retrain.gate.images)
+
+
+def test_models_that_cannot_be_compared_are_left_to_a_person_with_the_reason(images, tmp_path):
+    larger = as_registered(
+        save_untrained(tmp_path / "model", UNetConfig((3, 8, 8), 10, (16,)), tuple("0123456789")), tmp_path / "larger"
+    )
+    older = changed(TRAINED, tmp_path / "older", format=1)
+    wild = changed(TRAINED, tmp_path / "wild")
+    weights = read_tensors(wild / "model.safetensors")
+    weights["unet.conv_out.bias"][0] = float("inf")
+    write_tensors(wild / "model.safetensors", weights)
+    for champion, challenger, reason in (
+        (
+            larger,
+            TRAINED,
+            "the champion cannot be judged: it draws images of shape [3, 8, 8], but the data are images of [1, 8, 8]",
+        ),
+        (older, TRAINED, "the champion cannot be judged"),
+        (wild, TRAINED, "the champion cannot be judged: the network returned NaN"),
+        (TRAINED, wild, "the challenger cannot be judged: the network returned NaN"),
+    ):
+        verdict = judge(images, "digits", champion, challenger)
+        assert (verdict.promoted, verdict.comparable, verdict.lines) == (False, False, ())
+        assert verdict.reason.startswith("a person must decide, because ")
+        assert reason in verdict.reason
+        json.dumps(verdict.to_mapping(), allow_nan=False)
+
+
+def test_without_held_out_images_the_setting_is_named(images, tmp_path, monkeypatch):
+    shutil.copytree(paths.reference("digits"), tmp_path / paths.reference("digits"))
+    shutil.copytree(paths.prepared("digits"), tmp_path / paths.prepared("digits"))
+    for name in ("test", "test-longtail"):
+        (tmp_path / paths.reference("digits") / f"{name}.safetensors").unlink()
+    trained = TRAINED.resolve()
+    monkeypatch.chdir(tmp_path)
+    reason = judge(images, "digits", trained, trained).reason
+    assert reason.endswith("digits holds no images out: set data.digits.test_share above 0")
+
+
+# Fields
+
+
+@pytest.fixture(scope="module")
+def weather(tmp_path_factory):
+    """A folder with two years of small fields, their references, and an untrained model of them."""
+    folder = tmp_path_factory.mktemp("weather")
+    with pytest.MonkeyPatch.context() as patch:
+        read = begin(folder, patch, datasets=["weather"], data={"weather": WEATHER})
+        paths.raw("weather").mkdir(parents=True)
+        made = Synthetic(("t2m", "tp"), shape=(8, 8), box=(40, 54, 0, 14), seed=1)
+        next(iter(blocks(made, 900, block=900))).load().to_netcdf(paths.raw("weather") / "a.nc")
+        prepare(read, "weather")
+        reference(read, "weather")
+        torch.manual_seed(0)
+        net = UNetConfig((2, 8, 8), 1, (8,))
+        design = Design.from_mapping({"preset": "edm", "sigma_data": 1.0})
+        save_model(folder / "model", dict(UNet(net).state_dict()), design, net, Samples("fields", ("all",)), {})
+        Codec.load(paths.prepared("weather")).save(folder / "model")
+    torch.use_deterministic_algorithms(False)
+    return folder, read
+
+
+@pytest.fixture
+def fields(weather, monkeypatch):
+    folder, read = weather
+    monkeypatch.chdir(folder)
+    yield read.model_copy(update={"retrain": read.retrain.model_copy(update={"n": 50})})
+    torch.use_deterministic_algorithms(False)
+
+
+def stored(n):
+    """Standardised real fields, their times of the year as a model's samples get them, and the data's codec."""
+    store, codec = (
+        FieldStore.open(paths.prepared("weather") / "fields.zarr", "test"),
+        Codec.load(paths.prepared("weather")),
+    )
+    return store[np.arange(n)], codec
+
+
+def other(codec):
+    """A codec of the same fields with another standardisation, another transform of rain and no climatology."""
+    temperature, rain = codec.variables
+    variables = (temperature, replace(rain, transform="asinh", scale=2.0))
+    mean, std = np.array([285.0, 1.0]), np.array([11.0, 0.7])
+    return replace(codec, variables=variables, mean=mean, std=std, climatology=None)
+
+
+def written(folder, codec, **changes):
+    """A registered model of fields with another codec."""
+    as_registered(Path("model"), folder)
+    replace(codec, **changes).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["standardised", "transformed"])
+def test_fields_of_another_codec_are_measured_as_the_fields_that_they_are(fields, tmp_path, kind):
+    x, codec = stored(100)
+    labels, samples = np.ones(100, dtype=np.int64), Samples("fields", ("all",))
+    theirs = other(codec) if kind == "transformed" else replace(codec, mean=codec.mean + 3, std=codec.std * 2)
+    theirs.save(tmp_path)
+    y = theirs.encode(codec.decode(x, times_of(codec, samples, labels)), times_of(codec, samples, labels))
+    assert np.abs(x - y).max() > 1
+    measured_with = ruler(fields, "weather")
+    accepted = measured_with.accept(tmp_path, codec.shape, samples)
+    assert np.allclose(accepted(y, labels), x, atol=2e-4)
+    mine, its = (measured_with.held_out(values, labels) for values in (x, accepted(y, labels)))
+    assert set(mine) >= {"distance/test", "tail_error/test/t2m", "return_error/test/tp"}
+    assert not any("/train" in name for name in mine)
+    for name, value in mine.items():
+        assert its[name] == pytest.approx(value, rel=0.02, abs=2e-3, nan_ok=True), name
+
+
+def test_what_a_transform_cannot_invert_survives_a_champion_of_another_standardisation(fields, tmp_path):
+    x, codec = stored(4)
+    labels, samples = np.ones(4, dtype=np.int64), Samples("fields", ("all",))
+    replace(codec, mean=codec.mean + 3, std=codec.std * 2).save(tmp_path)
+    x[0, 1, 0, 0] = -300  # rain of -1 mm a day and a hair: the inverse of its logarithm has no such number
+    accepted = ruler(fields, "weather").accept(tmp_path, codec.shape, samples)
+    assert np.isfinite(accepted(x, labels)).all()
+
+
+def test_a_champion_of_fields_is_judged_through_its_own_codec(fields, tmp_path):
+    codec = Codec.load(paths.prepared("weather"))
+    same = written(tmp_path / "same", codec)
+    wide = written(tmp_path / "wide", codec, std=codec.std * 30)
+    gate = {"fields": {"distance/test": "better", "ks/test": "not worse"}}
+    read = fields.model_copy(
+        update={"retrain": fields.retrain.model_copy(update={"gate": fields.retrain.gate.model_copy(update=gate)})}
+    )
+    verdict = judge(read, "weather", wide, same)
+    assert [line.metric for line in verdict.lines] == ["distance/test", "ks/test/t2m", "ks/test/tp"]
+    assert verdict.lines[0].found == "better"
+    assert not judge(read, "weather", same, wide).promoted
+
+
+def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(fields, tmp_path):
+    codec = Codec.load(paths.prepared("weather"))
+    same, (temperature, rain) = written(tmp_path / "same", codec), codec.variables
+    for number, (changes, reason) in enumerate(
+        (
+            (
+                {"variables": (replace(temperature, units="degC"), rain)},
+                "its units: degC, mm day-1; of the data: K, mm day-1",
+            ),
+            (
+                {"variables": (replace(temperature, name="d2m"), rain)},
+                "its variables: d2m, tp; of the data: t2m, tp",
+            ),
+            ({"latitude": codec.latitude + 1}, "its cells are not those of the data"),
+            ({"valid": codec.valid & (np.arange(8) > 0)}, "its cells are not those of the data"),
+            ({"calendar": "noleap"}, "its calendar: noleap; of the data: proleptic_gregorian"),
+        )
+    ):
+        verdict = judge(fields, "weather", written(tmp_path / str(number), codec, **changes), same)
+        assert verdict.reason.startswith(f"a person must decide, because the champion cannot be judged: {reason}")
+    seasonal = written(tmp_path / "seasonal", codec)
+    described = json.loads((seasonal / "design.json").read_text())
+    described["samples"] |= {"classes": ["DJF", "MAM", "JJA", "SON"], "shares": [0.25] * 4}
+    described["net"]["classes"] = 4
+    torch.manual_seed(0)
+    write_tensors(seasonal / "model.safetensors", dict(UNet(UNetConfig((2, 8, 8), 4, (8,))).state_dict()))
+    (seasonal / "design.json").write_text(json.dumps(described))
+    assert "its seasons: DJF, MAM, JJA, SON; of the data: all" in judge(fields, "weather", seasonal, same).reason

@@ -1,0 +1,232 @@
+"""Fields from the files that people have to report, registry and a file of samples, stage by stage in this process."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+import yaml
+
+from levy_core.base.errors import LevyError
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.store import FieldStore
+from levy_core.process.noise import StudentT
+from levy_core.training.checkpoint import load_model
+from tasks.cells.store import read_cells
+from tasks.compare import compare
+from tasks.evaluate import evaluate
+from tasks.kinds.metrics import ruler
+from tasks.params import schema as settings
+from tasks.prepare import prepare
+from tasks.reference import reference
+from tasks.registry.record import record
+from tasks.report import report
+from tasks.runtime import paths
+from tasks.sample import sample
+from tasks.train import train
+from tasks.tune import tune
+from tests.conftest import ROOT, SHARED, merged
+
+WEATHER = SHARED / "weather"
+SMALL = {
+    "net": {"channels": [8, 16], "layers": 1, "attention": [False, False]},
+    "train": {"steps": 6, "batch": 8, "warmup": 2, "save_every": 3},
+    "tune": {"steps": [2], "samples": 200, "first": 50, "last": 100},
+    "sample": {"grid": {"usual": {"steps": [2], "etas": [0.2]}}, "seeds": [0, 1], "n": 40, "batch": 40},
+    "evaluate": {"fields": {"resamples": 20, "most": 200}},
+}
+REAL = {
+    "era5-2mt-2019-03-uk.grib": {"variables": [{"name": "t2m", "units": "degC"}], "climatology": "hour", "gap": "1D"},
+    "pr_day_CanESM2_rcp85_2095.nc": {
+        "variables": [{"name": "pr", "units": "mm day-1", "transform": "log1p", "minimum": 0}],
+        "season": "season",
+        "test_share": 0.3,
+        "gap": "5D",
+        "climatology": "none",
+        "coordinates": True,
+    },
+    "era5_daily_surface_cancities_1990-1993.nc": {
+        "variables": [
+            {"name": "tas", "units": "degC"},
+            {"name": "pr", "units": "mm day-1", "transform": "asinh", "scale": 1.0},
+            {"name": "sfcWindmax", "units": "m s-1"},
+        ],
+        "climatology": "day",
+        "train_until": "1992-12-31",
+        "gap": "10D",
+    },
+}
+
+
+def begin(folder, patch, data, source, **changes):
+    """A checkout's folder with one data set called weather, and its settings."""
+    patch.chdir(folder)
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    paths.raw("weather").mkdir(parents=True)
+    shutil.copy(source, paths.raw("weather"))
+    values = yaml.safe_load((ROOT / "docs/params/weather.yaml").read_text())
+    values = merged(merged(values, SMALL), changes)
+    if data:
+        values["data"]["weather"] = {"kind": "fields", **data}
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    (folder / "data.dvc").write_text("outs:\n- md5: '0'\n  path: data\n")
+    (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    return settings.load(folder / "params.yaml")
+
+
+def run(read, designs):
+    prepare(read, "weather")
+    reference(read, "weather")
+    for design in designs:
+        train(read, "weather", design)
+        tune(read, "weather", design)
+        sample(read, "weather", design)
+        evaluate(read, "weather", design)
+    compare(read, "weather")
+    report(read, "weather")
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory):
+    """The starter fields through all stages with two designs."""
+    folder = tmp_path_factory.mktemp("weather")
+    with pytest.MonkeyPatch.context() as patch:
+        read = begin(folder, patch, {}, ROOT / "data/weather/era5-style.nc", designs=["tedm", "lim"])
+        run(read, read.designs)
+    return folder, read
+
+
+@pytest.fixture
+def done(starter, monkeypatch):
+    folder, read = starter
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    return read
+
+
+def test_fields_go_from_file_to_report(done):
+    page = (paths.report("weather") / "index.html").read_text()
+    assert "Maps, real beside generated" in page
+    assert "Return levels" in page
+    assert not re.search(r"(src|href)=\"http", page)
+    metrics = json.loads(paths.metrics("weather").read_text())
+    for design in done.designs:
+        assert metrics[design]["distance_train"] > 0
+        assert metrics[design]["ks_test_t2m"] > 0
+    grid = pd.read_csv(paths.grid("weather"))
+    assert grid.failed.isna().all()
+    assert (grid["floor/test"] > 0).all()
+
+
+def test_a_design_takes_nu_and_alpha_from_the_heaviest_tail_of_the_training_period(done):
+    statistics = json.loads((paths.prepared("weather") / "statistics.json").read_text())
+    index = min(v["tail_index"]["nu"] or np.inf for v in statistics["variables"].values())
+    noise = load_model(paths.model("weather", "tedm")).design.noise
+    assert noise == StudentT(float(f"{index:.3g}"))
+    assert load_model(paths.model("weather", "lim")).design.noise.alpha == min(2.0, float(f"{index:.3g}"))
+    assert load_model(paths.model("weather", "tedm")).design.sigma_data == 1.0
+    with pytest.raises(LevyError, match="only fields have a tail index to take"):
+        done.design("tedm")
+
+
+def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done):
+    drawn = read_cells(paths.samples("weather", "tedm"))[0]
+    assert drawn.samples.dtype == np.float32
+    codec = Codec.load(paths.model("weather", "tedm"))
+    measured_with = ruler(done, "weather")
+    embedded = measured_with.embed(np.array(drawn.samples))
+    assert np.allclose(embedded.numpy(), codec.measured(np.array(drawn.samples)), rtol=1e-6)
+    table = pd.read_csv(paths.evaluation("weather", "tedm"))
+    row = table[table.cell == drawn.key].iloc[0]
+    assert measured_with.score(embedded) == pytest.approx(row["distance/train"], rel=1e-4)
+
+
+def test_real_fields_are_as_near_as_so_many_fields_can_be(done):
+    measured_with = ruler(done, "weather")
+    store = FieldStore.open(paths.prepared("weather") / "fields.zarr", "train")
+    rows = np.sort(np.random.default_rng(0).choice(len(store), 200, replace=False))
+    own = measured_with.score(measured_with.embed(store[rows]))
+    noise = np.random.default_rng(0).standard_normal((200, *store.shape)).astype(np.float32)
+    assert own < 0.5 * measured_with.score(measured_with.embed(noise))
+    assert own < 3 * measured_with.floors(200)["floor/train"]
+
+
+def test_the_registered_model_gives_physical_fields_and_writes_a_cf_file(done, tmp_path):
+    recorded = record(done, "weather")
+    model = mlflow.pyfunc.load_model(f"models:/{recorded.name}@champion")
+    fields = model.predict({"n": 5, "seed": 3})
+    assert fields.shape == (5, 2, 16, 32)
+    said = model.get_raw_model().write({"n": 5, "seed": 3}, tmp_path / "out")
+    assert said == f"5 fields in {tmp_path / 'out' / 'samples.nc'}"
+    with xr.open_dataset(tmp_path / "out" / "samples.nc") as written:
+        assert written.t2m.attrs["units"] == "degC"
+        assert np.allclose(written.t2m, fields[:, 0], rtol=1e-4, atol=1e-3)
+        assert float(written.tp.min()) >= 0
+    with xr.open_dataset(paths.report("weather") / "samples-tedm.nc") as written:
+        assert "tedm" in written.attrs["title"]
+
+
+def test_a_second_preparation_of_the_same_fields_writes_the_same_bytes(done):
+    before = {p: p.read_bytes() for p in sorted(paths.prepared("weather").rglob("*")) if p.is_file()}
+    prepare(done, "weather")
+    assert {p: p.read_bytes() for p in sorted(paths.prepared("weather").rglob("*")) if p.is_file()} == before
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_go_from_file_to_report(name, tmp_path, monkeypatch):
+    if not (WEATHER / name).exists():
+        pytest.skip(f"{WEATHER / name} is not here")
+    read = begin(tmp_path, monkeypatch, REAL[name], WEATHER / name, designs=["tedm"])
+    run(read, ["tedm"])
+    assert (paths.report("weather") / "index.html").exists()
+    store = FieldStore.open(paths.prepared("weather") / "fields.zarr", "train")
+    with xr.open_dataset(paths.report("weather") / "samples-tedm.nc") as written:
+        assert written.sizes["sample" if "sample" in written.sizes else "time"] == 80
+        for variable in REAL[name]["variables"]:
+            assert written[variable["name"]].attrs["units"] == variable["units"]
+    if len(store.classes) > 1:
+        with xr.open_dataset(paths.report("weather") / "samples-tedm.nc") as written:
+            season = written.time.dt.season.values
+        assert len(set(season)) > 1
+        assert list(season[:40]) == list(season[40:])  # of two seeds, with the same labels
+        row = pd.read_csv(paths.evaluation("weather", "tedm")).iloc[0]
+        assert np.isfinite(row[[c for c in row.index if c.startswith("crps")]].astype(float)).all()
+
+
+def test_settings_of_fields_are_checked_when_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((ROOT / "docs/params/weather.yaml").read_text())
+
+    def load(**changes):
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump({**values, "data": {"weather": {**values["data"]["weather"], **changes}}}))
+        return settings.load(path)
+
+    for changes, message in (
+        (
+            {"train_until": pd.Timestamp("2004-05-06").date()},
+            'train_until has 2004-05-06 without quotes: write "2004-05-06"',
+        ),
+        ({"climate": "day"}, "unknown settings climate of fields"),
+        ({"gap": "soon"}, "a length of time such as"),
+        ({"season": "week"}, "unknown season 'week': choose one of month, none, season"),
+        ({"patch": [8, 8], "climatology": "none", "coordinates": True}, "patches cannot have them"),
+        ({"variables": []}, "at least one is needed"),
+    ):
+        with pytest.raises(LevyError, match=message):
+            load(**changes)
+
+
+def test_reading_grib_leaves_python_its_own_sqlite():
+    both = (
+        "import sqlite3; print(sqlite3.sqlite_version)",
+        "import tasks.prepare, sqlite3; print(sqlite3.sqlite_version)",
+    )
+    own, after = (subprocess.check_output([sys.executable, "-c", line], cwd=ROOT, text=True) for line in both)
+    assert after == own

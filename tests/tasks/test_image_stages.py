@@ -1,0 +1,590 @@
+"""From a model to the table of its grid, stage by stage in one process: what is kept, what is drawn again, what fails."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import tasks.tune
+from levy_core.base.errors import LevyError
+from levy_core.base.seeds import seed_of
+from levy_core.base.tensors import read_tensors, write_tensors
+from levy_core.datasets import starter
+from levy_core.metrics.images import fidelity as metrics
+from levy_core.metrics.images.classifier import classify, load_classifier
+from levy_core.nets.unet import UNetConfig
+from levy_core.process.design import Design
+from levy_core.sampling.solver import Solver
+from levy_core.serving.draw import draw_samples
+from levy_core.training.checkpoint import load_model
+from tasks.cells.rows import solver_of
+from tasks.cells.store import INDEX, Cell, has_failed, is_done, read_cells, write_cell, write_failure, write_index
+from tasks.cells.tuned import read_tuned, write_tuned
+from tasks.evaluate import evaluate
+from tasks.kinds.images.metrics import classifier_folder, fidelity
+from tasks.kinds.metrics import ruler
+from tasks.params import schema as settings
+from tasks.prepare import prepare
+from tasks.reference import reference
+from tasks.runtime import paths
+from tasks.sample import sample
+from tasks.tune import Judge, Memo, _fingerprint, affordable, tune
+from tests.conftest import ROOT, merged, save_untrained
+
+SOLVERS = [
+    Solver("sde-e", "2m-data", "karras", 20, 1 / 3, "quiet-end", rho_max=1e2 / 3, denoise=True, limit="clamp"),
+    Solver("ode", "ei-noise", "uniform-t", 5),
+    Solver("posterior", "ei-noise", "uniform-log-rho", 2),
+]
+
+
+def image_of(seed):
+    return np.random.default_rng(seed).integers(0, 256, (8, 1, 4, 4), dtype=np.uint8)
+
+
+def fill(folder, failed=()):
+    """Every solver at two seeds; those at the places ``failed`` with a reason in place of samples."""
+    cells = [Cell(solver, seed, solver.steps) for solver in SOLVERS for seed in (1, 0)]
+    named = {cell.key("model", 8): cell for cell in cells}
+    folder.mkdir(exist_ok=True)
+    for k, key in enumerate(named):
+        if k in failed:
+            write_failure(folder, key, f"NaN at step {k}")
+        else:
+            write_cell(folder, key, image_of(k))
+    write_index(folder, named)
+    return named
+
+
+def test_samples_and_failures_come_back_as_they_were_in_the_order_of_steps_solver_and_seed(tmp_path):
+    named = fill(tmp_path, failed=(2,))
+    found = read_cells(tmp_path)
+    assert {drawn.key: drawn.cell for drawn in found} == named
+    assert [(drawn.cell.solver, drawn.cell.seed) for drawn in found] == [
+        (solver, seed) for solver in (SOLVERS[2], SOLVERS[1], SOLVERS[0]) for seed in (0, 1)
+    ]
+    for k, key in enumerate(named):
+        drawn = next(drawn for drawn in found if drawn.key == key)
+        assert is_done(tmp_path, key)
+        assert has_failed(tmp_path, key) == (k == 2)
+        if k == 2:
+            assert (drawn.samples, drawn.failed) == (None, "NaN at step 2")
+        else:
+            assert drawn.failed is None
+            assert drawn.samples.dtype == np.uint8
+            assert np.array_equal(drawn.samples, image_of(k))
+    assert not is_done(tmp_path, "0" * 16)
+
+
+def test_a_cell_is_named_by_everything_that_determines_its_samples():
+    base = Cell(SOLVERS[1], 0, 5)
+    others = [
+        replace(base, solver=replace(SOLVERS[1], **{name: value})) for name, value in (("steps", 6), ("rho_max", 9.0))
+    ]
+    keys = [cell.key("m", 8) for cell in (base, *others, replace(base, seed=1))] + [base.key("n", 8), base.key("m", 9)]
+    assert len(set(keys)) == len(keys)
+    assert replace(base, nfe=99).key("m", 8) == keys[0]  # what it costs changes no sample
+
+
+def test_the_index_prunes_files_that_it_does_not_name(tmp_path):
+    named = fill(tmp_path, failed=(0,))
+    stale = [
+        tmp_path / name for name in ("0123456789abcdef.npy", "0123456789abcdef.txt", f".{next(iter(named))}.npy.x1")
+    ]
+    for path in stale:
+        path.write_text("left by an earlier grid, or by a kill")
+    kept = {key: named[key] for key in list(named)[:3]}
+    write_index(tmp_path, kept)
+    endings = [".txt", ".npy", ".npy"]
+    assert {path.name for path in tmp_path.iterdir()} == {INDEX, *(k + e for k, e in zip(kept, endings, strict=True))}
+    assert [drawn.key for drawn in read_cells(tmp_path)] == sorted(
+        kept, key=lambda key: (kept[key].solver.steps, kept[key].seed)
+    )
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda p: p.unlink(), lambda p: p.write_bytes(b""), lambda p: p.write_bytes(p.read_bytes()[:90])]
+)
+def test_an_array_that_is_missing_or_cut_off_is_told_with_its_folder_and_the_remedy(tmp_path, damage):
+    folder = tmp_path / "lim"
+    key = next(iter(fill(folder)))
+    damage(folder / f"{key}.npy")
+    with pytest.raises(LevyError, match=rf"{folder} holds no complete grid \(.+\): run the sample stage again"):
+        read_cells(folder)
+
+
+def test_a_missing_array_is_named(tmp_path):
+    key = next(iter(fill(tmp_path)))
+    (tmp_path / f"{key}.npy").unlink()
+    with pytest.raises(LevyError, match=rf"{key}\.npy"):
+        read_cells(tmp_path)
+    with pytest.raises(LevyError, match=rf"{INDEX}.*run the sample stage again"):
+        read_cells(tmp_path / "none")
+
+
+def test_tuned_samplers_come_back_by_their_steps_and_a_damaged_file_is_named(tmp_path):
+    path = tmp_path / "lim.json"
+    found = {s.steps: {"sampler": asdict(s), "score": 1.5, "samples": 9, "trials": 2} for s in SOLVERS[:2]}
+    write_tuned(path, found)
+    assert read_tuned(path) == {20: SOLVERS[0], 5: SOLVERS[1]}
+    for text in ("", '{"5": {}}', '{"5": {"sampler": {"family": "ode"}}}', "[]", '{"five": {"sampler": {}}}'):
+        path.write_text(text)
+        with pytest.raises(LevyError, match=r"lim.json cannot be read .*: run the tune stage again"):
+            read_tuned(path)
+
+
+# The stages, on the starter digits and a network of random weights.
+
+TINY = {
+    "designs": ["lim"],
+    "data": {"digits": {"reference_per_class": 40}},
+    "classifier": {"steps": 40, "batch": 64, "width": 8, "features": 8},
+    "tune": {"steps": [2, 3], "samples": 120, "first": 8, "last": 16},
+    "evaluate": {"kid_subsets": 3, "kid_subset_size": 8},
+}
+GRID = {
+    "solvers": ["ode", "sde-e"],
+    "discretisations": ["ei-noise"],
+    "grids": ["uniform-t"],
+    "steps": [2, 3],
+    "etas": [0.2],
+}
+SAMPLE = {"grid": {"tiny": GRID}, "seeds": [0, 1], "n": 16, "batch": 16, "hours": None}
+NET = UNetConfig((1, 8, 8), 10, (8,))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with prepared digits, a classifier, references and an untrained model."""
+    folder = tmp_path_factory.mktemp("stages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        starter.write_digits(paths.raw("digits") / "digits.zip")
+        change({}, folder)
+        read = settings.load()
+        prepare(read, "digits")
+        reference(read, "digits")
+        save_untrained(paths.model("digits", "lim"), NET, tuple("0123456789"))
+        write_tuned(paths.tuned("digits", "lim"), {})
+    return folder
+
+
+def change(changes, folder=None):
+    """Writes params.yaml: the shipped one, small, with changes."""
+    values = merged(yaml.safe_load((ROOT / "params.yaml").read_text()), TINY)
+    path = (folder or paths.Path()) / "params.yaml"
+    path.write_text(yaml.safe_dump(merged({**values, "sample": SAMPLE}, changes)))
+    return settings.load(path)
+
+
+@pytest.fixture
+def small(prepared, tmp_path, monkeypatch):
+    """A copy of ``prepared`` to work in, and its settings."""
+    folder = tmp_path / "work"
+    shutil.copytree(prepared, folder)
+    monkeypatch.chdir(folder)
+    yield settings.load()
+    torch.use_deterministic_algorithms(False)  # the stages ask for it
+
+
+FOLDER = paths.samples("digits", "lim")
+TABLE = paths.evaluation("digits", "lim")
+
+
+def times():
+    return {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir() if path.name != INDEX}
+
+
+def test_only_missing_cells_are_drawn_and_a_wider_grid_keeps_those_it_has(small, capsys):
+    sample(small, "digits", "lim")
+    assert "4 cells" not in capsys.readouterr().out  # eight: two solvers, two numbers of steps, two seeds
+    before = times()
+    assert len(before) == 8
+    sample(small, "digits", "lim")
+    assert "8 cells, 0 to draw, 0 network evaluations" in capsys.readouterr().out
+    assert times() == before
+    wider = change({"sample": {"grid": {"tiny": {"etas": [0.2, 0.4]}}}})
+    write_tuned(paths.tuned("digits", "lim"), {3: {"sampler": asdict(Solver("ode", "ei-noise", "uniform-t", 3))}})
+    sample(wider, "digits", "lim")  # the tuned sampler is one of the grid
+    assert f"12 cells, 4 to draw, {16 * 2 * (2 + 3)} network evaluations" in capsys.readouterr().out
+    assert before.items() < times().items()
+    tuned = Solver("ode", "2m-data", "karras", 4)
+    write_tuned(paths.tuned("digits", "lim"), {4: {"sampler": asdict(tuned)}})
+    sample(small, "digits", "lim")
+    assert "10 cells, 2 to draw" in capsys.readouterr().out
+    assert {drawn.cell.solver for drawn in read_cells(FOLDER)} == {*small.sample.cells(), tuned}
+    assert len(times()) == 10  # the cells of eta 0.4 are gone
+
+
+def test_samples_on_disk_are_those_of_the_solver_and_seed(small):
+    sample(small, "digits", "lim")
+    model = load_model(paths.model("digits", "lim"))
+    for drawn in read_cells(FOLDER)[::3]:
+        again = draw_samples(
+            model, drawn.cell.solver, drawn.cell.seed, model.samples.usual_labels(0, 16), 5, torch.device("cpu")
+        )
+        # batches of another size may round otherwise in the network: a grey level at most
+        assert np.abs(again.astype(int) - drawn.samples).max() <= 1
+        assert drawn.cell.nfe == drawn.cell.solver.steps
+
+
+# The squares of what its first step adds are beyond float32, so that the network's second output is NaN.
+WILD = {**GRID, "solvers": ["sde-e"], "steps": [3], "etas": [1e30]}
+
+
+def test_a_cell_that_leaves_the_finite_numbers_is_recorded_with_its_reason_and_the_grid_goes_on(small, capsys):
+    grid = change({"sample": {"grid": {"wild": {**WILD, "etas": [1e30, 1e38]}}}})
+    sample(grid, "digits", "lim")
+    assert "4 of 12 cells failed" in capsys.readouterr().out
+    found = read_cells(FOLDER)
+    reasons = {drawn.cell.solver.eta: drawn.failed for drawn in found if drawn.failed}
+    assert sorted(reasons) == [1e30, 1e38]
+    assert "network returned NaN or infinity at step 2 of 3" in reasons[1e30]
+    assert "for 16 of 16 samples, the first with index 0" in reasons[1e30]
+    assert "a step multiplies by 1.17e+40, and torch.float32 holds 3.4e+38 at most: lower eta" in reasons[1e38]
+    assert [len(drawn.samples) for drawn in found if not drawn.failed] == [16] * 8
+    before = times()
+    sample(grid, "digits", "lim")
+    assert "12 cells, 0 to draw" in capsys.readouterr().out  # a failure is not tried again
+    assert times() == before
+    evaluate(grid, "digits", "lim")
+    table = pd.read_csv(TABLE)
+    assert (table.failed.isna() == (table.eta < 1)).all()
+    assert (table["fid/longtail"].isna() == (table.eta > 1)).all()
+    assert set(table.failed.dropna()) == set(reasons.values())
+
+
+def break_model(value=float("inf")):
+    """One weight of the saved model becomes infinite."""
+    path = paths.model("digits", "lim") / "model.safetensors"
+    weights = read_tensors(path)
+    weights["unet.conv_out.bias"][0] = value
+    write_tensors(path, weights)
+
+
+def test_a_broken_model_fails_in_every_cell_and_leaves_a_table_of_reasons(small):
+    break_model()
+    sample(small, "digits", "lim")
+    evaluate(small, "digits", "lim")
+    table = pd.read_csv(TABLE)
+    assert len(table) == 8
+    assert table.failed.str.contains(r"NaN or infinity at step 1 of \d \(rho = 118.8\) for 16 of 16 samples").all()
+    assert "fid/longtail" not in table
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_grid_that_would_take_longer_than_allowed_is_refused_with_the_estimate_before_anything_is_drawn(
+    small, processes
+):
+    grid = change({"sample": {"hours": 1e-9}, "compute": {"processes": processes}})
+    with pytest.raises(
+        LevyError,
+        match=r"would take about \d.*hours \(320 evaluations, \d+ ms for 16\), but sample.hours allows 1e-09: raise it",
+    ):
+        sample(grid, "digits", "lim")
+    assert list(FOLDER.iterdir()) == []
+    sample(change({"sample": {"hours": 1}}), "digits", "lim")
+    assert len(times()) == 8
+    sample(grid, "digits", "lim")  # nothing is left to draw, so that it takes no time
+
+
+def judged(params, capsys):
+    """How many rows the evaluate stage judged anew."""
+    capsys.readouterr()
+    evaluate(params, "digits", "lim")
+    return int(capsys.readouterr().out.split("cells, ")[1].split()[0])
+
+
+def test_rows_of_the_table_are_kept_with_the_bytes_of_a_full_evaluation(small, capsys):
+    grid = change({"sample": {"grid": {"wild": WILD}}})
+    sample(grid, "digits", "lim")
+    assert judged(grid, capsys) == 10
+    whole = TABLE.read_bytes()
+    assert judged(grid, capsys) == 2  # failed cells have nothing to keep
+    assert TABLE.read_bytes() == whole
+    lines = whole.decode().splitlines(keepends=True)
+    for kept in (slice(0, 4), slice(1, None, 2), slice(9, 10), slice(0, 0)):
+        TABLE.write_text("".join([lines[0], *lines[1:][kept]]))
+        judged(grid, capsys)
+        assert TABLE.read_bytes() == whole
+    for damaged in (b"", b"\x00\xff", b"design,seed\nlim,0\n"):
+        TABLE.write_bytes(damaged)
+        judged(grid, capsys)
+        assert TABLE.read_bytes() == whole
+
+
+def marked(value):
+    """The table with a mark in each row: what is not judged again keeps it."""
+    table = pd.read_csv(TABLE)
+    table["near_train"] = value
+    table.to_csv(TABLE, index=False)
+
+
+def test_rows_are_judged_again_where_the_ruler_or_the_samples_changed_and_only_there(small, capsys):
+    sample(small, "digits", "lim")
+    evaluate(small, "digits", "lim")
+    marked(123.0)
+    assert judged(small, capsys) == 0
+    assert (pd.read_csv(TABLE).near_train == 123).all()
+    wider = change({"sample": {"grid": {"tiny": {"etas": [0.2, 0.4]}}}})
+    sample(wider, "digits", "lim")
+    assert judged(wider, capsys) == 4  # the new cells
+    table = pd.read_csv(TABLE)
+    assert ((table.near_train == 123) == (table.eta != 0.4)).all()
+    sample(small, "digits", "lim")
+    evaluate(small, "digits", "lim")
+    for changed in ({"neighborhood": 2}, {"kid_subsets": 4}):
+        marked(123.0)
+        assert judged(change({"evaluate": changed}), capsys) == 8
+        assert (pd.read_csv(TABLE).near_train != 123).all()
+    moved = classifier_folder(paths.reference("digits")) / "classifier.safetensors"
+    weights = read_tensors(moved)
+    weights["score.bias"] += 1e-3
+    write_tensors(moved, weights)
+    assert judged(change({"evaluate": changed}), capsys) == 8
+    break_model(0.5)
+    sample(small, "digits", "lim")
+    assert judged(small, capsys) == 8
+
+
+def test_a_reference_of_other_images_is_another_ruler(small, capsys):
+    sample(small, "digits", "lim")
+    evaluate(small, "digits", "lim")
+    other = change({"data": {"digits": {"imbalance": 5}}})
+    prepare(other, "digits")
+    reference(other, "digits")
+    assert judged(other, capsys) == 8
+
+
+def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_samples_is_told(small, capsys):
+
+    sample(small, "digits", "lim")
+    evaluate(small, "digits", "lim")
+    assert "warning: scores of 16 samples are biased: as many perfect samples would score" in capsys.readouterr().err
+    measured_with = ruler(small, "digits")
+    references, counts = measured_with.references, json.loads((paths.reference("digits") / "counts.json").read_text())
+    assert counts == np.bincount(references["longtail"].labels).tolist()
+    table = pd.read_csv(TABLE)
+    for drawn, (_, row) in zip(read_cells(FOLDER), table.iterrows(), strict=True):
+        assert (solver_of(row), row["seed"], row["cell"]) == (drawn.cell.solver, drawn.cell.seed, drawn.key)
+    image = np.array(drawn.samples)
+    verdicts = classify(load_classifier(classifier_folder(paths.reference("digits"))), image)
+    features = measured_with.embed(image)
+    alone = metrics.evaluate(features, verdicts, references, counts, fidelity(small.evaluate))
+    for name, value in alone.items():
+        assert row[name] == pytest.approx(value, rel=1e-6, nan_ok=True), name
+    for name, real in references.items():
+        assert row[f"floor/{name}"] == pytest.approx(real.floor(16), rel=1e-6)
+
+
+# The tune stage
+
+TUNED, TRIALS, MEMO = (path("digits", "lim") for path in (paths.tuned, paths.trials, paths.judged))
+
+
+class Counted:
+    """The real drawing, counted, that ends as a person or the machine ends it after so many calls."""
+
+    def __init__(self, monkeypatch, calls=None, end=None):
+        self.calls, self.limit, self.end, self.images = 0, calls, end, 0
+        monkeypatch.setattr(tasks.tune, "draw_samples", self)
+
+    def __call__(self, *arguments, **options):
+        if self.calls == self.limit:
+            self.end()
+        self.calls += 1
+        images = draw_samples(*arguments, **options)
+        self.images += len(images)
+        return images
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_the_search_spends_its_budget_and_leaves_the_tuned_samplers_and_every_trial(small, monkeypatch):
+    drawing = Counted(monkeypatch)
+    tune(small, "digits", "lim")
+    found = json.loads(TUNED.read_text())
+    assert list(found) == ["2", "3"]
+    assert drawing.images == sum(entry["samples"] for entry in found.values()) <= 2 * 120
+    trials = pd.read_csv(TRIALS)
+    assert len(trials) == sum(entry["trials"] for entry in found.values())
+    assert trials.n.sum() == drawing.images
+    for steps, solver in read_tuned(TUNED).items():
+        assert solver.steps == steps
+        mine = trials[(trials.steps == steps) & (trials.n == 16)]
+        assert solver_of(mine.loc[mine.score.idxmin()]) == solver
+        assert found[str(steps)]["score"] == mine.score.min()
+    assert not MEMO.exists()
+
+
+def test_an_interrupted_search_goes_on_to_the_same_result_and_draws_less(small, monkeypatch):
+    whole = Counted(monkeypatch)
+    tune(small, "digits", "lim")
+    expected = TUNED.read_bytes(), TRIALS.read_bytes()
+    TUNED.unlink()
+    half = whole.calls // 2
+    Counted(monkeypatch, half, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tune(small, "digits", "lim")
+    assert not TUNED.exists()
+    assert len(MEMO.read_text().splitlines()) == half
+    rest = Counted(monkeypatch)
+    tune(small, "digits", "lim")
+    assert (TUNED.read_bytes(), TRIALS.read_bytes()) == expected
+    # A rung above a remembered one draws its solver's first samples again: once at most, where the search was cut off.
+    assert whole.calls - half == rest.calls
+    assert whole.images - rest.images >= 8 * half - 16
+
+
+def test_a_killed_search_goes_on_to_the_same_result(small, monkeypatch):
+    tune(small, "digits", "lim")
+    expected = TUNED.read_bytes(), TRIALS.read_bytes()
+    TUNED.unlink()
+    TRIALS.unlink()
+    Counted(monkeypatch, 9, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    process = multiprocessing.get_context("fork").Process(target=tune, args=(small, "digits", "lim"))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    with MEMO.open("a") as stream:
+        stream.write('{"made_by": "half a li')
+    rest = Counted(monkeypatch)
+    tune(small, "digits", "lim")
+    assert rest.calls > 0
+    assert (TUNED.read_bytes(), TRIALS.read_bytes()) == expected
+    assert not MEMO.exists()
+
+
+def test_samplers_that_leave_the_finite_numbers_are_trials_without_a_score(small):
+    tune(change({"tune": {"eta": [1e37, 1e38], "solvers": ["sde-e", "ode"]}}), "digits", "lim")
+    trials = pd.read_csv(TRIALS)
+    assert (trials.score.isna() == (trials.family == "sde-e")).all()
+    assert trials.score.isna().any()
+    assert {solver.family for solver in read_tuned(TUNED).values()} == {"ode"}
+
+
+def test_a_search_on_a_broken_model_says_so(small):
+    break_model()
+    with pytest.raises(
+        LevyError, match=r"none of \d+ samplers gave a finite score at 2 steps: look at the training loss"
+    ):
+        tune(small, "digits", "lim")
+
+
+@pytest.mark.parametrize("metric", ["fid/balanced", "kid/longtail"])
+def test_the_search_minimises_the_metric_of_compare(small, metric):
+    params = change({"compare": {"images": metric}, "tune": {"steps": [2]}})
+    tune(params, "digits", "lim")
+    best = json.loads(TUNED.read_text())["2"]
+    model, features = load_model(paths.model("digits", "lim")), ruler(params, "digits").embed
+    drawn = features(
+        draw_samples(
+            model,
+            Solver(**best["sampler"]),
+            seed_of_search(params),
+            model.samples.usual_labels(0, 16),
+            200,
+            torch.device("cpu"),
+        )
+    )
+
+    real = ruler(params, "digits").references[metric.split("/")[1]]
+    value = (
+        metrics.fid(drawn, real.features)
+        if "fid" in metric
+        else metrics.kid(drawn, real.features, fidelity(params.evaluate))
+    )
+    assert best["score"] == pytest.approx(value, rel=0.01)  # batches of another size
+
+
+def seed_of_search(params):
+
+    seed = seed_of("tune", params.tune.seed) % 2**31
+    assert seed not in params.sample.seeds
+    return seed
+
+
+def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_has(small, tmp_path, monkeypatch):
+    model, seen = load_model(paths.model("digits", "lim")), []
+    embed = ruler(small, "digits").embed
+    listening = SimpleNamespace(embed=embed, score=lambda f: seen.append(f) or 0.0)
+    drawing = Counted(monkeypatch)
+    judge = Judge(model, listening, 7, 200, torch.device("cpu"), Memo(tmp_path / "memo", ""))
+    a, b = small.sample.cells()[:2]
+    for solver, n in ((a, 8), (a, 16), (b, 16), (a, 16)):
+        judge(solver, n)
+    assert [len(f) for f in seen] == [8, 16, 16, 16]
+    assert drawing.images == 16 + 16 + 16
+    assert torch.equal(seen[1][:8], seen[0])
+    assert torch.allclose(seen[1], seen[3], atol=1e-4)  # in one piece
+    images = draw_samples(model, b, 7, model.samples.usual_labels(0, 16), 200, torch.device("cpu"))
+    assert torch.equal(seen[2], embed(images))
+
+
+def test_the_memo_returns_scores_exactly_and_survives_the_end_of_a_line_that_a_kill_cut_off(tmp_path):
+    path = tmp_path / "deep" / "memo.jsonl"
+    memo = Memo(path, "mine")
+    scores = {(SOLVERS[0], 8): 1 / 3, (SOLVERS[0], 16): float("nan"), (SOLVERS[2], 8): 1e-300}
+    for (solver, n), score in scores.items():
+        memo.put(solver, n, score)
+    Memo(path, "another's").put(SOLVERS[1], 8, 5.0)
+    with path.open("a") as stream:
+        stream.write('{"made_by": "mine", "of": "[{')
+    again = Memo(path, "mine")
+    again.put(SOLVERS[1], 16, 2.0)
+    for found in (again, Memo(path, "mine")):
+        for (solver, n), score in scores.items():
+            assert found.get(solver, n) == pytest.approx(score, rel=0, abs=0, nan_ok=True)
+        assert found.get(SOLVERS[1], 8) is None
+    assert Memo(path, "mine").get(SOLVERS[1], 16) == 2.0
+    again.clear()
+    assert not path.exists()
+    again.clear()
+
+
+def test_scores_belong_to_model_metric_references_seed_and_settings_of_the_metric(small):
+    folder = paths.model("digits", "lim")
+
+    def fingerprint(changes):
+        params = change(changes)
+        return _fingerprint(params, "digits", folder, ruler(params, "digits"))
+
+    base = fingerprint({})
+    assert fingerprint({"tune": {"samples": 99, "solvers": ["ode"]}, "train": {"steps": 5}}) == base  # decide no score
+    changed = [
+        fingerprint({"tune": {"seed": 1}}),
+        fingerprint({"compare": {"images": "kid/longtail"}}),
+        fingerprint({"evaluate": {"kid_subsets": 4}}),
+    ]
+    break_model(0.5)
+    changed.append(fingerprint({}))
+    prepare(change({"data": {"digits": {"imbalance": 5}}}), "digits")
+    reference(change({}), "digits")
+    changed.append(fingerprint({}))
+    assert len({base, *changed}) == 6
+
+
+def test_solvers_that_would_evaluate_twice_a_step_are_not_searched():
+    space = change_space(("ode", "sde-e", "split-ddim"))
+    for preset, kept in (("lim", space.solvers), ("ddpm", space.solvers), ("tedm", ("ode",)), ("tflow", ("ode",))):
+        model = SimpleNamespace(design=Design.from_mapping({"preset": preset}))
+        assert affordable(space, model).solvers == kept
+    with pytest.raises(
+        LevyError, match=r"of tune.solvers, sde-e, split-ddim, each evaluates the network twice .*: add ode"
+    ):
+        affordable(replace(space, solvers=("sde-e", "split-ddim")), model)
+
+
+def change_space(solvers):
+    return replace(settings.load(ROOT / "params.yaml").tune.space(), solvers=solvers)
