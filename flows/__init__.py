@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-import tasks  # noqa: F401  (turns telemetry off before Prefect is imported)
+from tasks.runtime.silence import silence
+
+silence()  # before Prefect is imported
 
 # Prefect's database and settings live in the checkout, unless a person has set another place.
 os.environ.setdefault("PREFECT_HOME", str(Path.cwd() / ".prefect"))

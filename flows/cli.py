@@ -156,9 +156,9 @@ def sample(
     request = {"n": n, "class": class_name, "seed": seed, "solver": solver, "steps": steps, "eta": eta}
     with TemporaryDirectory() as scratch:
         fetching = Fetching(model, Path(scratch) / "model")
-        from tasks.pyfunc import Sampler  # imports torch while the other process imports MLflow
+        from levy_core.serving.registered import RegisteredModel  # imports torch while the other process imports MLflow
 
-        sampler = Sampler(fetching.result())
+        sampler = RegisteredModel(fetching.result())
         print(sampler.write({k: v for k, v in request.items() if v is not None}, out))
 
 

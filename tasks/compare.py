@@ -1,6 +1,5 @@
 """Stage compare: the grid of all designs as one table with mean and spread over seeds, the best sampler at each cost, and the winner."""
 
-import re
 from dataclasses import fields
 from typing import Any
 
@@ -10,17 +9,12 @@ from levy_core.base.files import write_json
 from levy_core.sampling.solver import Solver
 from tasks.cells.rows import best, cell_label, difference, is_published, sampler_of, solver_of, thrifty, write_rows
 from tasks.cells.tuned import read_tuned
+from tasks.kinds.kind import Kind
 from tasks.params.schema import Params
-from tasks.runtime import paths, stage
+from tasks.runtime import paths
 
 CELL = ["design", *(field.name for field in fields(Solver)), "nfe"]
 LABELS = ["seed", "cell", "ruler", "failed"]
-
-# What `dvc metrics show` prints of a design's default sampler, as patterns of column names.
-HEADLINE = re.compile(
-    r"(fid|kid|precision|recall|density|coverage)/longtail|fid/balanced|rare_(fid|recall)/balanced|rare_share_ratio|near_train|tail_error"
-    r"|(distance|crps_skill)/.*|(ks|tail_error|q999_ratio|hill|spectrum_error)/test/.*"
-)
 
 
 def compare(params: Params, dataset: str) -> None:
@@ -42,13 +36,16 @@ def compare(params: Params, dataset: str) -> None:
         paths.eta(dataset),
         {d: {"metric": metric, "default": int(defaults[d]["nfe"]), "budgets": budgets[d]} for d in budgets},
     )
-    write_json(paths.metrics(dataset), {d: _headline(mine, defaults[d], metric) for d, mine in chosen.items()})
+    write_json(
+        paths.metrics(dataset),
+        {d: _headline(params.kind(dataset), mine, defaults[d], metric) for d, mine in chosen.items()},
+    )
     _write_curves(dataset, grid, metric)
     print(f"{dataset}: {cell_label(winner)}: {metric} {winner[metric]:.3f}")
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell: the mean of each metric over seeds, and its standard deviation as ``NAME_std``.
+    """One row per cell: the mean of each metric over seeds, and its standard deviation as ``NAME_std``.
 
     A cell with a seed that failed has no metrics: the mean of those that survived would flatter it.
     """
@@ -84,12 +81,8 @@ def _budgets(rows: pd.DataFrame, grid: pd.DataFrame, metric: str) -> dict[str, A
     return found
 
 
-def _headline(grid: pd.DataFrame, default: pd.Series, metric: str) -> dict[str, Any]:
-    values = {
-        name.replace("/", "_"): default[name]
-        for name in default.index
-        if HEADLINE.fullmatch(name) and pd.notna(default[name])
-    }
+def _headline(kind: Kind, grid: pd.DataFrame, default: pd.Series, metric: str) -> dict[str, Any]:
+    values = {name.replace("/", "_"): default[name] for name in kind.headline(default.index) if pd.notna(default[name])}
     ranked = best(grid, metric).groupby("nfe").head(1).sort_values("nfe")
     at = {f"at_{nfe}": value for nfe, value in zip(ranked.nfe, ranked[metric], strict=True)}
     return _rounded(
@@ -126,7 +119,3 @@ def _write_curves(dataset: str, grid: pd.DataFrame, metric: str) -> None:
     series = with_eta.assign(series=with_eta.design + ", " + with_eta.nfe.astype(str) + " evaluations")
     lowest = series.sort_values("value").groupby(["series", "eta"]).head(1).sort_values(["series", "eta"])
     write_rows(paths.eta_curve(dataset), lowest[["series", "eta", "value", "spread"]], digits=6)
-
-
-if __name__ == "__main__":
-    stage.main(compare, "dataset")

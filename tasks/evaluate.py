@@ -1,4 +1,4 @@
-"""Stage evaluate: every cell of one design measured against the real data; one row a cell and seed."""
+"""Stage evaluate: every cell of one design measured against the real data; one row per cell and seed."""
 
 import sys
 from dataclasses import asdict
@@ -8,32 +8,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from levy_core.base.determinism import make_reproducible
 from tasks.cells.rows import write_rows
 from tasks.cells.store import read_cells
-from tasks.kinds.metrics import ruler
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
+from tasks.runtime.progress import bar
 
 BIAS = 0.5  # warn where perfect samples would score more than this, for their number alone
 
 
 def evaluate(params: Params, dataset: str, design: str) -> None:
     """Judges the cells that have no row yet; the rows of an earlier table are kept where nothing that decides them changed."""
-    stage.reproducible(params.compute.threads)
-    measured_with = ruler(params, dataset)
-    floors = measured_with.floors(params.sample.n)
+    make_reproducible(params.compute.threads)
+    metrics = stage.open_metrics(params, dataset)
+    floors = metrics.floors(params.sample.n)
     _warn_of_bias(params.sample.n, floors)
 
     out = paths.evaluation(dataset, design)
-    known = _known_rows(out, measured_with.hash)
+    known = _known_rows(out, metrics.hash)
     rows = []
-    for drawn in stage.bar(read_cells(paths.samples(dataset, design)), f"evaluate {design}", unit="cell"):
+    for drawn in bar(read_cells(paths.samples(dataset, design)), f"evaluate {design}", unit="cell"):
         row: dict[str, Any] = {"design": design, **asdict(drawn.cell.solver), "seed": drawn.cell.seed}
-        row |= {"nfe": drawn.cell.nfe, "cell": drawn.key, "ruler": measured_with.hash, "failed": drawn.failed}
+        row |= {"nfe": drawn.cell.nfe, "cell": drawn.key, "ruler": metrics.hash, "failed": drawn.failed}
         if drawn.key in known:
             row |= known[drawn.key]
         elif drawn.samples is not None:
-            row |= measured_with.measure(np.array(drawn.samples)) | floors
+            row |= metrics.measure(np.array(drawn.samples)) | floors
         rows.append(row)
     fresh = sum(row["cell"] not in known for row in rows)
     print(f"{design} on {dataset}: {len(rows)} cells, {fresh} newly judged")
@@ -61,7 +62,3 @@ def _warn_of_bias(n: int, floors: dict[str, float]) -> None:
             f"equal numbers of samples, or raise sample.n (the bias falls about as 1 / n)",
             file=sys.stderr,
         )
-
-
-if __name__ == "__main__":
-    stage.main(evaluate, "dataset", "design")

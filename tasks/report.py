@@ -8,36 +8,37 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from levy_core.serving.draw import evaluation_flops, trajectories
+from levy_core.base.determinism import make_reproducible
+from levy_core.sampling.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.rows import Row, metric_name, solver_of, thrifty
 from tasks.cells.store import read_cells
-from tasks.kinds.pages import Exhibit, exhibit_of
+from tasks.kinds.kind import Page
 from tasks.page import figures, pictures, tables
-from tasks.page.shown import Chosen
+from tasks.page.shown import Shown
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
 
 
 def report(params: Params, dataset: str) -> None:
     """Writes ``index.html``, its figures and its pictures."""
-    stage.reproducible(params.compute.threads)
+    make_reproducible(params.compute.threads)
     grid = pd.read_csv(paths.grid(dataset))
     winner = json.loads(paths.winner(dataset).read_text())
     eta = json.loads(paths.eta(dataset).read_text())
     metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show
-    chosen = {d: _chosen(dataset, d, thrifty(grid[grid.design == d], metric)) for d in designs}
+    shown = {d: _shown(dataset, d, thrifty(grid[grid.design == d], metric)) for d in designs}
     models = {d: load_model(paths.model(dataset, d)) for d in designs}
-    kind = params.data[dataset].kind
-    exhibit: Exhibit = exhibit_of(kind)(params, dataset)
+    device, kind = stage.device(params.compute.device), params.kind(dataset)
+    of_kind = kind.open_page(paths.folders(dataset), params.evaluation(dataset), device)
     floor = float(grid[f"floor/{metric.split('/')[1]}"].dropna().iloc[0])
     drawings = {
         "quality": figures.quality(grid, designs, metric, 0.0 if metric.startswith("kid") else floor),
         "eta": figures.eta_curves(grid, designs, metric),
         "training": figures.losses({d: pd.read_csv(paths.curve(dataset, d)) for d in designs}),
-        **exhibit.figures(chosen),
+        **of_kind.figures(shown),
     }
-    cells = {d: c.cell for d, c in chosen.items()}
+    cells = {d: c.cell for d, c in shown.items()}
     page: dict[str, Any] = {
         "dataset": dataset,
         "designs": designs,
@@ -48,27 +49,25 @@ def report(params: Params, dataset: str) -> None:
         "winner_label": _label(winner),
         "headline": tables.budgets(eta),
         "overtaken": tables.overtaken(eta, grid, metric),
-        "cards": [
-            card for d, c in chosen.items() for card in (tables.card(d, c.cell, metric), exhibit.card(d, c.cell))
-        ],
+        "cards": [card for d, c in shown.items() for card in (tables.card(d, c.cell, metric), of_kind.card(d, c.cell))],
         "tables": tables.papers_form(grid, designs, metric),
-        "measures": tables.measures(cells, designs, exhibit.measures),
-        "cost": _cost(params, models, cells, exhibit.training_samples),
+        "measures": tables.measures(cells, designs, kind.shown(of_kind.variables)),
+        "cost": _cost(params, models, cells, of_kind.training_samples),
         "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
         "floor": floor,
         "figures": drawings,
-        "picture_width": exhibit.picture_width,
-        **exhibit.values(chosen),
+        "picture_width": of_kind.picture_width,
+        **of_kind.values(shown),
     }
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    loader = jinja2.FileSystemLoader([of_kind.template.parent, Path(__file__).with_name("page")])
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.get_template(f"report_{kind}.html.j2")
+    template = environment.get_template(of_kind.template.name)
     with stage.replacing_folder(paths.report(dataset)) as folder:
         for title, svg in drawings.items():
             if svg:
                 (folder / f"{title}.svg").write_text(svg.replace("currentColor", "#1d232b"))
-        page["pictures"] = exhibit.pictures(folder, chosen)
-        page["ways"] = _ways(folder, models, chosen, exhibit)
+        page["pictures"] = of_kind.pictures(folder, shown)
+        page["ways"] = _ways(folder, models, shown, of_kind)
         (folder / "index.html").write_text(template.render(**page))
     print(f"report: {paths.report(dataset) / 'index.html'}")
 
@@ -77,17 +76,17 @@ def _label(cell: Row) -> str:
     return f"{solver_of(cell).label}, {int(cell['nfe'])} evaluations"
 
 
-def _chosen(dataset: str, design: str, cell: pd.Series) -> Chosen:
+def _shown(dataset: str, design: str, cell: pd.Series) -> Shown:
     solver = solver_of(cell)
     drawn = [np.asarray(d.samples) for d in read_cells(paths.samples(dataset, design)) if d.cell.solver == solver]
-    return Chosen(cell, _label(cell), np.concatenate(drawn))
+    return Shown(cell, _label(cell), np.concatenate(drawn))
 
 
-def _cost(params: Params, models: dict[str, Model], chosen: dict[str, pd.Series], samples: int) -> list[dict[str, Any]]:
+def _cost(params: Params, models: dict[str, Model], shown: dict[str, pd.Series], samples: int) -> list[dict[str, Any]]:
     seen = params.train.steps * params.train.batch
     rows = []
     for design, model in models.items():
-        one, nfe = evaluation_flops(model), int(chosen[design]["nfe"])
+        one, nfe = evaluation_flops(model), int(shown[design]["nfe"])
         rows.append(
             {
                 "design": design,
@@ -103,14 +102,10 @@ def _cost(params: Params, models: dict[str, Model], chosen: dict[str, pd.Series]
     return rows
 
 
-def _ways(folder: Path, models: dict[str, Model], chosen: dict[str, Chosen], exhibit: Exhibit) -> list[dict[str, str]]:
+def _ways(folder: Path, models: dict[str, Model], shown: dict[str, Shown], page: Page) -> list[dict[str, str]]:
     made = []
     for design, model in models.items():
-        steps = exhibit.pixels(trajectories(model, solver_of(chosen[design].cell), seed=0, n=exhibit.ways))
+        steps = page.pixels(trajectories(model, solver_of(shown[design].cell), seed=0, n=page.trajectories))
         png = pictures.save(folder / f"steps-{design}.png", pictures.along(steps))
-        made.append({"title": design, "text": chosen[design].label, "png": png})
+        made.append({"title": design, "text": shown[design].label, "png": png})
     return made
-
-
-if __name__ == "__main__":
-    stage.main(report, "dataset")

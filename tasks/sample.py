@@ -5,13 +5,16 @@ import time
 import torch
 from accelerate import PartialState
 
+from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
-from levy_core.serving.draw import cost, draw_samples, hash_model
+from levy_core.sampling.draw import cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.store import Cell, has_failed, is_done, write_cell, write_failure, write_index
 from tasks.cells.tuned import read_tuned
+from tasks.params.resolution import cells_of
 from tasks.params.schema import Params, SampleParams
-from tasks.runtime import paths, processes, stage
+from tasks.runtime import paths, processes
+from tasks.runtime.progress import bar
 
 
 def sample(params: Params, dataset: str, design: str) -> None:
@@ -25,12 +28,14 @@ def sample(params: Params, dataset: str, design: str) -> None:
 
 def _sample(params: Params, dataset: str, design: str, state: PartialState) -> None:
     """The work of one of the processes that share the missing cells; the main one speaks for all and writes the index."""
-    stage.reproducible(params.compute.threads)
+    make_reproducible(params.compute.threads)
     folder = paths.model(dataset, design)
     model = load_model(folder, state.device)
     grid = params.sample
     model_hash = hash_model(folder)
-    solvers = dict.fromkeys([*params.cells(dataset), *read_tuned(paths.tuned(dataset, design)).values()])
+    solvers = dict.fromkeys(
+        [*cells_of(params.sample, params.kind(dataset)), *read_tuned(paths.tuned(dataset, design)).values()]
+    )
     labels = model.samples.usual_labels(0, grid.n)
     tried = [Cell(solver, seed, cost(model, solver)) for solver in solvers for seed in grid.seeds]
     cells = {cell.key(model_hash, grid.n): cell for cell in tried}
@@ -46,7 +51,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     # Dealt like cards, the dearest first: nobody gets more than one cell's evaluations above the others.
     dealt = sorted(missing, key=lambda key: missing[key].nfe, reverse=True)
     total = {"total": evaluations, "unit": "eval", "unit_scale": True, "disable": not state.is_main_process}
-    with stage.bar(None, f"sample {design}", **total) as progress:
+    with bar(None, f"sample {design}", **total) as progress:
         for key in dealt[state.process_index :: state.num_processes]:
             cell = missing[key]
             try:
@@ -86,7 +91,3 @@ def _check_budget(model: Model, grid: SampleParams, evaluations: int, state: Par
             f"the grid would take about {hours:.2g} hours ({evaluations:,} evaluations, {min(times) * 1000:.0f} ms for {len(y)}), "
             f"but sample.hours allows {grid.hours:g}: raise it, or take cells, seeds or samples out of `sample`"
         )
-
-
-if __name__ == "__main__":
-    stage.main(sample, "dataset", "design")

@@ -9,21 +9,10 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-import levy_core.base.seeds
-import levy_core.nets.backbone
-import levy_core.nets.globe
-import levy_core.nets.precision
-import levy_core.nets.unet
-import levy_core.process.design
-import levy_core.process.loss
-import levy_core.process.noise
-import levy_core.process.parametrisation
-import levy_core.process.schedule
-import levy_core.training.batches
-import levy_core.training.share
-import levy_core.training.trainer
+from levy_core.base.code import hash_code
+from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
-from levy_core.base.files import hash_code, hash_json, replacing
+from levy_core.base.files import hash_json, replacing
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.nets.precision import parameter_count
 from levy_core.nets.unet import UNet, UNetConfig
@@ -32,27 +21,15 @@ from levy_core.training.batches import sample_shape
 from levy_core.training.checkpoint import save_model
 from levy_core.training.share import Share
 from levy_core.training.trainer import TrainConfig, Trainer
-from tasks.kinds.training import TRAINING, Training
+from tasks.kinds.kind import TrainingData
+from tasks.params.resolution import check_tail_index, design_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, processes, stage
+from tasks.runtime.progress import bar
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
-# Code that decides what a training step does.
-DECIDES = (
-    levy_core.training.batches,
-    levy_core.process.design,
-    levy_core.process.loss,
-    levy_core.nets.backbone,
-    levy_core.nets.globe,
-    levy_core.nets.precision,
-    levy_core.nets.unet,
-    levy_core.process.noise,
-    levy_core.process.parametrisation,
-    levy_core.process.schedule,
-    levy_core.base.seeds,
-    levy_core.training.share,
-    levy_core.training.trainer,
-)
+# Code that decides what a training step does, with all that it imports.
+CODE = ("levy_core.training.trainer", "levy_core.process.design", "levy_core.nets.unet")
 
 
 def train(params: Params, dataset: str, design_name: str) -> None:
@@ -64,9 +41,11 @@ def train(params: Params, dataset: str, design_name: str) -> None:
 def _train(params: Params, dataset: str, design_name: str, state: PartialState) -> None:
     """The work of one of the processes that share every batch; only the main one speaks and writes."""
     _check_number(params.train.processes, state)
-    stage.reproducible(params.compute.threads)
-    training = TRAINING[params.data[dataset].kind](params, dataset)
-    design = params.design(design_name, training.tail_index)
+    make_reproducible(params.compute.threads)
+    training = params.kind(dataset).training_data(paths.prepared(dataset), params.data[dataset])
+    settings_of_design = params.models[design_name]
+    check_tail_index(design_name, settings_of_design, training.tail_index)
+    design = design_of(settings_of_design, training.tail_index, training.sigma_data)
     classes = len(training.samples.classes)
     net_config = UNetConfig.from_mapping(
         {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.net.model_dump()}
@@ -75,7 +54,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     save_every, _ = settings.pop("save_every"), settings.pop("processes")
     config = TrainConfig(flip=training.flip, **settings)
     torch.manual_seed(config.seed)
-    net = UNet(net_config, **training.places)
+    net = UNet(net_config, **training.net_inputs)
     share = Share(state.process_index, state.num_processes, _sum_over_processes)
     trainer = Trainer(design, net, training.data, training.labels, classes, config, state.device, share)
     fingerprint = _fingerprint(design, net_config, config, training)
@@ -90,7 +69,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
         if trainer.step:
             print(f"going on after step {trainer.step}")
     shown = {"initial": trainer.step, "total": config.steps, "unit": "step", "disable": not main}
-    with stage.bar(trainer.run(), f"train {design_name}", **shown) as progress:
+    with bar(trainer.run(), f"train {design_name}", **shown) as progress:
         for p in progress:
             curve.append((p.loss, p.grad_norm))
             progress.set_postfix(loss=f"{p.loss:.3f}", refresh=False)
@@ -102,8 +81,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
         save_model(folder, trainer.averaged_weights(), design, net_config, training.samples, about)
-        if training.codec is not None:
-            training.codec.save(folder)
+        training.save(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     resume.clear()
 
@@ -138,8 +116,8 @@ def _sum_over_processes(flat: torch.Tensor) -> None:
         ) from error
 
 
-def _fingerprint(design: Design, net: UNetConfig, config: TrainConfig, training: Training) -> bytes:
-    decides = [design.to_mapping(), net.to_mapping(), asdict(config), hash_code(*DECIDES), training.hash]
+def _fingerprint(design: Design, net: UNetConfig, config: TrainConfig, training: TrainingData) -> bytes:
+    decides = [design.to_mapping(), net.to_mapping(), asdict(config), hash_code(*CODE), training.hash]
     return bytes.fromhex(hash_json(decides))
 
 
@@ -181,7 +159,3 @@ class Resume:
     def clear(self) -> None:
         """Removes the state of a finished run."""
         self.path.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    stage.main(train, "dataset", "design")

@@ -10,39 +10,42 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-import levy_core.sampling.search
+from levy_core.base.code import hash_code
+from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
-from levy_core.base.files import hash_code, hash_json
+from levy_core.base.files import hash_json
 from levy_core.base.seeds import seed_of
+from levy_core.sampling.draw import cost, draw_samples, hash_model
 from levy_core.sampling.search import Found, Space, search
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.rows import sampler_of, write_rows
 from tasks.cells.tuned import write_tuned
-from tasks.kinds.metrics import Ruler, ruler
+from tasks.kinds.kind import Metrics
+from tasks.params.resolution import space_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
+from tasks.runtime.progress import bar
 
-# Code that decides a score, beside the ruler's.
-DECIDES = (levy_core.sampling.search,)
+# Code that decides a score, beside that of the metrics.
+CODE = ("levy_core.sampling.search",)
 
 
 def tune(params: Params, dataset: str, design: str) -> None:
     """Searches each number of steps of ``tune.steps``; interrupted, it goes on from the scores it has."""
-    stage.reproducible(params.compute.threads)
+    make_reproducible(params.compute.threads)
     device, settings = stage.device(params.compute.device), params.tune
     folder = paths.model(dataset, design)
     model = load_model(folder, device)
-    space = affordable(params.space(dataset), model)
-    measured_with = ruler(params, dataset)
-    memo = Memo(paths.judged(dataset, design), _fingerprint(params, dataset, folder, measured_with))
+    space = affordable(space_of(params.tune, params.kind(dataset)), model)
+    metrics = stage.open_metrics(params, dataset)
+    memo = Memo(paths.judged(dataset, design), _fingerprint(params, dataset, folder, metrics))
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
     found: dict[int, Found] = {}
     budget = sum(steps * settings.samples for steps in settings.steps)
-    with stage.bar(None, f"tune {design}", total=budget, unit="eval", unit_scale=True) as progress:
+    with bar(None, f"tune {design}", total=budget, unit="eval", unit_scale=True) as progress:
         for steps in settings.steps:
-            judge = Judge(model, measured_with, seed, params.sample.batch, device, memo)
+            judge = Judge(model, metrics, params.metric(dataset), seed, params.sample.batch, device, memo)
             found[steps] = search(
                 judge, model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update
             )  # fmt: skip
@@ -84,9 +87,9 @@ def affordable(space: Space, model: Model) -> Space:
     return replace(space, solvers=tuple(dict.fromkeys(kept)))
 
 
-def _fingerprint(params: Params, dataset: str, model: Path, measured_with: Ruler) -> str:
+def _fingerprint(params: Params, dataset: str, model: Path, metrics: Metrics) -> str:
     """Hash of what decides a score, but for the solver and the number of samples."""
-    decided_by = [hash_model(model), measured_with.hash, hash_code(*DECIDES), params.metric(dataset), params.tune.seed]
+    decided_by = [hash_model(model), metrics.hash, hash_code(*CODE), params.metric(dataset), params.tune.seed]
     return hash_json(decided_by)
 
 
@@ -131,8 +134,10 @@ class Memo:
 class Judge:
     """Scores the first n samples of a solver; the samples of its smaller counts are drawn once."""
 
-    def __init__(self, model: Model, measured_with: Ruler, seed: int, batch: int, device: torch.device, memo: Memo):
-        self._model, self._ruler = model, measured_with
+    def __init__(
+        self, model: Model, metrics: Metrics, metric: str, seed: int, batch: int, device: torch.device, memo: Memo
+    ):
+        self._model, self._metrics, self._metric = model, metrics, metric
         self._seed, self._batch, self._device, self._memo = seed, batch, device, memo
         self._solver: Solver | None = None
         self._embedded = torch.empty(0)
@@ -143,7 +148,7 @@ class Judge:
         if known is not None:
             return known
         try:
-            score = self._ruler.score(self._first(solver, n))
+            score = self._metrics.score(self._first(solver, n), self._metric)
         except NotFiniteError:
             score = float("nan")
         self._memo.put(solver, n, score)
@@ -155,10 +160,6 @@ class Judge:
         have = len(self._embedded)
         labels = self._model.samples.usual_labels(have, n - have)
         samples = draw_samples(self._model, solver, self._seed, labels, self._batch, self._device, first=have)
-        drawn = self._ruler.embed(samples)
+        drawn = self._metrics.embed(samples)
         self._embedded = torch.cat([self._embedded, drawn]) if have else drawn
         return self._embedded
-
-
-if __name__ == "__main__":
-    stage.main(tune, "dataset", "design")

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from levy_core.base.files import replacing
-from levy_core.base.samples import Samples
+from levy_core.base.samples import RECORDED, Samples
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import save_model
@@ -30,7 +30,6 @@ SHARED = ROOT.parent / "shared" / "data"
 TINY = {
     "net": {"channels": [8, 16], "attention": [False, False]},
     "train": {"steps": 40, "batch": 16, "warmup": 2, "save_every": 10},
-    "classifier": {"steps": 60, "batch": 64, "width": 8, "features": 8},
     "tune": {"steps": [2, 4], "samples": 40, "first": 8, "last": 16},
     "sample": {
         "grid": {
@@ -44,7 +43,13 @@ TINY = {
         "n": 16,
         "batch": 16,
     },
-    "evaluate": {"kid_subsets": 3, "kid_subset_size": 8},
+    "evaluate": {
+        "images": {
+            "kid_subsets": 3,
+            "kid_subset_size": 8,
+            "classifier": {"steps": 60, "batch": 64, "width": 8, "features": 8},
+        }
+    },
 }
 
 
@@ -62,7 +67,7 @@ def save_untrained(folder: Path, net: UNetConfig, classes: tuple[str, ...]) -> P
     """A LIM of images with a network as it is before training, always the same."""
     torch.manual_seed(0)
     state, design = dict(UNet(net).state_dict()), Design.from_mapping({"preset": "lim"})
-    save_model(folder, state, design, net, Samples("images", classes), {})
+    save_model(folder, state, design, net, Samples("images", classes, **RECORDED["images"]), {})
     return folder
 
 

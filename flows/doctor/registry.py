@@ -10,7 +10,7 @@ from flows.doctor.findings import Finding, ok, wrong
 from levy_core.base.errors import LevyError
 from levy_core.serving.requests import SAMPLER
 from tasks.registry import lineage, tracking
-from tasks.registry.download import LOADER, fetch
+from tasks.registry.download import LOADERS, fetch
 
 LARGE = 256 * 2**20  # bytes of a registered model that is not read without --deep
 
@@ -46,17 +46,17 @@ def _read(mlflow: Any, version: Any, deep: bool) -> str:
     """
     from mlflow.models import Model
 
-    from tasks.pyfunc import Sampler
+    from levy_core.serving.registered import RegisteredModel
 
     uri = f"models:/{version.name}/{version.version}"
     with tempfile.TemporaryDirectory() as scratch:
         described = Model.load(mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=scratch))
-        if described.flavors.get("python_function", {}).get("loader_module") != LOADER:
+        if described.flavors.get("python_function", {}).get("loader_module") not in LOADERS:
             return "is of another project: not loaded"
         if (described.model_size_bytes or 0) > LARGE and not deep:
             return "is there; --deep reads it"
         model = fetch(uri, Path(scratch) / "model")
-        Sampler(model)
+        RegisteredModel(model)
         if not (model / lineage.FOLDER).exists():
             return "loads; it was registered without its lineage, so its files cannot be compared"
         stages = lineage.Lineage.read(model / lineage.FOLDER).stages.values()

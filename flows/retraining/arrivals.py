@@ -95,7 +95,7 @@ class _Kept:
 
 
 def _census(workspace: Workspace, dataset: str) -> dict[str, Any]:
-    return json.loads(workspace.run("-m", "tasks.kinds.census", "--dataset", dataset).splitlines()[-1])
+    return json.loads(workspace.run("-m", "tasks", "census", "--dataset", dataset).splitlines()[-1])
 
 
 def _copy(source: Path, target: Path, mirror: bool, quiet: float) -> bool:

@@ -4,9 +4,7 @@ import shutil
 from pathlib import Path
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.images import split
-from levy_core.datasets.images.sources import open_source
-from tasks.params.schema import FieldsParams, Params
+from tasks.params.schema import Params
 from tasks.runtime import paths
 
 FREE_BYTES = 500 * 2**20
@@ -19,13 +17,7 @@ def check_sources(params: Params) -> None:
         LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; a nearly full disk.
     """
     for dataset in params.datasets:
-        settings = params.data[dataset]
-        if isinstance(settings, FieldsParams):
-            from levy_core.datasets.fields.prepare import plan  # late: seconds that images do without
-
-            plan(paths.raw(dataset), settings.config)
-        else:
-            split.plan(open_source(paths.raw(dataset)), **settings.selection)
+        params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
     free = shutil.disk_usage(Path.cwd()).free
     if free < FREE_BYTES:
         raise LevyError(

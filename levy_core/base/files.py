@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 
@@ -46,8 +45,3 @@ def hash_files(*files: Path) -> str:
     for path in files:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def hash_code(*modules: ModuleType) -> str:
-    """SHA-256 of the modules' sources: a cached result is used again only by the code that made it."""
-    return hash_files(*(Path(str(module.__file__)) for module in modules))

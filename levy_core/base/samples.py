@@ -1,11 +1,16 @@
 """What the samples of a model are."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 GOLDEN = (5**0.5 - 1) / 2
+# Models of before this was on record, by their kind: how samples are kept, and the exporter.
+RECORDED: dict[str, dict[str, str]] = {
+    "images": {"dtype": "uint8", "exporter": "levy_core.datasets.images.export:ImageExporter"},
+    "fields": {"dtype": "float32", "exporter": "levy_core.datasets.fields.export:FieldExporter"},
+}
 
 
 @dataclass(frozen=True)
@@ -13,13 +18,17 @@ class Samples:
     """What a model's samples are.
 
     Attributes:
-        kind: images (pixels in [-1, 1]) or fields (standardised, without bounds).
+        kind: the kind of data.
         classes: names of the labels.
+        dtype: numpy's name of how samples are kept: "uint8", pixels of values in [-1, 1], or "float32", as they are.
+        exporter: ``module:class`` of what turns them into what people want (``levy_core.serving.exporters``).
         shares: how often each class is drawn when none is asked for; None: samples are drawn without a class.
     """
 
-    kind: Literal["images", "fields"]
+    kind: str
     classes: tuple[str, ...]
+    dtype: str
+    exporter: str
     shares: tuple[float, ...] | None = None
 
     def to_mapping(self) -> dict[str, Any]:
@@ -29,8 +38,16 @@ class Samples:
     @classmethod
     def from_mapping(cls, mapping: dict[str, Any]) -> "Samples":
         """The inverse of ``to_mapping``, also after JSON made the tuples lists."""
-        shares = mapping["shares"]
-        return cls(mapping["kind"], tuple(mapping["classes"]), None if shares is None else tuple(shares))
+        kind, shares = mapping["kind"], mapping["shares"]
+        kept = RECORDED.get(kind, {}) | {key: mapping[key] for key in ("dtype", "exporter") if key in mapping}
+        return cls(
+            kind, tuple(mapping["classes"]), kept["dtype"], kept["exporter"], None if shares is None else tuple(shares)
+        )
+
+    @property
+    def no_class(self) -> int:
+        """The label of samples without a class."""
+        return len(self.classes)
 
     def usual_labels(self, first: int, n: int) -> np.ndarray:
         """Labels of samples ``first`` to ``first + n`` where nobody asks for a class, int64 [n].
@@ -39,6 +56,6 @@ class Samples:
         samples, as evenly as a golden-ratio sequence spreads them.
         """
         if self.shares is None:
-            return np.full(n, len(self.classes))
+            return np.full(n, self.no_class)
         place = (0.5 + np.arange(first, first + n) * GOLDEN) % 1
         return np.searchsorted(np.cumsum(self.shares)[:-1], place, side="right")

@@ -15,7 +15,6 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from levy_core.datasets.synthetic import TIME, Synthetic, blocks
-from tasks.runtime import paths
 
 WEATHER = Synthetic(("t2m", "tp"), nu=4.0, seed=2001)
 DAYS = 8 * 365 + 2  # 2001 to 2008
@@ -63,9 +62,9 @@ def write_digits(path: Path) -> None:
 
 
 def main() -> None:
-    """Writes both."""
-    write_digits(paths.raw("digits") / "digits.zip")
-    write_weather(paths.raw("weather") / "era5-style.nc")
+    """Writes both below ``data/``."""
+    write_digits(Path("data/digits/digits.zip"))
+    write_weather(Path("data/weather/era5-style.nc"))
 
 
 if __name__ == "__main__":

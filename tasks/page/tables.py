@@ -127,7 +127,11 @@ def _entry(cell: pd.Series | None, metric: str, lowest: float | None) -> tuple[s
 
 
 def measures(
-    cells: dict[str, pd.Series], designs: list[str], named: list[tuple[str, str]]
+    cells: dict[str, pd.Series], designs: list[str], named: list[tuple[str, str, float]]
 ) -> list[tuple[str, list[str]]]:
-    """The measures of each design's default sampler: name for people, a text a design."""
-    return [(name, [pm(cells[d], key, 1000 if "x 1000" in name else 1) for d in designs]) for name, key in named]
+    """The measures of each design's default sampler: name for people, one text per design; those that were not measured are left out."""
+    return [
+        (name, [pm(cells[d], key, factor) for d in designs])
+        for name, key, factor in named
+        if all(key in cells[d] for d in designs)
+    ]

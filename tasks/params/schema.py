@@ -1,28 +1,28 @@
 """params.yaml as typed values. Every error names the key, the value and what is allowed."""
 
-from dataclasses import fields, replace
-from datetime import date
+from collections.abc import Callable
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError, create_model, model_validator
 
 from levy_core.base.errors import LevyError, choose
-from levy_core.datasets.fields.config import FieldsConfig
-from levy_core.metrics.common.paired import Rule, measure_of
-from levy_core.process.design import Design
+from levy_core.base.measure import measure_of
+from levy_core.base.settings import Settings
+from levy_core.metrics.common.paired import Rule
 from levy_core.sampling.grids import GRIDS
 from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.search import Space, rungs
 from levy_core.sampling.solver import ETA_SCHEDULES, Solver
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, fits, forms
+from tasks.kinds.kind import Kind, kind_names, kind_of
 from tasks.params import plain_yaml
+from tasks.params.resolution import design_of, takes_tail_index
 from tasks.runtime.paths import PARAMS
 
-FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
-# From where noise has the moments that losses need, to where it is as good as Gaussian (alpha: to where it is).
-TAIL_RANGES = {"nu": (2.1, 50.0), "alpha": (1.1, 2.0)}
+DEFAULT_KIND = "images"
 # Names become folders, DVC stage names and registry names.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -38,80 +38,28 @@ def _one_of(kind: str, table: dict) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Section(BaseModel):
-    """A section of params.yaml: unknown keys are errors, because a misspelt key would otherwise be ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ImagesParams(Section):
-    """How one data set of images is selected."""
-
-    kind: Literal["images"] = "images"
-    imbalance: float = Field(ge=1)
-    reference_per_class: int | None = Field(default=None, ge=2)
-    test_share: float = Field(default=0.2, ge=0, lt=1)
-    flip: bool = False
-    seed: int = Field(default=0, ge=0)
-
-    @property
-    def selection(self) -> dict[str, Any]:
-        """What decides which images are used, by the names of ``levy_core.datasets.images.split.plan``."""
-        return self.model_dump(exclude={"kind", "flip"})
+def _data_settings(values: Any) -> Settings:
+    """The settings of a data set, by its kind."""
+    kind = values.get("kind", DEFAULT_KIND) if isinstance(values, dict) else values.kind
+    try:
+        return kind_of(str(kind)).settings.model_validate(values)
+    except LevyError as error:
+        raise ValueError(str(error)) from None
 
 
-class FieldsParams(Section):
-    """How one data set of fields is prepared: the settings of ``FieldsConfig``, and what its network is told."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-
-    kind: Literal["fields"]
-    coordinates: bool = False
-
-    @model_validator(mode="after")
-    def _it_can_be_prepared(self) -> "FieldsParams":
-        try:
-            config = self.config
-        except (LevyError, TypeError, ValueError) as error:
-            raise ValueError(str(error)) from None
-        if self.coordinates and config.patch:
-            raise ValueError("coordinates are the same for all samples of a data set, so that patches cannot have them")
-        return self
-
-    @property
-    def config(self) -> FieldsConfig:
-        """What the core is told."""
-        given = self.model_extra or {}
-        _check_dates(given)
-        return FieldsConfig.from_mapping(given)
+DataSettings = Annotated[Any, PlainValidator(_data_settings)]
 
 
-def _check_dates(values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        for entry in value if isinstance(value, list) else [value]:
-            if isinstance(entry, date):
-                raise LevyError(f'{key} has {entry} without quotes: write "{entry}", because DVC reads no YAML dates')
-
-
-def _kind(values: Any) -> str:
-    return str(values.get("kind", "images") if isinstance(values, dict) else values.kind)
-
-
-DataParams = Annotated[
-    Annotated[ImagesParams, Tag("images")] | Annotated[FieldsParams, Tag("fields")], Discriminator(_kind)
-]
-
-
-class NetParams(Section):
+class NetParams(Settings):
     """The network."""
 
     channels: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
     layers: int = Field(ge=1)
-    attention: list[bool] = []
+    attention: list[bool] = Field(default_factory=list)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
-class TrainParams(Section):
+class TrainParams(Settings):
     """Training of every design."""
 
     steps: int = Field(ge=1)
@@ -135,17 +83,6 @@ class TrainParams(Section):
         return self
 
 
-class ClassifierParams(Section):
-    """Training of the classifier."""
-
-    steps: int = Field(ge=1)
-    batch: int = Field(ge=2)
-    lr: float = Field(gt=0)
-    width: int = Field(ge=1)
-    features: int = Field(ge=2)
-    seed: int = Field(ge=0)
-
-
 Family = Annotated[str, _one_of("solver", FAMILIES)]
 Discretisation = Annotated[str, _one_of("discretisation", DISCRETISATIONS)]
 GridName = Annotated[str, _one_of("grid", GRIDS)]
@@ -154,7 +91,7 @@ Limit = Annotated[str, _one_of("limit", LIMITS)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class Block(Section):
+class Block(Settings):
     """A part of the grid: every combination of its lists that exists."""
 
     solvers: list[Family] = Field(min_length=1)
@@ -186,7 +123,7 @@ class Block(Section):
         return list(dict.fromkeys(Solver(*pair, **setting) for setting in settings for pair in pairs))
 
 
-class SampleParams(Section):
+class SampleParams(Settings):
     """The grid, and how often each cell is drawn."""
 
     grid: dict[Name, Block]
@@ -209,7 +146,7 @@ class SampleParams(Section):
         return list(dict.fromkeys(cell for block in self.grid.values() for cell in block.cells()))
 
 
-class TuneParams(Section):
+class TuneParams(Settings):
     """The search for the best sampler at each number of steps."""
 
     steps: list[Annotated[int, Field(ge=1)]]
@@ -254,58 +191,39 @@ class TuneParams(Section):
         return rungs(self.first, self.factor, self.last)
 
 
-class FieldsMeasuresParams(Section):
-    """What fields are measured with."""
-
-    tail_share: float = Field(default=0.01, gt=0, lt=0.5)
-    block: int = Field(default=10, ge=1)
-    resamples: int = Field(default=200, ge=20)
-    most: int = Field(default=2000, ge=20)
+def _per_kind(name: str, doc: str, entry: Callable[[Kind], Any]) -> Any:
+    """A section with one entry per kind of data, each of the type that its kind says; absent where no data set needs it."""
+    entries: dict[str, Any] = {kind: (entry(kind_of(kind)) | None, None) for kind in kind_names()}
+    return create_model(name, __base__=Settings, __doc__=doc, **entries)
 
 
-class EvaluateParams(Section):
-    """torch-fidelity's settings, and those of fields."""
+def _gate_of(kind: Kind) -> Any:
+    def check(gate: dict[str, Rule]) -> dict[str, Rule]:
+        for metric in gate:
+            try:
+                measure_of(metric, kind.measures)
+            except LevyError as error:
+                raise ValueError(f"retrain.gate.{kind.name}: {error}") from None
+        if "better" not in gate.values():
+            raise ValueError(
+                f"retrain.gate.{kind.name} has no metric that must be better: equal models would be promoted"
+            )
+        return gate
 
-    kid_subsets: int = Field(ge=1)
-    kid_subset_size: int = Field(ge=2)
-    neighborhood: int = Field(ge=1)
-    inception_weights: Path | None = None
-    fields: FieldsMeasuresParams = FieldsMeasuresParams()
-
-
-class CompareParams(Section):
-    """What makes a winner, for each kind of data."""
-
-    images: Literal["fid/longtail", "fid/balanced", "kid/longtail", "kid/balanced"]
-    fields: Literal["distance/train", "distance/test"]
-
-
-class GateParams(Section):
-    """What a challenger must be, for each kind of data: metric -> rule. All rules must hold."""
-
-    images: dict[str, Rule]
-    fields: dict[str, Rule]
-
-    @model_validator(mode="after")
-    def _it_can_be_passed_by_better_models_alone(self) -> "GateParams":
-        for kind, gate in self:
-            for metric in gate:
-                try:
-                    measure_of(metric)
-                except LevyError as error:
-                    raise ValueError(f"retrain.gate.{kind}: {error}") from None
-            if "better" not in gate.values():
-                raise ValueError(
-                    f"retrain.gate.{kind} has no metric that must be better: equal models would be promoted"
-                )
-        return self
-
-    def of(self, kind: str) -> dict[str, Rule]:
-        """The gate of a kind of data."""
-        return {"images": self.images, "fields": self.fields}[kind]
+    return Annotated[dict[str, Rule], AfterValidator(check)]
 
 
-class RetrainParams(Section):
+if TYPE_CHECKING:  # made when this module is imported
+    EvaluateParams: TypeAlias = Any
+    CompareParams: TypeAlias = Any
+    GateParams: TypeAlias = Any
+else:
+    EvaluateParams = _per_kind("EvaluateParams", "How samples are measured.", lambda kind: kind.evaluation)
+    CompareParams = _per_kind("CompareParams", "What makes a winner.", lambda kind: Literal[kind.ranks])
+    GateParams = _per_kind("GateParams", "What a challenger must be: metric -> rule. All rules must hold.", _gate_of)
+
+
+class RetrainParams(Settings):
     """How a new model is judged against the champion."""
 
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=3)
@@ -320,7 +238,7 @@ class RetrainParams(Section):
         return self
 
 
-class ComputeParams(Section):
+class ComputeParams(Settings):
     """Threads, device and processes."""
 
     threads: int = Field(ge=1)
@@ -328,16 +246,15 @@ class ComputeParams(Section):
     processes: int = Field(default=1, ge=1)
 
 
-class Params(Section):
+class Params(Settings):
     """The whole of params.yaml."""
 
     datasets: list[Name] = Field(min_length=1)
     designs: list[Name] = Field(min_length=1)
-    data: dict[Name, DataParams]
+    data: dict[Name, DataSettings]
     models: dict[Name, dict[str, Any]]
     net: NetParams
     train: TrainParams
-    classifier: ClassifierParams
     tune: TuneParams
     sample: SampleParams
     evaluate: EvaluateParams
@@ -360,16 +277,35 @@ class Params(Section):
             raise ValueError("sample.grid has no block and tune.steps no number: nothing would be sampled")
         for name, settings in self.models.items():
             try:
-                Design.from_mapping(_with_tails(settings, None))
+                design_of(settings)
             except (LevyError, TypeError) as error:
                 raise ValueError(f"models.{name} is {settings}: {error}") from None
-        if any(self.data[dataset].kind == "images" for dataset in self.datasets):
-            for name in self.designs:
-                try:
-                    self.design(name)
-                except LevyError as error:
-                    raise ValueError(str(error)) from None
+        for dataset in self.datasets:
+            self._check_kind(dataset)
         return self
+
+    def _check_kind(self, dataset: str) -> None:
+        """Every section has what the data set's kind needs."""
+        kind = self.kind(dataset)
+        for section, entries in (("compare", self.compare), ("retrain.gate", self.retrain.gate)):
+            if getattr(entries, kind.name) is None:
+                raise ValueError(
+                    f"{section}.{kind.name} is missing, which {dataset} needs: it is of the kind {kind.name}"
+                )
+        try:
+            self.evaluation(dataset)
+        except ValidationError as error:
+            missing = ", ".join(str(fault["loc"][0]) for fault in error.errors())
+            raise ValueError(
+                f"evaluate.{kind.name} must have {missing}: {dataset} is of the kind {kind.name}"
+            ) from None
+        if not kind.has_tail_index:
+            for name in self.designs:
+                if takes_tail_index(self.models[name]):
+                    raise ValueError(
+                        f"models.{name} is {self.models[name]}: {dataset} is of the kind {kind.name}, which has no tail index "
+                        "to take; give the number"
+                    )
 
     def only(self, datasets: list[str]) -> "Params":
         """For some of the data sets; for all where none is named.
@@ -381,45 +317,22 @@ class Params(Section):
             choose("data set", dataset, dict.fromkeys(self.datasets))
         return self.model_copy(update={"datasets": list(dict.fromkeys(datasets))}) if datasets else self
 
+    def kind(self, dataset: str) -> Kind:
+        """The kind of a data set."""
+        return kind_of(self.data[dataset].kind)
+
+    def evaluation(self, dataset: str) -> Any:
+        """How samples of a data set are measured."""
+        kind = self.kind(dataset)
+        return getattr(self.evaluate, kind.name) or kind.evaluation()
+
     def metric(self, dataset: str) -> str:
         """What the samplers of a data set are compared by."""
         return str(getattr(self.compare, self.data[dataset].kind))
 
-    def cells(self, dataset: str) -> list[Solver]:
-        """The grid of a data set: fields have no range, so that no limit is put on them."""
-        cells = self.sample.cells()
-        if self.data[dataset].kind == "images":
-            return cells
-        return list(dict.fromkeys(replace(cell, limit="none") for cell in cells))
-
-    def space(self, dataset: str) -> Space:
-        """What `tune` searches for a data set."""
-        space = self.tune.space()
-        return space if self.data[dataset].kind == "images" else replace(space, limits=("none",))
-
-    def design(self, name: str, tail_index: float | None = None) -> Design:
-        """The design called ``name``; what it takes from the data comes from their tail index.
-
-        Raises:
-            LevyError: it takes something from data without a tail index.
-        """
-        settings = self.models[name]
-        if tail_index is None and any(settings.get(key) == FROM_DATA for key in TAIL_RANGES):
-            raise LevyError(
-                f"models.{name} is {settings}: only fields have a tail index to take; give the number for images"
-            )
-        known = {} if tail_index is None else {"sigma_data": 1.0}  # fields are prepared with this standard deviation
-        return Design.from_mapping(known | _with_tails(settings, tail_index))
-
-
-def _with_tails(settings: dict[str, Any], tail_index: float | None) -> dict[str, Any]:
-    """The settings of a design with numbers in place of `data`, at their lowest where the tail index is still unknown."""
-    given = {
-        key: min(max(tail_index or 0.0, low), high)
-        for key, (low, high) in TAIL_RANGES.items()
-        if settings.get(key) == FROM_DATA
-    }
-    return settings | {key: float(f"{value:.3g}") for key, value in given.items()}
+    def gate(self, dataset: str) -> dict[str, Rule]:
+        """The rules that a new model of a data set must pass."""
+        return dict(getattr(self.retrain.gate, self.data[dataset].kind))
 
 
 def load(path: Path = PARAMS) -> Params:
@@ -441,8 +354,7 @@ def load(path: Path = PARAMS) -> Params:
 
 
 def _explain(fault: Any) -> str:
-    # pydantic puts the kind of data, which is no key, after data.NAME
-    where = [part for k, part in enumerate(fault["loc"]) if not (k == 2 and fault["loc"][0] == "data")]
+    where = fault["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":

@@ -1,22 +1,24 @@
 """A new model against the champion: the same held-out data, the same seeds, and a gate that says what is better beyond noise."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
+from levy_core.base.measure import Measure
 from levy_core.base.seeds import seed_of
 from levy_core.metrics.common.paired import Line, Rule, compare
-from tasks.kinds.metrics import Ruler, ruler
+from levy_core.serving.registered import RegisteredModel
+from tasks.kinds.kind import Metrics
 from tasks.params.schema import Params, RetrainParams
-from tasks.pyfunc import Sampler
 from tasks.runtime import stage
 
-Rows = list[dict[str, float]]  # all metrics by name, a mapping a seed
+Rows = list[dict[str, float]]  # all metrics by name, one mapping per seed
 Accepted = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what a ruler's `accept` gives
 
 
@@ -54,39 +56,45 @@ def judge(params: Params, dataset: str, champion: Path, challenger: Path) -> Ver
     """Draws from both models with their default samplers and holds them against data that neither was trained on.
 
     Args:
-        champion, challenger: folders as the registry keeps models (``tasks.pyfunc``). The data, the classifier, the units
+        champion, challenger: folders as the registry keeps models (``levy_core.serving.registered``). The data, the classifier, the units
             and the measures are those of the current outputs of ``dataset``.
 
     Raises:
         LevyError: the reference stage has not run, or the gate names a metric that there is not.
     """
-    stage.reproducible(params.compute.threads)
-    settings, measured_with = params.retrain, ruler(params, dataset)
-    sides: dict[str, tuple[Sampler, Accepted]] = {}
+    make_reproducible(params.compute.threads)
+    settings, metrics = params.retrain, stage.open_metrics(params, dataset)
+    sides: dict[str, tuple[RegisteredModel, Accepted]] = {}
     rows: dict[str, Rows] = {}
     try:
         for side, folder in (("challenger", challenger), ("champion", champion)):
-            sampler = Sampler(folder)
-            sides[side] = sampler, measured_with.accept(folder, sampler.shape, sampler.samples)
+            sampler = RegisteredModel(folder)
+            sides[side] = sampler, metrics.accept(folder, sampler.shape, sampler.samples)
         for side, (sampler, accepted) in sides.items():
-            rows[side] = _measure(settings, measured_with, sampler, accepted)
+            rows[side] = _measure(settings, metrics, sampler, accepted)
     except LevyError as error:
         reason = f"a person must decide, because the {side} cannot be judged: {error}"
         return _verdict(settings, False, reason, (), {})
     evaluations = {side: sampler.evaluations for side, (sampler, _) in sides.items()}
-    gate = settings.gate.of(params.data[dataset].kind)
-    return decide(settings, gate, rows["champion"], rows["challenger"], evaluations)
+    return decide(
+        settings, params.gate(dataset), params.kind(dataset).measures, rows["champion"], rows["challenger"], evaluations
+    )
 
 
 def decide(
-    settings: RetrainParams, gate: dict[str, Rule], champion: Rows, challenger: Rows, evaluations: dict[str, int]
+    settings: RetrainParams,
+    gate: dict[str, Rule],
+    measures: Sequence[Measure],
+    champion: Rows,
+    challenger: Rows,
+    evaluations: dict[str, int],
 ) -> Verdict:
-    """The verdict on two models that were measured, a mapping of all metrics a seed.
+    """The verdict on two models that were measured, one mapping of all metrics per seed.
 
     Raises:
         LevyError: the gate names a metric that there is not.
     """
-    lines = compare(gate, champion, challenger, settings.confidence)
+    lines = compare(gate, measures, champion, challenger, settings.confidence)
     failed = [line for line in lines if not line.passed]
     telling = failed or [line for line in lines if line.rule == "better"]
     reason = f"{'; '.join(map(str, telling))}; over {len(settings.seeds)} seeds of {settings.n} samples"
@@ -101,12 +109,12 @@ def _verdict(
     return Verdict(promoted, reason, lines, len(settings.seeds), settings.n, settings.confidence, evaluations)
 
 
-def _measure(settings: RetrainParams, measured_with: Ruler, sampler: Sampler, accepted: Accepted) -> Rows:
+def _measure(settings: RetrainParams, metrics: Metrics, sampler: RegisteredModel, accepted: Accepted) -> Rows:
     rows = []
     for seed in settings.seeds:
         # Not one of the grid's or of the search's: there a sampler may have been lucky.
         samples, labels = sampler.usual(settings.n, seed_of("judge", seed) % 2**31)
-        rows.append(measured_with.held_out(accepted(samples, labels), labels))
+        rows.append(metrics.measure_held_out(accepted(samples, labels), labels))
     return rows
 
 

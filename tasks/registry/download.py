@@ -18,7 +18,7 @@ from levy_core.base.errors import LevyError
 from tasks.params import plain_yaml
 from tasks.registry import tracking
 
-LOADER = "tasks.pyfunc"
+LOADERS = ("levy_core.serving.registered", "tasks.pyfunc")  # of models of this version and of before
 VERSION = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 WHERE = """
 SELECT DISTINCT storage_location FROM model_versions AS v LEFT JOIN registered_model_aliases AS a USING (name, version)
@@ -27,7 +27,7 @@ WHERE v.name = :name AND (a.alias = :alias OR v.version = :version) AND v.status
 
 
 def fetch(uri: str, folder: Path) -> Path:
-    """Downloads a registered model into a new folder; returns the part that ``tasks.pyfunc`` reads.
+    """Downloads a registered model into a new folder; returns the part that ``levy_core.serving.registered`` reads.
 
     Args:
         uri: models:/NAME/VERSION, models:/NAME@ALIAS, or any other that MLflow knows.
@@ -46,7 +46,7 @@ def fetch(uri: str, folder: Path) -> Path:
 
 
 def _inner(uri: str, model: Path) -> Path:
-    """The part of a model's folder that ``tasks.pyfunc`` reads."""
+    """The part of a model's folder that ``levy_core.serving.registered`` reads."""
     try:
         flavor = plain_yaml.read((model / "MLmodel").read_text())["flavors"].get("python_function", {})
         loader, inner = flavor.get("loader_module"), model / flavor.get("data", "")
@@ -54,7 +54,7 @@ def _inner(uri: str, model: Path) -> Path:
         raise LevyError(
             f"{uri} is damaged (MLmodel: {str(error)[:300]}): `levy reproduce` makes a version again from its lineage"
         ) from error
-    if loader != LOADER:
+    if loader not in LOADERS:
         raise LevyError(f"{uri} is no model of levy (its loader is {loader!r}): nothing of it was run")
     return inner
 

@@ -21,7 +21,7 @@ LOCK = Path("dvc.lock")
 DATA = Path("data.dvc")
 WINNER = "winner.json"
 FOLDER = "lineage"  # in the artifact of a model
-COMMAND = re.compile(r"exec python -m tasks\.\w+ --dataset (?P<dataset>\S+)(?: --design (?P<design>\S+))?")
+COMMAND = re.compile(r"exec python -m tasks \w+ --dataset (?P<dataset>\S+)(?: --design (?P<design>\S+))?")
 
 
 def stages_of(dataset: str) -> dict[str, Any]:

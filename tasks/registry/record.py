@@ -17,9 +17,10 @@ from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.serving.requests import COLUMNS, SAMPLER
 from tasks.cells.rows import cell_label, thrifty
+from tasks.kinds.kind import Kind
 from tasks.params.schema import Params
 from tasks.registry import lineage, promotions, tracking
-from tasks.registry.download import LOADER
+from tasks.registry.download import LOADERS
 from tasks.registry.environment import Environment
 from tasks.runtime import paths
 
@@ -52,7 +53,7 @@ class _Result:
     """What the runs of one record have in common, read once."""
 
     dataset: str
-    kind: str
+    kind: Kind
     experiment: str
     tags: dict[str, str]
     winner: dict[str, Any]
@@ -101,7 +102,7 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
     eta = json.loads(paths.eta(dataset).read_text())
     environment = Environment.here(params.compute.threads)
     grid = pd.read_csv(paths.grid(dataset))
-    result = _Result(dataset, params.data[dataset].kind, experiment, tags, winner, grid, eta, environment)
+    result = _Result(dataset, params.kind(dataset), experiment, tags, winner, grid, eta, environment)
     run_name = f"{dataset} {tags['levy.lock'][:7]}"
     with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags=tags) as parent:
         mlflow.log_params(
@@ -194,12 +195,10 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     found = result.eta[result.winner["design"]]
     samplers = {nfe: entry["sampler"] for nfe, entry in found["budgets"].items()}
     sampler = {"default": found["default"], "samplers": samplers}
-    channels, *sides = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
-    # Images with channels last, fields as they are stored.
-    tensor = {"images": ("uint8", (-1, *sides, channels)), "fields": ("float32", (-1, channels, *sides))}[result.kind]
+    shape = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
     signature = ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]),
-        outputs=Schema([TensorSpec(dtype(tensor[0]), tensor[1])]),
+        outputs=Schema([TensorSpec(dtype(result.kind.dtype), (-1, *result.kind.output_shape(tuple(shape))))]),
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
@@ -208,7 +207,7 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
         lineage.Lineage.here(result.dataset, result.environment).write(folder / lineage.FOLDER)
         logged = mlflow.pyfunc.log_model(
             name="model",
-            loader_module=LOADER,
+            loader_module=LOADERS[0],
             data_path=str(folder),
             signature=signature,
             input_example=pd.DataFrame([{"n": 2, "seed": 0}]),

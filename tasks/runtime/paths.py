@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tasks.kinds.kind import Folders
+
 PARAMS = Path("params.yaml")
 DATA = Path("data")
 OUTPUTS = Path("outputs")
@@ -13,13 +15,18 @@ def raw(dataset: str) -> Path:
 
 
 def prepared(dataset: str) -> Path:
-    """Folder of ``images.zarr`` and ``statistics.json``."""
+    """Folder of the packed store and ``statistics.json``."""
     return OUTPUTS / dataset / "data"
 
 
 def reference(dataset: str) -> Path:
     """Folder of what samples are measured with."""
     return OUTPUTS / dataset / "reference"
+
+
+def folders(dataset: str) -> Folders:
+    """Where a data set lies."""
+    return Folders(raw(dataset), prepared(dataset), reference(dataset))
 
 
 def model(dataset: str, design: str) -> Path:
@@ -53,17 +60,17 @@ def trials(dataset: str, design: str) -> Path:
 
 
 def samples(dataset: str, design: str) -> Path:
-    """Folder of ``cells.json`` and one array a cell and seed."""
+    """Folder of ``cells.json`` and one array per cell and seed."""
     return OUTPUTS / dataset / "samples" / design
 
 
 def evaluation(dataset: str, design: str) -> Path:
-    """One row a cell and seed."""
+    """One row per cell and seed."""
     return OUTPUTS / dataset / "evaluations" / f"{design}.csv"
 
 
 def grid(dataset: str) -> Path:
-    """One row a design and cell: mean and spread over seeds."""
+    """One row per design and cell: mean and spread over seeds."""
     return OUTPUTS / dataset / "grid.csv"
 
 

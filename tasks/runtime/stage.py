@@ -1,6 +1,5 @@
 """What every stage does before and after its own work."""
 
-import argparse
 import errno
 import os
 import re
@@ -12,30 +11,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from levy_core.base.errors import LevyError
+from tasks.kinds.kind import Metrics
 from tasks.params import schema
+from tasks.runtime import paths
 
 
-def main(work: Callable[..., None], *names: str) -> None:
-    """Runs ``work(params, *names)`` as the program of a stage: `python -m tasks.STAGE --dataset NAME ...`.
+def run(work: Callable[..., None], **names: str) -> None:
+    """Calls ``work(params, *names)`` as a program: ``dataset``, and of some stages ``design``.
 
     A mistake that a person can mend ends in one message and exit status 1, without a traceback.
     """
-    doc = (sys.modules[work.__module__].__doc__ or "").strip()
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in names:
-        parser.add_argument(f"--{name}", required=True, metavar="NAME", help=f"a name in `{name}s` of params.yaml")
-    arguments = parser.parse_args()
-    values = [getattr(arguments, name) for name in names]
     try:
         settings = schema.load()
-        for name, value in zip(names, values, strict=True):
+        for name, value in names.items():
             allowed = getattr(settings, f"{name}s")
             if value not in allowed:
                 raise LevyError(f"unknown {name} {value!r}: params.yaml has {', '.join(allowed)}")
-        work(settings, *values)
+        work(settings, *names.values())
     except LevyError as error:
         sys.exit(f"error: {error}")
     except Exception as error:
@@ -60,19 +53,14 @@ def device(name: str) -> Any:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def reproducible(threads: int) -> None:
-    """A fixed number of threads and deterministic kernels: the same inputs give the same bytes on the same machine."""
-    import torch
+def open_metrics(params: schema.Params, dataset: str) -> Metrics:
+    """What the samples of a data set are measured with.
 
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which would load torch's compiler
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time and guards nothing that runs here
-
-
-def bar(items: Any, what: str, **options: Any) -> Any:
-    """A progress bar; in a log file a line every ten seconds."""
-    return tqdm(items, desc=what, mininterval=0.2 if sys.stderr.isatty() else 10, dynamic_ncols=True, **options)
+    Raises:
+        LevyError: the reference stage has not run, or left something unreadable.
+    """
+    on = device(params.compute.device)
+    return params.kind(dataset).open_metrics(paths.folders(dataset), params.evaluation(dataset), on)
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.doctor import checkup, servers
+from flows.doctor import checkup
+from flows.doctor import servers as doctor_servers
 from flows.doctor.findings import examined
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files
@@ -246,10 +247,10 @@ def test_a_deployment_without_a_worker_is_named_and_the_unit_of_the_worker_mends
     become("levy")
     monkeypatch.chdir(tmp_path)
     Path("prefect.yaml").write_text("deployments: [{name: nightly}]")
-    ask = servers.ask_prefect
+    ask = doctor_servers.ask_prefect
 
     def state():
-        return [finding.state for finding in examined(servers.schedule, 60)]
+        return [finding.state for finding in examined(doctor_servers.schedule, 60)]
 
     assert state() == ["warning"]  # it is in the file and not on the server
     ask("work_pools/", {"name": "levy", "type": "process"})

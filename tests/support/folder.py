@@ -34,9 +34,8 @@ class Folder(Checkout):
         PartialState._reset_state()  # a program that starts knows of no processes; a fork of a test that ran others does
         os.chdir(self.root)
         os.environ |= environment
-        sys.argv = [work.__module__, "--dataset", names[0], "--design", names[1]]
         sys.stdout = sys.stderr = (self.root / "log").open("w")  # open to the end: the error comes last
-        stage.main(work, "dataset", "design")
+        stage.run(work, dataset=names[0], design=names[1])
 
     def log(self):
         """What the last stage printed."""

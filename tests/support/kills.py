@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.conftest import Checkout, wait_until
 
-KINDS = {"stage": "-m tasks.", "dvc": "dvc", "server": "prefect.server", "flow": "-m flows.cli"}
+KINDS = {"stage": "-m tasks ", "dvc": "dvc", "server": "prefect.server", "flow": "-m flows.cli"}
 
 
 def alias_is_whole(checkout: Checkout) -> bool:

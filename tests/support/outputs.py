@@ -14,16 +14,16 @@ ONE_DESIGN = merged(
     {
         "designs": ["ddpm"],
         "train": {"steps": 10},
-        "classifier": {"steps": 10},
+        "evaluate": {"images": {"classifier": {"steps": 10}}},
         "tune": {"steps": [2], "samples": 16},
         "sample": {"grid": {"paper": {"discretisations": ["ei-score"], "steps": [2], "etas": [0.5]}}},
     },
 )
 STAGES = """
 from importlib import import_module
-from tasks import params
+from tasks.params import schema
 
-settings = params.load()
+settings = schema.load()
 for stage in ("prepare", "reference", "train", "tune", "sample", "evaluate", "compare", "report"):
     names = ["digits", "ddpm"] if stage in ("train", "tune", "sample", "evaluate") else ["digits"]
     getattr(import_module(f"tasks.{stage}"), stage)(settings, *names)

@@ -5,15 +5,14 @@ A stage spends seconds on imports and, in tests, tenths of a second on its work.
 
 import multiprocessing
 import os
-import sys
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
 
+from levy_core.serving.registered import RegisteredModel  # noqa: F401  with which the record tries its model
 from tasks.params import schema
-from tasks.pyfunc import Sampler  # noqa: F401  with which the record tries its model
 from tasks.registry import record
 from tasks.runtime import stage
 
@@ -57,5 +56,5 @@ def _work(root: Path, what: str) -> None:
     if what == "record":
         record.record(schema.load(), DATASET)
     else:
-        sys.argv = [what, *STAGES[what]]
-        stage.main(getattr(import_module(f"tasks.{what}"), what), *(word[2:] for word in STAGES[what][::2]))
+        names = {name[2:]: value for name, value in zip(STAGES[what][::2], STAGES[what][1::2], strict=True)}
+        stage.run(getattr(import_module(f"tasks.{what}"), what), **names)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
+from tasks.kinds.metrics import ruler
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.codec import Codec
@@ -21,7 +22,6 @@ from levy_core.training.checkpoint import load_model
 from tasks.cells.store import read_cells
 from tasks.compare import compare
 from tasks.evaluate import evaluate
-from tasks.kinds.metrics import ruler
 from tasks.params import schema as settings
 from tasks.prepare import prepare
 from tasks.reference import reference

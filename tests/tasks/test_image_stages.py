@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from tasks.kinds.metrics import ruler
 
 import tasks.tune
 from levy_core.base.errors import LevyError
@@ -23,15 +24,14 @@ from levy_core.metrics.images import fidelity as metrics
 from levy_core.metrics.images.classifier import classify, load_classifier
 from levy_core.nets.unet import UNetConfig
 from levy_core.process.design import Design
+from levy_core.sampling.draw import draw_samples
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import load_model
 from tasks.cells.rows import solver_of
 from tasks.cells.store import INDEX, Cell, has_failed, is_done, read_cells, write_cell, write_failure, write_index
 from tasks.cells.tuned import read_tuned, write_tuned
 from tasks.evaluate import evaluate
 from tasks.kinds.images.metrics import classifier_folder, fidelity
-from tasks.kinds.metrics import ruler
 from tasks.params import schema as settings
 from tasks.prepare import prepare
 from tasks.reference import reference

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tasks.kinds.training import Training
 
 from levy_core.base.samples import Samples
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.trainer import TrainConfig, Trainer
-from tasks.kinds.training import Training
 from tasks.train import Resume, _fingerprint
 
 NET = UNetConfig(shape=(1, 8, 8), classes=2, channels=(8,))

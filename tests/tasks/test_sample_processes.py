@@ -22,7 +22,7 @@ GRID = {
     "steps": [2, 20],
     "etas": [0.2],
 }
-COMMAND = (sys.executable, "-m", "tasks.sample", "--dataset", "digits", "--design", "lim")
+COMMAND = (sys.executable, "-m", "tasks", "sample", "--dataset", "digits", "--design", "lim")
 STAGE = (sample, "digits", "lim")
 SAMPLES = paths.samples("digits", "lim")
 

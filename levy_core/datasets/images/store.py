@@ -13,7 +13,7 @@ import xarray as xr
 import zarr
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.images.pixels import to_unit
+from levy_core.base.pixels import to_unit
 
 CHUNK_BYTES = 4 * 2**20
 

@@ -1,38 +1,15 @@
 """Whether a challenger is better than a champion beyond noise: metrics over the same seeds, Student's t, declared rules."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from levy_core.base.errors import LevyError
+from levy_core.base.measure import Measure, measure_of
 
 Rule = Literal["better", "not worse"]
-
-
-def _itself(value: float) -> float:
-    return value
-
-
-def _short_of_one(value: float) -> float:
-    return 1 - value
-
-
-def _off_one(ratio: float) -> float:
-    """|r - 1| / (|r| + 1), which is tanh(|log r| / 2) of a positive ratio: alike for r and 1 / r, and 1 for none at all."""
-    return abs(ratio - 1) / (abs(ratio) + 1)
-
-
-# The first part of a metric's name -> its value as an error: 0 is right, and smaller is better.
-MEASURES: dict[str, Callable[[float], float]] = {
-    **dict.fromkeys(("fid", "kid", "rare_fid", "class_fid", "distance", "class_distance", "ks", "tail_ks"), _itself),
-    **dict.fromkeys(("tail_error", "return_error", "spectrum_error", "correlation_error", "chi_error"), _itself),
-    **dict.fromkeys(("crps", "reliability"), _itself),
-    **dict.fromkeys(("precision", "recall", "coverage", "rare_recall", "class_recall", "crps_skill"), _short_of_one),
-    **dict.fromkeys(("rare_share_ratio", "tail_q99", "q999_ratio", "exceed99_ratio", "exceed999_ratio"), _off_one),
-    **dict.fromkeys(("hill_ratio", "skew_ratio", "kurtosis_ratio"), _off_one),
-}
 
 
 @dataclass(frozen=True)
@@ -66,20 +43,9 @@ class Line:
         return f"{means} against the champion's {self.champion:.3g} ± {self.champion_std:.2g}: {self.found}{tested}"
 
 
-def measure_of(metric: str) -> Callable[[float], float]:
-    """How the values of a metric become errors.
-
-    Raises:
-        LevyError: nobody says which of its values are good.
-    """
-    measure = metric.split("/")[0]
-    if measure not in MEASURES:
-        raise LevyError(f"unknown measure {measure!r} in {metric!r}: choose one of {', '.join(sorted(MEASURES))}")
-    return MEASURES[measure]
-
-
 def compare(
     gate: Mapping[str, Rule],
+    measures: Collection[Measure],
     champion: Sequence[Mapping[str, float]],
     challenger: Sequence[Mapping[str, float]],
     confidence: float,
@@ -87,7 +53,7 @@ def compare(
     """The lines of a gate; an entry stands for all metrics that it is the beginning of, `ks/test` for `ks/test/t2m`.
 
     Args:
-        champion, challenger: all metrics by name, one mapping a seed, the seeds in the same order.
+        measures: say which values of a metric are good. champion, challenger: all metrics by name, one mapping per seed, the seeds in the same order.
 
     Raises:
         LevyError: no metric of that name.
@@ -99,19 +65,20 @@ def compare(
             raise LevyError(f"the gate names {entry!r}, but the samples were measured by {', '.join(challenger[0])}")
         for name in names:
             old, new = (np.array([row.get(name, np.nan) for row in side]) for side in (champion, challenger))
-            lines.append(_line(name, rule, old, new, confidence))
+            lines.append(_line(measure_of(name, measures), name, rule, old, new, confidence))
     return tuple(lines)
 
 
-def _line(metric: str, rule: Rule, champion: np.ndarray, challenger: np.ndarray, confidence: float) -> Line:
+def _line(
+    measure: Measure, metric: str, rule: Rule, champion: np.ndarray, challenger: np.ndarray, confidence: float
+) -> Line:
     sides = {"champion": champion, "challenger": challenger}
     broken = [name for name, values in sides.items() if not np.isfinite(values).all()]
-    error = measure_of(metric)
     if broken:
         found = f"not judged, because the {' and the '.join(broken)} left no finite number"
         gain, low, high, p, passed = *[np.nan] * 4, False
     else:
-        gains = np.array([error(a) - error(b) for a, b in zip(champion, challenger, strict=True)])
+        gains = np.array([measure.error(a) - measure.error(b) for a, b in zip(champion, challenger, strict=True)])
         gain, low, high, p_gain, p_loss = t_test(gains, confidence)
         p = p_gain if rule == "better" else p_loss
         passed = (p <= 1 - confidence) == (rule == "better")

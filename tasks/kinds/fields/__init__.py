@@ -1,1 +1,74 @@
-"""Fields of weather."""
+"""Fields of weather: a training and a held-out period, in physical units, with a tail index."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.kinds.fields.measures import MEASURES
+from tasks.kinds.fields.settings import FieldEvaluation, FieldSettings
+from tasks.kinds.kind import Folders, Kind, Metrics, Page, TrainingData
+
+if TYPE_CHECKING:
+    from torch import device
+
+
+def _check(raw: Path, settings: FieldSettings) -> None:
+    from levy_core.datasets.fields.prepare import plan
+
+    plan(raw, settings.config)
+
+
+def _count(raw: Path, settings: FieldSettings) -> dict[str, Any]:
+    """The number of fields, and their first and last time."""
+    from levy_core.datasets.fields.prepare import plan
+
+    times = plan(raw, settings.config).opened.data.time.to_numpy()
+    return {"counts": {"fields": len(times)}, "first": str(times[0]), "last": str(times[-1])}
+
+
+def _prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | None, dataset: str) -> None:
+    from tasks.kinds.fields.data import prepare
+
+    prepare(raw, settings, folder, previous, dataset)
+
+
+def _training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
+    from tasks.kinds.fields.data import read_training_data
+
+    return read_training_data(prepared, settings)
+
+
+def _make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, on: "device", dataset: str) -> None:
+    from tasks.kinds.fields.metrics import make_reference
+
+    make_reference(prepared, folder, settings, dataset)
+
+
+def _open_metrics(folders: Folders, settings: FieldEvaluation, on: "device") -> Metrics:
+    from tasks.kinds.fields.metrics import FieldMetrics
+
+    return FieldMetrics(folders.reference)
+
+
+def _open_page(folders: Folders, settings: FieldEvaluation, on: "device") -> Page:
+    from tasks.kinds.fields.page import FieldPage
+
+    return FieldPage(folders)
+
+
+KIND = Kind(
+    name="fields",
+    settings=FieldSettings,
+    evaluation=FieldEvaluation,
+    measures=MEASURES,
+    dtype="float32",
+    bounded=False,
+    has_tail_index=True,
+    check=_check,
+    count=_count,
+    prepare=_prepare,
+    training_data=_training_data,
+    make_reference=_make_reference,
+    open_metrics=_open_metrics,
+    open_page=_open_page,
+    output_shape=lambda shape: shape,
+)

@@ -9,96 +9,52 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import levy_core.base.samples
-import levy_core.datasets.fields.climatology
-import levy_core.datasets.fields.codec
-import levy_core.datasets.fields.config
-import levy_core.datasets.fields.transforms
-import levy_core.metrics.common.bootstrap
-import levy_core.metrics.common.extremes
-import levy_core.metrics.common.intervals
-import levy_core.metrics.common.marginal
-import levy_core.metrics.fields.distances
-import levy_core.metrics.fields.ensembles
-import levy_core.metrics.fields.measures
-import levy_core.metrics.fields.reference
-import levy_core.metrics.fields.spatial
+from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
-from levy_core.base.files import hash_code, hash_files, hash_json, write_json
+from levy_core.base.files import hash_files, hash_json, write_json
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.fields.times import field_samples, times_of
 from levy_core.metrics.common.bootstrap import spread
 from levy_core.metrics.fields import ensembles
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, evaluate
-from tasks.kinds.fields.times import field_samples, times_of
-from tasks.params.schema import Params
-from tasks.runtime import paths
+from tasks.kinds.fields.settings import FieldEvaluation
 
 FORECASTS = 200
 PERIODS = ("test", "train")  # names in the tables and groups of the store
-# Code that decides what a number says.
-DECIDES = (
-    levy_core.datasets.fields.climatology,
-    levy_core.datasets.fields.codec,
-    levy_core.datasets.fields.config,
-    levy_core.datasets.fields.transforms,
-    levy_core.metrics.common.bootstrap,
-    levy_core.metrics.fields.distances,
-    levy_core.metrics.fields.ensembles,
-    levy_core.metrics.common.extremes,
-    levy_core.metrics.fields.measures,
-    levy_core.metrics.common.intervals,
-    levy_core.metrics.common.marginal,
-    levy_core.metrics.fields.reference,
-    levy_core.metrics.fields.spatial,
-    levy_core.base.samples,
-)
 
 
-class FieldRuler:
-    """The real fields of both periods, and the codec that gives samples their units."""
+class FieldMetrics:
+    """The real fields of both periods, and the codec that gives samples their units.
 
-    def __init__(self, params: Params, dataset: str):
-        self._folder = paths.reference(dataset)
-        self._name = params.metric(dataset).split("/")[1]
-        self.codec = Codec.load(self._folder)
+    Raises:
+        LevyError: the reference stage has not run, or left something unreadable.
+    """
+
+    def __init__(self, reference: Path):
+        self._folder = reference
+        self.codec = Codec.load(reference)
         try:
-            self.references = {name: _read(self._folder, name) for name in PERIODS}
-            self.samples = Samples.from_mapping(json.loads((self._folder / "samples.json").read_text()))
+            self.references = {name: _read(reference, name) for name in PERIODS}
+            self.samples = Samples.from_mapping(json.loads((reference / "samples.json").read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LevyError(f"{self._folder} cannot be read ({error}): run the reference stage again") from error
-
-    @staticmethod
-    def make(params: Params, dataset: str, folder: Path) -> None:
-        """Writes ``NAME.safetensors`` and ``NAME.json`` a period, the codec, and the classes with their shares."""
-        prepared = paths.prepared(dataset)
-        codec, settings = Codec.load(prepared), FieldsMeasures(**params.evaluate.fields.model_dump())
-        for name in PERIODS:
-            store = FieldStore.open(prepared / "fields.zarr", name)
-            rows = spread(len(store), settings.most, settings.block)
-            values = codec.measured(store[rows])
-            made = FieldsReference.of(values, store.labels[rows], codec.names, codec.latitude, settings)
-            write_tensors(folder / f"{name}.safetensors", made.tensors())
-            write_json(folder / f"{name}.json", made.described())
-        codec.save(folder)
-        write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
-        print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
+            raise LevyError(f"{reference} cannot be read ({error}): run the reference stage again") from error
 
     @cached_property
     def hash(self) -> str:
         """Of the references, the codec and the code."""
         files = sorted(path for path in self._folder.iterdir() if path.is_file())
-        return hash_json([hash_files(*files), hash_code(*DECIDES)])[:16]
+        return hash_json([hash_files(*files), hash_code(__name__)])[:16]
 
     def embed(self, samples: np.ndarray) -> Tensor:
         """Physical fields, [N, C, H, W], float32 because a search keeps hundreds of them."""
         return torch.from_numpy(self.codec.measured(samples).astype(np.float32))
 
-    def score(self, embedded: Tensor) -> float:
-        """The distance of ``compare.fields``."""
-        return distance(embedded.double().numpy(), self.references[self._name])
+    def score(self, embedded: Tensor, metric: str) -> float:
+        """The distance from a period."""
+        return distance(embedded.double().numpy(), self.references[metric.split("/")[1]])
 
     def measure(self, samples: np.ndarray) -> dict[str, float]:
         """All measures; of samples with a season also those of a forecast by the season."""
@@ -122,7 +78,7 @@ class FieldRuler:
             raise LevyError("its cells are not those of the data: another box, other places, or cells without values")
         return lambda drawn, labels: self.codec.recode(drawn, times_of(codec, samples, labels), codec)
 
-    def held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def measure_held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """As ``measure``, of the test period alone."""
         return self._row(samples, labels, {"test": self.references["test"]})
 
@@ -140,6 +96,21 @@ class FieldRuler:
     def floors(self, n: int) -> dict[str, float]:
         """The distance of n perfect samples."""
         return {f"floor/{name}": real.floor(n) for name, real in self.references.items()}
+
+
+def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, dataset: str) -> None:
+    """Writes ``NAME.safetensors`` and ``NAME.json`` per period, the codec, and the classes with their shares."""
+    codec, measured_with = Codec.load(prepared), FieldsMeasures(**settings.model_dump())
+    for name in PERIODS:
+        store = FieldStore.open(prepared / "fields.zarr", name)
+        rows = spread(len(store), measured_with.most, measured_with.block)
+        values = codec.measured(store[rows])
+        made = FieldsReference.of(values, store.labels[rows], codec.names, codec.latitude, measured_with)
+        write_tensors(folder / f"{name}.safetensors", made.tensors())
+        write_json(folder / f"{name}.json", made.described())
+    codec.save(folder)
+    write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
+    print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
 
 
 def _some(reference: FieldsReference) -> ensembles.Ensemble:

@@ -1,1 +1,78 @@
-"""Images with classes."""
+"""Images with classes: a long tail to train on, a balanced reference, and images that are held out of both."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.kinds.images.measures import MEASURES
+from tasks.kinds.images.settings import ImageEvaluation, ImageSettings
+from tasks.kinds.kind import Folders, Kind, Metrics, Page, TrainingData
+
+if TYPE_CHECKING:
+    from torch import device
+
+
+def _check(raw: Path, settings: ImageSettings) -> None:
+    from levy_core.datasets.images.sources import open_source
+    from levy_core.datasets.images.split import plan
+
+    plan(open_source(raw), **settings.selection)
+
+
+def _count(raw: Path, settings: ImageSettings) -> dict[str, Any]:
+    """Images of each class, and the shape of the first."""
+    import numpy as np
+
+    from levy_core.datasets.images.sources import open_source
+
+    source = open_source(raw)
+    counts = np.bincount(source.labels, minlength=len(source.classes)).tolist()
+    return {"counts": dict(zip(source.classes, counts, strict=True)), "shape": list(source.read(0).shape)}
+
+
+def _prepare(raw: Path, settings: ImageSettings, folder: Path, previous: Path | None, dataset: str) -> None:
+    from tasks.kinds.images.data import prepare
+
+    prepare(raw, settings, folder, dataset)
+
+
+def _training_data(prepared: Path, settings: ImageSettings) -> TrainingData:
+    from tasks.kinds.images.data import read_training_data
+
+    return read_training_data(prepared)
+
+
+def _make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: "device", dataset: str) -> None:
+    from tasks.kinds.images.metrics import make_reference
+
+    make_reference(prepared, folder, settings, on, dataset)
+
+
+def _open_metrics(folders: Folders, settings: ImageEvaluation, on: "device") -> Metrics:
+    from tasks.kinds.images.metrics import ImageMetrics
+
+    return ImageMetrics(folders.reference, folders.prepared, settings, on)
+
+
+def _open_page(folders: Folders, settings: ImageEvaluation, on: "device") -> Page:
+    from tasks.kinds.images.page import ImagePage
+
+    return ImagePage(folders, settings, on)
+
+
+KIND = Kind(
+    name="images",
+    settings=ImageSettings,
+    evaluation=ImageEvaluation,
+    measures=MEASURES,
+    dtype="uint8",
+    bounded=True,
+    has_tail_index=False,
+    check=_check,
+    count=_count,
+    prepare=_prepare,
+    training_data=_training_data,
+    make_reference=_make_reference,
+    open_metrics=_open_metrics,
+    open_page=_open_page,
+    output_shape=lambda shape: (*shape[1:], shape[0]),  # channels last
+)

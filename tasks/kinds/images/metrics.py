@@ -7,21 +7,16 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, from_numpy
+from torch import Tensor, device, from_numpy
 
-import levy_core.base.seeds
-import levy_core.datasets.images.longtail
-import levy_core.metrics.images.classifier
-import levy_core.metrics.images.fidelity
-import levy_core.metrics.images.manifold
-import levy_core.metrics.images.tails
+from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
-from levy_core.base.files import hash_code, hash_files, hash_json, write_json
+from levy_core.base.files import hash_files, hash_json, write_json
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.images.longtail import in_proportion
 from levy_core.datasets.images.store import Images, read_group
-from levy_core.metrics.images import fidelity as metrics
+from levy_core.metrics.images import fidelity
 from levy_core.metrics.images.classifier import (
     Classifier,
     ClassifierConfig,
@@ -32,105 +27,80 @@ from levy_core.metrics.images.classifier import (
     train_classifier,
 )
 from levy_core.metrics.images.fidelity import Features, FidelityConfig, Reference
-from tasks.params.schema import EvaluateParams, Params
-from tasks.runtime import paths, stage
+from tasks.kinds.images.settings import ImageEvaluation
+from tasks.runtime.progress import bar
 
 GROUPS = {"balanced": "balanced", "longtail": "train"}  # name in the tables -> group of the store; training data last
 # Held-out images: all of them, and as many of each class as give the proportions of the training data.
 HELD_OUT, IN_PROPORTION = "test", "test-longtail"
-# Code that decides what a number says.
-DECIDES = (
-    levy_core.datasets.images.longtail,
-    levy_core.metrics.images.classifier,
-    levy_core.metrics.images.fidelity,
-    levy_core.metrics.images.manifold,
-    levy_core.metrics.images.tails,
-    levy_core.base.seeds,
-)
 
 
-class ImageRuler:
-    """The classifier, its features, and the real images in them."""
+class ImageMetrics:
+    """The classifier, its features, and the real images in them.
 
-    def __init__(self, params: Params, dataset: str):
-        self._params, self._dataset, self._folder = params, dataset, paths.reference(dataset)
-        self._metric = params.metric(dataset)
-        self._config = fidelity(params.evaluate)
+    Raises:
+        LevyError: the reference stage has not run, or left something unreadable.
+    """
+
+    def __init__(self, reference: Path, prepared: Path, settings: ImageEvaluation, on: device):
+        self._folder, self._prepared, self._settings, self._device = reference, prepared, settings, on
+        self._config = fidelity_config(settings)
         try:
-            self.references = {name: _read(self._folder / f"{name}.safetensors") for name in GROUPS}
-            self._counts = json.loads((self._folder / "counts.json").read_text())
+            self.references = {name: _read(reference / f"{name}.safetensors") for name in GROUPS}
+            self._counts = json.loads((reference / "counts.json").read_text())
         except (OSError, ValueError, KeyError) as error:
-            raise LevyError(f"{self._folder} cannot be read ({error}): run the reference stage again") from error
-        self.features = _features(params, self._folder)
-
-    @staticmethod
-    def make(params: Params, dataset: str, folder: Path) -> None:
-        """Writes the classifier, ``NAME.safetensors`` a reference and ``counts.json``, the training images of each class."""
-        store = paths.prepared(dataset) / "images.zarr"
-        _train_classifier(params, dataset, store, folder)
-        features = _features(params, folder)
-        sets = {name: read_group(store, group) for name, group in GROUPS.items()}
-        counts = np.bincount(sets["longtail"].label, minlength=len(sets["longtail"].classes)).tolist()
-        if HELD_OUT in json.loads((store.parent / "statistics.json").read_text()):
-            sets[HELD_OUT] = read_group(store, HELD_OUT)
-            sets[IN_PROPORTION] = _in_proportion(sets[HELD_OUT], counts)
-        for name, images in sets.items():
-            made = Reference.of(features(images.image), images.label, fidelity(params.evaluate))
-            kept = {"features": made.features, "radii": made.radii, "spacing": made.spacing}
-            write_tensors(folder / f"{name}.safetensors", {**kept, "labels": from_numpy(made.labels)})
-        write_json(folder / "counts.json", counts)
-        print(f"{dataset}: features of {', '.join(sets)} kept, {made.features.shape[1]} numbers an image")
+            raise LevyError(f"{reference} cannot be read ({error}): run the reference stage again") from error
+        self.features = _features(settings, reference, on)
 
     @cached_property
     def hash(self) -> str:
         """Of the references, the classifier, the settings and the code."""
         files = [self._folder / f"{name}.safetensors" for name in GROUPS]
         files += sorted(path for path in classifier_folder(self._folder).iterdir() if path.is_file())
-        settings = self._params.evaluate.model_dump(mode="json", exclude={"fields"})
-        return hash_json([hash_files(*files), hash_code(*DECIDES), settings])[:16]
+        settings = self._settings.model_dump(mode="json", exclude={"classifier"})
+        return hash_json([hash_files(*files), hash_code(__name__), settings])[:16]
 
     @cached_property
     def classifier(self) -> Classifier:
         """The judge of classes."""
-        net = load_classifier(classifier_folder(self._folder))
-        return net.to(stage.device(self._params.compute.device))
+        return load_classifier(classifier_folder(self._folder)).to(self._device)
 
     def embed(self, samples: np.ndarray) -> Tensor:
         """Features [N, D] of uint8 images."""
         return self.features(samples)
 
-    def score(self, embedded: Tensor) -> float:
+    def score(self, embedded: Tensor, metric: str) -> float:
         """FID or KID."""
-        kind, name = self._metric.split("/")
+        measure, name = metric.split("/")
         real = self.references[name]
-        if kind == "fid":
-            return metrics.frechet(metrics.statistics(embedded), real.statistics())
-        return metrics.kid(embedded, real.features, self._config)
+        if measure == "fid":
+            return fidelity.frechet(fidelity.statistics(embedded), real.statistics())
+        return fidelity.kid(embedded, real.features, self._config)
 
     def measure(self, samples: np.ndarray) -> dict[str, float]:
         """All metrics; the classes are the classifier's verdicts, whatever was asked for."""
         verdicts = classify(self.classifier, samples)
-        return metrics.evaluate(self.embed(samples), verdicts, self.references, self._counts, self._config)
+        return fidelity.evaluate(self.embed(samples), verdicts, self.references, self._counts, self._config)
 
     def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., np.ndarray]:
         """Images of another size cannot be compared; those of other classes can, because the classifier says what they are."""
-        prepared = json.loads((paths.prepared(self._dataset) / "statistics.json").read_text())
+        prepared = json.loads((self._prepared / "statistics.json").read_text())
         if (samples.kind, list(shape)) != ("images", prepared["shape"]):
             raise LevyError(
                 f"it draws {samples.kind} of shape {list(shape)}, but the data are images of {prepared['shape']}"
             )
         return lambda drawn, labels: drawn
 
-    def held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def measure_held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """As ``measure``; ``tail_*`` look at the held-out images in the proportions of the training data."""
         verdicts = classify(self.classifier, samples)
-        row = metrics.evaluate(self.embed(samples), verdicts, self._held_out, self._counts, self._config)
+        row = fidelity.evaluate(self.embed(samples), verdicts, self._held_out, self._counts, self._config)
         return {k: v for k, v in row.items() if not k.startswith(("near", "class_near"))}  # nothing here was trained on
 
     @cached_property
     def _held_out(self) -> dict[str, Reference]:
         if not (self._folder / f"{HELD_OUT}.safetensors").exists():
-            raise LevyError(f"{self._dataset} holds no images out: set data.{self._dataset}.test_share above 0")
+            raise LevyError(f"no images were held out of {self._prepared}: set test_share of the data set above 0")
         return {name: _read(self._folder / f"{name}.safetensors") for name in (HELD_OUT, IN_PROPORTION)}
 
     def floors(self, n: int) -> dict[str, float]:
@@ -143,15 +113,31 @@ def classifier_folder(reference: Path) -> Path:
     return reference / "classifier"
 
 
-def fidelity(settings: EvaluateParams) -> FidelityConfig:
+def fidelity_config(settings: ImageEvaluation) -> FidelityConfig:
     """torch-fidelity's settings of params.yaml."""
-    names = ("kid_subsets", "kid_subset_size", "neighborhood")
-    return FidelityConfig(**{name: getattr(settings, name) for name in names})
+    return FidelityConfig(settings.kid_subsets, settings.kid_subset_size, settings.neighborhood)
 
 
-def _features(params: Params, reference: Path) -> Features:
-    device = stage.device(params.compute.device)
-    return Features(classifier_folder(reference), params.evaluate.inception_weights, str(device))
+def make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: device, dataset: str) -> None:
+    """Writes the classifier, ``NAME.safetensors`` per reference and ``counts.json``, the training images of each class."""
+    store = prepared / "images.zarr"
+    _train_classifier(settings, dataset, store, folder, on)
+    features = _features(settings, folder, on)
+    sets = {name: read_group(store, group) for name, group in GROUPS.items()}
+    counts = np.bincount(sets["longtail"].label, minlength=len(sets["longtail"].classes)).tolist()
+    if HELD_OUT in json.loads((prepared / "statistics.json").read_text()):
+        sets[HELD_OUT] = read_group(store, HELD_OUT)
+        sets[IN_PROPORTION] = _in_proportion(sets[HELD_OUT], counts)
+    for name, images in sets.items():
+        made = Reference.of(features(images.image), images.label, fidelity_config(settings))
+        kept = {"features": made.features, "radii": made.radii, "spacing": made.spacing}
+        write_tensors(folder / f"{name}.safetensors", {**kept, "labels": from_numpy(made.labels)})
+    write_json(folder / "counts.json", counts)
+    print(f"{dataset}: features of {', '.join(sets)} kept, {made.features.shape[1]} numbers per image")
+
+
+def _features(settings: ImageEvaluation, reference: Path, on: device) -> Features:
+    return Features(classifier_folder(reference), settings.inception_weights, str(on))
 
 
 def _read(path: Path) -> Reference:
@@ -166,14 +152,13 @@ def _in_proportion(images: Images, counts: list[int]) -> Images:
     return Images(images.image[kept], images.label[kept], images.classes)
 
 
-def _train_classifier(params: Params, dataset: str, store: Path, folder: Path) -> None:
+def _train_classifier(settings: ImageEvaluation, dataset: str, store: Path, folder: Path, on: device) -> None:
     """Trains on four fifths of the balanced images, measures on the rest."""
     images = read_group(store, "balanced")
-    config = ClassifierConfig(**params.classifier.model_dump())
+    config = ClassifierConfig(**settings.classifier.model_dump())
     train, held_out = split(images.label, config.seed)
-    device = stage.device(params.compute.device)
-    steps = train_classifier(images.image[train], images.label[train], len(images.classes), config, device)
-    with stage.bar(steps, "classifier", total=config.steps, unit="step") as progress:
+    steps = train_classifier(images.image[train], images.label[train], len(images.classes), config, on)
+    with bar(steps, "classifier", total=config.steps, unit="step") as progress:
         for _, loss, trained in progress:
             net = trained
             progress.set_postfix(loss=f"{loss:.3f}", refresh=False)

@@ -6,26 +6,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import device
 
 from levy_core.datasets.images.longtail import rare_classes
 from levy_core.datasets.images.store import read_group
 from levy_core.metrics.images.classifier import classify
-from tasks.kinds.images.metrics import ImageRuler, classifier_folder
+from tasks.kinds.images.metrics import ImageMetrics, classifier_folder
+from tasks.kinds.images.settings import ImageEvaluation
+from tasks.kinds.kind import Folders
 from tasks.page import figures, pictures
-from tasks.page.shown import Chosen
-from tasks.params.schema import Params
-from tasks.runtime import paths
+from tasks.page.shown import Shown
 
-MEASURES = [
-    ("FID, long-tailed reference", "fid/longtail"), ("FID, balanced reference", "fid/balanced"), ("KID x 1000, long-tailed", "kid/longtail"),
-    ("precision, long-tailed", "precision/longtail"), ("recall, long-tailed", "recall/longtail"),
-    ("density, long-tailed", "density/longtail"), ("coverage, long-tailed", "coverage/longtail"), ("coverage, balanced", "coverage/balanced"),
-    ("rare classes: share among samples / share in the data", "rare_share_ratio"), ("rare classes: samples a seed", "rare_count"),
-    ("rare classes: recall, balanced reference", "rare_recall/balanced"), ("rare classes: FID, balanced reference", "rare_fid/balanced"),
-    ("distance to the nearest training image / theirs to each other", "near_train"),
-    ("tail: 99 % quantile of the distance from the centre / the data's", "tail_q99"), ("tail: mean squared log error of quantiles 90 to 99 %", "tail_error"),
-    ("tail: Kolmogorov-Smirnov distance", "tail_ks"),
-]  # fmt: skip
 PER_CLASS = [
     ("share / true share", None),
     ("recall", "class_recall"),
@@ -34,17 +25,19 @@ PER_CLASS = [
 ]
 
 
-class ImageExhibit:
+class ImagePage:
     """Classes, commonest first."""
 
-    measures = MEASURES
-    ways = 6
+    template = Path(__file__).with_name("page.html.j2")
+    trajectories = 6
     picture_width = 300
 
-    def __init__(self, params: Params, dataset: str):
-        self._inception = params.evaluate.inception_weights is not None
-        self._dataset, self._ruler = dataset, ImageRuler(params, dataset)
-        statistics = json.loads((paths.prepared(dataset) / "statistics.json").read_text())
+    def __init__(self, folders: Folders, settings: ImageEvaluation, on: device):
+        self._inception = settings.inception_weights is not None
+        self.variables: list[str] = []
+        self._folders = folders
+        self._metrics = ImageMetrics(folders.reference, folders.prepared, settings, on)
+        statistics = json.loads((folders.prepared / "statistics.json").read_text())
         self._counts, self._classes = statistics["train"]["counts"], statistics["train"]["classes"]
         self._balanced = sum(statistics["balanced"]["counts"])
         self.training_samples = sum(self._counts)
@@ -58,35 +51,35 @@ class ImageExhibit:
             "text": f"recall of rare images {cell['rare_recall/balanced']:.2f}",
         }
 
-    def figures(self, chosen: dict[str, Chosen]) -> dict[str, str]:
+    def figures(self, shown: dict[str, Shown]) -> dict[str, str]:
         """Shares of classes, and quantiles of the distance from the centre of the training images."""
-        real = self._ruler.references["longtail"].features.numpy()
+        real = self._metrics.references["longtail"].features.numpy()
         centre = real.mean(0)
         generated = {
-            d: np.linalg.norm(self._ruler.embed(c.samples).numpy() - centre, axis=1) for d, c in chosen.items()
+            d: np.linalg.norm(self._metrics.embed(c.samples).numpy() - centre, axis=1) for d, c in shown.items()
         }
         return {
-            "classes": figures.shares(self._classes, self._counts, {d: self._shares(c) for d, c in chosen.items()}),
+            "classes": figures.shares(self._classes, self._counts, {d: self._shares(c) for d, c in shown.items()}),
             "tails": figures.tails(np.linalg.norm(real - centre, axis=1), generated),
         }
 
-    def _shares(self, chosen: Chosen) -> list[float]:
-        return [chosen.cell[f"class_count/{c}"] / chosen.cell["samples"] for c in range(len(self._classes))]
+    def _shares(self, shown: Shown) -> list[float]:
+        return [shown.cell[f"class_count/{c}"] / shown.cell["samples"] for c in range(len(self._classes))]
 
-    def values(self, chosen: dict[str, Chosen]) -> dict[str, Any]:
-        """For report_images.html.j2."""
-        judge = classifier_folder(paths.reference(self._dataset)) / "classifier.json"
+    def values(self, shown: dict[str, Shown]) -> dict[str, Any]:
+        """For page.html.j2."""
+        judge = classifier_folder(self._folders.reference) / "classifier.json"
         return {
-            "per_class": self._per_class(chosen),
+            "per_class": self._per_class(shown),
             "judge": json.loads(judge.read_text()),
             "inception": self._inception,
             "train_images": self.training_samples,
             "balanced_images": self._balanced,
-            "drawn": len(next(iter(chosen.values())).samples),
+            "drawn": len(next(iter(shown.values())).samples),
             "rare": [f"{self._classes[c]} ({self._counts[c]} training images)" for c in rare_classes(self._counts)],
         }
 
-    def _per_class(self, chosen: dict[str, Chosen]) -> dict[str, Any]:
+    def _per_class(self, shown: dict[str, Shown]) -> dict[str, Any]:
         """Rows a class, rarest last; columns the measures of each design."""
         rows = []
         for c in sorted(range(len(self._classes)), key=lambda c: (-self._counts[c], c)):
@@ -94,18 +87,18 @@ class ImageExhibit:
             values = [
                 self._shares(found)[c] / true if key is None else found.cell[f"{key}/{c}"]
                 for _, key in PER_CLASS
-                for found in chosen.values()
+                for found in shown.values()
             ]
             texts = ["–" if pd.isna(value) else f"{value:.2f}" for value in values]
             rows.append((self._classes[c], self._counts[c], texts))
         return {"groups": [name for name, _ in PER_CLASS], "rows": rows}
 
-    def pictures(self, folder: Path, chosen: dict[str, Chosen]) -> list[dict[str, str]]:
+    def pictures(self, folder: Path, shown: dict[str, Shown]) -> list[dict[str, str]]:
         """A row a class, by the classifier's verdict."""
-        train = read_group(paths.prepared(self._dataset) / "images.zarr", "train")
+        train = read_group(self._folders.prepared / "images.zarr", "train")
         sets = {"real": (train.image, train.label, "the long-tailed training data")}
-        net = self._ruler.classifier
-        sets |= {d: (c.samples, classify(net, c.samples), c.label) for d, c in chosen.items()}
+        net = self._metrics.classifier
+        sets |= {d: (c.samples, classify(net, c.samples), c.label) for d, c in shown.items()}
         rows = pictures.rows_of(self._counts)
         return [
             {

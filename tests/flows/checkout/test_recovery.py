@@ -231,6 +231,5 @@ def test_a_full_disk_is_named_whichever_library_meets_it(tmp_path, small_disk, m
         WRITERS[library](tmp_path / "small")
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", ["work"])
     with pytest.raises(SystemExit, match=r"error: the disk is full .* free some space and run the same command again"):
-        stage.main(work)
+        stage.run(work)

@@ -87,7 +87,7 @@ def reproduced(went_on):
         cwd=went_on.root, env=went_on.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     assert wait_until(
-        lambda: any("tasks.tune" in line for line in went_on.processes()) or process.poll() is not None, 900
+        lambda: any("tasks tune" in line for line in went_on.processes()) or process.poll() is not None, 900
     )
     identity = (went_on.root / WORKSPACE / reproduce.BEGUN).read_text()
     os.kill(process.pid, signal.SIGKILL)
@@ -311,13 +311,13 @@ def test_no_credentials_of_a_git_remote_are_recorded(url, kept, tmp_path, monkey
 def test_stages_that_are_gone_and_designs_that_are_no_longer_compared_are_no_part_of_a_result(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stages = {
-        "train@a-lim": {"cmd": "exec python -m tasks.train --dataset a --design lim"},
-        "train@a-old": {"cmd": "exec python -m tasks.train --dataset a --design old"},
-        "prepare@b": {"cmd": "exec python -m tasks.prepare --dataset b"},
-        "gone@a": {"cmd": "exec python -m tasks.gone --dataset a"},
-        "older@a": {"cmd": "exec python -m tasks.train a lim"},
+        "train@a-lim": {"cmd": "exec python -m tasks train --dataset a --design lim"},
+        "train@a-old": {"cmd": "exec python -m tasks train --dataset a --design old"},
+        "prepare@b": {"cmd": "exec python -m tasks prepare --dataset b"},
+        "gone@a": {"cmd": "exec python -m tasks gone --dataset a"},
+        "older@a": {"cmd": "exec python -m tasks train a lim"},
         "compare@a": {
-            "cmd": "exec python -m tasks.compare --dataset a",
+            "cmd": "exec python -m tasks compare --dataset a",
             "params": {"params.yaml": {"designs": ["lim"]}},
         },
     }

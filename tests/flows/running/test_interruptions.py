@@ -38,9 +38,7 @@ def killed(tmp_path_factory):
             [sys.executable, "-m", "flows.cli", "run"],
             cwd=checkout.root, env=checkout.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        assert wait_until(
-            lambda: any("tasks.train" in line or "tasks.classifier" in line for line in checkout.processes())
-        )
+        assert wait_until(lambda: any("tasks train" in line for line in checkout.processes()))
         time.sleep(1)
         (victim,) = (pid for pid, what in live(checkout).items() if what == kind)
         os.kill(victim, number)
@@ -68,7 +66,7 @@ def test_a_run_whose_configured_server_is_lost_says_so_and_the_next_goes_on(tmp_
             [sys.executable, "-m", "flows.cli", "run"], cwd=checkout.root, env={**checkout.environment, "PREFECT_API_URL": address},
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
-        assert wait_until(lambda: any("tasks.train" in line for line in checkout.processes()))
+        assert wait_until(lambda: any("tasks train" in line for line in checkout.processes()))
         os.killpg(server.pid, signal.SIGKILL)
         _, said = process.communicate(timeout=600)
     assert process.returncode == 1

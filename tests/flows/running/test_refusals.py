@@ -145,10 +145,12 @@ def test_the_levy_command_itself_ends_with_status_1_and_no_traceback(bare_checko
 
 
 def test_unknown_names_on_a_stages_command_line(bare_checkout):
-    done = bare_checkout.run(sys.executable, "-m", "tasks.train", "--dataset", "digits", "--design", "gan", check=False)
+    done = bare_checkout.run(
+        sys.executable, "-m", "tasks", "train", "--dataset", "digits", "--design", "gan", check=False
+    )
     assert "unknown design 'gan': params.yaml has lim, ddpm" in message_of(done)
-    shown = bare_checkout.run(sys.executable, "-m", "tasks.train", "--help").stdout
-    assert "Interrupted, the same command goes on" in shown
+    shown = bare_checkout.run(sys.executable, "-m", "tasks", "train", "--help").stdout
+    assert "interrupted, it goes on" in shown
 
 
 def stage(checkout, *arguments):
@@ -157,7 +159,7 @@ def stage(checkout, *arguments):
 
 def test_a_failed_prepare_keeps_what_was_there(tmp_path):
     checkout = make_checkout(tmp_path / "checkout", TINY)
-    assert stage(checkout, "tasks.prepare", "--dataset", "digits").returncode == 0
+    assert stage(checkout, "tasks", "prepare", "--dataset", "digits").returncode == 0
     files = sorted(p for p in (checkout.root / "outputs").rglob("*") if p.is_file())
     before = hash_files(*files)
     archive = checkout.root / "data/digits/digits.zip"
@@ -166,7 +168,7 @@ def test_a_failed_prepare_keeps_what_was_there(tmp_path):
         broken[position] ^= 0xFF
     archive.unlink()
     archive.write_bytes(broken)
-    assert "digits.zip" in message_of(stage(checkout, "tasks.prepare", "--dataset", "digits"))
+    assert "digits.zip" in message_of(stage(checkout, "tasks", "prepare", "--dataset", "digits"))
     assert sorted(p for p in (checkout.root / "outputs").rglob("*") if p.is_file()) == files
     assert hash_files(*files) == before
 
@@ -178,7 +180,7 @@ def test_a_full_disk_is_named(tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(small)], capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here (not root)")
     try:
-        message = message_of(stage(checkout, "tasks.prepare", "--dataset", "digits"))
+        message = message_of(stage(checkout, "tasks", "prepare", "--dataset", "digits"))
         assert "the disk is full" in message
         assert list(small.rglob("*.json")) == []
     finally:

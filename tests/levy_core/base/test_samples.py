@@ -6,7 +6,7 @@ import pytest
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
-from tasks.kinds.fields.times import times_of
+from levy_core.datasets.fields.times import times_of
 
 SEASONS = Samples("fields", ("DJF", "MAM", "JJA", "SON"), (0.4, 0.3, 0.2, 0.1))
 

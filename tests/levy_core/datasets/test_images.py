@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from levy_core.base.errors import LevyError
+from levy_core.base.pixels import to_uint8, to_unit
 from levy_core.datasets.images.longtail import in_proportion, longtail_counts, rare_classes
-from levy_core.datasets.images.pixels import to_uint8, to_unit
 from levy_core.datasets.images.sources import Source, checked_reader, open_source
 from levy_core.datasets.images.split import Split, plan
 from levy_core.datasets.images.store import read_group, write_group

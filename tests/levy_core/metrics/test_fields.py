@@ -1,7 +1,6 @@
 """Generated weather fields against real ones: equal laws are near, the error of a known fault is its size, units do not matter."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,9 @@ from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.metrics.common import marginal
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, evaluate, quantile_pairs
 from levy_core.metrics.fields.spatial import field_power
+from tests.conftest import SHARED
 
-WEATHER = Path(__file__).parents[1].parent / "shared/data/weather"
+WEATHER = SHARED / "weather"
 NAMES = ("t2m", "tp")
 FEW = FieldsMeasures(resamples=20)
 

@@ -9,11 +9,11 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.nets.unet import UNetConfig
+from levy_core.sampling.draw import draw_samples
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import draw_samples
+from levy_core.serving.registered import RegisteredModel
 from levy_core.serving.requests import SAMPLER
 from levy_core.training.checkpoint import load_model
-from tasks.pyfunc import Sampler
 from tests.conftest import save_untrained
 
 TUNED = Solver(
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
     ],
 )
 def test_a_request_changes_what_it_names(folder, request_, solver):
-    images = Sampler(folder).predict([{"n": 2, "class": "b", "seed": 3, **request_}])
+    images = RegisteredModel(folder).predict([{"n": 2, "class": "b", "seed": 3, **request_}])
     expected = draw_samples(load_model(folder), solver, 3, np.full(2, 1), 2, torch.device("cpu"))
     assert np.array_equal(images, expected.transpose(0, 2, 3, 1))
 
@@ -67,4 +67,4 @@ def test_a_request_changes_what_it_names(folder, request_, solver):
 )
 def test_bad_requests_are_named(folder, request_, message):
     with pytest.raises(LevyError, match=message):
-        Sampler(folder).predict([{"n": 2, **request_}])
+        RegisteredModel(folder).predict([{"n": 2, **request_}])

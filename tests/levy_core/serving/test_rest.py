@@ -53,7 +53,7 @@ def register(folder: Path, database: str):
     experiment = mlflow.create_experiment("served", artifact_location=(folder / "mlartifacts").as_uri())
     with mlflow.start_run(experiment_id=experiment):
         mlflow.pyfunc.log_model(
-            name="model", loader_module="tasks.pyfunc", data_path=str(model), signature=ModelSignature(Schema(columns)),
+            name="model", loader_module="levy_core.serving.registered", data_path=str(model), signature=ModelSignature(Schema(columns)),
             pip_requirements=["levy"], registered_model_name="levy-digits",
         )  # fmt: skip
     mlflow.MlflowClient().set_registered_model_alias("levy-digits", "champion", "1")

@@ -10,7 +10,7 @@ import pydot
 import pytest
 import yaml
 
-import levy_core.serving.draw
+import levy_core.sampling.draw
 import tasks.kinds.fields.metrics
 import tasks.kinds.images.metrics
 import tasks.train
@@ -275,7 +275,7 @@ def reached_from(files):
 
 
 @pytest.mark.parametrize(
-    "module", [levy_core.serving.draw, tasks.train, tasks.kinds.images.metrics, tasks.kinds.fields.metrics]
+    "module", [levy_core.sampling.draw, tasks.train, tasks.kinds.images.metrics, tasks.kinds.fields.metrics]
 )
 def test_what_is_kept_by_hash_is_kept_by_the_hash_of_all_code_that_decides_it(module):
     hashed = {Path(m.__file__) for m in module.DECIDES}

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 import zarr
+from tasks.kinds.metrics import ruler
 
 from levy_core.base.files import write_json
 from levy_core.base.samples import Samples
@@ -17,6 +18,7 @@ from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets import starter
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.fields.times import times_of
 from levy_core.datasets.images.longtail import rare_classes
 from levy_core.datasets.images.store import read_group
 from levy_core.datasets.synthetic import Synthetic, blocks
@@ -24,8 +26,6 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
 from levy_core.training.checkpoint import save_model
-from tasks.kinds.fields.times import times_of
-from tasks.kinds.metrics import ruler
 from tasks.params import schema as settings
 from tasks.prepare import prepare
 from tasks.reference import reference

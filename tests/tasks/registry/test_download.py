@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from levy_core.base.errors import LevyError
 from tasks.registry import tracking
-from tasks.registry.download import LOADER, fetch, find
+from tasks.registry.download import LOADERS, fetch, find
 
 NAME = "levy-digits"
 CHAMPION = f"models:/{NAME}@champion"
@@ -32,7 +32,7 @@ def made(tmp_path_factory):
             with mlflow.start_run(experiment_id=experiment):
                 mlflow.pyfunc.log_model(
                     name="model",
-                    loader_module=LOADER,
+                    loader_module=LOADERS[0],
                     data_path="model",
                     registered_model_name=NAME,
                     pip_requirements=[],

@@ -1,20 +1,20 @@
-"""Samples of fields as people want them."""
+"""Fields as people want them: physical units, and CF files."""
 
 from pathlib import Path
 
 import numpy as np
 
+from levy_core.base.samples import Samples
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
-from levy_core.training.checkpoint import Model
-from tasks.kinds.fields.times import times_of
+from levy_core.datasets.fields.times import times_of
 
 
-class Fields:
+class FieldExporter:
     """Physical units, float32 [N, C, H, W], and a CF file; times of the labels' seasons, for the climatology."""
 
-    def __init__(self, folder: Path, model: Model):
-        self._codec, self._samples = Codec.load(folder), model.samples
+    def __init__(self, folder: Path, samples: Samples):
+        self._codec, self._samples = Codec.load(folder), samples
 
     def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """NaN in cells that are always missing."""

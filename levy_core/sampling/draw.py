@@ -1,60 +1,40 @@
 """Drawing samples from a trained model: what the stages and the registered model share."""
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-import levy_core.base.samples
-import levy_core.base.seeds
-import levy_core.nets.backbone
-import levy_core.nets.globe
-import levy_core.nets.unet
-import levy_core.process.noise
-import levy_core.process.parametrisation
-import levy_core.process.schedule
-import levy_core.sampling.grids
-import levy_core.sampling.limits
-import levy_core.sampling.loop
-import levy_core.sampling.solver
-import levy_core.sampling.steps
-from levy_core.base.files import hash_code, hash_files
-from levy_core.datasets.images.pixels import to_uint8
+from levy_core.base.code import hash_code
+from levy_core.base.files import hash_files, hash_json
+from levy_core.base.pixels import to_uint8
 from levy_core.sampling.loop import evaluations, sample
 from levy_core.sampling.solver import Solver, tabulate
-from levy_core.training.checkpoint import Model
 
-# Code that decides what a sample is.
-DECIDES = (
-    levy_core.sampling.grids,
-    levy_core.sampling.limits,
-    levy_core.nets.backbone,
-    levy_core.nets.globe,
-    levy_core.nets.unet,
-    levy_core.process.noise,
-    levy_core.process.parametrisation,
-    levy_core.sampling.loop,
-    levy_core.base.samples,
-    levy_core.process.schedule,
-    levy_core.base.seeds,
-    levy_core.sampling.solver,
-    levy_core.sampling.steps,
-)
+if TYPE_CHECKING:
+    from levy_core.training.checkpoint import Model
+
+# Code that decides what a sample is, with all that these import: this module, and every network.
+CODE = ("levy_core.sampling.draw", "levy_core.nets.unet", "levy_core.nets.mlp")
 
 
 def hash_model(folder: Path) -> str:
-    """Hash of a trained model and of the code that draws from it."""
-    return hash_files(folder / "model.safetensors", folder / "design.json", Path(__file__)) + hash_code(*DECIDES)
+    """Hash of a trained model and of the code that draws from it; what a model only says for people does not count."""
+    described = json.loads((folder / "design.json").read_text())
+    described.pop("about", None)
+    return hash_json([hash_files(folder / "model.safetensors"), described, hash_code(*CODE)])
 
 
-def cost(model: Model, solver: Solver) -> int:
-    """Network evaluations a sample."""
+def cost(model: "Model", solver: Solver) -> int:
+    """Network evaluations per sample."""
     return evaluations(tabulate(solver, model.design.schedule), model.design.noise)
 
 
 def draw_samples(
-    model: Model, solver: Solver, seed: int, labels: np.ndarray, batch: int, device: torch.device, first: int = 0
+    model: "Model", solver: Solver, seed: int, labels: np.ndarray, batch: int, device: torch.device, first: int = 0
 ) -> np.ndarray:
     """[N, C, H, W], uint8 images or float32 standardised fields; sample ``first + i`` has label ``labels[i]``.
 
@@ -73,12 +53,12 @@ def draw_samples(
     return np.concatenate(parts)
 
 
-def _as_kept(model: Model, drawn: np.ndarray) -> np.ndarray:
-    """Images as pixels; fields as they are, because their extremes matter."""
-    return to_uint8(drawn) if model.samples.kind == "images" else drawn
+def _as_kept(model: "Model", drawn: np.ndarray) -> np.ndarray:
+    """Pixels, or values as they are where their extremes matter."""
+    return to_uint8(drawn) if model.samples.dtype == "uint8" else drawn
 
 
-def trajectories(model: Model, solver: Solver, seed: int, n: int) -> np.ndarray:
+def trajectories(model: "Model", solver: Solver, seed: int, n: int) -> np.ndarray:
     """What the network takes for the final samples at each evaluation, [steps, n, C, H, W]: the grid's first n samples."""
     table, seen = tabulate(solver, model.design.schedule), []
     labels = torch.from_numpy(model.samples.usual_labels(0, n))
@@ -89,7 +69,7 @@ def trajectories(model: Model, solver: Solver, seed: int, n: int) -> np.ndarray:
     return np.stack(seen)
 
 
-def evaluation_flops(model: Model) -> int:
+def evaluation_flops(model: "Model") -> int:
     """Floating point operations of one network evaluation of one sample."""
     y = torch.zeros(1, *model.net.shape)
     with FlopCounterMode(display=False) as counter:

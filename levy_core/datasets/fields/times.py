@@ -1,4 +1,4 @@
-"""What several stages need of fields."""
+"""Labels and times of generated fields, which have none of their own."""
 
 import numpy as np
 import xarray as xr
@@ -8,15 +8,16 @@ from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.labels import MONTHS, SEASONS
 from levy_core.datasets.fields.store import FieldStore
 
+KIND, DTYPE, EXPORTER = "fields", "float32", "levy_core.datasets.fields.export:FieldExporter"
 YEAR = 2001  # of generated fields: any year without a leap day
 
 
 def field_samples(store: FieldStore) -> Samples:
     """What models of a store draw: each season in its share, where samples have a season."""
     if len(store.classes) == 1:
-        return Samples("fields", store.classes)
+        return Samples(KIND, store.classes, DTYPE, EXPORTER)
     shares = np.bincount(store.labels, minlength=len(store.classes)) / len(store)
-    return Samples("fields", store.classes, tuple(shares.tolist()))
+    return Samples(KIND, store.classes, DTYPE, EXPORTER, tuple(shares.tolist()))
 
 
 def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,46 @@
+"""What turns samples into what people want: the exporter that a model names."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+
+from levy_core.base.errors import LevyError
+from levy_core.base.samples import Samples
+
+# Packages of this project, of whose installed code a model may name an exporter; no other module is imported.
+ALLOWED = ("levy_core.", "tasks.kinds.")
+
+
+class Exporter(Protocol):
+    """What becomes of samples [N, C, H, W] as ``draw_samples`` gives them, with their labels [N]."""
+
+    def __init__(self, folder: Path, samples: Samples) -> None:
+        """Reads what is kept with a model."""
+
+    def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """For `predict`."""
+
+    def write(self, samples: np.ndarray, labels: np.ndarray, folder: Path) -> str:
+        """Files in a folder; says which in a few words."""
+
+
+def exporter_of(samples: Samples) -> type[Exporter]:
+    """The exporter of a model's samples; whoever asks for images needs nothing of what reads and writes fields.
+
+    Raises:
+        LevyError: it is no exporter of this project, or this installation has none of that name.
+    """
+    module, _, name = samples.exporter.partition(":")
+    if not module.startswith(ALLOWED):
+        raise LevyError(
+            f"the model names the exporter {samples.exporter!r}, which is none of levy's: nothing of it was run"
+        )
+    try:
+        return cast(type[Exporter], getattr(import_module(module), name))
+    except (ImportError, AttributeError) as error:
+        raise LevyError(
+            f"the model is of the kind {samples.kind!r}, whose exporter {samples.exporter} is not installed here ({error}): "
+            "install the levy that trained it"
+        ) from error

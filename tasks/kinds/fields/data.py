@@ -1,0 +1,72 @@
+"""Fields from what a person brought to the prepared store, and from the store to training."""
+
+import json
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from levy_core.base.files import hash_files, write_json
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.prepare import prepare_fields
+from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.fields.times import field_samples
+from levy_core.metrics.common.bootstrap import spread
+from levy_core.metrics.common.tail_index import tail_index
+from levy_core.metrics.fields.measures import FieldsMeasures
+from tasks.kinds.fields.settings import FieldSettings
+from tasks.kinds.kind import TrainingData
+from tasks.runtime import cluster
+from tasks.runtime.progress import bar
+
+HEAVY = 10.0  # below, a tail index says that a Gaussian does not do
+
+
+def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | None, dataset: str) -> None:
+    """A training and a held-out period, and the tail index of each variable."""
+    with cluster.spread() as spread_blocks:
+        statistics: dict[str, Any] = prepare_fields(
+            raw,
+            settings.config,
+            folder,
+            previous,
+            partial(bar, what="packing fields", unit="block"),
+            spread=spread_blocks,
+        )
+    store = FieldStore.open(folder / "fields.zarr", "train")
+    usual = FieldsMeasures()
+    fields = store[spread(len(store), usual.most, usual.block)].astype(np.float64)
+    for c, (name, described) in enumerate(statistics["variables"].items()):
+        found = tail_index(fields[:, c])
+        # JSON knows no infinity: null stands for a tail as light as a Gaussian's.
+        described["tail_index"] = {k: v if np.isfinite(v) else None for k, v in asdict(found).items()}
+        print(f"{dataset}: {name}: tail index {found.nu:.3g} (90 % interval {found.low:.3g} to {found.high:.3g})")
+        if found.nu < HEAVY and found.gpd_xi <= 0:
+            print(
+                f"warning: {name}: the peaks look exponential or bounded (GPD shape {found.gpd_xi:.2g}), not like a power "
+                "law; a skewed variable may want a transform (log1p, power), and nu a number of your own",
+                file=sys.stderr,
+            )
+    write_json(folder / "statistics.json", statistics)
+    print(f"{dataset}: {statistics['train']['samples']} training fields, {statistics['test']['samples']} held out")
+
+
+def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
+    """Standardised fields, read from the store as they are needed."""
+    store, codec = FieldStore.open(prepared / "fields.zarr", "train"), Codec.load(prepared)
+    statistics = json.loads((prepared / "statistics.json").read_text())
+    return TrainingData(
+        store,
+        torch.from_numpy(store.labels),
+        field_samples(store),
+        hash_files(prepared / "statistics.json", prepared / "codec.safetensors"),
+        net={"wraps": codec.wraps and not settings.config.patch, "coordinates": settings.coordinates},
+        net_inputs={"latitude": codec.latitude, "longitude": codec.longitude} if settings.coordinates else {},
+        sigma_data=1.0,  # fields are prepared with this standard deviation
+        tail_index=min(v["tail_index"]["nu"] or float("inf") for v in statistics["variables"].values()),
+        save=codec.save,
+    )

@@ -1,0 +1,53 @@
+"""What fields are measured by; definitions: docs/weather-measures.md."""
+
+from levy_core.base.measure import Measure
+
+MEASURES = (
+    Measure(
+        "distance", "low", ranks=("distance/train", "distance/test"), headline=("distance/*",),
+        shown=(
+            ("distance from the held-out period", "distance/test"),
+            ("distance from the training period", "distance/train"),
+        ),
+    ),
+    Measure("class_distance", "low"),
+    Measure("ks", "low", headline=("ks/test/*",), shown=(("Kolmogorov-Smirnov distance", "ks/test/{}"),)),
+    Measure("skew_ratio", "one", shown=(("skewness, generated / real", "skew_ratio/test/{}"),)),
+    Measure("kurtosis_ratio", "one", shown=(("kurtosis, generated / real", "kurtosis_ratio/test/{}"),)),
+    Measure(
+        "tail_error", "low", headline=("tail_error/test/*",),
+        shown=(("tail: mean squared log error of upper quantiles", "tail_error/test/{}"),),
+    ),
+    Measure(
+        "q999_ratio", "one", headline=("q999_ratio/test/*",),
+        shown=(("99.9 % quantile, generated / real", "q999_ratio/test/{}"),),
+    ),
+    Measure(
+        "hill_ratio", "one", headline=("hill/test/*",),
+        shown=(
+            ("tail index (Hill)", "hill/test/{}"),
+            ("shape of peaks over threshold (GPD)", "gpd/test/{}"),
+        ),
+    ),
+    Measure("return_error", "low", shown=(("return levels: log error", "return_error/test/{}"),)),
+    Measure(
+        "exceed99_ratio", "one",
+        shown=(("exceedance of the real 99 % quantile, generated / real", "exceed99_ratio/test/{}"),),
+    ),
+    Measure(
+        "exceed999_ratio", "one",
+        shown=(("exceedance of the real 99.9 % quantile, generated / real", "exceed999_ratio/test/{}"),),
+    ),
+    Measure(
+        "spectrum_error", "low", headline=("spectrum_error/test/*",),
+        shown=(("power spectrum: log error", "spectrum_error/test/{}"),),
+    ),
+    Measure("correlation_error", "low", shown=(("spatial correlation: error", "correlation_error/test/{}"),)),
+    Measure("crps", "low", shown=(("CRPS of samples of the season", "crps/{}"),)),
+    Measure(
+        "crps_skill", "high", headline=("crps_skill/*",),
+        shown=(("CRPS skill over other years' fields of the season", "crps_skill/{}"),),
+    ),
+    Measure("reliability", "low", shown=(("rank histogram: reliability index", "reliability/{}"),)),
+    Measure("chi_error", "low", shown=(("joint extremes, error", "chi_error/test/{}"),), pairs=True),
+)  # fmt: skip

@@ -1,0 +1,52 @@
+"""What a person says of fields and of their metrics."""
+
+from datetime import date
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from levy_core.base.errors import LevyError
+from levy_core.base.settings import Settings
+from levy_core.datasets.fields.config import FieldsConfig
+
+
+class FieldSettings(Settings):
+    """How one data set of fields is prepared: the settings of ``FieldsConfig``, and what its network is told."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    kind: Literal["fields"]
+    coordinates: bool = False
+
+    @model_validator(mode="after")
+    def _check_config(self) -> "FieldSettings":
+        try:
+            config = self.config
+        except (LevyError, TypeError, ValueError) as error:
+            raise ValueError(str(error)) from None
+        if self.coordinates and config.patch:
+            raise ValueError("coordinates are the same for all samples of a data set, so that patches cannot have them")
+        return self
+
+    @property
+    def config(self) -> FieldsConfig:
+        """What the core is told."""
+        given = self.model_extra or {}
+        _check_dates(given)
+        return FieldsConfig.from_mapping(given)
+
+
+def _check_dates(values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, date):
+                raise LevyError(f'{key} has {entry} without quotes: write "{entry}", because DVC reads no YAML dates')
+
+
+class FieldEvaluation(Settings):
+    """What fields are measured with: docs/weather-measures.md."""
+
+    tail_share: float = Field(default=0.01, gt=0, lt=0.5)
+    block: int = Field(default=10, ge=1)
+    resamples: int = Field(default=200, ge=20)
+    most: int = Field(default=2000, ge=20)

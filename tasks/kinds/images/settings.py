@@ -1,0 +1,45 @@
+"""What a person says of images and of their metrics."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from levy_core.base.settings import Settings
+
+
+class ImageSettings(Settings):
+    """How one data set of images is selected."""
+
+    kind: Literal["images"] = "images"
+    imbalance: float = Field(ge=1)
+    reference_per_class: int | None = Field(default=None, ge=2)
+    test_share: float = Field(default=0.2, ge=0, lt=1)
+    flip: bool = False
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """What decides which images are used, by the names of ``levy_core.datasets.images.split.plan``."""
+        return self.model_dump(exclude={"kind", "flip"})
+
+
+class ClassifierSettings(Settings):
+    """Training of the classifier."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=2)
+    lr: float = Field(gt=0)
+    width: int = Field(ge=1)
+    features: int = Field(ge=2)
+    seed: int = Field(ge=0)
+
+
+class ImageEvaluation(Settings):
+    """torch-fidelity's settings, and the judge of classes."""
+
+    kid_subsets: int = Field(ge=1)
+    kid_subset_size: int = Field(ge=2)
+    neighborhood: int = Field(ge=1)
+    inception_weights: Path | None = None
+    classifier: ClassifierSettings

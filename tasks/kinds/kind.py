@@ -1,0 +1,204 @@
+"""A kind of data is one object, made in a folder of its own: ``tasks/kinds/NAME/__init__.py`` holds ``KIND``.
+
+Nothing else names a kind. A new one is a folder here and a section of params.yaml (docs/architecture.md).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, Protocol
+
+from levy_core.base.errors import choose
+from levy_core.base.measure import Measure
+from levy_core.base.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from torch import Tensor, device
+
+    from levy_core.base.samples import Samples
+    from levy_core.training.batches import Data
+    from tasks.page.shown import Shown
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training samples and what a model of them has to know.
+
+    Attributes:
+        data: float32 [N, *S], in memory or in a store. labels: int64 [N].
+        samples: what a model of them draws. hash: of the samples and labels.
+        flip: mirror half of the samples.
+        net: settings of the network that the data decide. net_inputs: further arguments of the network.
+        sigma_data: standard deviation of the values where it is known; None: the design's own.
+        tail_index: the heaviest of the variables', of kinds that have one.
+        save: writes what is kept with the model into its folder.
+    """
+
+    data: "Data"
+    labels: "Tensor"
+    samples: "Samples"
+    hash: str
+    flip: bool = False
+    net: dict[str, Any] = field(default_factory=dict)
+    net_inputs: dict[str, Any] = field(default_factory=dict)
+    sigma_data: float | None = None
+    tail_index: float | None = None
+    save: Callable[[Path], None] = lambda folder: None
+
+
+class Metrics(Protocol):
+    """Measures samples as the sample stage keeps them, [N, *S], against the real data."""
+
+    @property
+    def hash(self) -> str:
+        """Of everything but the samples that decides a number."""
+
+    def embed(self, samples: "np.ndarray") -> "Tensor":
+        """What a score needs of each sample, [N, ...]; parts may be concatenated."""
+
+    def score(self, embedded: "Tensor", metric: str) -> float:
+        """A metric by which samplers are compared: smaller is better."""
+
+    def measure(self, samples: "np.ndarray") -> dict[str, float]:
+        """All metrics of samples that were drawn with the usual labels."""
+
+    def accept(self, folder: Path, shape: tuple[int, ...], samples: "Samples") -> "Callable[..., np.ndarray]":
+        """A function of another model's samples [N, *S] and labels [N] that gives them as ``measure_held_out`` takes them.
+
+        Args:
+            folder: of the model, which may be of older data. shape: of one of its samples. samples: what they are.
+
+        Raises:
+            LevyError: its samples cannot be compared with the data.
+        """
+
+    def measure_held_out(self, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, float]:
+        """All metrics of samples that were drawn with these labels, against data that were held out of training.
+
+        Raises:
+            LevyError: none were.
+        """
+
+    def floors(self, n: int) -> dict[str, float]:
+        """What n perfect samples would score, by name of the reference: ``floor/NAME``."""
+
+
+class Page(Protocol):
+    """What the report shows of a data set beside the samplers."""
+
+    template: Path  # extends report.html.j2
+    training_samples: int
+    trajectories: int  # samples whose way from noise is shown
+    picture_width: int  # pixels that a sheet of samples needs at least
+    variables: list[str]  # names that stand in the place of `{}` in the metrics that are shown
+
+    def card(self, design: str, cell: "pd.Series") -> dict[str, str]:
+        """What to know of a design at a glance: title, value, unit, text."""
+
+    def figures(self, shown: "dict[str, Shown]") -> dict[str, str]:
+        """SVG by name."""
+
+    def values(self, shown: "dict[str, Shown]") -> dict[str, Any]:
+        """What the template of this kind asks for."""
+
+    def pictures(self, folder: Path, shown: "dict[str, Shown]") -> list[dict[str, str]]:
+        """Real samples, then each design's, also as files: title, text, png in base64."""
+
+    def pixels(self, samples: "np.ndarray") -> "np.ndarray":
+        """[..., C, H, W] as uint8 with 1 or 3 channels."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a data set lies: as a person brought it, prepared, and what samples are measured with."""
+
+    raw: Path
+    prepared: Path
+    reference: Path
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of data. Its functions import late: each kind brings seconds of imports that the others do without.
+
+    Attributes:
+        name: in params.yaml (``data.NAME.kind``, ``evaluate``, ``compare``, ``retrain.gate``); the name of its folder.
+        settings: of a data set. evaluation: of its metrics.
+        measures: what samples are measured by.
+        dtype: numpy's name of how samples are kept ("uint8": as pixels). bounded: values lie in [-1, 1], so that a limit on
+            x0_hat suits them.
+        has_tail_index: preparation finds one, so that a design's nu or alpha may be `data`.
+        check: (raw folder, settings): what is wrong with the raw data, without reading all of them.
+        count: (raw folder, settings) -> {"counts": by class or sort, ...}, without reading all of them.
+        prepare: (raw folder, settings, new folder, folder of the last preparation or None, data set's name).
+        training_data: (prepared folder, settings) -> ``TrainingData``.
+        make_reference: (prepared folder, new folder, evaluation settings, torch device, data set's name).
+        open_metrics: (``Folders``, evaluation settings, torch device) -> ``Metrics``.
+        open_page: (``Folders``, evaluation settings, torch device) -> ``Page``.
+        output_shape: shape of an exported sample, of that of a sample.
+    """
+
+    name: str
+    settings: type[Settings]
+    evaluation: type[Settings]
+    measures: tuple[Measure, ...]
+    dtype: str
+    bounded: bool
+    has_tail_index: bool
+    check: Callable[[Path, Any], None]
+    count: Callable[[Path, Any], dict[str, Any]]
+    prepare: Callable[[Path, Any, Path, Path | None, str], None]
+    training_data: Callable[[Path, Any], TrainingData]
+    make_reference: "Callable[[Path, Path, Any, device, str], None]"
+    open_metrics: "Callable[[Folders, Any, device], Metrics]"
+    open_page: "Callable[[Folders, Any, device], Page]"
+    output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+
+    @property
+    def ranks(self) -> tuple[str, ...]:
+        """The metrics by which samplers may be compared."""
+        return tuple(metric for measure in self.measures for metric in measure.ranks)
+
+    def headline(self, metrics: Iterable[str]) -> list[str]:
+        """Those of the metrics that `dvc metrics show` prints, in their order."""
+        patterns = [pattern for measure in self.measures for pattern in measure.headline]
+        return [metric for metric in metrics if any(fnmatchcase(metric, pattern) for pattern in patterns)]
+
+    def shown(self, variables: list[str]) -> list[tuple[str, str, float]]:
+        """(text for people, metric, factor) of the report's table, for the variables of a data set."""
+        whole = [(text, metric, m.factor) for m in self.measures for text, metric in m.shown if "{}" not in metric]
+        of_variable = [(m, text, metric) for m in self.measures for text, metric in m.shown if "{}" in metric]
+        pairs = {
+            name: f"{a}, {b}" for i, a in enumerate(variables) for b in variables[i + 1 :] for name in [f"{a}-{b}"]
+        }
+        singles = [(m, text, metric) for m, text, metric in of_variable if not m.pairs]
+        doubles = [(m, text, metric) for m, text, metric in of_variable if m.pairs]
+        return [
+            *whole,
+            *((f"{v}: {text}", metric.format(v), m.factor) for v in variables for m, text, metric in singles),
+            *(
+                (f"{title}: {text}", metric.format(v), m.factor)
+                for v, title in pairs.items()
+                for m, text, metric in doubles
+            ),
+        ]
+
+
+def kind_names() -> list[str]:
+    """The kinds that there are: the folders beside this module."""
+    return sorted(found.name for found in iter_modules([str(Path(__file__).parent)]) if found.ispkg)
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of this name.
+
+    Raises:
+        LevyError: there is none.
+    """
+    choose("kind of data", name, dict.fromkeys(kind_names()))
+    return import_module(f"tasks.kinds.{name}").KIND

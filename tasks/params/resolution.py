@@ -1,0 +1,62 @@
+"""What becomes of params.yaml: designs, grids and spaces, with what they take from the data and from its kind."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from levy_core.base.errors import LevyError
+from levy_core.process.design import Design
+from levy_core.sampling.search import Space
+from levy_core.sampling.solver import Solver
+from tasks.kinds.kind import Kind
+
+if TYPE_CHECKING:
+    from tasks.params.schema import SampleParams, TuneParams
+
+FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
+# From where noise has the moments that losses need, to where it is as good as Gaussian (alpha: to where it is).
+TAIL_RANGES = {"nu": (2.1, 50.0), "alpha": (1.1, 2.0)}
+
+
+def takes_tail_index(settings: dict[str, Any]) -> bool:
+    """Whether a design takes something from the data's tail index."""
+    return any(settings.get(key) == FROM_DATA for key in TAIL_RANGES)
+
+
+def design_of(settings: dict[str, Any], tail_index: float | None = None, sigma_data: float | None = None) -> Design:
+    """A design of ``models``; what it takes from the data comes from their tail index, at its lowest where that is unknown.
+
+    Args:
+        sigma_data: standard deviation of the data where it is known, unless the design says it.
+
+    Raises:
+        LevyError: an unknown name or a number out of range.
+    """
+    tails = {
+        key: float(f"{min(max(tail_index or 0.0, low), high):.3g}")
+        for key, (low, high) in TAIL_RANGES.items()
+        if settings.get(key) == FROM_DATA
+    }
+    known = {} if sigma_data is None else {"sigma_data": sigma_data}
+    return Design.from_mapping(known | settings | tails)
+
+
+def check_tail_index(name: str, settings: dict[str, Any], tail_index: float | None) -> None:
+    """Refuses a design that takes something from data without a tail index.
+
+    Raises:
+        LevyError: names the design.
+    """
+    if tail_index is None and takes_tail_index(settings):
+        raise LevyError(f"models.{name} is {settings}: these data have no tail index to take; give the number")
+
+
+def cells_of(sample: "SampleParams", kind: Kind) -> list[Solver]:
+    """The grid of a data set: no limit is put on data without a range."""
+    cells = sample.cells()
+    return cells if kind.bounded else list(dict.fromkeys(replace(cell, limit="none") for cell in cells))
+
+
+def space_of(tune: "TuneParams", kind: Kind) -> Space:
+    """What `tune` searches for a data set: no limit for data without a range."""
+    space = tune.space()
+    return space if kind.bounded else replace(space, limits=("none",))
