@@ -1,4 +1,7 @@
-"""Stage sample: the grid of one model, and the samplers that `tune` found. Cells that are there already are kept; a rerun computes the missing ones."""
+"""Stage sample: the grid of one model, and the samplers that `tune` found.
+
+Cells that are there already are kept; a rerun computes the missing ones, and those whose files are cut off or damaged.
+"""
 
 import time
 
@@ -6,9 +9,9 @@ import torch
 from accelerate import PartialState
 
 from levy_core.base.errors import LevyError, NotFiniteError
-from levy_core.serving.draw import cost, draw_samples, hash_model
+from levy_core.serving.draw import cost, draw_samples, hash_model, kept_type
 from levy_core.training.checkpoint import Model, load_model
-from tasks.cells.store import Cell, has_failed, is_done, write_cell, write_failure, write_index
+from tasks.cells.store import Cell, has_failed, is_done, remove_damaged, write_cell, write_failure, write_index
 from tasks.cells.tuned import read_tuned
 from tasks.params.schema import Params, SampleParams
 from tasks.runtime import paths, processes, stage
@@ -36,6 +39,13 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     cells = {cell.key(model_hash, grid.n): cell for cell in tried}
     out = paths.samples(dataset, design)
     out.mkdir(parents=True, exist_ok=True)
+    if state.is_main_process:
+        damaged = remove_damaged(out, cells, (grid.n, *model.net.shape), kept_type(model))
+        if damaged:
+            print(
+                f"{out}: {len(damaged)} of {len(cells)} cells are cut off or damaged and drawn again, the first is {damaged[0]}"
+            )
+    processes.wait_for_everyone()
     missing = {key: cell for key, cell in cells.items() if not is_done(out, key)}
     evaluations = grid.n * sum(cell.nfe for cell in missing.values())
     if state.is_main_process:

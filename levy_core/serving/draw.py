@@ -75,7 +75,12 @@ def draw_samples(
 
 def _as_kept(model: Model, drawn: np.ndarray) -> np.ndarray:
     """Images as pixels; fields as they are, because their extremes matter."""
-    return to_uint8(drawn) if model.samples.kind == "images" else drawn
+    return to_uint8(drawn) if kept_type(model) is np.uint8 else drawn
+
+
+def kept_type(model: Model) -> type[np.generic]:
+    """What samples are kept as: uint8 for images, float32 for fields."""
+    return np.uint8 if model.samples.kind == "images" else np.float32
 
 
 def trajectories(model: Model, solver: Solver, seed: int, n: int) -> np.ndarray:

@@ -36,7 +36,7 @@ from tests.conftest import ROOT, SHARED, merged
 WEATHER = SHARED / "weather"
 SMALL = {
     "net": {"channels": [8, 16], "layers": 1, "attention": [False, False]},
-    "train": {"steps": 6, "batch": 8, "warmup": 2, "save_every": 3},
+    "train": {"steps": 6, "batch": 8, "warmup": 2, "save_every": 3, "precision": "float32"},
     "tune": {"steps": [2], "samples": 200, "first": 50, "last": 100},
     "sample": {"grid": {"usual": {"steps": [2], "etas": [0.2]}}, "seeds": [0, 1], "n": 40, "batch": 40},
     "evaluate": {"fields": {"resamples": 20, "most": 200}},

@@ -225,6 +225,41 @@ def test_only_missing_cells_are_drawn_and_a_wider_grid_keeps_those_it_has(small,
     assert len(times()) == 10  # the cells of eta 0.4 are gone
 
 
+def header_changed(path):
+    path.write_bytes(path.read_bytes().replace(b"|u1", b"|i1"))
+
+
+def of_another_size(path):
+    np.save(path, np.load(path)[:, :, :4])
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "without its last byte": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "with one byte more": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    "of zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "of another type": header_changed,
+    "of another size": of_another_size,
+    "with an empty reason": lambda path: path.with_suffix(".txt").touch(),
+}
+
+
+def test_a_rerun_draws_cells_again_whose_files_are_damaged_and_no_others(small, capsys):
+    sample(small, "digits", "lim")
+    assert "damaged" not in capsys.readouterr().out
+    expected = {path.name: path.read_bytes() for path in FOLDER.iterdir()}
+    (whole, before), *others = [(name, time) for name, time in times().items()]
+    for damage, (name, _) in zip(DAMAGES.values(), others, strict=True):
+        damage(FOLDER / name)
+    sample(small, "digits", "lim")
+    said = capsys.readouterr().out
+    assert "outputs/digits/samples/lim: 7 of 8 cells are cut off or damaged and drawn again, the first is " in said
+    assert "8 cells, 7 to draw" in said
+    assert {path.name: path.read_bytes() for path in FOLDER.iterdir()} == expected
+    assert times()[whole] == before
+    evaluate(small, "digits", "lim")
+
+
 def test_samples_on_disk_are_those_of_the_solver_and_seed(small):
     sample(small, "digits", "lim")
     model = load_model(paths.model("digits", "lim"))

@@ -182,7 +182,8 @@ class Server:
             cwd=self._folder, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        assert wait_until(self._answers)
+        wait_until(lambda: self._process.poll() is not None or self._answers())
+        assert self._process.poll() is None
 
     def _answers(self) -> bool:
         try:

@@ -1,5 +1,7 @@
 """Designs, losses and the training loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,10 +22,13 @@ from levy_core.sampling.oracles import energy_distance
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.training.checkpoint import FORMAT, load_model, save_model
 from levy_core.training.trainer import TrainConfig, Trainer
+from tests.conftest import PRECISIONS
 from tests.support.toy import heavy_cloud, imbalanced_ring
 
 NET = UNetConfig(shape=(1, 8, 8), classes=3, channels=(8, 16))
-CONFIG = TrainConfig(steps=12, batch=8, lr=1e-3, warmup=2, ema=0.9, clip=1.0, label_dropout=0.3, flip=True, seed=5)
+CONFIG = TrainConfig(
+    steps=12, batch=8, lr=1e-3, warmup=2, ema=0.9, clip=1.0, label_dropout=0.3, flip=True, seed=5, precision="float32"
+)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -202,11 +207,12 @@ def test_the_score_parametrisation_is_minus_alpha_times_the_output():
     assert torch.equal(lim(y, rho, label), torch.full_like(y, -1.6))
 
 
-def trainer(preset):
+def trainer(preset, precision="float32"):
     g = torch.Generator().manual_seed(0)
     images, labels = torch.rand(30, 1, 8, 8, generator=g) * 2 - 1, torch.randint(0, 3, (30,), generator=g)
     torch.manual_seed(0)
-    return Trainer(Design.from_mapping({"preset": preset}), UNet(NET), images, labels, 3, CONFIG, torch.device("cpu"))
+    design, config = Design.from_mapping({"preset": preset}), replace(CONFIG, precision=precision)
+    return Trainer(design, UNet(NET), images, labels, 3, config, torch.device("cpu"))
 
 
 # Steps, batch and learning rate of a small network on the ring; then 3,000 samples in 20 evaluations.
@@ -278,14 +284,15 @@ def test_data_and_labels_that_do_not_match_are_refused():
         )
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_resumed_run_ends_in_the_same_bytes(preset):
-    whole = trainer(preset)
+def test_a_resumed_run_ends_in_the_same_bytes(preset, precision):
+    whole = trainer(preset, precision)
     losses = [p.loss for p in whole.run()]
-    first = trainer(preset)
+    first = trainer(preset, precision)
     steps = first.run()
     part = [next(steps).loss for _ in range(5)]
-    second = trainer(preset)
+    second = trainer(preset, precision)
     second.restore(load(save(first.state())))
     part += [p.loss for p in second.run()]
     assert part == losses
