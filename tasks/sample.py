@@ -1,7 +1,11 @@
-"""Stage sample: the grid of one model, and the samplers that `tune` found. Cells that are there already are kept; a rerun computes the missing ones."""
+"""Stage sample: the grid of one model, and the samplers that `tune` found.
+
+Cells that are there already are kept; a rerun computes the missing ones, and those whose files are cut off or damaged.
+"""
 
 import time
 
+import numpy as np
 import torch
 from accelerate import PartialState
 
@@ -9,7 +13,7 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.sampling.draw import cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
-from tasks.cells.store import Cell, has_failed, is_done, write_cell, write_failure, write_index
+from tasks.cells.store import Cell, has_failed, is_done, remove_damaged, write_cell, write_failure, write_index
 from tasks.cells.tuned import read_tuned
 from tasks.params.resolution import cells_of
 from tasks.params.schema import Params, SampleParams
@@ -41,6 +45,13 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     cells = {cell.key(model_hash, grid.n): cell for cell in tried}
     out = paths.samples(dataset, design)
     out.mkdir(parents=True, exist_ok=True)
+    if state.is_main_process:
+        damaged = remove_damaged(out, cells, (grid.n, *model.net.shape), np.dtype(model.samples.dtype))
+        if damaged:
+            print(
+                f"{out}: {len(damaged)} of {len(cells)} cells are cut off or damaged and drawn again, the first is {damaged[0]}"
+            )
+    processes.wait_for_everyone()
     missing = {key: cell for key, cell in cells.items() if not is_done(out, key)}
     evaluations = grid.n * sum(cell.nfe for cell in missing.values())
     if state.is_main_process:

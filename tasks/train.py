@@ -14,7 +14,7 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, replacing
 from levy_core.base.tensors import read_tensors, write_tensors
-from levy_core.nets.precision import parameter_count
+from levy_core.nets.precision import Precision, parameter_count, resolve_precision
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.batches import sample_shape
@@ -50,35 +50,36 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     net_config = UNetConfig.from_mapping(
         {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.net.model_dump()}
     )
-    settings = params.train.model_dump()
-    save_every, _ = settings.pop("save_every"), settings.pop("processes")
+    settings = params.train.model_dump(exclude={"save_every", "processes"})
+    settings["precision"] = resolve_precision(params.train.precision, state.device)
     config = TrainConfig(flip=training.flip, **settings)
     torch.manual_seed(config.seed)
     net = UNet(net_config, **training.net_inputs)
     share = Share(state.process_index, state.num_processes, _sum_over_processes)
     trainer = Trainer(design, net, training.data, training.labels, classes, config, state.device, share)
     fingerprint = _fingerprint(design, net_config, config, training)
-    resume = Resume(paths.resume(dataset, design_name), fingerprint)
+    resume = Resume(paths.resume(dataset, design_name), fingerprint, config.precision)
     curve = resume.restore(trainer)
     _check_start((trainer.step, trainer.bf16, fingerprint.hex()))
     main = state.is_main_process
     if main:
-        print(
-            f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {'bfloat16' if trainer.bf16 else 'float32'}"
-        )
+        print(f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {config.precision}")
         if trainer.step:
             print(f"going on after step {trainer.step}")
+        elif resume.unused:
+            print(resume.unused)
     shown = {"initial": trainer.step, "total": config.steps, "unit": "step", "disable": not main}
     with bar(trainer.run(), f"train {design_name}", **shown) as progress:
         for p in progress:
             curve.append((p.loss, p.grad_norm))
             progress.set_postfix(loss=f"{p.loss:.3f}", refresh=False)
-            if main and p.step % save_every == 0 and p.step < config.steps:
+            if main and p.step % params.train.save_every == 0 and p.step < config.steps:
                 resume.save(trainer, curve)
     if not main:
         return
 
     about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
+    about["precision"] = config.precision  # what `auto` was on this processor
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
         save_model(folder, trainer.averaged_weights(), design, net_config, training.samples, about)
         training.save(folder)
@@ -130,28 +131,40 @@ def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:
 
 
 class Resume:
-    """The saved state of an unfinished run; used only by a run of the same design, network, settings and data.
+    """The saved state of an unfinished run; used only by a run of the same design, network, settings, precision and data.
 
     One file, replaced as a whole: a kill while saving leaves the state before.
+
+    Attributes:
+        unused: why ``restore`` did not use the state that it found; empty if it did, or found none.
     """
 
-    def __init__(self, path: Path, fingerprint: bytes):
-        self.path = path
+    def __init__(self, path: Path, fingerprint: bytes, precision: Precision):
+        self.path, self.precision, self.unused = path, precision, ""
         self.fingerprint = torch.frombuffer(bytearray(fingerprint), dtype=torch.uint8)
 
     def save(self, trainer: Trainer, curve: list[tuple[float, float]]) -> None:
         """Takes the place of the state before."""
         about = {"curve": torch.tensor(curve, dtype=torch.float64), "fingerprint": self.fingerprint}
+        about["bfloat16"] = torch.tensor(self.precision == "bfloat16")
         write_tensors(self.path, trainer.state() | about)
 
     def restore(self, trainer: Trainer) -> list[tuple[float, float]]:
         """Puts a matching state into ``trainer`` and returns the curve so far; else leaves it at step 0."""
+        if not self.path.exists():
+            return []
+        anew = f"the unfinished training in {self.path} is not used, training begins at step 0"
         try:
             state = read_tensors(self.path)
         except LevyError:
+            self.unused = f"{anew}: it cannot be read"
             return []
         curve, fingerprint = state.pop("curve"), state.pop("fingerprint")
+        before = "bfloat16" if state.pop("bfloat16", False) else "float32"
         if not torch.equal(fingerprint, self.fingerprint):
+            precision = f"it was in {before}, and this one is in {self.precision} (see train.precision)"
+            others = "its design, network, settings, code or data were others"
+            self.unused = f"{anew}: {precision if before != self.precision else others}"
             return []
         trainer.restore(state)
         return [(loss, norm) for loss, norm in curve.tolist()]

@@ -17,6 +17,7 @@ import yaml
 
 from levy_core.base.files import replacing
 from levy_core.base.samples import RECORDED, Samples
+from levy_core.nets.precision import bf16_supported
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import save_model
@@ -25,11 +26,13 @@ torch.set_num_threads(1)  # the tests run in several processes
 ROOT = Path(__file__).resolve().parent.parent
 STRACE = shutil.which("strace")
 SHARED = ROOT.parent / "shared" / "data"
+# All that this processor computes in itself. What a test asks may not depend on the machine, as `auto` does.
+PRECISIONS = ("float32", *(["bfloat16"] if bf16_supported(torch.device("cpu")) else []))
 
 # Small enough for seconds, with every axis of the grid in it.
 TINY = {
     "net": {"channels": [8, 16], "attention": [False, False]},
-    "train": {"steps": 40, "batch": 16, "warmup": 2, "save_every": 10},
+    "train": {"steps": 40, "batch": 16, "warmup": 2, "save_every": 10, "precision": "float32"},
     "tune": {"steps": [2, 4], "samples": 40, "first": 8, "last": 16},
     "sample": {
         "grid": {
@@ -183,7 +186,8 @@ def traceable():
     return subprocess.run([STRACE, "-f", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
 
 
-def wait_until(condition, seconds=300):
+def wait_until(condition, seconds=600):
+    """Whether ``condition`` came true; the limit is for what never happens, not for a busy machine."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():

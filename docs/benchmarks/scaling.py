@@ -31,7 +31,16 @@ from tasks.runtime import processes, stage
 SHAPE, BATCH, STEPS, CELLS = (3, 32, 32), 16, 4, 4
 COMPUTE = ComputeParams(threads=1, device="auto")
 CONFIG = TrainConfig(
-    steps=STEPS + 1, batch=BATCH, lr=1e-4, warmup=1, ema=0.99, clip=1.0, label_dropout=0.5, flip=False, seed=0
+    steps=STEPS + 1,
+    batch=BATCH,
+    lr=1e-4,
+    warmup=1,
+    ema=0.99,
+    clip=1.0,
+    label_dropout=0.5,
+    flip=False,
+    seed=0,
+    precision="float32",
 )
 
 

@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from tasks.kinds.metrics import ruler
 
 from levy_core.sampling.draw import draw_samples
 from levy_core.sampling.search import search
@@ -24,6 +23,7 @@ from tasks.cells.rows import is_published
 from tasks.params import schema as settings
 from tasks.params.schema import Block
 from tasks.runtime import stage
+from tasks.runtime.stage import open_metrics
 from tasks.tune import Judge, Memo, affordable
 
 STEPS, SLOW = 10, 50  # evaluations
@@ -39,7 +39,7 @@ class Bench:
         self.params = settings.load()
         stage.reproducible(self.params.compute.threads)
         self.space = self.params.space(dataset)
-        self.ruler = ruler(self.params, dataset)
+        self.ruler = open_metrics(self.params, dataset)
 
     def judge(self, model: Model, seed: int, memo: Memo) -> Judge:
         """Scores of solvers with the noise of one seed."""

@@ -15,7 +15,7 @@ from levy_core.base.errors import LevyError
 from tasks.runtime import health, leash
 
 ADDRESS = "PREFECT_API_URL"
-START_SECONDS = 90
+START_SECONDS = 300  # 3 to 10 on a machine that does nothing else; one that died is not waited for
 
 
 def _answers(api: str, timeout: float) -> bool:
@@ -81,10 +81,12 @@ class PrivateServer:
                 threading.Thread(target=self._watch, daemon=True).start()
                 return
             time.sleep(0.1)
+        status = self._process.poll()
         self.stop()
-        raise LevyError(
-            f"the run's own Prefect server ended, or did not answer within {START_SECONDS} s: see {self._log}"
+        what = (
+            f"did not answer within {START_SECONDS} s" if status is None else f"ended with status {status} at its start"
         )
+        raise LevyError(f"the run's own Prefect server {what}: see {self._log}")
 
     def _watch(self) -> None:
         status = self._process.wait()

@@ -1,12 +1,23 @@
 """What does not depend on the kind of network."""
 
+from typing import Literal
+
 import torch
 from torch import nn
+
+Precision = Literal["float32", "bfloat16"]
 
 
 def parameter_count(net: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in net.parameters())
+
+
+def resolve_precision(wanted: Precision | Literal["auto"], device: torch.device) -> Precision:
+    """ "float32" or "bfloat16": what ``wanted`` is on this processor, where "auto" is bfloat16 if it computes in that itself."""
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if bf16_supported(device) else "float32"
 
 
 def bf16_supported(device: torch.device) -> bool:

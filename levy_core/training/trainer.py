@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, generator, seed_of
-from levy_core.nets.precision import bf16_supported
+from levy_core.nets.precision import Precision
 from levy_core.process.design import Design
 from levy_core.process.parametrisation import spread
 from levy_core.training.batches import Data, batches, fill_missing, sample_shape
@@ -30,7 +30,7 @@ class TrainConfig:
     label_dropout: float  # share of samples trained without their class, so that one network also samples without
     flip: bool  # mirror half of the images
     seed: int
-    precision: str = "auto"  # auto: bfloat16 autocast where the processor has it; else float32, bfloat16
+    precision: Precision  # bfloat16: the network under autocast; weights and gradients stay float32
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Trainer:
         self.data, self.labels, self.classes = data, labels, classes
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
         self.averaged = AveragedModel(net, multi_avg_fn=self._average)  # type: ignore[arg-type]
-        self.bf16 = config.precision == "bfloat16" or (config.precision == "auto" and bf16_supported(device))
+        self.bf16 = config.precision == "bfloat16"
         self.step = 0
 
     def run(self) -> Iterator[Progress]:

@@ -1,7 +1,10 @@
 """Cells of the grid on disk: an array a solver and seed, or the reason why there is none, named by a hash of what determines it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from io import BytesIO
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +43,40 @@ class Drawn:
 def write_cell(folder: Path, key: str, samples: np.ndarray) -> None:
     """Samples of a cell, [n, C, H, W], in one piece."""
     with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
-        np.save(stream, samples, allow_pickle=False)
+        np.save(stream, np.ascontiguousarray(samples), allow_pickle=False)
 
 
 def write_failure(folder: Path, key: str, reason: str) -> None:
     """Why a cell has no samples."""
     with replacing(folder / f"{key}.txt") as temporary:
         temporary.write_text(reason)
+
+
+def remove_damaged(folder: Path, keys: Iterable[str], shape: tuple[int, ...], dtype: np.dtype) -> list[str]:
+    """Removes files of these cells that are not whole, and returns their keys; reads the first bytes of each alone.
+
+    Whole is an array of this shape and type with the header that ``write_cell`` gives it and all of its bytes, or a reason
+    that says something.
+    """
+    header = BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, described)
+    begin = header.getvalue()
+    size = len(begin) + prod(shape) * dtype.itemsize
+    damaged = []
+    for key in keys:
+        array, reason = folder / f"{key}.npy", folder / f"{key}.txt"
+        cut = reason.exists() and not reason.stat().st_size
+        if cut or (array.exists() and (array.stat().st_size != size or _first(array, len(begin)) != begin)):
+            damaged.append(key)
+            for path in (array, reason):
+                path.unlink(missing_ok=True)
+    return damaged
+
+
+def _first(path: Path, count: int) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(count)
 
 
 def is_done(folder: Path, key: str) -> bool:

@@ -271,11 +271,11 @@ def test_the_report_opens_in_a_browser(ran, tmp_path):
     checkout, _, _ = ran
     url = (checkout.root / "outputs/digits/report/index.html").as_uri()
     common = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    dom = subprocess.run([*common, "--dump-dom", url], capture_output=True, text=True, timeout=120).stdout
+    dom = subprocess.run([*common, "--dump-dom", url], capture_output=True, text=True, timeout=600).stdout
     assert "wins with" in dom
     picture = tmp_path / "report.png"
     subprocess.run(
-        [*common, f"--screenshot={picture}", "--window-size=1200,4000", url], capture_output=True, timeout=120
+        [*common, f"--screenshot={picture}", "--window-size=1200,4000", url], capture_output=True, timeout=600
     )
     from PIL import Image
 

@@ -157,13 +157,13 @@ def status(error: Exception) -> int:
 @pytest.mark.parametrize("path", ["mlflow/experiments/search?max_results=1", "mlflow-artifacts/artifacts"])
 def test_without_an_account_mlflow_answers_401(team, path):
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{team.mlflow}/api/2.0/{path}", timeout=30)
+        urllib.request.urlopen(f"{team.mlflow}/api/2.0/{path}", timeout=600)
     assert refused.value.code == 401
 
 
 def test_without_the_password_prefect_answers_401(team):
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{team.prefect}/admin/version", timeout=30)
+        urllib.request.urlopen(f"{team.prefect}/admin/version", timeout=600)
     assert refused.value.code == 401
 
 
@@ -183,7 +183,7 @@ def test_the_flow_ran_on_the_prefect_server_with_postgresql(team, recorded):
     login = base64.b64encode(team.server["PREFECT_SERVER_API_AUTH_STRING"].encode()).decode()
     headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{team.prefect}/flow_runs/filter", b"{}", headers)
-    (run,) = json.loads(urllib.request.urlopen(request, timeout=30).read())
+    (run,) = json.loads(urllib.request.urlopen(request, timeout=600).read())
     assert run["state"]["type"] == "COMPLETED"
     assert run["id"] in team.postgres.dump("prefect")
 

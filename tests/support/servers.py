@@ -54,7 +54,10 @@ def answers(port: int) -> bool:
 def running(
     command: list[str], log: Path, ready: Callable[[], bool], stop=signal.SIGTERM, **options
 ) -> Iterator[psutil.Process]:
-    """A server in a session of its own until the block ends, or the tests do; the end of its log is shown if it does not start."""
+    """A server in a session of its own until the block ends, or the tests do.
+
+    The test fails, with the end of the log, as soon as the server has ended; a busy machine alone does not make it fail.
+    """
     tests = os.getpid()
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -62,9 +65,10 @@ def running(
             preexec_fn=lambda: leash.die_with_parent(tests), **options,
         )  # fmt: skip
     try:
-        wait_until(lambda: process.poll() is not None or ready(), 180)
-        if process.poll() is not None or not ready():
-            pytest.fail(f"{' '.join(command)} did not start:\n{log.read_text()[-3000:]}")
+        came = wait_until(lambda: process.poll() is not None or ready())
+        if process.poll() is not None or not came:
+            why = "does not answer" if process.poll() is None else f"ended with {process.poll()}"
+            pytest.fail(f"{' '.join(command)} {why}:\n{log.read_text()[-3000:]}")
         yield psutil.Process(process.pid)
     finally:
         process.send_signal(stop)
@@ -145,7 +149,8 @@ def postgres() -> Iterator[Postgres]:
             local = ["-h", str(folder), "-p", str(port)]
             role = f"CREATE ROLE levy LOGIN PASSWORD '{password}'"
             psql = [tools / "psql", *local, "-q", "-v", "ON_ERROR_STOP=1", "postgres"]
-            wait_until(lambda: subprocess.run([tools / "pg_isready", *local], capture_output=True).returncode == 0)
+            accepts = lambda: subprocess.run([tools / "pg_isready", *local], capture_output=True).returncode == 0
+            assert wait_until(accepts), log.read_text()
             subprocess.run(psql, input=role, text=True, check=True, cwd=folder, **account)
             for name in DATABASES:
                 subprocess.run([tools / "createdb", *local, "-O", "levy", name], check=True, cwd=folder, **account)

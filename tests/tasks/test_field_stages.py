@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
-from tasks.kinds.metrics import ruler
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.codec import Codec
@@ -28,6 +27,7 @@ from tasks.reference import reference
 from tasks.registry.record import record
 from tasks.report import report
 from tasks.runtime import paths
+from tasks.runtime.stage import open_metrics
 from tasks.sample import sample
 from tasks.train import train
 from tasks.tune import tune
@@ -36,7 +36,7 @@ from tests.conftest import ROOT, SHARED, merged
 WEATHER = SHARED / "weather"
 SMALL = {
     "net": {"channels": [8, 16], "layers": 1, "attention": [False, False]},
-    "train": {"steps": 6, "batch": 8, "warmup": 2, "save_every": 3},
+    "train": {"steps": 6, "batch": 8, "warmup": 2, "save_every": 3, "precision": "float32"},
     "tune": {"steps": [2], "samples": 200, "first": 50, "last": 100},
     "sample": {"grid": {"usual": {"steps": [2], "etas": [0.2]}}, "seeds": [0, 1], "n": 40, "batch": 40},
     "evaluate": {"fields": {"resamples": 20, "most": 200}},
@@ -139,7 +139,7 @@ def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done
     drawn = read_cells(paths.samples("weather", "tedm"))[0]
     assert drawn.samples.dtype == np.float32
     codec = Codec.load(paths.model("weather", "tedm"))
-    measured_with = ruler(done, "weather")
+    measured_with = open_metrics(done, "weather")
     embedded = measured_with.embed(np.array(drawn.samples))
     assert np.allclose(embedded.numpy(), codec.measured(np.array(drawn.samples)), rtol=1e-6)
     table = pd.read_csv(paths.evaluation("weather", "tedm"))
@@ -148,7 +148,7 @@ def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done
 
 
 def test_real_fields_are_as_near_as_so_many_fields_can_be(done):
-    measured_with = ruler(done, "weather")
+    measured_with = open_metrics(done, "weather")
     store = FieldStore.open(paths.prepared("weather") / "fields.zarr", "train")
     rows = np.sort(np.random.default_rng(0).choice(len(store), 200, replace=False))
     own = measured_with.score(measured_with.embed(store[rows]))

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from tasks.kinds.metrics import ruler
 
 import tasks.tune
 from levy_core.base.errors import LevyError
@@ -36,6 +35,7 @@ from tasks.params import schema as settings
 from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.runtime import paths
+from tasks.runtime.stage import open_metrics
 from tasks.sample import sample
 from tasks.tune import Judge, Memo, _fingerprint, affordable, tune
 from tests.conftest import ROOT, merged, save_untrained
@@ -147,9 +147,14 @@ def test_tuned_samplers_come_back_by_their_steps_and_a_damaged_file_is_named(tmp
 TINY = {
     "designs": ["lim"],
     "data": {"digits": {"reference_per_class": 40}},
-    "classifier": {"steps": 40, "batch": 64, "width": 8, "features": 8},
     "tune": {"steps": [2, 3], "samples": 120, "first": 8, "last": 16},
-    "evaluate": {"kid_subsets": 3, "kid_subset_size": 8},
+    "evaluate": {
+        "images": {
+            "kid_subsets": 3,
+            "kid_subset_size": 8,
+            "classifier": {"steps": 40, "batch": 64, "width": 8, "features": 8},
+        }
+    },
 }
 GRID = {
     "solvers": ["ode", "sde-e"],
@@ -223,6 +228,41 @@ def test_only_missing_cells_are_drawn_and_a_wider_grid_keeps_those_it_has(small,
     assert "10 cells, 2 to draw" in capsys.readouterr().out
     assert {drawn.cell.solver for drawn in read_cells(FOLDER)} == {*small.sample.cells(), tuned}
     assert len(times()) == 10  # the cells of eta 0.4 are gone
+
+
+def header_changed(path):
+    path.write_bytes(path.read_bytes().replace(b"|u1", b"|i1"))
+
+
+def of_another_size(path):
+    np.save(path, np.load(path)[:, :, :4])
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "without its last byte": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "with one byte more": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    "of zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "of another type": header_changed,
+    "of another size": of_another_size,
+    "with an empty reason": lambda path: path.with_suffix(".txt").touch(),
+}
+
+
+def test_a_rerun_draws_cells_again_whose_files_are_damaged_and_no_others(small, capsys):
+    sample(small, "digits", "lim")
+    assert "damaged" not in capsys.readouterr().out
+    expected = {path.name: path.read_bytes() for path in FOLDER.iterdir()}
+    (whole, before), *others = [(name, time) for name, time in times().items()]
+    for damage, (name, _) in zip(DAMAGES.values(), others, strict=True):
+        damage(FOLDER / name)
+    sample(small, "digits", "lim")
+    said = capsys.readouterr().out
+    assert "outputs/digits/samples/lim: 7 of 8 cells are cut off or damaged and drawn again, the first is " in said
+    assert "8 cells, 7 to draw" in said
+    assert {path.name: path.read_bytes() for path in FOLDER.iterdir()} == expected
+    assert times()[whole] == before
+    evaluate(small, "digits", "lim")
 
 
 def test_samples_on_disk_are_those_of_the_solver_and_seed(small):
@@ -356,7 +396,7 @@ def test_rows_are_judged_again_where_the_ruler_or_the_samples_changed_and_only_t
     assert judged(small, capsys) == 8
 
 
-def test_a_reference_of_other_images_is_another_ruler(small, capsys):
+def test_a_reference_of_other_images_is_another_open_metrics(small, capsys):
     sample(small, "digits", "lim")
     evaluate(small, "digits", "lim")
     other = change({"data": {"digits": {"imbalance": 5}}})
@@ -370,7 +410,7 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
     sample(small, "digits", "lim")
     evaluate(small, "digits", "lim")
     assert "warning: scores of 16 samples are biased: as many perfect samples would score" in capsys.readouterr().err
-    measured_with = ruler(small, "digits")
+    measured_with = open_metrics(small, "digits")
     references, counts = measured_with.references, json.loads((paths.reference("digits") / "counts.json").read_text())
     assert counts == np.bincount(references["longtail"].labels).tolist()
     table = pd.read_csv(TABLE)
@@ -487,7 +527,7 @@ def test_the_search_minimises_the_metric_of_compare(small, metric):
     params = change({"compare": {"images": metric}, "tune": {"steps": [2]}})
     tune(params, "digits", "lim")
     best = json.loads(TUNED.read_text())["2"]
-    model, features = load_model(paths.model("digits", "lim")), ruler(params, "digits").embed
+    model, features = load_model(paths.model("digits", "lim")), open_metrics(params, "digits").embed
     drawn = features(
         draw_samples(
             model,
@@ -499,7 +539,7 @@ def test_the_search_minimises_the_metric_of_compare(small, metric):
         )
     )
 
-    real = ruler(params, "digits").references[metric.split("/")[1]]
+    real = open_metrics(params, "digits").references[metric.split("/")[1]]
     value = (
         metrics.fid(drawn, real.features)
         if "fid" in metric
@@ -517,7 +557,7 @@ def seed_of_search(params):
 
 def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_has(small, tmp_path, monkeypatch):
     model, seen = load_model(paths.model("digits", "lim")), []
-    embed = ruler(small, "digits").embed
+    embed = open_metrics(small, "digits").embed
     listening = SimpleNamespace(embed=embed, score=lambda f: seen.append(f) or 0.0)
     drawing = Counted(monkeypatch)
     judge = Judge(model, listening, 7, 200, torch.device("cpu"), Memo(tmp_path / "memo", ""))
@@ -558,7 +598,7 @@ def test_scores_belong_to_model_metric_references_seed_and_settings_of_the_metri
 
     def fingerprint(changes):
         params = change(changes)
-        return _fingerprint(params, "digits", folder, ruler(params, "digits"))
+        return _fingerprint(params, "digits", folder, open_metrics(params, "digits"))
 
     base = fingerprint({})
     assert fingerprint({"tune": {"samples": 99, "solvers": ["ode"]}, "train": {"steps": 5}}) == base  # decide no score

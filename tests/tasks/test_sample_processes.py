@@ -70,7 +70,7 @@ def test_a_killed_stage_leaves_no_process_and_a_rerun_completes_it(by_one):
     folder, expected = by_one
     shutil.rmtree(folder.root / SAMPLES)
     process = folder.start(*STAGE)
-    assert wait_until(folder.cells, 60)
+    assert wait_until(folder.cells)
     assert len(workers(process)) == 2
     process.kill()
     process.join()
@@ -84,7 +84,7 @@ def test_a_killed_worker_stops_the_others_and_finished_cells_stay(by_one):
     folder, _ = by_one
     shutil.rmtree(folder.root / SAMPLES)
     process = folder.start(*STAGE)
-    assert wait_until(folder.cells, 60)
+    assert wait_until(folder.cells)
     os.kill(workers(process)[1], signal.SIGKILL)
     process.join()
     assert process.exitcode == 1

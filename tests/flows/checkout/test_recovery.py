@@ -48,7 +48,7 @@ def test_a_question_to_dvc_that_nobody_waits_for_any_more_is_stopped(repository)
     dvc = Dvc()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(dvc.output, "repro", "make")
-        assert wait_until(Path("begun").exists, 60)
+        assert wait_until(Path("begun").exists)
         dvc.stop_all()
         with pytest.raises(LevyError, match="`dvc repro make` failed"):
             asked.result(60)

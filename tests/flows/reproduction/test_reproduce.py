@@ -31,7 +31,7 @@ SMALL = merged(
     {
         "designs": ["ddpm"],
         "train": {"steps": 20},
-        "classifier": {"steps": 20},
+        "evaluate": {"images": {"classifier": {"steps": 20}}},
         "tune": {"steps": [2], "samples": 16, "first": 8, "last": 8},
         "sample": {"grid": {"paper": {"solvers": ["ode"], "discretisations": ["ei-noise"], "steps": [2]}}},
     },

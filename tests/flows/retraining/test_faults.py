@@ -17,7 +17,7 @@ from tests.support.kills import alias_is_whole, kill_any, live, start
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 SEED = 7_007
 KILLS = 4  # of the first retraining, and of one with new data
-SETTINGS = merged(SMALL, {"train": {"save_every": 3}, "classifier": {"steps": 20}})
+SETTINGS = merged(SMALL, {"train": {"save_every": 3}, "evaluate": {"images": {"classifier": {"steps": 20}}}})
 RETRAIN = ("retrain", "digits", "--quiet", "0")
 FOUND = """
 import json, mlflow

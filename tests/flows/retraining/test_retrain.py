@@ -200,16 +200,14 @@ def test_a_due_run_fires_and_ends_unchanged_where_nothing_is_new(service):
     def fired():
         return [run for run in service.runs() if run["scheduled"] and run["state"] == "Unchanged"]
 
-    assert wait_until(fired, 300), service.runs()
+    assert wait_until(fired), service.runs()
     assert "nothing new since levy-digits version 2" in fired()[0]["message"]
 
 
 def test_an_event_starts_a_run(service):
     before = {run["id"] for run in service.runs() if not run["scheduled"]}
     service.prefect("event", "emit", "levy.data.arrived", "--resource-id", "levy.data.digits")
-    assert wait_until(lambda: {r["id"] for r in service.runs() if r["by"] == "AUTOMATION"} - before, 120), (
-        service.runs()
-    )
+    assert wait_until(lambda: {r["id"] for r in service.runs() if r["by"] == "AUTOMATION"} - before), service.runs()
 
 
 def test_runs_of_one_data_set_do_not_overlap(service):
@@ -219,4 +217,4 @@ def test_runs_of_one_data_set_do_not_overlap(service):
     def manual():
         return [run["state"] for run in service.runs() if run["by"] == "USER" or run["by"] is None]
 
-    assert wait_until(lambda: "Cancelled" in manual(), 180), service.runs()
+    assert wait_until(lambda: "Cancelled" in manual()), service.runs()

@@ -30,7 +30,7 @@ SMALL = merged(
     {
         "designs": [victims.DESIGN],
         "train": {"steps": 20, "save_every": 3},
-        "classifier": {"steps": 20},
+        "evaluate": {"images": {"classifier": {"steps": 20}}},
         "tune": {"steps": [2], "samples": 24, "first": 8, "last": 8, "solvers": ["ode"], "eta_schedules": ["constant"]},
         "sample": {"grid": {"paper": {"discretisations": ["ei-noise"], "etas": [0.5]}}, "n": 8},
     },
@@ -182,7 +182,8 @@ class Server:
             cwd=self._folder, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        assert wait_until(self._answers)
+        wait_until(lambda: self._process.poll() is not None or self._answers())
+        assert self._process.poll() is None
 
     def _answers(self) -> bool:
         try:

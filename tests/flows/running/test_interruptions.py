@@ -42,7 +42,7 @@ def killed(tmp_path_factory):
         time.sleep(1)
         (victim,) = (pid for pid, what in live(checkout).items() if what == kind)
         os.kill(victim, number)
-        assert process.wait(60)
+        assert process.wait(600)
         wait_until(lambda: not checkout.processes(), 15)
         leftovers[f"{number.name} of the {kind}"] = checkout.processes()
     checkout.levy("check")  # mends what a kill in mid-write can leave of DVC's rwlock

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from flows.cli import dispatch
+from flows.running.server import PrivateServer
+from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files
 from tests.conftest import TINY, make_checkout, merged, wait_until
 
@@ -192,3 +194,13 @@ def test_a_command_that_takes_too_long_leaves_no_process_behind(bare_checkout):
         bare_checkout.run("sh", "-c", "sleep 300; true", timeout=1)  # the shell waits for a child of its own
     # A killed process needs a moment to be gone.
     assert wait_until(lambda: not [line for line in bare_checkout.processes() if "sleep 300" in line], 30)
+
+
+def test_a_run_whose_own_server_cannot_start_says_how_it_ended_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "sqlite+aiosqlite:////proc/no/such/prefect.db")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    server = PrivateServer()
+    with pytest.raises(LevyError, match=r"Prefect server ended with status \d+ at its start: see .*server.log"):
+        server.wait()
+    assert "PREFECT_API_URL" not in os.environ

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from levy_core.base.samples import Samples
+from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.times import times_of
 
-SEASONS = Samples("fields", ("DJF", "MAM", "JJA", "SON"), (0.4, 0.3, 0.2, 0.1))
+SEASONS = Samples("fields", ("DJF", "MAM", "JJA", "SON"), **RECORDED["fields"], shares=(0.4, 0.3, 0.2, 0.1))
 
 
 def test_images_are_drawn_without_a_class():
-    assert Samples("images", ("a", "b", "c")).usual_labels(5, 3).tolist() == [3, 3, 3]
+    assert Samples("images", ("a", "b", "c"), **RECORDED["images"]).usual_labels(5, 3).tolist() == [3, 3, 3]
 
 
 @pytest.mark.parametrize("first", [0, 17, 1000])
@@ -42,7 +42,7 @@ def test_generated_fields_lie_in_the_season_that_they_were_asked_for(calendar, c
     one = np.ones(1)
     codec = Codec((Variable("t2m", "K"),), one, one, np.ones((1, 2, 2), dtype=bool), calendar=calendar)
     labels = np.arange(40) % (len(classes) + 1)  # the last stands for 'no class'
-    times = times_of(codec, Samples("fields", classes), labels)
+    times = times_of(codec, Samples("fields", classes, **RECORDED["fields"]), labels)
     for label, allowed in enumerate([*months, set(range(1, 13))]):
         own = [time for time, its in zip(times, labels, strict=True) if its == label]
         assert {time.month for time in own} <= allowed

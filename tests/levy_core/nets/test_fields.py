@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.samples import Samples
+from levy_core.base.samples import RECORDED, Samples
 from levy_core.nets.globe import padded
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -111,7 +111,9 @@ def test_a_model_with_coordinates_survives_disk_without_being_told_them_again(tm
     design = Design.from_mapping({"preset": "tedm", "sigma_data": 1.0})
     config = UNetConfig(shape=(2, 5, 9), classes=1, channels=(8, 8), wraps=True, coordinates=True)
     network = UNet(config, np.linspace(80, -80, 5), np.arange(9) * 40.0)
-    save_model(tmp_path, dict(network.state_dict()), design, config, Samples("fields", ("all",)), {})
+    save_model(
+        tmp_path, dict(network.state_dict()), design, config, Samples("fields", ("all",), **RECORDED["fields"]), {}
+    )
     model = load_model(tmp_path)
     y, rho = fields(2, 5, 9).float(), torch.tensor([0.1, 3.0])
     assert model.net == config

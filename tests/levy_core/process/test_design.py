@@ -1,5 +1,7 @@
 """Designs, losses and the training loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from safetensors.torch import load, save
 from scipy import stats
 
 from levy_core.base.errors import LevyError
-from levy_core.base.samples import Samples
+from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.seeds import BatchStream
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
@@ -20,10 +22,13 @@ from levy_core.sampling.oracles import energy_distance
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.training.checkpoint import FORMAT, load_model, save_model
 from levy_core.training.trainer import TrainConfig, Trainer
+from tests.conftest import PRECISIONS
 from tests.support.toy import heavy_cloud, imbalanced_ring
 
 NET = UNetConfig(shape=(1, 8, 8), classes=3, channels=(8, 16))
-CONFIG = TrainConfig(steps=12, batch=8, lr=1e-3, warmup=2, ema=0.9, clip=1.0, label_dropout=0.3, flip=True, seed=5)
+CONFIG = TrainConfig(
+    steps=12, batch=8, lr=1e-3, warmup=2, ema=0.9, clip=1.0, label_dropout=0.3, flip=True, seed=5, precision="float32"
+)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -202,11 +207,12 @@ def test_the_score_parametrisation_is_minus_alpha_times_the_output():
     assert torch.equal(lim(y, rho, label), torch.full_like(y, -1.6))
 
 
-def trainer(preset):
+def trainer(preset, precision="float32"):
     g = torch.Generator().manual_seed(0)
     images, labels = torch.rand(30, 1, 8, 8, generator=g) * 2 - 1, torch.randint(0, 3, (30,), generator=g)
     torch.manual_seed(0)
-    return Trainer(Design.from_mapping({"preset": preset}), UNet(NET), images, labels, 3, CONFIG, torch.device("cpu"))
+    design, config = Design.from_mapping({"preset": preset}), replace(CONFIG, precision=precision)
+    return Trainer(design, UNet(NET), images, labels, 3, config, torch.device("cpu"))
 
 
 # Steps, batch and learning rate of a small network on the ring; then 3,000 samples in 20 evaluations.
@@ -278,14 +284,15 @@ def test_data_and_labels_that_do_not_match_are_refused():
         )
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_resumed_run_ends_in_the_same_bytes(preset):
-    whole = trainer(preset)
+def test_a_resumed_run_ends_in_the_same_bytes(preset, precision):
+    whole = trainer(preset, precision)
     losses = [p.loss for p in whole.run()]
-    first = trainer(preset)
+    first = trainer(preset, precision)
     steps = first.run()
     part = [next(steps).loss for _ in range(5)]
-    second = trainer(preset)
+    second = trainer(preset, precision)
     second.restore(load(save(first.state())))
     part += [p.loss for p in second.run()]
     assert part == losses
@@ -316,14 +323,25 @@ def test_channels_that_the_groups_do_not_divide_are_refused():
 @pytest.fixture
 def saved(tmp_path):
     design, net = Design.from_mapping({"preset": "lim", "alpha": 1.7}), UNet(NET)
-    save_model(tmp_path, dict(net.state_dict()), design, NET, Samples("images", ("a", "b", "c")), {"levy": "0.0.1"})
+    save_model(
+        tmp_path,
+        dict(net.state_dict()),
+        design,
+        NET,
+        Samples("images", ("a", "b", "c"), **RECORDED["images"]),
+        {"levy": "0.0.1"},
+    )
     return tmp_path, net
 
 
 def test_a_model_survives_disk(saved):
     folder, net = saved
     model = load_model(folder)
-    assert (model.design.noise, model.net, model.samples) == (Stable(1.7), NET, Samples("images", ("a", "b", "c")))
+    assert (model.design.noise, model.net, model.samples) == (
+        Stable(1.7),
+        NET,
+        Samples("images", ("a", "b", "c"), **RECORDED["images"]),
+    )
     y, rho, label = torch.randn(2, 1, 8, 8), torch.rand(2), torch.tensor([0, 3])
     assert torch.equal(model.predictor(y, rho, label), model.design.predictor(net).eval()(y, rho, label))
 
@@ -346,7 +364,7 @@ def test_a_model_of_another_design_is_refused_and_both_are_named(saved):
 def test_a_network_for_points_survives_disk(tmp_path):
     config, design = MLPConfig((2,), width=16), Design.from_mapping({"preset": "dlpm", "groups": 3, "isotropic": False})
     net = MLP(config)
-    save_model(tmp_path, dict(net.state_dict()), design, config, Samples("images", ()), {})
+    save_model(tmp_path, dict(net.state_dict()), design, config, Samples("images", (), **RECORDED["images"]), {})
     model = load_model(tmp_path)
     assert (model.design, model.net) == (design, config)
     y, rho, label = torch.randn(3, 2), torch.rand(3), torch.zeros(3).long()
@@ -366,7 +384,7 @@ def test_damaged_and_foreign_weights_are_refused(saved):
         dict(other.state_dict()),
         Design.from_mapping({"preset": "lim"}),
         NET,
-        Samples("images", ("a", "b", "c")),
+        Samples("images", ("a", "b", "c"), **RECORDED["images"]),
         {},
     )
     with pytest.raises(LevyError, match="does not belong to the network"):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,11 @@ from levy_core.process.noise import Gaussian, StudentT
 from levy_core.process.parametrisation import Units
 from levy_core.training.batches import AHEAD, batches, fill_missing
 from levy_core.training.trainer import TrainConfig, Trainer
+from tests.conftest import PRECISIONS
 
-CONFIG = TrainConfig(steps=9, batch=4, lr=1e-3, warmup=1, ema=0.9, clip=1.0, label_dropout=0.5, flip=True, seed=0)
+CONFIG = TrainConfig(
+    steps=9, batch=4, lr=1e-3, warmup=1, ema=0.9, clip=1.0, label_dropout=0.5, flip=True, seed=0, precision="float32"
+)
 SHAPE = (2, 4, 8)
 
 
@@ -70,11 +74,13 @@ def two_steps_a_read(monkeypatch):
     monkeypatch.setattr("levy_core.training.batches.READ_STEPS", 2)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("missing", [0.0, 0.2])
 @pytest.mark.parametrize("preset", ["tedm", "dlpm"])
-def test_a_store_trains_to_the_same_bits_as_memory(tmp_path, preset, missing, two_steps_a_read):
-    values = fields(missing)
-    memory, store = trainer(torch.from_numpy(values), preset), trainer(Store(tmp_path / "a", values), preset)
+def test_a_store_trains_to_the_same_bits_as_memory(tmp_path, preset, missing, precision, two_steps_a_read):
+    values, config = fields(missing), replace(CONFIG, precision=precision)
+    memory = trainer(torch.from_numpy(values), preset, config)
+    store = trainer(Store(tmp_path / "a", values), preset, config)
     assert list(memory.run()) == list(store.run())
     for name, value in memory.state().items():
         assert torch.equal(value, store.state()[name]), name

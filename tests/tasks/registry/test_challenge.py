@@ -10,10 +10,9 @@ import pytest
 import torch
 import yaml
 import zarr
-from tasks.kinds.metrics import ruler
 
 from levy_core.base.files import write_json
-from levy_core.base.samples import Samples
+from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets import starter
 from levy_core.datasets.fields.codec import Codec
@@ -31,6 +30,7 @@ from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.registry.challenge import decide, judge
 from tasks.runtime import paths
+from tasks.runtime.stage import open_metrics
 from tasks.train import train
 from tests.conftest import ROOT, merged, save_untrained
 
@@ -38,8 +38,14 @@ SMALL = {
     "designs": ["ddpm"],
     "net": {"channels": [16], "attention": [False]},
     "train": {"steps": 100, "batch": 32, "warmup": 10, "lr": 0.003, "ema": 0.95},
-    "classifier": {"steps": 90, "batch": 64, "width": 12, "features": 8},
-    "evaluate": {"kid_subsets": 3, "kid_subset_size": 8, "fields": {"resamples": 20}},
+    "evaluate": {
+        "images": {
+            "kid_subsets": 3,
+            "kid_subset_size": 8,
+            "classifier": {"steps": 90, "batch": 64, "width": 12, "features": 8},
+        },
+        "fields": {"resamples": 20},
+    },
     "retrain": {"n": 60},
 }
 WEATHER = {
@@ -113,7 +119,7 @@ def test_held_out_images_are_in_no_other_group_and_the_references_are_of_them_al
     assert not indices["test"] & (indices["train"] | indices["balanced"])
     assert 0.15 * 1797 < len(indices["test"]) < 0.25 * 1797
     held_out, train_images = (read_group(paths.prepared("digits") / "images.zarr", g) for g in ("test", "train"))
-    measured_with = ruler(images, "digits")
+    measured_with = open_metrics(images, "digits")
     whole, part = measured_with._held_out["test"], measured_with._held_out["test-longtail"]
     assert np.allclose(whole.features, measured_with.embed(held_out.image), atol=1e-5)
     assert {tuple(row) for row in part.features.tolist()} <= {tuple(row) for row in whole.features.tolist()}
@@ -155,7 +161,7 @@ def test_the_cost_of_both_default_samplers_is_told(images, tmp_path):
 def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images):
     # Real images stand for samples: the champion's are blurred and of all classes, the challenger's sharp and of the common ones.
     train_images = read_group(paths.prepared("digits") / "images.zarr", "train")
-    measured_with, rare = ruler(images, "digits"), rare_classes(np.bincount(train_images.label).tolist())
+    measured_with, rare = open_metrics(images, "digits"), rare_classes(np.bincount(train_images.label).tolist())
     common = np.flatnonzero(~np.isin(train_images.label, rare))
     rows = {"champion": [], "challenger": []}
     for seed in images.retrain.seeds:
@@ -164,7 +170,7 @@ def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images
         noisy = np.clip(train_images.image[every] + rng.normal(0, 60, (200, 1, 8, 8)), 0, 255).astype(np.uint8)
         sharp = train_images.image[rng.choice(common, 200)]
         for side, samples in (("champion", noisy), ("challenger", sharp)):
-            rows[side].append(measured_with.held_out(samples, np.full(200, 10)))
+            rows[side].append(measured_with.measure_held_out(samples, np.full(200, 10)))
     verdict = decide(images.retrain, images.retrain.gate.images, **rows, evaluations={})
     found = {line.metric: line.found for line in verdict.lines}
     assert found["fid/test-longtail"] == "better"
@@ -237,7 +243,14 @@ def weather(tmp_path_factory):
         torch.manual_seed(0)
         net = UNetConfig((2, 8, 8), 1, (8,))
         design = Design.from_mapping({"preset": "edm", "sigma_data": 1.0})
-        save_model(folder / "model", dict(UNet(net).state_dict()), design, net, Samples("fields", ("all",)), {})
+        save_model(
+            folder / "model",
+            dict(UNet(net).state_dict()),
+            design,
+            net,
+            Samples("fields", ("all",), **RECORDED["fields"]),
+            {},
+        )
         Codec.load(paths.prepared("weather")).save(folder / "model")
     torch.use_deterministic_algorithms(False)
     return folder, read
@@ -278,15 +291,15 @@ def written(folder, codec, **changes):
 @pytest.mark.parametrize("kind", ["standardised", "transformed"])
 def test_fields_of_another_codec_are_measured_as_the_fields_that_they_are(fields, tmp_path, kind):
     x, codec = stored(100)
-    labels, samples = np.ones(100, dtype=np.int64), Samples("fields", ("all",))
+    labels, samples = np.ones(100, dtype=np.int64), Samples("fields", ("all",), **RECORDED["fields"])
     theirs = other(codec) if kind == "transformed" else replace(codec, mean=codec.mean + 3, std=codec.std * 2)
     theirs.save(tmp_path)
     y = theirs.encode(codec.decode(x, times_of(codec, samples, labels)), times_of(codec, samples, labels))
     assert np.abs(x - y).max() > 1
-    measured_with = ruler(fields, "weather")
+    measured_with = open_metrics(fields, "weather")
     accepted = measured_with.accept(tmp_path, codec.shape, samples)
     assert np.allclose(accepted(y, labels), x, atol=2e-4)
-    mine, its = (measured_with.held_out(values, labels) for values in (x, accepted(y, labels)))
+    mine, its = (measured_with.measure_held_out(values, labels) for values in (x, accepted(y, labels)))
     assert set(mine) >= {"distance/test", "tail_error/test/t2m", "return_error/test/tp"}
     assert not any("/train" in name for name in mine)
     for name, value in mine.items():
@@ -295,10 +308,10 @@ def test_fields_of_another_codec_are_measured_as_the_fields_that_they_are(fields
 
 def test_what_a_transform_cannot_invert_survives_a_champion_of_another_standardisation(fields, tmp_path):
     x, codec = stored(4)
-    labels, samples = np.ones(4, dtype=np.int64), Samples("fields", ("all",))
+    labels, samples = np.ones(4, dtype=np.int64), Samples("fields", ("all",), **RECORDED["fields"])
     replace(codec, mean=codec.mean + 3, std=codec.std * 2).save(tmp_path)
     x[0, 1, 0, 0] = -300  # rain of -1 mm a day and a hair: the inverse of its logarithm has no such number
-    accepted = ruler(fields, "weather").accept(tmp_path, codec.shape, samples)
+    accepted = open_metrics(fields, "weather").accept(tmp_path, codec.shape, samples)
     assert np.isfinite(accepted(x, labels)).all()
 
 
