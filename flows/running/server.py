@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from http.client import HTTPException
 from pathlib import Path
 
 from flows.checkout.dvc import GRACE_SECONDS
@@ -21,7 +20,7 @@ START_SECONDS = 90
 def _answers(api: str, timeout: float) -> bool:
     try:
         return health.status(api, timeout) == 200
-    except (OSError, ValueError, HTTPException):
+    except OSError:
         return False
 
 
