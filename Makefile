@@ -52,7 +52,7 @@ lock:  ## resolve the ranges of pyproject.toml again and write requirements.lock
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet 'torch==2.13.0'
 	.venv-lock/bin/python -m pip install --quiet --editable '.[dev]'
-	.venv-lock/bin/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > requirements.lock
+	.venv-lock/bin/python -m pip freeze --all --exclude-editable | sed -E '/^pip==/d; s/\+cpu$$//' > requirements.lock
 	rm -rf .venv-lock
 
 clean:  ## remove outputs and local records; data and the DVC cache stay

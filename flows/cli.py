@@ -150,15 +150,17 @@ def sample(
 ) -> None:
     """Draw images or fields from a registered model."""
     from tasks.registry import tracking
-    from tasks.registry.download import Fetching
+    from tasks.registry.download import fetch
 
     tracking.check_server(tracking.address())
     request = {"n": n, "class": class_name, "seed": seed, "solver": solver, "steps": steps, "eta": eta}
     with TemporaryDirectory() as scratch:
-        fetching = Fetching(model, Path(scratch) / "model")
-        from levy_core.serving.registered import RegisteredModel  # imports torch while the other process imports MLflow
+        found = fetch(model, Path(scratch) / "model")
+        from levy_core.serving.registered import (
+            RegisteredModel,  # imports torch, which nobody waits for if there is no such model
+        )
 
-        sampler = RegisteredModel(fetching.result())
+        sampler = RegisteredModel(found)
         print(sampler.write({k: v for k, v in request.items() if v is not None}, out))
 
 

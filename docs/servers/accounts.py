@@ -1,4 +1,4 @@
-"""Makes an account of MLflow, or changes its password: `python docs/servers/accounts.py NAME reader|writer`.
+"""Makes an account of MLflow, or gives it another password, by `python docs/servers/accounts.py NAME reader|writer`.
 
 Run it with the admin's account in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; the new password is read from standard
 input. A reader reads everything and changes nothing of others; a writer records runs and moves aliases.

@@ -21,8 +21,7 @@ def checks(deep: bool) -> dict[str, Check]:
         deep: read all of DVC's cache and all registered models, however large, instead of a part.
     """
     return {
-        "python": checkout.python,
-        "packages": checkout.packages,
+        "environment": checkout.environment,
         "params": checkout.params_file,
         "processors": checkout.processors,
         "disk": dvc.disk,
@@ -36,8 +35,6 @@ def checks(deep: bool) -> dict[str, Check]:
         "registry": partial(registry.registry, deep),
         "prefect": servers.prefect_server,
         "schedule": servers.schedule,
-        "network": servers.network,
-        "clock": servers.clock,
     }
 
 

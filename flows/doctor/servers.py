@@ -1,26 +1,18 @@
-"""Checks of `levy doctor` on the servers: MLflow, Prefect, their addresses and clocks."""
+"""Checks of `levy doctor` on the servers: MLflow, Prefect and what is scheduled."""
 
 import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from flows.checkout.workspace import git
 from flows.doctor.findings import Finding, ok, warning, wrong
-from levy_core.base.errors import LevyError
 from tasks.params import plain_yaml
 from tasks.registry import tracking
 from tasks.runtime import health
 
 TIMEOUT = 10.0
-SKEW = 30.0  # seconds between this clock and a server's
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def mlflow_server() -> Iterator[Finding]:
@@ -54,9 +46,9 @@ def mlflow_server() -> Iterator[Finding]:
 def _mlflow_over_http(uri: str) -> Iterator[Finding]:
     search = f"{uri}/api/2.0/mlflow/experiments/search?max_results=100"
     try:
-        experiments = health.ask(search, TIMEOUT, login=tracking.login())[0].get("experiments", [])
-        served = health.ask(f"{uri}/version", TIMEOUT, login=tracking.login())[0]
-    except urllib.error.HTTPError as error:
+        experiments = health.ask(search, TIMEOUT, login=tracking.login()).get("experiments", [])
+        served = health.ask(f"{uri}/version", TIMEOUT, login=tracking.login())
+    except health.StatusError as error:
         if error.code not in (401, 403):
             raise
         account = os.environ.get("MLFLOW_TRACKING_USERNAME")
@@ -95,7 +87,7 @@ def prefect_server() -> Iterator[Finding]:
         return
     try:
         served = ask_prefect("admin/version")
-    except urllib.error.HTTPError as error:
+    except health.StatusError as error:
         if error.code != 401:
             raise
         yield wrong(
@@ -169,67 +161,4 @@ def ask_prefect(path: str, body: dict | None = None) -> Any:
         OSError: no answer, or one other than success.
     """
     url = f"{os.environ['PREFECT_API_URL'].rstrip('/')}/{path}"
-    return health.ask(url, TIMEOUT, body, os.environ.get("PREFECT_API_AUTH_STRING"))[0]
-
-
-def _named() -> dict[str, str]:
-    """The servers that the environment names."""
-    addresses = {name: os.environ.get(name, "") for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")}
-    return {name: address for name, address in addresses.items() if address.startswith(("http://", "https://"))}
-
-
-def network() -> Iterator[Finding]:
-    """Servers of this machine listen on loopback alone, and passwords for others travel encrypted."""
-    import psutil
-
-    faults = 0
-    listening = {(c.laddr.ip, c.laddr.port) for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
-    for name, address in _named().items():
-        parts = urlsplit(address)
-        if parts.password:
-            faults += 1
-            yield wrong(
-                f"{name} holds a password, which logs would show",
-                "keep it in MLFLOW_TRACKING_PASSWORD or PREFECT_API_AUTH_STRING",
-            )
-        if parts.hostname not in LOOPBACK:
-            if parts.scheme == "http":
-                faults += 1
-                yield warning(
-                    f"{name} is {address}: passwords travel in clear", "use https, or an ssh tunnel (docs/servers.md)"
-                )
-            continue
-        open_to_all = [ip for ip, port in listening if port == parts.port and ip in ("0.0.0.0", "::")]  # noqa: S104
-        if open_to_all:
-            faults += 1
-            yield warning(
-                f"the server on port {parts.port} listens on all interfaces ({open_to_all[0]})",
-                "start it with --host 127.0.0.1, unless a firewall and https stand before it",
-            )
-    if not faults:
-        yield ok(", ".join(_named().values()) or "no servers named")
-
-
-def clock() -> Iterator[Finding]:
-    """This clock goes with the last commit's and the servers': schedules, and the order of versions, depend on it."""
-    faults = 0
-    try:
-        commit = int(git("log", "-1", "--format=%ct", at=Path.cwd()))
-    except LevyError:
-        commit = 0
-    times = {"the last commit": commit} if commit > time.time() else {}
-    for name, address in _named().items():
-        try:
-            answered = health.ask(f"{address.rstrip('/')}/health", TIMEOUT)[1].get("date")
-        except OSError:
-            continue  # said above
-        if answered:
-            times[name] = int(parsedate_to_datetime(answered).timestamp())
-    for name, then in times.items():
-        if abs(then - time.time()) > SKEW:
-            faults += 1
-            yield warning(
-                f"this clock and {name} differ by {abs(then - time.time()):.0f} s", "timedatectl set-ntp true"
-            )
-    if not faults:
-        yield ok(time.strftime("%Y-%m-%d %H:%M:%S %Z"))
+    return health.ask(url, TIMEOUT, body, os.environ.get("PREFECT_API_AUTH_STRING"))

@@ -31,7 +31,8 @@ class Branch:
         """
         base = git("rev-parse", "--verify", "HEAD", at=home)
         listed = git("worktree", "list", "--porcelain", at=home).split("\n\n")
-        taken = [entry.splitlines()[0].split(" ", 1)[1] for entry in listed if f"branch refs/heads/{name}" in entry]
+        entries = [entry.splitlines() for entry in listed]  # the first line is `worktree PATH`
+        taken = [lines[0].split(" ", 1)[1] for lines in entries if f"branch refs/heads/{name}" in lines]
         if taken:
             raise LevyError(
                 f"the branch {name} is checked out in {taken[0]}, and a retraining moves it: run `git checkout --detach` there"

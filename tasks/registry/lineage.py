@@ -5,6 +5,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -21,25 +22,54 @@ LOCK = Path("dvc.lock")
 DATA = Path("data.dvc")
 WINNER = "winner.json"
 FOLDER = "lineage"  # in the artifact of a model
-COMMAND = re.compile(r"exec python -m tasks \w+ --dataset (?P<dataset>\S+)(?: --design (?P<design>\S+))?")
+COMPARE = "compare"  # the stage whose entry in dvc.lock says which designs a result is of
+KEY = re.compile(r"\$\{(?P<name>[^{}\s]+)\}")
 
 
 def stages_of(dataset: str) -> dict[str, Any]:
-    """The entries of dvc.lock that made a data set's result.
+    """The entries of dvc.lock that made a data set's result: of every stage of dvc.yaml, for the designs that were compared.
 
-    DVC keeps the others: of stages that dvc.yaml no longer has, and of designs that are no longer compared.
+    DVC keeps others: of stages that dvc.yaml no longer has, and of designs that are no longer compared.
+
+    Raises:
+        LevyError: dvc.yaml has a stage that ran, and does not say for which data set.
     """
-    stages, declared = read_stages(LOCK), read_stages(GRAPH)
-    compared = stages.get(f"compare@{dataset}", {}).get("params", {}).get(str(PARAMS), {}).get("designs")
+    entries = read_stages(LOCK)
+    params = plain_yaml.read(PARAMS.read_text()) if PARAMS.exists() else {}
+    params |= entries.get(f"{COMPARE}@{dataset}", {}).get("params", {}).get(str(PARAMS), {})
+    names: set[str] = set()
+    for stage, declared in read_stages(GRAPH).items():
+        repeated = "matrix" in declared or "foreach" in declared
+        if any(name.startswith(f"{stage}@") if repeated else name == stage for name in entries):
+            names |= _names(stage, declared.get("matrix", {}), dataset, params)
+    return {name: entry for name, entry in entries.items() if name in names}
 
-    def belongs(name: str, command: str) -> bool:
-        # By the command: in stages' names, one data set's may begin with another's.
-        asked = COMMAND.fullmatch(command)
-        if asked is None or asked["dataset"] != dataset or name.split("@")[0] not in declared:
-            return False
-        return compared is None or asked["design"] is None or asked["design"] in compared
 
-    return {name: entry for name, entry in stages.items() if belongs(name, entry["cmd"])}
+def _names(stage: str, matrix: dict[str, Any], dataset: str, params: dict[str, Any]) -> set[str]:
+    """What DVC calls the stages that a matrix makes for one data set: STAGE@ and the values, joined by dashes."""
+    if "dataset" not in matrix:
+        raise LevyError(
+            f"{LOCK} has results of the stage {stage}, but {GRAPH} gives it no `matrix` with `dataset: ${{datasets}}`, so "
+            "nobody can say which registered model they belong to: give it one, as the other stages have"
+        )
+    values = [[dataset] if axis == "dataset" else _values(stage, axis, matrix[axis], params) for axis in matrix]
+    return {f"{stage}@{'-'.join(combination)}" for combination in product(*values)}
+
+
+def _values(stage: str, axis: str, declared: Any, params: dict[str, Any]) -> list[str]:
+    """One axis of a matrix: a list, or `${KEY}` of params.yaml."""
+    key = KEY.fullmatch(declared) if isinstance(declared, str) else None
+    found = declared
+    if key:
+        found = params
+        for part in key["name"].split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+    if not isinstance(found, list) or not all(isinstance(v, str | int | float) and "${" not in str(v) for v in found):
+        raise LevyError(
+            f"{GRAPH}: `{axis}: {declared}` in the matrix of the stage {stage} is neither a list of names or numbers nor "
+            f"`${{KEY}}` of one in {PARAMS}: write it so, that its results can be told apart by data set"
+        )
+    return [str(v).lower() if isinstance(v, bool) else str(v) for v in found]  # as DVC writes them
 
 
 def read_stages(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ afterwards, and recording the same outputs twice adds nothing.
 
 import json
 import shutil
+import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from levy_core.base.errors import LevyError
-from levy_core.base.files import write_json
+from levy_core.base.files import hash_json, write_json
 from levy_core.serving.requests import COLUMNS, SAMPLER
 from tasks.cells.rows import cell_label, thrifty
 from tasks.kinds.kind import Kind
@@ -25,6 +26,7 @@ from tasks.registry.environment import Environment
 from tasks.runtime import paths
 
 WHY = "levy run"  # in the history of the alias
+HOST = "levy.host"  # tag of a run: where it was begun, so that it is ended nowhere else
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION
     """Logs the outputs of ``dataset``, registers the winner and points ``alias`` at it, unless that is done already.
 
     Outputs that are known already move no alias: a champion that was rolled back, or a challenger that was not promoted,
-    stays so until somebody says otherwise. Runs of a record that was interrupted are marked as killed, and made again.
+    stays so until somebody says otherwise. Runs of a record that was interrupted in this checkout are marked as killed, and
+    made again; those of the same outputs that ended, or that are of another checkout, are left alone.
 
     Raises:
         LevyError: MLflow cannot be reached or written; the outputs stay, and the next call completes the record.
@@ -97,14 +100,17 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
         return _recorded(client, name, version, fresh=False)
     winner = json.loads(paths.winner(dataset).read_text())
     experiment = tracking.experiment(mlflow, f"levy-{dataset}")
-    for run in client.search_runs([experiment], f"tags.`levy.lock` = '{tags['levy.lock']}'"):  # that came to no version
+    interrupted = (
+        f"attributes.status = 'RUNNING' and tags.`levy.lock` = '{tags['levy.lock']}' and tags.`{HOST}` = '{_host()}'"
+    )
+    for run in client.search_runs([experiment], interrupted):
         client.set_terminated(run.info.run_id, "KILLED")
     eta = json.loads(paths.eta(dataset).read_text())
     environment = Environment.here(params.compute.threads)
     grid = pd.read_csv(paths.grid(dataset))
     result = _Result(dataset, params.kind(dataset), experiment, tags, winner, grid, eta, environment)
     run_name = f"{dataset} {tags['levy.lock'][:7]}"
-    with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags=tags) as parent:
+    with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags={**tags, HOST: _host()}) as parent:
         mlflow.log_params(
             {
                 "designs": ",".join(params.designs),
@@ -128,6 +134,11 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
     return _recorded(client, name, str(version.version), fresh=True)
 
 
+def _host() -> str:
+    """This machine and checkout."""
+    return f"{socket.gethostname()} {hash_json(str(Path.cwd()))[:16]}"
+
+
 def _recorded(client: Any, name: str, version: str, fresh: bool) -> Recorded:
     found = client.get_model_version(name, version)
     aliases = tuple(sorted(found.aliases, key=lambda alias: (alias != promotions.CHAMPION, alias)))
@@ -142,7 +153,7 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str) ->
         experiment_id=result.experiment,
         run_name=f"{result.dataset} {design}",
         nested=True,
-        tags={**result.tags, "levy.design": design},
+        tags={**result.tags, HOST: _host(), "levy.design": design},
     ) as run:
         described = json.loads((paths.model(result.dataset, design) / "design.json").read_text())
         mlflow.log_params(

@@ -5,10 +5,8 @@ import os
 import sys
 import tempfile
 from contextlib import suppress
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 
 from levy_core.base.errors import LevyError
 from tasks.runtime import health
@@ -40,8 +38,8 @@ def check_server(uri: str) -> None:
         health.status(uri, 5)
         if "MLFLOW_TRACKING_TOKEN" not in os.environ:
             health.ask(f"{uri.rstrip('/')}/version", 5, login=login())
-    except (OSError, ValueError, HTTPException) as error:
-        if isinstance(error, HTTPError) and error.code == 401:
+    except (OSError, ValueError) as error:
+        if isinstance(error, health.StatusError) and error.code == 401:
             raise LevyError(
                 f"the MLflow server {uri} asks for an account: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             ) from error

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shlex
 import subprocess
 import sys
@@ -303,3 +304,35 @@ def test_hostile_names_in_params_do_not_run_in_dvcs_shell(bare_checkout, tmp_pat
     assert sorted(p.name for p in checkout.root.iterdir()) == before
     if "> exec" in shown:  # it came to the stage, which refuses the name in one piece
         assert f"> exec python -m tasks prepare --dataset {shlex.quote(name)}" in shown
+
+
+def secrets_hook() -> tuple[list[str], str]:
+    """The command of the hook that looks for secrets before a commit, and the regular expression of files that it is not given."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    (hook,) = [hook for hook in hooks if hook["id"] == "secrets"]
+    command, *options = shlex.split(hook["entry"])
+    return [str(Path(sys.executable).parent / Path(command).name), *options], hook["exclude"]
+
+
+def test_no_file_that_git_keeps_holds_a_secret():
+    command, excluded = secrets_hook()
+    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    looked_at = [name for name in kept if not re.search(excluded, name) and (ROOT / name).is_file()]
+    done = subprocess.run([*command, *looked_at], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".dvc/config", "['remote \"storage\"']\n    url = ssh://host/path\n    password = pa55wordX9\n"),
+        ("server.env.example", "PGPASSWORD=0f8a63c1d2\n"),
+        ("notes.md", "https://ann:s3cretX9@host/path\n"),
+    ],
+)
+def test_a_secret_does_not_get_into_a_commit(name, text, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    done = subprocess.run([*secrets_hook()[0], name], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert name in done.stdout

@@ -28,7 +28,7 @@ from tests.support import servers
 from tests.support.outputs import finished_checkout
 
 pytestmark = pytest.mark.long
-SERVER_CHECKS = ("mlflow", "registry", "prefect", "network", "clock")
+SERVER_CHECKS = ("mlflow", "registry", "prefect")
 ACCOUNTS = (servers.DOCS / "accounts.py").resolve()
 
 

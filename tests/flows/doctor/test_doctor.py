@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 import socket
 import sqlite3
@@ -10,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,19 +56,9 @@ def is_well(name: str) -> bool:
     return find(name)[0] == {"ok"}
 
 
-def commit(path: str, **environment: str) -> None:
+def commit(path: str) -> None:
     subprocess.run(["git", "add", "-f", path], check=True)
-    subprocess.run(["git", *IDENTITY, "commit", "-qm", "fault"], check=True, env={**os.environ, **environment})
-
-
-@contextmanager
-def committed(path: str, **environment: str) -> Iterator[None]:
-    """A commit with a file, for a while; then both are gone."""
-    commit(path, **environment)
-    try:
-        yield
-    finally:
-        subprocess.run(["git", "reset", "-q", "--hard", "HEAD~1"], check=True)
+    subprocess.run(["git", *IDENTITY, "commit", "-qm", "fault"], check=True)
 
 
 def shell(advice: str) -> None:
@@ -98,7 +85,7 @@ def test_in_a_healthy_checkout_everything_is_ok_and_nothing_changes(healthy):
 
 def test_what_is_wrong_ends_with_exit_status_1_and_one_line_each(here, monkeypatch, capsys):
     (here / "params.yaml").unlink()
-    some = {name: check for name, check in checkup.checks(deep=False).items() if name in ("python", "params", "locks")}
+    some = {name: check for name, check in checkup.checks(deep=False).items() if name in ("disk", "params", "locks")}
     monkeypatch.setattr(checkup, "checks", lambda deep: some)
     monkeypatch.setattr(sys, "argv", ["levy", "doctor"])
     with pytest.raises(SystemExit) as ended:
@@ -124,17 +111,19 @@ def test_passwords_in_addresses_are_masked():
     assert masked("no answer from https://ann:s3cret@host/path") == "no answer from https://ann:***@host/path"
 
 
-def test_drift_from_the_lock_is_named_and_a_version_out_of_range_is_wrong(here):
-    lock, project = here / "requirements.lock", here / "pyproject.toml"
-    lock.write_text(lock.read_text().replace("rich==", "rich==1."))
-    state, text = find("packages")
-    assert state == {"warning"}
-    assert "rich " in text
+def test_a_package_that_lacks_another_is_named(here, monkeypatch, tmp_path):
+    assert is_well("environment")
+    described = tmp_path / "broken-1.0.dist-info" / "METADATA"
+    described.parent.mkdir()
+    described.write_text(
+        "Metadata-Version: 2.1\nName: broken\nVersion: 1.0\nRequires-Dist: levy-none\nRequires-Dist: rich<1\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    state, text = find("environment")
+    assert state == {"wrong"}
+    assert "broken 1.0 requires levy-none, which is not installed." in text
+    assert "broken 1.0 has requirement rich<1, but you have rich" in text
     assert "pip install --no-deps -r requirements.lock" in text
-    project.write_text(project.read_text().replace('"sqlalchemy>=2.0,<2.1"', '"sqlalchemy<2"'))
-    state, text = find("packages")
-    assert state == {"warning", "wrong"}
-    assert "sqlalchemy 2." in text
 
 
 def test_more_threads_than_cores_are_named(healthy, here):
@@ -182,30 +171,18 @@ def test_a_file_that_git_must_not_keep_is_named_and_the_advice_mends_it(here):
         subprocess.run(["git", "reset", "-q", "HEAD~1"], check=True)
 
 
-def test_a_password_that_git_keeps_is_named_and_the_advice_mends_it(here):
-    shell("dvc remote add storage ssh://host/path && dvc remote modify storage password pa55word")
+def test_a_password_that_others_can_read_is_named_and_the_advice_mends_it(here):
+    shell("dvc cache dir --local /tmp && chmod 644 .dvc/config.local")
+    (here / "client.env").write_text("MLFLOW_TRACKING_PASSWORD=\n")
+    assert is_well("secrets")
+    shell("dvc remote add --local storage ssh://host/path && dvc remote modify --local storage password pa55word")
+    (here / "client.env").write_text("MLFLOW_TRACKING_PASSWORD=pa55word\n")
     state, text = find("secrets")
     assert state == {"wrong"}
-    assert "password of 'remote \"storage\"'" in text
+    assert "others can read .dvc/config.local, client.env" in text
     assert "pa55word" not in text
-    shell("dvc remote modify --local storage password pa55word && dvc remote modify --unset storage password")
-    (here / ".dvc" / "config.local").chmod(0o644)
-    state, text = find("secrets")
-    assert "others can read .dvc/config.local" in text
     shell(text.rsplit(" -> ", 1)[1])
     assert is_well("secrets")
-
-
-def test_a_password_in_a_tracked_file_is_found_by_its_value(here, monkeypatch):
-    password = secrets.token_hex(8)
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
-    assert is_well("secrets")
-    (here / "notes.txt").write_text(f"the password is {password}")
-    with committed("notes.txt"):
-        state, text = find("secrets")
-    assert state == {"wrong"}
-    assert "MLFLOW_TRACKING_PASSWORD stands in notes.txt" in text
-    assert password not in text
 
 
 def test_locks_left_behind_are_named_and_the_advice_mends_them(here):
@@ -285,16 +262,6 @@ def test_a_server_that_does_not_answer_is_named_within_seconds(here, monkeypatch
     assert time.monotonic() - begun < 30
 
 
-def test_a_server_on_all_interfaces_is_named(here, monkeypatch):
-    with socket.create_server(("0.0.0.0", 0)) as server:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
-        state, text = find("network")
-    assert state == {"warning"}
-    assert "all interfaces" in text
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://team.example:5000")
-    assert "in clear" in find("network")[1]
-
-
 def test_a_database_of_another_mlflow_is_named(here, monkeypatch, tmp_path):
     old = tmp_path / "old.db"
     shutil.copy(here / "mlflow.db", old)
@@ -322,12 +289,3 @@ def test_a_champion_that_is_not_whole_is_named(here):
         assert "levy reproduce" in text
     weights.write_bytes(good)
     assert is_well("registry")
-
-
-def test_a_commit_of_the_future_is_named(here):
-    when = f"{int(time.time()) + 86400} +0000"
-    (here / "later.txt").write_text("x")
-    with committed("later.txt", GIT_COMMITTER_DATE=when):
-        state, text = find("clock")
-    assert state == {"warning"}
-    assert "the last commit" in text

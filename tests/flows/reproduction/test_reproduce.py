@@ -16,12 +16,14 @@ import yaml
 import zarr
 
 from flows import reproduce
+from flows.checkout.graph import parse_dot
 from flows.reproduction.differences import differences
 from flows.reproduction.verdict import first_difference
 from flows.reproduction.versions import Version, check_commit, find
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.tensors import read_tensors, write_tensors
+from tasks.params.schema import load
 from tasks.registry import lineage
 from tasks.registry.environment import Environment
 from tests.conftest import TINY, make_checkout, merged, wait_until
@@ -308,19 +310,60 @@ def test_no_credentials_of_a_git_remote_are_recorded(url, kept, tmp_path, monkey
     assert lineage.tags("digits")["git.remote"] == kept
 
 
+OF_DATASETS = {"dataset": "${datasets}"}
+OF_DESIGNS = {**OF_DATASETS, "design": "${designs}"}
+COMPARED = {"cmd": "compare", "params": {"params.yaml": {"designs": ["lim"]}}}
+
+
+def write_graph(declared, names):
+    """dvc.yaml with these stages, and dvc.lock with entries of these names, of which compare@a says that it compared lim."""
+    Path("dvc.yaml").write_text(json.dumps({"stages": declared}))
+    stages = {name: COMPARED if name == "compare@a" else {"cmd": f"run {name}"} for name in names}
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+    Path("params.yaml").write_text("designs: [lim, new]\nrounds: {all: [1, 2]}\n")
+
+
 def test_stages_that_are_gone_and_designs_that_are_no_longer_compared_are_no_part_of_a_result(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    stages = {
-        "train@a-lim": {"cmd": "exec python -m tasks train --dataset a --design lim"},
-        "train@a-old": {"cmd": "exec python -m tasks train --dataset a --design old"},
-        "prepare@b": {"cmd": "exec python -m tasks prepare --dataset b"},
-        "gone@a": {"cmd": "exec python -m tasks gone --dataset a"},
-        "older@a": {"cmd": "exec python -m tasks train a lim"},
-        "compare@a": {
-            "cmd": "exec python -m tasks compare --dataset a",
-            "params": {"params.yaml": {"designs": ["lim"]}},
-        },
-    }
-    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
-    Path("dvc.yaml").write_text(json.dumps({"stages": {"prepare": {}, "train": {}, "older": {}, "compare": {}}}))
+    declared = {name: {"matrix": OF_DATASETS} for name in ("prepare", "compare")}
+    declared |= {"train": {"matrix": OF_DESIGNS}, "older": {"cmd": "older"}}
+    names = ("train@a-lim", "train@a-old", "train@a-new", "train@a-b-lim", "train@b-lim", "prepare@b", "prepare")
+    write_graph(declared, (*names, "gone@a", "older@a", "compare@a"))
     assert set(lineage.stages_of("a")) == {"train@a-lim", "compare@a"}
+
+
+def test_a_stage_belongs_to_a_result_whatever_its_command_and_its_other_axes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    axes = {**OF_DESIGNS, "round": "${rounds.all}", "exact": [True, 0.5]}
+    write_graph({"distil": {"matrix": axes}, "compare": {"matrix": OF_DATASETS}}, ["compare@a", "distil@a-lim-2-true"])
+    assert set(lineage.stages_of("a")) == {"distil@a-lim-2-true", "compare@a"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "name", "message"),
+    [
+        ({"cmd": "sum"}, "sum", "gives it no `matrix` with `dataset"),
+        ({"foreach": ["a"], "do": {}}, "sum@a", "gives it no `matrix` with `dataset"),
+        ({"matrix": {"design": ["lim"]}}, "sum@lim", "gives it no `matrix` with `dataset"),
+        ({"matrix": {**OF_DATASETS, "of": "${none}"}}, "sum@a-1", "`of: \\${none}` in the matrix of the stage sum"),
+        ({"matrix": {**OF_DATASETS, "of": "${rounds}"}}, "sum@a-1", "is neither a list"),
+        ({"matrix": {**OF_DATASETS, "of": ["${designs}"]}}, "sum@a-1", "is neither a list"),
+    ],
+)
+def test_a_stage_that_ran_for_nobody_knows_which_data_set_is_refused(declared, name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_graph({"sum": declared}, ["train@a-lim"])
+    assert lineage.stages_of("a") == {}  # it never ran
+    write_graph({"sum": declared}, [name])
+    with pytest.raises(LevyError, match=message):
+        lineage.stages_of("a")
+
+
+def test_every_stage_that_dvc_makes_of_the_shipped_pipeline_is_part_of_one_result(bare_checkout, monkeypatch):
+    monkeypatch.chdir(bare_checkout.root)
+    names = set(parse_dot(bare_checkout.run(sys.executable, "-m", "dvc", "dag", "--dot").stdout).needs)
+    declared, datasets = lineage.read_stages(lineage.GRAPH), load().datasets
+    monkeypatch.setattr(lineage, "LOCK", bare_checkout.root / ".dvc/tmp/whole.lock")
+    lineage.LOCK.write_text(json.dumps({"stages": {name: {"cmd": ""} for name in names}}))
+    assert {name.split("@")[0] for name in names} == set(declared)
+    assert set().union(*(lineage.stages_of(dataset) for dataset in datasets)) == names

@@ -149,12 +149,14 @@ import mlflow
 client = mlflow.MlflowClient()
 print([v.version for v in client.search_model_versions("name = 'levy-digits'")])
 print(mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 2}).shape)
-experiment = mlflow.get_experiment_by_name("levy-digits")
-print(sorted(r.data.tags.get("levy.design", "parent") for r in client.search_runs([experiment.experiment_id], "attributes.status = 'FINISHED'")))
-print(len(client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")))
+experiment = mlflow.get_experiment_by_name("levy-digits").experiment_id
+made = client.get_model_version("levy-digits", "1").tags["levy.run"]
+runs = [client.get_run(made), *client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{made}'")]
+print([(run.data.tags.get("levy.design", "parent"), run.info.status) for run in runs])
+print(len(client.search_runs([experiment], "attributes.status = 'RUNNING'")))
 """
     shown = checkout.run(sys.executable, "-c", code).stdout.splitlines()
-    assert shown[-4:] == ["[1]", "(2, 8, 8, 1)", "['lim', 'parent']", "0"]
+    assert shown[-4:] == ["[1]", "(2, 8, 8, 1)", "[('parent', 'FINISHED'), ('lim', 'FINISHED')]", "0"]
 
 
 class Server:

@@ -1,17 +1,14 @@
-"""A registered model is found in MLflow's sqlite file as MLflow finds it."""
+"""A registered model is fetched as MLflow has it, and what cannot be opened is named."""
 
-import sqlite3
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sqlalchemy.engine import make_url
 
 from levy_core.base.errors import LevyError
 from tasks.registry import tracking
-from tasks.registry.download import LOADERS, fetch, find
+from tasks.registry.download import LOADERS, fetch
 
 NAME = "levy-digits"
 CHAMPION = f"models:/{NAME}@champion"
@@ -52,87 +49,36 @@ def record(made, monkeypatch):
         path.write_bytes(content)
 
 
-def files_of(folder):
-    """Names and contents, but for what MLflow adds to a download."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "registered_model_meta"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
 @pytest.mark.parametrize("uri", [CHAMPION, f"models:/{NAME}/1", f"models:/{NAME}/2"])
-def test_it_is_what_mlflow_downloads(record, tmp_path, uri):
-    found, fetched = find(uri), fetch(uri, tmp_path / "copy")
-    assert (found / "weights").read_text() == ("2" if uri.endswith("2") else "1")
-    assert files_of(found.parent.parent) == files_of(fetched.parent.parent)
+def test_a_version_and_an_alias_give_the_files_of_that_version(record, tmp_path, uri):
+    assert (fetch(uri, tmp_path / "copy") / "weights").read_text() == ("2" if uri.endswith("2") else "1")
 
 
-def test_a_moved_alias_is_followed(record):
+def test_a_moved_alias_is_followed_and_one_that_is_gone_is_refused(record, tmp_path):
     record.set_registered_model_alias(NAME, "champion", "2")
-    assert (find(CHAMPION) / "weights").read_text() == "2"
+    assert (fetch(CHAMPION, tmp_path / "moved") / "weights").read_text() == "2"
     record.delete_registered_model_alias(NAME, "champion")
-    assert find(CHAMPION) is None
+    with pytest.raises(LevyError, match=f"{CHAMPION} cannot be read"):
+        fetch(CHAMPION, tmp_path / "gone")
 
 
-def test_a_deleted_version_is_not_found(record):
+def test_a_deleted_version_is_refused_and_the_others_stay(record, tmp_path):
     record.delete_model_version(NAME, "2")
-    assert find(f"models:/{NAME}/2") is None
-    assert find(f"models:/{NAME}/1") is not None
+    with pytest.raises(LevyError, match=f"models:/{NAME}/2 cannot be read"):
+        fetch(f"models:/{NAME}/2", tmp_path / "gone")
+    assert (fetch(f"models:/{NAME}/1", tmp_path / "kept") / "weights").read_text() == "1"
 
 
-@pytest.mark.parametrize(
-    "uri",
-    ["models:/none@champion", f"models:/{NAME}@none", f"models:/{NAME}/3", f"models:/{NAME}/latest", "runs:/1/model"],
-)
-def test_what_it_does_not_know_is_left_to_mlflow(record, uri):
-    assert find(uri) is None
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE model_versions SET storage_location = replace(storage_location, 'file://', 's3://')",
-        "UPDATE model_versions SET storage_location = replace(storage_location, 'file://', 'mlflow-artifacts:')",
-        "UPDATE model_versions SET storage_location = storage_location || '/none'",
-        "UPDATE model_versions SET storage_location = NULL",
-        "UPDATE model_versions SET status = 'PENDING_REGISTRATION'",
-        "UPDATE model_versions SET current_stage = 'Archived'",
-        "ALTER TABLE model_versions RENAME storage_location TO place",
-        "DROP TABLE registered_model_aliases",
-    ],
-)
-def test_tables_that_are_not_as_expected_are_left_to_mlflow(record, statement):
-    assert find(CHAMPION)
-    with sqlite3.connect("mlflow.db") as database:
-        database.execute(statement)
-    assert find(CHAMPION) is None
-
-
-@pytest.mark.parametrize(
-    "address", ["http://127.0.0.1:9", "sqlite:///none.db", "sqlite:///:memory:", "sqlite:///file:mlflow.db?uri=true"]
-)
-def test_other_records_are_left_to_mlflow_and_none_is_made(record, monkeypatch, address):
-    before = sorted(path.name for path in Path().iterdir())
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    assert find(CHAMPION) is None
-    assert sorted(path.name for path in Path().iterdir()) == before
+@pytest.mark.parametrize("uri", ["models:/none@champion", f"models:/{NAME}@none", f"models:/{NAME}/3", "runs:/1/model"])
+def test_what_is_not_there_is_refused_with_where_to_look(record, tmp_path, uri):
+    with pytest.raises(LevyError, match=f"{uri} cannot be read from sqlite:///.*`levy lookup` lists what is there"):
+        fetch(uri, tmp_path / "copy")
 
 
 @pytest.mark.parametrize("text", ["{", "- 1", "flavors: 1", "flavors: {python_function: {data: [1]}}"])
-def test_a_damaged_description_is_named(record, text):
-    (find(CHAMPION).parent.parent / "MLmodel").write_text(text)
+def test_a_damaged_description_is_named(record, tmp_path, text):
+    model = record.get_model_version(NAME, "1").source  # models:/ID of the logged model
+    place = record.get_logged_model(model.removeprefix("models:/")).artifact_location
+    (Path(unquote(urlsplit(place).path)) / "MLmodel").write_text(text)
     with pytest.raises(LevyError, match=f"{CHAMPION} is damaged"):
-        find(CHAMPION)
-
-
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="?\0\n\r"), min_size=1)
-
-
-@given(
-    NAMES.filter(lambda name: name != ":memory:" and not name.startswith("file:")), st.sampled_from(["", "?timeout=9"])
-)
-def test_the_file_of_an_address_is_sqlalchemys(name, options):
-    address = f"sqlite:///{name}{options}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "address", lambda: address)
-        found = tracking.database_file()
-    assert found is not None
-    assert str(found) == str(Path(make_url(address).database).resolve())
+        fetch(CHAMPION, tmp_path / "copy")

@@ -1,7 +1,12 @@
 """The database of MLflow, where it is a file."""
 
+from pathlib import Path
+
 import mlflow
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
 
 from tasks.registry import tracking
 
@@ -31,3 +36,18 @@ def test_the_slower_of_two_that_make_it_takes_the_others(database):
 def test_a_server_has_no_file(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://levy@127.0.0.1/mlflow")
     assert tracking.database_file() is None
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="?\0\n\r"), min_size=1)
+
+
+@given(
+    NAMES.filter(lambda name: name != ":memory:" and not name.startswith("file:")), st.sampled_from(["", "?timeout=9"])
+)
+def test_the_file_of_an_address_is_sqlalchemys(name, options):
+    address = f"sqlite:///{name}{options}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "address", lambda: address)
+        found = tracking.database_file()
+    assert found is not None
+    assert str(found) == str(Path(make_url(address).database).resolve())
