@@ -10,7 +10,7 @@ import pandas as pd
 
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
-from tasks.cells.rows import Row, metric_name, solver_of, thrifty
+from tasks.cells.rows import Row, metric_name, read_rows, solver_of, thrifty
 from tasks.cells.store import read_cells
 from tasks.kinds.pages import Exhibit, exhibit_of
 from tasks.page import figures, pictures, tables
@@ -22,7 +22,7 @@ from tasks.runtime import paths, stage
 def report(params: Params, dataset: str) -> None:
     """Writes ``index.html``, its figures and its pictures."""
     stage.reproducible(params.compute.threads)
-    grid = pd.read_csv(paths.grid(dataset))
+    grid = read_rows(paths.grid(dataset))
     winner = json.loads(paths.winner(dataset).read_text())
     eta = json.loads(paths.eta(dataset).read_text())
     metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show

@@ -16,7 +16,7 @@ import pandas as pd
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.serving.requests import COLUMNS, SAMPLER
-from tasks.cells.rows import cell_label, thrifty
+from tasks.cells.rows import cell_label, read_rows, thrifty
 from tasks.params.schema import Params
 from tasks.registry import lineage, promotions, tracking
 from tasks.registry.download import LOADER
@@ -100,7 +100,7 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
         client.set_terminated(run.info.run_id, "KILLED")
     eta = json.loads(paths.eta(dataset).read_text())
     environment = Environment.here(params.compute.threads)
-    grid = pd.read_csv(paths.grid(dataset))
+    grid = read_rows(paths.grid(dataset))
     result = _Result(dataset, params.data[dataset].kind, experiment, tags, winner, grid, eta, environment)
     run_name = f"{dataset} {tags['levy.lock'][:7]}"
     with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags=tags) as parent:
