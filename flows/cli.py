@@ -14,7 +14,6 @@ import typer
 from flows.commands import registry
 from flows.commands import solver as solver_commands
 from levy_core.base.errors import LevyError
-from levy_core.base.files import replacing
 
 if TYPE_CHECKING:
     from flows.checkout.dvc import Dvc
@@ -28,9 +27,13 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(solver_commands.app, name="solver")
+INTERRUPTED = 130  # the exit status that typer makes of Ctrl-C, without a word
 ParamsFile = Annotated[
     Path | None,
-    typer.Option("--params", help="Use this file's settings: it is checked and takes the place of params.yaml."),
+    typer.Option(
+        "--params",
+        help="A YAML file of changes to params.yaml, which stays as it is: they run in a workspace, .levy/run-NAME-OF-FILE.",
+    ),
 ]
 
 
@@ -54,12 +57,17 @@ def run(
     from flows.running import server
 
     _check_servers()
+    if params:
+        from flows.running import overrides
+
+        overrides.run(params, datasets or [], workers, recording)
+        return
     dvc = Dvc()
     with one_run_at_a_time():
         # The private server takes the longest to start: it does while the checks go on, whether or not there is work for it.
         private = server.start_unless_configured()
         try:
-            settings, plan = _preflight(params, dvc, datasets or [], prune=True)
+            settings, plan = _preflight(dvc, datasets or [], prune=True)
         except BaseException:
             if private:
                 private.stop()
@@ -82,13 +90,19 @@ def run(
 
 @app.command()
 def check(params: ParamsFile = None) -> None:
-    """Check params.yaml, data/ and the servers without running anything."""
+    """Check params.yaml, data/ and the servers without running anything. With --params, no file is changed either."""
     from flows.checkout.dvc import Dvc
 
     _check_servers()
-    settings, plan = _preflight(params, Dvc())
+    if params:
+        from flows.running import overrides
+
+        settings, _ = overrides.check(params)
+        stages = f"`levy run --params {params}` runs in {overrides.workspace_of(params)}"
+    else:
+        settings, plan = _preflight(Dvc())
+        stages = f"{len(plan.todo)} of {len(plan.graph.needs)} stages to run"
     grid = f"{len(settings.designs)} designs, {len(settings.sample.cells())} cells a design, {len(settings.sample.seeds)} seeds"
-    stages = f"{len(plan.todo)} of {len(plan.graph.needs)} stages to run"
     print(f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}")
 
 
@@ -196,37 +210,29 @@ def _check_servers() -> None:
     tracking.check_server(tracking.address())
 
 
-def _preflight(
-    chosen: Path | None, dvc: "Dvc", datasets: Sequence[str] = (), prune: bool = False
-) -> "tuple[Params, Plan]":
+def _preflight(dvc: "Dvc", datasets: Sequence[str] = (), prune: bool = False) -> "tuple[Params, Plan]":
     """Everything that can be wrong before any long computation. Imports are late so that --help is quick."""
     from flows.checkout.dvc import DvcBusyError, check_root, mend_rwlock
     from flows.checkout.graph import ask, plan
     from flows.checkout.recovery import mend_lock, mend_outputs
-    from tasks.runtime import paths
 
     check_root()
     mend_rwlock()
     mend_lock()
-    other = chosen if chosen and chosen.resolve() != paths.PARAMS.resolve() else None
     with ThreadPoolExecutor(1) as pool:
-        asked = None if other else pool.submit(ask, dvc)  # DVC's processes start while this one imports torch
+        asked = pool.submit(ask, dvc)  # DVC's processes start while this one imports torch
         try:
             from flows.running.preflight import check_sources, prune_outputs
             from tasks.params import schema
 
-            settings = schema.load(chosen or paths.PARAMS).only(list(datasets))
+            settings = schema.load().only(list(datasets))
             check_sources(settings)
         except BaseException:
             dvc.stop_all()  # its answer would be waited for
             raise
-    if other:
-        with replacing(paths.PARAMS) as temporary:
-            temporary.write_text(other.read_text())
-        print(f"params.yaml now holds the settings of {other}", file=sys.stderr)
     changed = prune and prune_outputs(settings)
     try:
-        found = plan(dvc, asked.result() if asked and not changed else ask(dvc), settings.datasets)
+        found = plan(dvc, ask(dvc) if changed else asked.result(), settings.datasets)
         if prune and (damaged := mend_outputs(dvc, found.graph.needs, found.changed)):
             print(
                 f"{len(damaged)} damaged files are made again, which DVC took for whole: {', '.join(damaged[:3])}",
@@ -250,8 +256,10 @@ def dispatch() -> None:
         app()
     except LevyError as error:
         raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted: the same command goes on from here") from None
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("interrupted: the same command goes on from here", file=sys.stderr)
+        raise
 
 
 def main() -> None:

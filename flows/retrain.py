@@ -4,7 +4,6 @@ Everything happens in a workspace of its own (``flows.checkout.workspace``) with
 on the branch ``retrain/DATASET``: the code it was based on, data.dvc and dvc.lock.
 """
 
-import contextlib
 import json
 import re
 from pathlib import Path
@@ -104,8 +103,7 @@ def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, w
     _known(workspace, dataset)
     folder = Path(source).resolve() if source else home / paths.raw(dataset)
     arrival = bring_data(workspace, dataset, folder, source is None, quiet, most_lost)
-    if not (workspace.root / paths.OUTPUTS / dataset).exists():
-        _bring_outputs(workspace, dataset)
+    workspace.bring_outputs(dataset)
     if not (branch.holds(workspace) and (workspace.root / paths.winner(dataset)).exists()):
         run_stages(workspace, dataset, workers)
     commit = branch.commit(workspace, f"Retrain {dataset}: {arrival.text}")
@@ -129,12 +127,6 @@ def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, w
         payload={**decision, "commit": commit},
     )
     return Completed(name="Promoted" if promoted else "Kept", message=text)
-
-
-def _bring_outputs(workspace: Workspace, dataset: str) -> None:
-    """What the cache has of the outputs in dvc.lock; DVC has no run-cache for outputs that stages keep, and would make them again."""
-    with contextlib.suppress(LevyError):  # nothing ran before
-        workspace.dvc("checkout", "--quiet", "--allow-missing", "--with-deps", f"report@{dataset}")
 
 
 def _known(workspace: Workspace, dataset: str) -> None:

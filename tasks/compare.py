@@ -7,7 +7,17 @@ import pandas as pd
 
 from levy_core.base.files import write_json
 from levy_core.sampling.solver import Solver
-from tasks.cells.rows import best, cell_label, difference, is_published, sampler_of, solver_of, thrifty, write_rows
+from tasks.cells.rows import (
+    best,
+    cell_label,
+    difference,
+    is_published,
+    read_rows,
+    sampler_of,
+    solver_of,
+    thrifty,
+    write_rows,
+)
 from tasks.cells.tuned import read_tuned
 from tasks.kinds.kind import Kind
 from tasks.params.schema import Params
@@ -20,7 +30,7 @@ LABELS = ["seed", "cell", "ruler", "failed"]
 def compare(params: Params, dataset: str) -> None:
     """The winner is the cheapest sampler within the noise of the smallest mean of ``compare.metric`` (``grid.thrifty``)."""
     metric = params.metric(dataset)
-    tables = [pd.read_csv(paths.evaluation(dataset, design)) for design in params.designs]
+    tables = [read_rows(paths.evaluation(dataset, design)) for design in params.designs]
     rows = pd.concat(tables, ignore_index=True)
     tuned = {d: set(read_tuned(paths.tuned(dataset, d)).values()) for d in params.designs}
     grid = summarise(rows)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
-from tasks.cells.rows import write_rows
+from tasks.cells.rows import read_rows, write_rows
 from tasks.cells.store import read_cells
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
@@ -44,7 +44,7 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
 def _known_rows(path: Path, ruler: str) -> dict[str, dict[str, Any]]:
     """The metrics of an earlier table by cell, measured with the same ruler."""
     try:
-        table = pd.read_csv(path, dtype={"cell": str, "ruler": str})  # a hash may look like a number
+        table = read_rows(path)
         same = table[table.ruler == ruler].set_index("cell")
     except (OSError, ValueError, AttributeError, KeyError):  # none, damaged, or of an earlier version
         return {}

@@ -11,7 +11,7 @@ import pandas as pd
 from levy_core.base.determinism import make_reproducible
 from levy_core.sampling.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
-from tasks.cells.rows import Row, metric_name, solver_of, thrifty
+from tasks.cells.rows import Row, metric_name, read_rows, solver_of, thrifty
 from tasks.cells.store import read_cells
 from tasks.kinds.kind import Page
 from tasks.page import figures, pictures, tables
@@ -23,7 +23,7 @@ from tasks.runtime import paths, stage
 def report(params: Params, dataset: str) -> None:
     """Writes ``index.html``, its figures and its pictures."""
     make_reproducible(params.compute.threads)
-    grid = pd.read_csv(paths.grid(dataset))
+    grid = read_rows(paths.grid(dataset))
     winner = json.loads(paths.winner(dataset).read_text())
     eta = json.loads(paths.eta(dataset).read_text())
     metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show

@@ -21,6 +21,7 @@ from levy_core.nets.precision import bf16_supported
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import save_model
+from tasks.params import plain_yaml
 
 torch.set_num_threads(1)  # the tests run in several processes
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,6 +65,12 @@ def merged(base: dict, changes: dict) -> dict:
             merged(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else value
         )
     return result
+
+
+def weather_params() -> dict:
+    """params.yaml with the changes of docs/params/weather.yaml."""
+    files = (ROOT / "params.yaml", ROOT / "docs/params/weather.yaml")
+    return plain_yaml.merge(*(plain_yaml.read(path.read_text()) for path in files))
 
 
 def save_untrained(folder: Path, net: UNetConfig, classes: tuple[str, ...]) -> Path:

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 
+from tasks.cells.rows import read_rows
 from tasks.cells.tuned import write_tuned
 from tasks.evaluate import evaluate
 from tasks.params import schema as settings
@@ -31,7 +32,7 @@ def rows_of(params: Params, dataset: str, design: str, seed: int) -> pd.DataFram
     write_tuned(paths.tuned(dataset, design), {})
     sample(seeded, dataset, design)
     evaluate(seeded, dataset, design)
-    return pd.read_csv(paths.evaluation(dataset, design))
+    return read_rows(paths.evaluation(dataset, design))
 
 
 def main(dataset: str) -> None:

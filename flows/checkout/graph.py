@@ -102,12 +102,24 @@ def plan(dvc: Dvc, answers: Answers, datasets: Sequence[str]) -> Plan:
         LevyError: data/ is not the version that data.dvc names; DVC would otherwise adopt a half-pulled folder as new data.
     """
     status = answers.status
-    if "data.dvc" in status:
-        _refuse_data(dvc, json.dumps(status["data.dvc"]))
+    check_data(dvc, status)
     wanted = answers.graph.up_to(f"report@{dataset}" for dataset in datasets)
     todo = frozenset(wanted.affected_by(set(status) & set(wanted.needs)))
     told = [what for changes in status.values() for what in changes if isinstance(what, dict)]
     return Plan(wanted, todo, frozenset(out for what in told for out in what.get("changed outs", ())))
+
+
+def check_data(dvc: Dvc, status: dict[str, list[Any]]) -> None:
+    """Refuses data/ that is not the version that data.dvc names.
+
+    Args:
+        status: what `dvc status --json` says, at least of data.dvc.
+
+    Raises:
+        LevyError: what differs, and how to mend it.
+    """
+    if "data.dvc" in status:
+        _refuse_data(dvc, json.dumps(status["data.dvc"]))
 
 
 def _refuse_data(dvc: Dvc, changes: str) -> NoReturn:

@@ -1,23 +1,28 @@
 """Workspaces: git worktrees of their own, so that unattended runs and a person's work never meet.
 
 A workspace shares the DVC cache, the MLflow record and the local DVC settings of the checkout it belongs to, and nothing else:
-it holds committed files only, and stages run with its own code.
+it holds the files of a commit, or those of the working tree at one moment, and stages run with its own code.
 """
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from flows.checkout.dvc import Dvc, last_lines
 from levy_core.base.errors import LevyError
 from tasks.registry import tracking
-from tasks.runtime import leash
+from tasks.registry.lineage import LOCK
+from tasks.runtime import leash, paths
 
 GRACE_SECONDS = 20  # for a run to stop its stages
+PACKAGES = ("flows", "levy_core", "tasks")  # whose new files are code, though git does not know them yet
 FOLDER = Path(".levy")  # in the root of the checkout; neither git nor DVC looks into it
 
 
@@ -49,6 +54,41 @@ class Workspace:
         workspace._share()
         return workspace
 
+    @classmethod
+    def of_working_tree(cls, name: str, replaced: Mapping[str, str]) -> "Workspace":
+        """The workspace ``name`` with the files of the checkout as they are now, committed or not; the checkout is not touched.
+
+        New files come too where they belong to the packages. HEAD is the checkout's, so that results name its commit and say
+        that more was changed. Outputs of earlier runs in the workspace stay, with the dvc.lock that knows them.
+
+        Args:
+            name: a folder's name, made if missing. replaced: texts of tracked files that are to be others than the checkout's.
+
+        Raises:
+            LevyError: git or DVC refuses, with its words.
+        """
+        home = Path.cwd()
+        root = home / FOLDER / name
+        commit = git("rev-parse", "--verify", "HEAD", at=home)
+        tree = _tree_of(home, replaced)
+        fresh = not (root / ".git").exists()
+        if fresh:
+            git("worktree", "prune", at=home)  # of a folder that somebody removed
+            git("worktree", "add", "--quiet", "--force", "--no-checkout", "--detach", str(root), commit, at=home)
+        git("update-ref", "--no-deref", "HEAD", commit, at=root)
+        git("read-tree", "--reset", "-u", tree, at=root)
+        if fresh and (home / LOCK).exists():
+            shutil.copy(home / LOCK, root / LOCK)
+        workspace = cls(root, home)
+        workspace._share()
+        return workspace
+
+    def bring_outputs(self, dataset: str) -> None:
+        """What the cache has of the outputs in dvc.lock; DVC has no run-cache for outputs that stages keep, and would make them again."""
+        if not (self.root / paths.OUTPUTS / dataset).exists():
+            with contextlib.suppress(LevyError):  # nothing ran before
+                self.dvc("checkout", "--quiet", "--allow-missing", "--with-deps", f"report@{dataset}")
+
     def _share(self) -> None:
         """Cache, remotes and credentials of this machine, which git does not keep."""
         own, local = self.root / ".dvc" / "config.local", self.home / ".dvc" / "config.local"
@@ -71,6 +111,10 @@ class Workspace:
         """For processes in the workspace: this interpreter, the workspace's code, the checkout's MLflow record."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         own = {"PYTHONPATH": str(self.root), "MLFLOW_TRACKING_URI": tracking.address(), "PATH": path}
+        if "PREFECT_API_URL" not in os.environ and os.environ.get("PREFECT_HOME") == str(self.home / ".prefect"):
+            own["PREFECT_HOME"] = str(
+                self.root / ".prefect"
+            )  # its runs start servers of their own, of which each has a database
         return {**os.environ, **own}
 
     def run(self, *command: str) -> str:
@@ -95,9 +139,11 @@ class Workspace:
         """
         leashed = [sys.executable, leash.__file__, str(os.getpid()), sys.executable, *command]
         lines = []
+        # In a session of its own: a terminal's Ctrl-C would reach it too, and a second one cuts off what the first began.
         with subprocess.Popen(  # noqa: S603
-            leashed, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
+            leashed, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        ) as process:  # fmt: skip
             try:
                 for line in process.stdout or ():
                     print(line, end="", flush=True)
@@ -115,6 +161,27 @@ class Workspace:
     def git(self, *arguments: str) -> str:
         """Standard output of git in the workspace."""
         return git(*arguments, at=self.root)
+
+
+def _tree_of(home: Path, replaced: Mapping[str, str]) -> str:
+    """git's name of a tree with the files of a checkout, without its dvc.lock. Made by an index of its own: git's stays as it is."""
+    (home / FOLDER).mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=home / FOLDER, prefix="index.") as scratch:
+        index, text = Path(scratch) / "index", Path(scratch) / "text"
+        known = home / git("rev-parse", "--git-path", "index", at=home)
+        if known.exists():
+            shutil.copy2(known, index)  # with its times, so that git reads only what has changed
+
+        def change(*arguments: str) -> str:
+            return _run(["git", *arguments], home, {**os.environ, "GIT_INDEX_FILE": str(index)})
+
+        change("add", "--update", ".")
+        change("add", "--all", "--", *PACKAGES)
+        change("update-index", "--force-remove", str(LOCK))
+        for name, content in replaced.items():
+            text.write_text(content)
+            change("update-index", "--add", "--cacheinfo", f"100644,{change('hash-object', '-w', str(text))},{name}")
+        return change("write-tree")
 
 
 def git(*arguments: str, at: Path) -> str:

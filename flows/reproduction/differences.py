@@ -125,9 +125,9 @@ def _array(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    import pandas as pd
+    from tasks.cells.rows import read_rows
 
-    return {str(name): column.to_numpy() for name, column in pd.read_csv(path).items()}
+    return {str(name): column.to_numpy() for name, column in read_rows(path).items()}
 
 
 def _json(path: Path) -> dict[str, Any]:

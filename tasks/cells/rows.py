@@ -18,6 +18,9 @@ from tasks.runtime import paths
 
 Row = Mapping[Any, Any] | pd.Series
 
+# Columns of text. Left to pandas, a design called 007 would come back as a number, and one called NA as nothing.
+TEXTS = ("design", "cell", "ruler", "failed", "series")
+
 # bool("False") is true, so that truth is read from its text.
 READERS: dict[type, Callable[[Any], Any]] = {
     bool: lambda value: str(value).lower() in ("true", "1", "1.0"),
@@ -69,6 +72,17 @@ def write_rows(path: Path, rows: pd.DataFrame, digits: int) -> None:
     }
     with replacing(path) as temporary:
         pd.DataFrame(rounded).to_csv(temporary, index=False)
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """A table that ``write_rows`` wrote: names and hashes are text, whatever they look like; empty cells are missing.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or is no table.
+    """
+    kinds = get_type_hints(Solver)
+    texts = [*TEXTS, *(name for name, kind in kinds.items() if str in (kind, *get_args(kind)))]
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
 
 
 def best(grid: pd.DataFrame, metric: str) -> pd.DataFrame:

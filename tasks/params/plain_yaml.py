@@ -58,6 +58,22 @@ def write(value: Any) -> str:
     return text.getvalue().replace(": \n", ":\n")  # the place of a null; texts with such an end are quoted in one line
 
 
+def merge(target: Any, patch: Any) -> Any:
+    """``target`` with the changes of ``patch``: mappings are merged, null removes a key, and anything else replaces what is there.
+
+    Neither argument is changed. Source: JSON Merge Patch, RFC 7396.
+    """
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
+
+
 @contextmanager
 def changing(path: Path) -> Iterator[dict[str, Any]]:
     """The mapping that a file holds, none if it is not there; the file is replaced as a whole where it has been changed.

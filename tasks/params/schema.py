@@ -1,12 +1,22 @@
 """params.yaml as typed values. Every error names the key, the value and what is allowed."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, PlainValidator, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.measure import measure_of
@@ -23,8 +33,27 @@ from tasks.params.resolution import design_of, takes_tail_index
 from tasks.runtime.paths import PARAMS
 
 DEFAULT_KIND = "images"
-# Names become folders, DVC stage names and registry names.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+LONGEST_NAME = 60  # characters: a file's name has room for two names and what stages put around them
+REAL = "real"  # what reports call the real data, beside the designs
+
+
+def _check_name(name: Any) -> str:
+    if not isinstance(name, str):
+        kind = {bool: "a truth value", date: "a date", type(None): "nothing"}.get(type(name), "a number")
+        raise ValueError(f"a name is text, but YAML reads this as {kind}: put quotes around what is written there")
+    if "." in name.lstrip("."):
+        raise ValueError(
+            f"a name has no dot, because DVC looks for a key inside a key there: call it {name.replace('.', '_')}"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ValueError("a name is made of letters, digits, _ and -, and begins with a letter or a digit")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(name)} characters, but it may have {LONGEST_NAME}: choose a shorter one")
+    return name
+
+
+# Names become folders, keys and stage names of DVC, and registry names.
+Name = Annotated[str, BeforeValidator(_check_name)]
 
 
 def _one_of(kind: str, table: dict) -> AfterValidator:
@@ -263,6 +292,26 @@ class Params(Settings):
     compute: ComputeParams
 
     @model_validator(mode="after")
+    def _names_stay_apart(self) -> "Params":
+        for key, names in (("datasets", self.datasets), ("designs", self.designs)):
+            _refuse_twins(key, names)
+        if REAL in self.designs:
+            raise ValueError(f"designs names {REAL!r}, as reports call the real data: choose another name")
+        joined: dict[str, tuple[str, str]] = {}
+        for pair in product(self.datasets, self.designs):
+            other = joined.setdefault("-".join(pair), pair)
+            if other != pair:
+                told = " and ".join(
+                    f"the data set {dataset!r} with the design {design!r}" for dataset, design in (other, pair)
+                )
+                longer = max(other[1], pair[1], key=len)
+                raise ValueError(
+                    f"{told} would both be the stage {'-'.join(pair)!r}, of which DVC keeps one: "
+                    f"rename the design {longer!r}, for example to {longer.replace('-', '_')!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _named_sections_exist(self) -> "Params":
         for key, names, section, where in (
             ("datasets", self.datasets, self.data, "data"),
@@ -335,28 +384,64 @@ class Params(Settings):
         return dict(getattr(self.retrain.gate, self.data[dataset].kind))
 
 
+def _refuse_twins(key: str, names: Sequence[str]) -> None:
+    """Names that are equal, or would be where case does not count: on some file systems and in some registries."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise ValueError(f"{key} names {other!r} and {name!r}, which differ only in case: rename one of them")
+        if names.count(name) > 1:
+            raise ValueError(f"{key} names {name!r} more than once: name it once")
+
+
 def load(path: Path = PARAMS) -> Params:
     """Reads and validates a params file.
 
     Raises:
         LevyError: lists every fault: key, value, what is allowed.
     """
+    return _validate(_read(path), str(path))
+
+
+def load_merged(changes: Path, path: Path = PARAMS) -> tuple[Params, dict[str, Any]]:
+    """The settings of a params file with the changes of another, typed and as plain values; no file is changed.
+
+    Raises:
+        LevyError: lists every fault: key, value, what is allowed.
+    """
+    patch = _read(changes)
+    if not isinstance(patch, dict):
+        raise LevyError(
+            f"{changes} holds {'nothing' if patch is None else repr(patch)}: the keys of {path} that are to change are expected, each with its section"
+        )
+    merged = plain_yaml.merge(_read(path), patch)
+    return _validate(merged, f"{changes}, merged onto {path}"), merged
+
+
+def _read(path: Path) -> Any:
     try:
-        values = plain_yaml.read(path.read_text())
+        return plain_yaml.read(path.read_text())
     except OSError as error:
-        raise LevyError(f"{path} cannot be read ({error.strerror}): run from the root of the repository") from error
+        where = "run from the root of the repository" if path == PARAMS else "give the path of a settings file"
+        raise LevyError(f"{path} cannot be read ({error.strerror}): {where}") from error
     except ValueError as error:  # also bytes that are no text
         raise LevyError(f"{path} is not valid YAML: {error}") from error
+
+
+def _validate(values: Any, source: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise LevyError(f"{path}: " + "; ".join(_explain(fault) for fault in error.errors())) from None
+        raise LevyError(f"{source}: " + "; ".join(_explain(fault) for fault in error.errors())) from None
 
 
 def _explain(fault: Any) -> str:
     where = fault["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["loc"][-1:] == ("[key]",):
+        return f"{'.'.join(map(str, fault['loc'][:-2]))} has the name {fault['input']!r}: {message}"
     if fault["type"] == "extra_forbidden":
         return f"unknown key {key} (value {fault['input']!r}): check its spelling against the shipped params.yaml"
     if fault["type"] == "missing":

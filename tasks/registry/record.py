@@ -17,7 +17,7 @@ import pandas as pd
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, write_json
 from levy_core.serving.requests import COLUMNS, SAMPLER
-from tasks.cells.rows import cell_label, thrifty
+from tasks.cells.rows import cell_label, read_rows, thrifty
 from tasks.kinds.kind import Kind
 from tasks.params.schema import Params
 from tasks.registry import lineage, promotions, tracking
@@ -107,7 +107,7 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
         client.set_terminated(run.info.run_id, "KILLED")
     eta = json.loads(paths.eta(dataset).read_text())
     environment = Environment.here(params.compute.threads)
-    grid = pd.read_csv(paths.grid(dataset))
+    grid = read_rows(paths.grid(dataset))
     result = _Result(dataset, params.kind(dataset), experiment, tags, winner, grid, eta, environment)
     run_name = f"{dataset} {tags['levy.lock'][:7]}"
     with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags={**tags, HOST: _host()}) as parent:

@@ -31,7 +31,7 @@ from tasks.runtime.stage import open_metrics
 from tasks.sample import sample
 from tasks.train import train
 from tasks.tune import tune
-from tests.conftest import ROOT, SHARED, merged
+from tests.conftest import ROOT, SHARED, merged, weather_params
 
 WEATHER = SHARED / "weather"
 SMALL = {
@@ -70,7 +70,7 @@ def begin(folder, patch, data, source, **changes):
     patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     paths.raw("weather").mkdir(parents=True)
     shutil.copy(source, paths.raw("weather"))
-    values = yaml.safe_load((ROOT / "docs/params/weather.yaml").read_text())
+    values = weather_params()
     values = merged(merged(values, SMALL), changes)
     if data:
         values["data"]["weather"] = {"kind": "fields", **data}
@@ -201,7 +201,7 @@ def test_real_files_go_from_file_to_report(name, tmp_path, monkeypatch):
 
 def test_settings_of_fields_are_checked_when_they_are_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = yaml.safe_load((ROOT / "docs/params/weather.yaml").read_text())
+    values = weather_params()
 
     def load(**changes):
         path = tmp_path / "params.yaml"

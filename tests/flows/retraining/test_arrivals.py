@@ -10,7 +10,7 @@ import yaml
 from flows.checkout.workspace import Workspace
 from flows.retraining import arrivals
 from levy_core.base.errors import LevyError
-from tests.conftest import ROOT, make_checkout
+from tests.conftest import make_checkout, weather_params
 from tests.support.fields import temperature
 
 FIELDS = {"kind": "fields", "variables": [{"name": "t2m", "units": "degC"}], "climatology": "none", "gap": "1h"}
@@ -20,7 +20,7 @@ FIELDS = {"kind": "fields", "variables": [{"name": "t2m", "units": "degC"}], "cl
 def checkout(tmp_path_factory):
     """A data set of fields whose hours grow in a store elsewhere."""
     checkout = make_checkout(tmp_path_factory.mktemp("arrivals"), {})
-    settings = yaml.safe_load((ROOT / "docs/params/weather.yaml").read_text())
+    settings = weather_params()
     (checkout.root / "params.yaml").write_text(yaml.safe_dump({**settings, "data": {"weather": FIELDS}}))
     for path in (checkout.root / "data").rglob("*.*"):
         path.unlink()

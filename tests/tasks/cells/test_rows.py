@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from levy_core.base.errors import LevyError
 from levy_core.sampling.solver import Solver
@@ -15,6 +17,7 @@ from tasks.cells.rows import (
     cell_label,
     difference,
     is_published,
+    read_rows,
     same_cell,
     sampler_of,
     solver_of,
@@ -23,10 +26,15 @@ from tasks.cells.rows import (
 )
 from tasks.cells.tuned import write_tuned
 from tasks.compare import compare, summarise
+from tasks.evaluate import _known_rows
+from tasks.page import tables
+from tasks.params import plain_yaml
 from tasks.params.schema import load
 from tasks.runtime import paths
-from tests.conftest import ROOT
+from tests.conftest import ROOT, merged
 
+# Names that look like a number, a truth value, a date or nothing at all to pandas or to a dialect of YAML.
+ODD_NAMES = ["1", "007", "1e5", "0x10", "1_000", "True", "false", "NA", "nan", "None", "null", "inf", "2024-01-01"]
 SOLVERS = [
     Solver("sde-e", "ei-noise", "uniform-t", 20, 0.2),
     Solver("ode", "euler-maruyama", "uniform-log-rho", 5),
@@ -64,6 +72,30 @@ def test_tables_on_disk_keep_the_solver_exactly_and_round_metrics(tmp_path):
     row = pd.read_csv(tmp_path / "t.csv").iloc[0]
     assert solver_of(row) == solver
     assert row["fid/longtail"] == 0.6667
+
+
+@given(
+    st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}", fullmatch=True), min_size=1, max_size=4, unique=True),
+    st.sampled_from([None, "nan", "NaN at step 3"]),
+    st.floats(0.001, 1e3),
+)
+@example(ODD_NAMES, None, 0.1)
+@example(["1"], "NA", 0.1)
+def test_any_name_of_a_design_comes_back_as_it_was_written_and_empty_cells_as_missing(
+    tmp_path_factory, names, failed, rho
+):
+    path = tmp_path_factory.getbasetemp() / "names.csv"
+    solver = Solver("ode", "2m-data", "karras", 7, rho_max=rho)
+    row = {**asdict(solver), "cell": "1e5", "ruler": "007", "failed": failed, "a": 0.5, "b": np.nan}
+    write_rows(path, pd.DataFrame([{"design": name, **row} for name in names]), digits=6)
+    rows = read_rows(path)
+    assert rows.design.tolist() == names
+    assert (rows.cell.tolist(), rows.ruler.tolist()) == (["1e5"] * len(names), ["007"] * len(names))
+    assert [solver_of(row) for _, row in rows.iterrows()] == [solver] * len(names)
+    assert rows.failed.isna().all() if failed is None else rows.failed.tolist() == [failed] * len(names)
+    assert (rows.a == 0.5).all()
+    assert rows.b.isna().all()
+    assert rows.rho_min.isna().all()
 
 
 def test_fields_that_a_solver_gains_are_read_by_their_type(monkeypatch):
@@ -303,3 +335,34 @@ def test_one_seed_leaves_spread_and_error_empty_in_eta_json(compared):
     ten = read(paths.eta)["lim"]["budgets"]["10"]
     assert (ten["mean"], ten["std"], ten["error"], ten["difference"]) == (1.0, None, None, -2.0)
     assert "NaN" not in paths.eta("digits").read_text()
+
+
+def test_designs_whose_names_look_like_something_else_are_compared_and_reported_under_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = plain_yaml.read((ROOT / "params.yaml").read_text())
+    models = {name: {"preset": "ddpm"} for name in ODD_NAMES}
+    settings = merged(shipped, {"designs": ODD_NAMES, "models": models})
+    (tmp_path / "params.yaml").write_text(plain_yaml.write(settings))
+    solver, dear = Solver("ode", "ei-noise", "uniform-t", 10), Solver("sde-e", "ei-noise", "uniform-t", 50, 0.2)
+    for k, name in enumerate(ODD_NAMES):
+        values = {solver: {0: 3.0 + k, 1: 5.0 + k}, dear: {0: 30.0, 1: 30.0}}
+        write_rows(paths.evaluation("digits", name), rows_of(values, name, **dict.fromkeys(METRICS, 0.5)), digits=8)
+        write_tuned(paths.tuned("digits", name), {})
+    compare(load(), "digits")
+    grid, eta = read_rows(paths.grid("digits")), read(paths.eta)
+    assert read(paths.winner)["design"] == "1"
+    assert list(eta) == list(read(paths.metrics)) == sorted(ODD_NAMES)
+    for name in ODD_NAMES:
+        assert solver_of(thrifty(grid[grid.design == name], "fid/longtail")) == solver
+    (table,) = tables.papers_form(grid, list(eta), "fid/longtail")
+    filled = {design: sum(bool(text) for _, row in rows for text, _ in row) for design, rows in table["blocks"]}
+    assert filled == dict.fromkeys(ODD_NAMES, 2)
+    assert {row["design"] for row in tables.budgets(eta)} == {"1", min(ODD_NAMES)}  # all are alike at 50 evaluations
+
+
+def test_cells_of_hashes_that_look_like_numbers_or_nothing_are_known_again(tmp_path):
+    rows = rows_of({SOLVERS[0]: {0: 1.0}, SOLVERS[1]: {0: 2.0}})
+    rows["cell"], rows["ruler"] = ["NA", "1e5"], "null"
+    write_rows(tmp_path / "t.csv", rows, digits=8)
+    known = _known_rows(tmp_path / "t.csv", "null")
+    assert {cell: row["fid/longtail"] for cell, row in known.items()} == {"NA": 1.0, "1e5": 2.0}

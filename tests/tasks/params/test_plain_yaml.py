@@ -1,5 +1,7 @@
 """One dialect of YAML for DVC and for us."""
 
+from copy import deepcopy
+
 import pytest
 from dvc.utils.serialize import dumps_yaml, parse_yaml
 from hypothesis import given
@@ -24,6 +26,32 @@ def test_a_lock_is_written_as_dvc_writes_it():
         "end": ": ",
     }
     assert plain_yaml.write(odd) == dumps_yaml(odd)
+
+
+@pytest.mark.parametrize(
+    ("target", "patch", "result"),
+    [  # RFC 7396, appendix A
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        (["a", "b"], ["c", "d"], ["c", "d"]),
+        ({"a": "b"}, ["c"], ["c"]),
+        ({"a": "foo"}, None, None),
+        ({"a": "foo"}, "bar", "bar"),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+    ],
+)
+def test_changes_are_merged_as_the_rfc_merges_them(target, patch, result):
+    before = deepcopy((target, patch))
+    assert plain_yaml.merge(target, patch) == result
+    assert (target, patch) == before
 
 
 PLAIN = st.recursive(

@@ -1,9 +1,12 @@
 """params.yaml: every fault is named with its key, its value and what is allowed; the graph is DVC's own."""
 
 import ast
+import json
 import re
+import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pydot
@@ -17,15 +20,17 @@ import tasks.train
 from flows.checkout.graph import Graph, parse_dot
 from levy_core.base.errors import LevyError
 from tasks.cells.rows import is_published
-from tasks.params import schema
+from tasks.params import plain_yaml, schema
+from tasks.registry import lineage
 from tests.conftest import ROOT, merged
+from tests.tasks.cells.test_rows import ODD_NAMES
 
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
 def load(tmp_path, changes):
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(merged(SHIPPED, changes), sort_keys=False))
+    path.write_text(plain_yaml.write(merged(SHIPPED, changes)))
     return schema.load(path)
 
 
@@ -68,6 +73,16 @@ def block(**changes):
     return {"sample": {"grid": {"paper": changes}}}
 
 
+def twins(first, second, *designs):
+    """Settings of two data sets with the same designs."""
+    return {
+        "datasets": [first, second],
+        "data": {first: {"imbalance": 1}, second: {"imbalance": 1}},
+        "designs": list(designs),
+        "models": {name: {"preset": "ddpm"} for name in designs},
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -79,7 +94,40 @@ def block(**changes):
         ),
         ({"designs": ["lim", "edm9"]}, r"designs names 'edm9', but `models` has no such section: it has lim, ddpm"),
         ({"datasets": ["faces"]}, r"datasets names 'faces', but `data` has no such section"),
-        ({"datasets": ["a/b"]}, r"datasets\[0\] is 'a/b': string should match pattern"),
+        ({"datasets": ["a/b"]}, r"datasets\[0\] is 'a/b': a name is made of letters, digits, _ and -, and begins with"),
+        ({"designs": ["-lim"]}, r"designs\[0\] is '-lim': a name is made of letters"),
+        ({"designs": [".lim"]}, r"designs\[0\] is '.lim': a name is made of letters"),
+        (
+            {"models": {"lim1.8": {"preset": "lim"}}},
+            r"models has the name 'lim1.8': a name has no dot, because DVC looks for a key inside a key there: call it lim1_8",
+        ),
+        ({"designs": ["lim1.8"]}, r"designs\[0\] is 'lim1.8': a name has no dot, .*: call it lim1_8"),
+        ({"data": {"a.b": {"imbalance": 1}}}, r"data has the name 'a.b': a name has no dot, .*: call it a_b"),
+        ({"sample": {"grid": {"v1.2": {}}}}, r"sample.grid has the name 'v1.2': a name has no dot, .*: call it v1_2"),
+        (
+            {"designs": [7, True, None, 1e5, date(2024, 1, 1)]},
+            r"designs\[0\] is 7: a name is text, but YAML reads this as a number: put quotes around what is written there; "
+            r"designs\[1\] is True: .* a truth value: .*\[2\] is None: .* nothing: .*\[3\] is 100000.0: .* a number: .* a date: put",
+        ),
+        ({"models": {8: {"preset": "lim"}}}, r"models has the name 8: a name is text, but YAML reads this as a number"),
+        (
+            {"designs": ["a" * 61], "models": {"a" * 61: {"preset": "lim"}}},
+            r"is 'a{61}': a name of 61 characters, but it may have 60: choose a shorter one",
+        ),
+        ({"designs": ["lim", "lim"]}, r"designs names 'lim' more than once: name it once$"),
+        (
+            {"designs": ["lim", "LIM"], "models": {"LIM": {"preset": "lim"}}},
+            r"designs names 'lim' and 'LIM', which differ only in case: rename one of them$",
+        ),
+        (
+            {"designs": ["real"], "models": {"real": {"preset": "lim"}}},
+            r"designs names 'real', as reports call the real data: choose another name$",
+        ),
+        (
+            twins("a", "a-b", "c", "b-c"),
+            r"params.yaml: the data set 'a' with the design 'b-c' and the data set 'a-b' with the design 'c' would both be the "
+            r"stage 'a-b-c', of which DVC keeps one: rename the design 'b-c', for example to 'b_c'$",
+        ),
         (
             block(solvers=["ode", "rk9"]),
             r"sample.grid.paper.solvers\[1\] is 'rk9': unknown solver 'rk9': choose one of ode, posterior, sde-a, sde-e, split-ddim, split-dlim",
@@ -236,6 +284,46 @@ def test_one_of_several_data_sets_is_chosen_by_its_name(tmp_path):
     assert read.only([]) is read
     with pytest.raises(LevyError, match="unknown data set 'mnist': choose one of cifar10-lt, digits"):
         read.only(["mnist"])
+
+
+@pytest.fixture
+def dvc(tmp_path, monkeypatch):
+    """A repository of DVC with the dvc.yaml of this project, and what a command of DVC comes to there with some settings."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], check=True)
+
+    def run(settings, *command, check=True):
+        (tmp_path / "params.yaml").write_text(plain_yaml.write(settings))
+        return subprocess.run([sys.executable, "-m", "dvc", *command], capture_output=True, text=True, check=check)
+
+    return run
+
+
+def test_dvc_drops_one_of_two_pairs_with_one_name_and_has_a_stage_for_every_pair_that_is_accepted(dvc, tmp_path):
+    counts = []
+    for designs in (("c", "b-c"), ("c", "b_c")):
+        listed = dvc(merged(SHIPPED, twins("a", "a-b", *designs)), "stage", "list", "--name-only", "dvc.yaml").stdout
+        counts.append(sum(name.startswith("train@") for name in listed.split()))
+    assert counts == [3, 4]
+    assert schema.load(tmp_path / "params.yaml").designs == ["c", "b_c"]
+
+
+def test_dvc_runs_and_records_the_stages_of_every_name_that_is_accepted_but_not_of_one_with_a_dot(dvc, tmp_path):
+    graph = plain_yaml.read((ROOT / "dvc.yaml").read_text())["stages"]["train"]
+    stage = {**graph, "cmd": f"true {graph['cmd']}", "deps": [], "outs": [], "plots": []}
+    (tmp_path / "dvc.yaml").write_text(plain_yaml.write({"stages": {"train": stage}}))
+    odd = [*ODD_NAMES, "a" * 60]
+    settings = merged(merged(SHIPPED, twins("0", "null", *odd)), {"datasets": ["null"]})
+    assert dvc(settings, "repro", "-q").returncode == 0
+    assert schema.load(tmp_path / "params.yaml").designs == odd
+    assert json.loads(dvc(settings, "status", "--json").stdout) == {}
+    found = lineage.read_stages(tmp_path / "dvc.lock")
+    commands = {tuple(entry["cmd"].split()[-4:]) for entry in found.values()}
+    assert commands == {("--dataset", "null", "--design", name) for name in odd}
+    assert set(found["train@null-007"]["params"]["params.yaml"]) >= {"models.007", "train", "net"}
+    dotted = dvc(merged(SHIPPED, twins("a", "b", "lim1.8")), "repro", check=False)
+    assert re.search(r"Parameters 'models\.lim1\.8' are missing", dotted.stderr)
 
 
 def imports_of(path):
