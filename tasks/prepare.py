@@ -46,7 +46,7 @@ def _images(params: Params, dataset: str, folder: Path) -> None:
 
 
 def _fields(params: Params, dataset: str, folder: Path) -> None:
-    """A training and a held-out period; of new hours only those are read. Imports are late: images do without theirs."""
+    """A training and a held-out period; of an earlier preparation what still holds is kept. Imports are late: images do without theirs."""
     from levy_core.datasets.fields.prepare import prepare_fields
     from levy_core.datasets.fields.store import FieldStore
     from levy_core.metrics.common.bootstrap import spread
