@@ -10,9 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from math import inf, pi, sqrt
-from pathlib import Path
 
-import dask.array
 import numpy as np
 import xarray as xr
 from scipy import fft, special, stats
@@ -22,7 +20,6 @@ from levy_core.base.errors import LevyError, choose
 Profile = Callable[[np.ndarray], np.ndarray]  # of the latitude in radians
 TIME = "valid_time"  # the name that the Climate Data Store gives it
 YEAR = 365.2425  # days
-CHUNK_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -214,24 +211,3 @@ def blocks(config: Synthetic, steps: int, block: int) -> Iterator[xr.Dataset]:
         now = times[first : first + block]
         drawn = np.stack(list(islice(anomalies, len(now))))
         yield dataset(config, now, {v: config.field(v, drawn[:, i], now) for i, v in enumerate(config.variables)})
-
-
-def write_zarr(path: Path, config: Synthetic, steps: int, block: int = 64) -> None:
-    """Streams fields into a new zarr store of chunks of a few MB; the store does not depend on ``block``.
-
-    Raises:
-        LevyError: there is something at ``path``.
-    """
-    if path.exists():
-        raise LevyError(f"{path} exists: remove it, or name another place for the generated fields")
-    chunk = max(1, min(steps, CHUNK_BYTES // (4 * config.shape[0] * config.shape[1])))
-    empty = dask.array.zeros((steps, *config.shape), chunks=(chunk, -1, -1), dtype="float32")
-    encoding = {TIME: {"units": "hours since 1970-01-01", "dtype": "int64"}}
-    whole = dataset(config, config.times(steps), dict.fromkeys(config.variables, empty))
-    whole.to_zarr(path, compute=False, encoding=encoding, consolidated=False)
-    first = 0
-    for part in blocks(config, steps, block):
-        region = {TIME: slice(first, first + part.sizes[TIME])}
-        # One writer, so that a chunk may be written in two parts.
-        part.drop_vars(list(part.coords)).to_zarr(path, region=region, safe_chunks=False, consolidated=False)
-        first += part.sizes[TIME]

@@ -15,20 +15,23 @@ from torch.nn import functional as F
 
 HEAD = 8  # channels of an attention head
 EPS = 1e-5
+Convolution = type[nn.Conv2d]
 
 
 class Residual(nn.Module):
     """Norm, SiLU, convolution, twice, with the embedding added in between; [B, C, H, W] -> [B, C', H, W]."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int, groups: int, dropout: float):
+    def __init__(
+        self, inputs: int, outputs: int, embedding: int, groups: int, dropout: float, convolution: Convolution
+    ):
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, inputs, EPS)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv1 = convolution(inputs, outputs, 3, padding=1)
         self.time_emb_proj = nn.Linear(embedding, outputs)
         self.norm2 = nn.GroupNorm(groups, outputs, EPS)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.conv2 = convolution(outputs, outputs, 3, padding=1)
+        self.conv_shortcut = convolution(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """``emb``: [B, E]."""
@@ -61,10 +64,10 @@ class SelfAttention(nn.Module):
 class Resample(nn.Module):
     """Twice as coarse or twice as fine."""
 
-    def __init__(self, channels: int, finer: bool):
+    def __init__(self, channels: int, finer: bool, convolution: Convolution):
         super().__init__()
         self.finer = finer
-        self.conv = nn.Conv2d(channels, channels, 3, stride=1 if finer else 2, padding=1)
+        self.conv = convolution(channels, channels, 3, stride=1 if finer else 2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, 2 H, 2 W] or [B, C, H / 2, W / 2]."""
@@ -75,19 +78,26 @@ class Level(nn.Module):
     """The layers of one resolution; ``inputs`` are the channels that each layer gets."""
 
     def __init__(
-        self, inputs: list[int], outputs: int, embedding: int, groups: int, dropout: float, attends: list[bool]
+        self,
+        inputs: list[int],
+        outputs: int,
+        embedding: int,
+        groups: int,
+        dropout: float,
+        convolution: Convolution,
+        attends: list[bool],
     ):
         super().__init__()
         layers = []
         for channels, attention in zip(inputs, attends, strict=True):  # in the order in which diffusers draws weights
-            residual = Residual(channels, outputs, embedding, groups, dropout)
+            residual = Residual(channels, outputs, embedding, groups, dropout, convolution)
             layers.append((residual, SelfAttention(outputs, groups) if attention else nn.Identity()))
         self.attentions = nn.ModuleList([attention for _, attention in layers])
         self.resnets = nn.ModuleList([residual for residual, _ in layers])
 
-    def resample(self, name: str, channels: int, finer: bool) -> None:
+    def resample(self, name: str, channels: int, finer: bool, convolution: Convolution) -> None:
         """Adds a last layer to the next resolution."""
-        self.add_module(name, nn.ModuleList([Resample(channels, finer)]))
+        self.add_module(name, nn.ModuleList([Resample(channels, finer, convolution)]))
 
 
 def _layers(level: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
@@ -101,6 +111,7 @@ class Backbone(nn.Module):
     Args:
         channels: one entry a resolution, multiples of ``groups``. layers: a resolution on the way down; one more on the way up.
         attends: which resolutions attend; with any, the middle does too. labels: how many there are.
+        convolution: the class of every convolution, with the parameters of ``nn.Conv2d``.
     """
 
     def __init__(
@@ -113,11 +124,12 @@ class Backbone(nn.Module):
         groups: int,
         dropout: float,
         labels: int,
+        convolution: Convolution = nn.Conv2d,
     ):
         super().__init__()
         first, last, embedding = channels[0], channels[-1], 4 * channels[0]
-        common = (embedding, groups, dropout)
-        self.conv_in = nn.Conv2d(inputs, first, 3, padding=1)
+        common = (embedding, groups, dropout, convolution)
+        self.conv_in = convolution(inputs, first, 3, padding=1)
         self.time_embedding = nn.ModuleDict(
             {"linear_1": nn.Linear(first, embedding), "linear_2": nn.Linear(embedding, embedding)}
         )
@@ -128,7 +140,7 @@ class Backbone(nn.Module):
             level = Level([kept[-1]] + [width] * (layers - 1), width, *common, [attends[i]] * layers)
             kept += [width] * layers
             if i < len(channels) - 1:
-                level.resample("downsamplers", width, finer=False)
+                level.resample("downsamplers", width, False, convolution)
                 kept.append(width)
             self.down_blocks.append(level)
         self.mid_block = Level([last, last], last, *common, [any(attends), False])
@@ -137,11 +149,11 @@ class Backbone(nn.Module):
             widths = [below] + [width] * layers
             level = Level([w + kept.pop() for w in widths], width, *common, [attends[i]] * (layers + 1))
             if i > 0:
-                level.resample("upsamplers", width, finer=True)
+                level.resample("upsamplers", width, True, convolution)
             self.up_blocks.append(level)
             below = width
         self.conv_norm_out = nn.GroupNorm(groups, first, EPS)
-        self.conv_out = nn.Conv2d(first, outputs, 3, padding=1)
+        self.conv_out = convolution(first, outputs, 3, padding=1)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor) -> Tensor:
         """``time``: float32 [B]; ``label``: int64 [B]."""

@@ -15,24 +15,17 @@ def padded(size: int, multiple: int, wraps: bool = False) -> Tensor:
 
 
 class RoundConv(nn.Conv2d):
-    """A convolution whose last axis is closed: what it needs beyond one end is at the other. Zeros beyond the poles."""
+    """A convolution whose last axis is closed: what it needs beyond one end is at the other. Zeros beyond the poles.
+
+    In a network of nothing else a shift along the last axis by a multiple of the coarsest stride shifts the output: upsampling,
+    attention without positions and group norms commute with it already.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H', W']."""
         poleward, around = (int(side) for side in self.padding)
         x = F.pad(x, (around, around, 0, 0), mode="circular")
         return F.conv2d(x, self.weight, self.bias, self.stride, (poleward, 0), self.dilation, self.groups)
-
-
-def close_round(net: nn.Module) -> None:
-    """Makes every convolution of ``net`` a ``RoundConv``; weights and their names stay.
-
-    Then a shift along the last axis by a multiple of the coarsest stride shifts the output: upsampling, attention
-    without positions and group norms commute with it already.
-    """
-    for module in net.modules():
-        if type(module) is nn.Conv2d:
-            module.__class__ = RoundConv
 
 
 def coordinate_channels(height: int, width: int, latitude: np.ndarray | None, longitude: np.ndarray | None) -> Tensor:

@@ -21,11 +21,6 @@ class MLPConfig:
         """Plain values for JSON."""
         return asdict(self)
 
-    @classmethod
-    def from_mapping(cls, mapping: dict[str, Any]) -> "MLPConfig":
-        """The inverse of ``to_mapping``, also after JSON made the tuples lists."""
-        return cls(**{**mapping, "shape": tuple(mapping["shape"])})
-
 
 class MLP(nn.Module):
     """[B, d] -> [B, d], conditional on log rho (sines of eight frequencies) and on a class label."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from levy_core.base.errors import LevyError
 from levy_core.nets.backbone import Backbone
-from levy_core.nets.globe import close_round, coordinate_channels, padded
+from levy_core.nets.globe import RoundConv, coordinate_channels, padded
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,8 @@ class UNet(nn.Module):
             groups=config.groups,
             dropout=config.dropout,
             labels=config.classes + 1,
+            convolution=RoundConv if config.wraps else nn.Conv2d,
         )
-        if config.wraps:
-            close_round(self.unet)
 
     def forward(self, x: Tensor, log_rho: Tensor, label: Tensor) -> Tensor:
         """The raw network output. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""

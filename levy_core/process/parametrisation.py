@@ -98,13 +98,6 @@ def eps_of(name: str, out: Tensor, y: Tensor, rho: Tensor, units: Units) -> Tens
     return eps if row.shift is None else eps.addcmul(spread(row.shift(rho, units), y), y)
 
 
-def out_of(name: str, eps: Tensor, y: Tensor, rho: Tensor, units: Units) -> Tensor:
-    """The inverse of ``eps_of``: with eps = e, what a perfect network would have to guess."""
-    row = PARAMETRISATIONS[name]
-    shifted = eps if row.shift is None else eps - spread(row.shift(rho, units), y) * y
-    return shifted / spread(row.factor(rho, units), y)
-
-
 def check_shape(out: Tensor, y: Tensor) -> None:
     """Refuses a prediction of another shape than its input: broadcasting would hide it.
 

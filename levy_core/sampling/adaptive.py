@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -14,6 +16,37 @@ from levy_core.sampling.loop import EpsHat, not_finite
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
 FIRST = 0.05  # first step, as a share of rho
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """A pair of Runge-Kutta formulas of one set of slopes, the last of which is the first of the next step.
+
+    Attributes:
+        c, a: of each slope between the ends its place in the step and the weights of the slopes before it.
+        b: weights of the step. b_low: those of the less exact one, which weighs the last slope too. order: of b.
+    """
+
+    c: tuple[Fraction, ...]
+    a: tuple[tuple[Fraction, ...], ...]
+    b: tuple[Fraction, ...]
+    b_low: tuple[Fraction, ...]
+    order: int
+
+    @property
+    def error(self) -> list[float]:
+        """Weights of the difference of both steps."""
+        return [float(high - low) for high, low in zip((*self.b, Fraction(0)), self.b_low, strict=True)]
+
+
+# Bogacki and Shampine (1989), A 3(2) pair of Runge-Kutta formulas.
+BOGACKI_SHAMPINE = Tableau(
+    c=(Fraction(1, 2), Fraction(3, 4)),
+    a=((Fraction(1, 2),), (Fraction(0), Fraction(3, 4))),
+    b=(Fraction(2, 9), Fraction(1, 3), Fraction(4, 9)),
+    b_low=(Fraction(7, 24), Fraction(1, 4), Fraction(1, 3), Fraction(1, 8)),
+    order=3,
+)
 
 
 @dataclass(frozen=True)
@@ -51,8 +84,6 @@ def sample_adaptive(
     Raises:
         LevyError: ends out of order, a tolerance out of range, a prediction that is not finite, or a sample that is not
             done after ``most_evaluations``; names the sample.
-
-    Source: Bogacki and Shampine (1989), A 3(2) pair of Runge-Kutta formulas.
     """
     if not 0 < rho_min < rho_max < float("inf"):
         raise LevyError(f"rho_min is {rho_min} and rho_max {rho_max}, but 0 < rho_min < rho_max must hold")
@@ -77,10 +108,12 @@ def sample_adaptive(
             )
         return eps
 
+    pair = BOGACKI_SHAMPINE
+    places, weights, errors = list(map(float, pair.c)), list(map(float, pair.b)), pair.error
     rows = torch.arange(b, device=device)
     first = slope(rows, y, rho)
     while len(rows):
-        if int(evaluations.max()) + 3 > most_evaluations:
+        if int(evaluations.max()) + len(weights) > most_evaluations:
             slow = indices[int(evaluations.argmax())]
             raise LevyError(
                 f"the sample with index {slow} is at rho = {float(rho[rows].max()):.4g} after {int(evaluations.max())} "
@@ -90,18 +123,25 @@ def sample_adaptive(
         step = torch.where(last, rho[rows] - rho_min, h[rows])
         at, level = y[rows], rho[rows]
         down = spread(-step, at).to(at.dtype)
-        k1 = first[rows]
-        k2 = slope(rows, at + down / 2 * k1, level - step / 2)
-        k3 = slope(rows, at + down * 3 / 4 * k2, level - step * 3 / 4)
-        reached = at + down * (2 / 9 * k1 + 1 / 3 * k2 + 4 / 9 * k3)
+        slopes = [first[rows]]
+        for place, before in zip(places, pair.a, strict=True):
+            within = at
+            for weight, k in zip(before, slopes, strict=True):
+                within = within + down * float(weight) * k
+            slopes.append(slope(rows, within, level - step * place))
+        reached = at + down * _weighted(weights, slopes)
         arrival = torch.where(last, rho_min, level - step)
-        k4 = slope(rows, reached, arrival)
-        error = down * (-5 / 72 * k1 + 1 / 12 * k2 + 1 / 9 * k3 - 1 / 8 * k4)
+        slopes.append(slope(rows, reached, arrival))
+        error = down * _weighted(errors, slopes)
         norm = (error / (1 + torch.maximum(at.abs(), reached.abs()))).flatten(1).double().square().mean(1).sqrt()
         accepted = norm <= tolerance
         moved = rows[accepted]
-        y[moved], rho[moved], first[moved] = reached[accepted], arrival[accepted], k4[accepted]
-        factor = (SAFETY * (tolerance / norm.clamp(min=1e-30)) ** (1 / 3)).clamp(SHRINK, GROW)
+        y[moved], rho[moved], first[moved] = reached[accepted], arrival[accepted], slopes[-1][accepted]
+        factor = (SAFETY * (tolerance / norm.clamp(min=1e-30)) ** (1 / pair.order)).clamp(SHRINK, GROW)
         h[rows] = step * factor
         rows = rows[~(accepted & last)]
     return Adaptive(y.float().cpu(), evaluations.cpu())
+
+
+def _weighted(weights: list[float], slopes: list[Tensor]) -> Tensor:
+    return reduce(torch.add, (weight * k for weight, k in zip(weights, slopes, strict=True)))

@@ -102,7 +102,8 @@ def _cut(name: str, wanted: Range, allowed: Range, whose: str) -> Range:
 
 def _suggest(trial: "optuna.Trial", name: str, within: Range) -> float:
     value = trial.suggest_float(name, *within, log=True)
-    return float(f"{value:.3g}")  # more digits change no sample visibly, and nobody reads them
+    rounded = float(f"{value:.3g}")  # more digits change no sample visibly, and nobody reads them
+    return min(max(rounded, within[0]), within[1])
 
 
 # Where the search begins: what won on the exact mixtures of docs/benchmarks/solvers.md.
@@ -189,7 +190,10 @@ def search(
         solver = _feasible(space.propose(asked, schedule, steps))
         repeats = repeats + 1 if solver in known else 0
         if solver in known:
-            _tell(study, asked, known[solver].score)
+            before = known[solver]
+            if isfinite(before.score):
+                asked.report(before.score, before.n // counts[0])
+            _tell(study, asked, before.score, pruned=before.n < counts[-1])
             continue
         done, pruned = Trial(solver, 0, float("nan")), False
         for count in counts:

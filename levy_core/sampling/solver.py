@@ -27,8 +27,9 @@ class Solver:
     """Family x discretisation x grid x steps x eta. Its ``label`` is how tables and plots name it; with ``steps`` it is unique.
 
     Args:
-        grid: a name, or levels of one's own (rho, falling).
-        steps: network evaluations a sample. Heun spends two a step, but one on a step to rho = 0.
+        grid: a name, or levels of one's own (rho, falling, the last 0 or above): these have their ends already.
+        steps: network evaluations a sample. Heun spends two a step, but one on a step to rho = 0; where the number does not
+            come out even, the last step above rho = 0 is an Euler step with one.
         eta: strength of the noise that comes back; ignored by families without it.
         eta_schedule: how eta changes along the path.
         rho_max, rho_min: where the grid starts and ends; None: the schedule's own ends.
@@ -61,6 +62,18 @@ class Solver:
             )
         if isinstance(self.grid, str):
             choose("grid", self.grid, GRIDS)
+        elif self.denoise or self.rho_max is not None or self.rho_min is not None:
+            raise LevyError(
+                f"the grid is levels of your own, {self.grid}, beside "
+                f"{'denoise' if self.denoise else 'rho_max' if self.rho_max is not None else 'rho_min'}: give its first and "
+                "last level in the grid itself, with 0 as the last for a step to clean data, and leave these three out"
+            )
+        for name, end in (("rho_max", self.rho_max), ("rho_min", self.rho_min)):
+            if end is not None and not 0 < end < inf:
+                raise LevyError(
+                    f"{name} is {end}, but must be a positive, finite rho, or None for the schedule's own; "
+                    "for a last step to rho = 0 set denoise"
+                )
         if self.steps < 1 + self.denoise:
             raise LevyError(
                 f"steps is {self.steps}, but a sampler{' with denoise' * self.denoise} takes at least {1 + self.denoise} step"
@@ -69,7 +82,7 @@ class Solver:
         if not 0 <= self.eta < inf or (most is not None and self.eta > most):
             limit = "a finite number of at least 0" if most in (None, inf) else f"between 0 and {most:g}"
             raise LevyError(f"eta is {self.eta}, but for {self.family} must be {limit}")
-        if most is None:  # so that equal samplers compare and hash equal
+        if most is None or self.eta == 0:  # so that equal samplers compare and hash equal
             object.__setattr__(self, "eta", 0.0)
             object.__setattr__(self, "eta_schedule", "constant")
 
@@ -100,6 +113,11 @@ class Solver:
         """For example ``SDE-E(0.5) ei-noise, uniform-t``."""
         return f"{self.form}, {self.path}"
 
+    @property
+    def ends_at_0(self) -> bool:
+        """Whether the last step goes to clean data."""
+        return self.denoise or (not isinstance(self.grid, str) and self.grid[-1:] == (0,))
+
     def levels(self, schedule: Schedule) -> Levels:
         """The grid on a schedule.
 
@@ -107,7 +125,7 @@ class Solver:
             LevyError: levels that do not fall, or another number of them than ``steps`` evaluations visit.
         """
         evaluations = DISCRETISATIONS[self.discretisation].evaluations
-        intervals = self.steps if evaluations == 1 else (self.steps + 1) // 2
+        intervals = self.steps if evaluations == 1 else (self.steps + 1 + self.ends_at_0) // 2
         if not isinstance(self.grid, str):
             if len(self.grid) != intervals + 1:
                 raise LevyError(
@@ -116,13 +134,12 @@ class Solver:
                 )
             return custom(schedule, self.grid)
         high, low = extent(schedule)
-        start, end = self.rho_max or high, self.rho_min or low
-        if not 0 < end < start < inf:
+        start = high if self.rho_max is None else self.rho_max
+        end = low if self.rho_min is None else self.rho_min
+        if not end < start:
             raise LevyError(f"the grid would rise from rho_max {start:g} to rho_min {end:g}: give rho_min < rho_max")
         if not self.denoise:
             return GRIDS[self.grid](schedule, start, end, intervals)
-        if intervals == 1:
-            return custom(schedule, (start, 0.0))
         inner, zero = GRIDS[self.grid](schedule, start, end, intervals - 1), torch.zeros(1, dtype=torch.float64)
         return Levels(torch.cat([inner.t, schedule.time(zero)]), torch.cat([inner.rho, zero]))
 
@@ -153,11 +170,6 @@ class StepTable:
     def nfe(self) -> int:
         """Network evaluations per sample."""
         return len(self.keep)
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether noise comes back."""
-        return self.jumps is not None or bool((self.noise > 0).any())
 
     def rows(self) -> list[dict[str, float]]:
         """The table as plain numbers, for printing."""
@@ -191,7 +203,9 @@ def tabulate(solver: Solver, schedule: Schedule) -> StepTable:
     if family.ancestral:
         power = torch.cat([levels.rho, torch.zeros(1, dtype=torch.float64)]) ** p
         jumps = (power[:-1] - power[1:]).clamp(min=0) ** (2 / p)
-    rows = slice(0, solver.steps)  # an odd number of Heun's evaluations ends on an Euler row
+    rows = list(range(len(made.keep)))
+    if len(rows) > solver.steps:  # Heun's evaluations do not come out even: the last step above rho = 0 is Euler's
+        del rows[-1 - solver.ends_at_0]
     return StepTable(
         rho=torch.cat([made.rho[:-1][rows], levels.rho[-1:]]),
         keep=made.keep[rows],

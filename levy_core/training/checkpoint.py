@@ -4,16 +4,17 @@
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.files import write_json
-from levy_core.base.samples import Samples
+from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
@@ -21,6 +22,8 @@ from levy_core.process.design import Design
 from levy_core.process.parametrisation import Predictor
 
 FORMAT = 2  # rises whenever an older file would load but mean something else
+MEND = "train the model again, or fetch it anew"
+Part = TypeVar("Part")
 NETS: dict[str, tuple[Any, Any]] = {"unet": (UNetConfig, UNet), "mlp": (MLPConfig, MLP)}
 
 
@@ -61,22 +64,11 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
         design: refuse a checkpoint of any other.
 
     Raises:
-        LevyError: a missing or damaged file, another format or design, or weights of another network.
+        LevyError: a missing or damaged file, a description in which something is missing or of another type, another
+            format or design, or weights of another network.
     """
     path = folder / "design.json"
-    try:
-        described = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise LevyError(
-            f"{path} cannot be read ({error}): it stands beside model.safetensors in a trained model"
-        ) from error
-    if described.get("format") != FORMAT:
-        raise LevyError(
-            f"{path} has format {described.get('format')}, but this version of levy reads format {FORMAT}: "
-            f"it was written by levy {described.get('about', {}).get('levy', 'of an unknown version')}; "
-            "install that version, or train the model again"
-        )
-    found = Design.from_mapping(described["design"])
+    found, config, net, samples = _read(path)
     if design is not None and design != found:
         mine, its = design.to_mapping(), found.to_mapping()
         differing = [
@@ -85,13 +77,53 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
         raise LevyError(
             f"{folder} holds a model of another design: {', '.join(differing)}; train this design, or load without it"
         )
-    size = dict(described["net"])
-    config_class, net_class = choose("kind of network", size.pop("kind", "unet"), NETS)
-    config = config_class.from_mapping(size)
-    net = net_class(config)
     try:
         net.load_state_dict(read_tensors(folder / "model.safetensors"))
     except RuntimeError as error:
         raise LevyError(f"{folder / 'model.safetensors'} does not belong to the network in {path}: {error}") from error
     predictor = found.predictor(net.to(device)).eval().requires_grad_(False)
-    return Model(predictor, found, config, Samples.from_mapping(described["samples"]))
+    return Model(predictor, found, config, samples)
+
+
+def _read(path: Path) -> tuple[Design, UNetConfig | MLPConfig, nn.Module, Samples]:
+    """What ``design.json`` describes; the network has no weights yet."""
+    try:
+        described = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise LevyError(
+            f"{path} cannot be read ({error}): it stands beside model.safetensors in a trained model"
+        ) from error
+    if not isinstance(described, dict):
+        raise LevyError(f"{path} holds a {type(described).__name__} where a model is described by a mapping: {MEND}")
+    if described.get("format") != FORMAT:
+        about = described.get("about")
+        writer = about.get("levy") if isinstance(about, dict) else None
+        raise LevyError(
+            f"{path} has format {described.get('format')}, but this version of levy reads format {FORMAT}: "
+            f"it was written by levy {writer or 'of an unknown version'}; install that version, or train the model again"
+        )
+    for name in ("design", "net", "samples"):
+        if not isinstance(described.get(name), dict):
+            found = f"its {name!r} is {described[name]!r}" if name in described else f"it has no {name!r}"
+            raise LevyError(f"{path} describes no model: {found}, but a mapping is expected; {MEND}")
+    size = dict(described["net"])
+    try:
+        config_class, net_class = choose("kind of network", size.pop("kind", "unet"), NETS)
+        config = _typed("net", config_class, size)
+        given = described["samples"]
+        samples = _typed("samples", Samples, RECORDED.get(str(given.get("kind")), {}) | given)
+        return Design.from_mapping(described["design"]), config, net_class(config), samples
+    except Exception as error:  # a network of sizes that do not fit together raises many kinds
+        raise LevyError(f"{path} describes no model: {error}; {MEND}") from error
+
+
+def _typed(name: str, kind: type[Part], values: dict[str, Any]) -> Part:
+    """A dataclass from JSON's values of its fields, each of its declared type."""
+    unknown = sorted(set(values) - {f.name for f in fields(kind)})  # type: ignore[arg-type]
+    if unknown:
+        raise LevyError(f"its {name!r} has {', '.join(unknown)}, which this version of levy does not know")
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        wrong = [f"{name}.{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()]
+        raise LevyError("; ".join(wrong)) from error

@@ -8,10 +8,12 @@ import os
 import pickle
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ import yaml
 import zarr
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.images.sources import open_source
+from levy_core.datasets.images.archives import files_of_tar
+from levy_core.datasets.images.sources import FORMATS, IMAGE_SUFFIXES, open_source
 from levy_core.datasets.images.store import read_group
 from levy_core.metrics.images.fidelity import Features
 from levy_core.nets.unet import UNetConfig
@@ -226,6 +229,76 @@ def test_a_tar_of_many_members_that_are_too_much_together_is_refused(tmp_path, m
         open_source(tmp_path)
 
 
+READ_AND_MEASURE = """
+import sys
+from pathlib import Path
+from docs.benchmarks.memory import peak
+from levy_core.datasets.images.sources import open_source
+from levy_core.base.errors import LevyError
+
+before = peak()
+try:
+    open_source(Path(sys.argv[1]))
+except LevyError as error:
+    print(error)
+print(peak() - before)
+"""
+
+
+def header(kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def tar_bomb(kind: str) -> Iterator[bytes]:
+    """Tar files of 200 MiB and more, nearly all of it headers."""
+    long = {"long name": b"L", "long link": b"K", "attributes": b"x", "attributes of all": b"g"}
+    if kind in long:
+        yield header(long[kind], 200 * 2**20)
+        yield from (b"a" * 2**20 for _ in range(200))
+    elif kind == "many files":
+        one = tarfile.TarInfo("cifar-10-batches-py/data_batch_1").tobuf()
+        yield from (one * 2048 for _ in range(200))
+    elif kind == "long name after a file":
+        member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+        member.size = 2**20
+        yield member.tobuf() + bytes(2**20)
+        yield from tar_bomb("long name")
+
+
+@pytest.mark.parametrize(
+    "kind", ["long name", "long link", "attributes", "attributes of all", "many files", "long name after a file"]
+)
+def test_headers_of_a_tar_that_unpack_to_too_much_are_refused_before_they_are_in_memory(tmp_path, kind):
+    with gzip.open(tmp_path / "cifar-10-python.tar.gz", "wb", compresslevel=1) as archive:
+        for part in tar_bomb(kind):
+            archive.write(part)
+    assert (tmp_path / "cifar-10-python.tar.gz").stat().st_size < 3 * 2**20
+    done = subprocess.run(
+        [sys.executable, "-c", READ_AND_MEASURE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    *said, grown = done.stdout.strip().split("\n")
+    assert int(grown) < 30  # MiB, of which the allocator and the 2,048 members that are allowed take some
+    assert "cifar-10-python.tar.gz has more than 1,048,576 bytes of headers" in "".join(said)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+def test_sound_tars_of_every_form_are_read_with_their_long_names(tmp_path, mode, form):
+    written = {f"{'long/' * 30}{number}": bytes([number]) * 700 for number in range(3)}
+    with tarfile.open(tmp_path / "x.tar", mode, format=form) as archive:
+        for name, data in written.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    assert {"/".join(parts): data for parts, data in files_of_tar(tmp_path / "x.tar")} == written
+
+
 def test_a_zip_whose_header_lies_about_a_size_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -247,6 +320,62 @@ def test_a_picture_that_unpacks_to_too_many_pixels_is_refused(tmp_path, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**7)  # as a picture of ten times its size would find it
     with pytest.raises(LevyError, match=r"0.png is not a readable image .*decompression bomb"):
         open_source(tmp_path).read(0)
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 8 8
+%%EndComments
+0 0 8 8 rectfill
+showpage
+%%EOF
+"""
+READ_AND_WATCH = """
+import sys
+from pathlib import Path
+from levy_core.datasets.images.sources import FORMATS, IMAGE_SUFFIXES, open_source
+from levy_core.base.errors import LevyError
+
+source, started = open_source(Path(sys.argv[1])), []
+PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.startfile")
+sys.addaudithook(lambda event, args: started.append(event) if event in PROGRAMS else None)
+try:
+    source.read(0)
+except LevyError as error:
+    print(error)
+print("started", started)
+"""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_eps_that_is_called_png_is_refused_and_starts_no_program(tmp_path, packed):
+    gs, proof = tmp_path / "bin" / "gs", tmp_path / "proof"
+    gs.parent.mkdir()
+    gs.write_text(f"#!/bin/sh\ntouch {proof}\n")  # as Ghostscript would be found where it is installed
+    gs.chmod(0o755)
+    folder = tmp_path / "data"
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+        (folder / name / "0.png").write_bytes(EPS)
+    if packed:
+        shutil.make_archive(str(folder / "x"), "zip", folder, "a")
+        shutil.rmtree(folder / "a")
+        shutil.rmtree(folder / "b")
+    environment = {**os.environ, "PATH": f"{gs.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_AND_WATCH, str(folder)], capture_output=True, text=True, env=environment, check=True
+    )
+    said, started = done.stdout.strip().split("\n")
+    assert started == "started []"
+    assert "a/0.png is not a readable image" in said
+    assert "replace it by one of PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM, or remove it" in said
+    assert not proof.exists()
+
+
+def test_only_the_formats_that_are_read_count_as_images():
+    from PIL import Image
+
+    assert {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"} <= IMAGE_SUFFIXES
+    assert {Image.registered_extensions()[suffix] for suffix in IMAGE_SUFFIXES} == set(FORMATS)
 
 
 HOSTILE = [

@@ -1,4 +1,4 @@
-"""Two-dimensional toy data with rare modes and heavy tails, for trying a design in seconds."""
+"""Two-dimensional toy data with rare modes, for trying a design in seconds."""
 
 from math import cos, pi, sin
 
@@ -23,10 +23,3 @@ def imbalanced_ring(
     centres = np.array([(radius * cos(2 * pi * k / modes), radius * sin(2 * pi * k / modes)) for k in range(modes)])
     points = centres[which] + width * rng.standard_normal((n, 2))
     return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(which)
-
-
-def heavy_cloud(n: int, seed: int, degrees: float = 3.0, scale: float = 0.3) -> Tensor:
-    """Isotropic Student-t points, float32 [n, 2]: the tail index is ``degrees``."""
-    rng = np.random.default_rng(seed)
-    points = scale * rng.standard_normal((n, 2)) / np.sqrt(rng.chisquare(degrees, (n, 1)) / degrees)
-    return torch.from_numpy(points.astype(np.float32))

@@ -1,118 +1,78 @@
-"""New times added to a store that is there already: which of it still holds, and its chunks taken over without reading them."""
+"""What of a store prepared before still holds, chunk by chunk: its file is taken over without being computed again."""
 
 import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
-from levy_core.datasets.fields import tiles
-from levy_core.datasets.fields.codec import Codec
-from levy_core.datasets.fields.config import FieldsConfig
-from levy_core.datasets.fields.opening import Opened
-from levy_core.datasets.fields.reading import field_shape, read
-from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.fields.codec import JSON, TENSORS
+from levy_core.datasets.fields.store import GROUPS
 
 STORE, PREPARED = "fields.zarr", "prepared.json"
-FORMAT = 1
-LOOKED_AT = 16  # fields compared with the source
+FORMAT = 2  # rises whenever equal blocks of equal standardisation would be written as other bytes
+Hashes = dict[str, list[str]]  # of each group, of the source's fields in each of its chunks (``reading.hash_chunks``)
 
 
 @dataclass(frozen=True)
 class Previous:
-    """A prepared folder that a longer one extends.
-
-    Attributes:
-        folder: where it lies. codec: of it and of the longer one. numbers: of each channel's training period.
-        fields: how many fields of each group it holds.
-    """
+    """A folder prepared before, of the same standardisation; ``hashes`` are of the sources that it was made from."""
 
     folder: Path
-    codec: Codec
-    numbers: dict[str, dict[str, Any]]
-    fields: dict[str, int]
+    hashes: Hashes
+
+    def unchanged(self, group: str, hashes: list[str], chunk_bytes: int) -> list[int]:
+        """The chunks of a group that are as they would be written now.
+
+        Args:
+            hashes: of the group's sources now. chunk_bytes: of each chunk's file.
+        """
+        both = enumerate(zip(self.hashes[group], hashes, strict=False))
+        return [i for i, (old, new) in both if old == new and _size(self.chunk(group, i)) == chunk_bytes]
+
+    def chunk(self, group: str, number: int) -> Path:
+        """The file of a chunk."""
+        return self.folder / _chunk(group, number)
+
+    def take_over(self, group: str, chunks: list[int], into: Path) -> None:
+        """Links the files of some chunks into the prepared folder ``into``, or copies them across file systems."""
+        for number in chunks:
+            source, target = self.chunk(group, number), into / _chunk(group, number)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source.resolve(), target)
+            except OSError:
+                shutil.copyfile(source, target)
 
 
-def describe(folder: Path, config: FieldsConfig, numbers: dict[str, dict[str, Any]]) -> None:
-    """Writes what ``extends`` asks about."""
-    write_json(folder / PREPARED, {"format": FORMAT, "config": config.to_mapping(), "variables": numbers})
+def describe(folder: Path, hashes: Hashes) -> None:
+    """Writes what ``find`` asks about."""
+    write_json(folder / PREPARED, {"format": FORMAT, "hashes": hashes})
 
 
-def extends(folder: Path | None, opened: Opened, config: FieldsConfig, periods: dict[str, slice]) -> Previous | None:
-    """What was prepared before, if these fields are the same with later times added; else None.
+def find(folder: Path | None, new: Path) -> Previous | None:
+    """What was prepared before, if its standardisation is, byte for byte, that of ``new``; else None.
 
-    The same settings with a fixed ``train_until``, grid, calendar and training times, earlier test times that begin the
-    new ones, and 16 fields spread over the old times that are still the same, bit for bit, in the source. (Old values
-    that changed between those are not noticed: prepare without ``previous`` then.)
+    Args:
+        folder: perhaps prepared before. new: the folder being prepared, with its codec.
     """
-    if folder is None or config.train_until is None:
+    if folder is None:
         return None
     try:
         described = json.loads((folder / PREPARED).read_text())
-        if described["format"] != FORMAT or described["config"] != json.loads(json.dumps(config.to_mapping())):
+        if described["format"] != FORMAT:
             return None
-        codec, stores = Codec.load(folder), {g: FieldStore.open(folder / STORE, g) for g in periods}
-    except (LevyError, OSError, ValueError, KeyError):
+        same = all((folder / name).read_bytes() == (new / name).read_bytes() for name in (JSON, TENSORS))
+        hashes = {group: list(described["hashes"][group]) for group in GROUPS}
+        return Previous(folder, hashes) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    cut, times = tiles.count(field_shape(opened), config.patch), opened.data.time.to_numpy()
-    done = {}
-    for group, rows in periods.items():
-        old, new = stores[group].times[::cut], times[rows]
-        if (
-            len(old) > len(new)
-            or (group == "train" and len(old) < len(new))
-            or not np.array_equal(old, new[: len(old)])
-        ):
-            return None
-        done[group] = len(old)
-    if not _same_place(codec, opened, config):
-        return None
-    every = [(g, i) for g, n in done.items() for i in range(n)]
-    chosen = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, LOOKED_AT).astype(int))]
-    for group, i in chosen:
-        row = periods[group].start + i
-        try:
-            source = tiles.cut(read(opened, slice(row, row + 1)), config.patch)
-        except LevyError:
-            return None  # the full preparation says what is wrong
-        now = codec.encode(source, np.repeat(times[row : row + 1], cut))
-        if not np.array_equal(now, stores[group][i * cut : (i + 1) * cut], equal_nan=True):
-            return None
-    return Previous(folder, codec, described["variables"], done)
 
 
-def _same_place(codec: Codec, opened: Opened, config: FieldsConfig) -> bool:
-    data = opened.data
-    if codec.calendar != data.time.dt.calendar:
-        return False
-    if "place" in data.dims:
-        return codec.places == tuple(map(str, data.place.to_numpy()))
-    if config.patch is not None:
-        return True  # tiles have no coordinates
-    pairs = ((codec.latitude, data.latitude), (codec.longitude, data.longitude))
-    return all(mine is not None and np.array_equal(mine, theirs) for mine, theirs in pairs)
+def _chunk(group: str, number: int) -> Path:
+    return Path(STORE, group, "field", "c", str(number), "0", "0", "0")
 
 
-def take_over(previous: Previous, group: str, into: Path, chunk_fields: int, fields: int) -> int:
-    """Links (or copies, across file systems) the chunks of a group that stay as they are; returns how many fields they hold.
-
-    Args:
-        into: the new store, with the group in it. chunk_fields: fields a chunk. fields: of the new group.
-    """
-    held = previous.fields[group]
-    whole = held == fields
-    chunks = -(-held // chunk_fields) if whole else held // chunk_fields
-    for i in range(chunks):
-        name = Path(group, "field", "c", str(i), "0", "0", "0")
-        source, target = previous.folder / STORE / name, into / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source.resolve(), target)
-        except OSError:
-            shutil.copyfile(source, target)
-    return held if whole else chunks * chunk_fields
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -1,7 +1,7 @@
 """One pass over the fields before anything is written: checks of all, climatology and statistics of the training period."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import islice
 from typing import Any
@@ -16,7 +16,8 @@ from levy_core.datasets.fields.climatology import Climatology, Fit
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.opening import Opened
-from levy_core.datasets.fields.reading import BLOCK_BYTES, Spread, blocks, field_shape, read
+from levy_core.datasets.fields.reading import BLOCK_BYTES, Spread, blocks, field_shape, hash_chunks, read
+from levy_core.datasets.fields.store import GROUPS
 from levy_core.datasets.fields.timeline import say, seconds_between
 
 Progress = Callable[[list[slice]], Iterable[slice]]
@@ -27,16 +28,17 @@ FIELDS_A_TERM = 4  # of a span, at least: its sums are a field a term, and trave
 
 @dataclass(frozen=True)
 class Sums:
-    """What one pass keeps of a span of fields: their extent, and a fit a channel, or none of fields that are only checked."""
+    """What one pass keeps of a span of fields: their extent, a fit a channel, or none of fields that are only checked, and hashes."""
 
     extent: Extent
     fits: tuple[Fit, ...]
+    hashes: tuple[str, ...]
 
     def then(self, later: "Sums") -> "Sums":
         """Both spans, one after the other; the fits of this one take the later ones in."""
         for fit, more in zip(self.fits, later.fits, strict=True):
             fit.merge(more)
-        return Sums(self.extent.then(later.extent), self.fits)
+        return Sums(self.extent.then(later.extent), self.fits, self.hashes + later.hashes)
 
 
 @one_blas_thread
@@ -47,9 +49,10 @@ def measure(
     progress: Progress,
     block_bytes: int = BLOCK_BYTES,
     spread: Spread = map,
-) -> tuple[Codec, dict[str, dict[str, Any]]]:
-    """The codec of a data set, and numbers of each channel's training period: units, mean, std, min, max, missing.
+) -> tuple[Codec, dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """The codec of a data set, numbers of each channel's training period (units, mean, std, min, max, missing), hashes.
 
+    The hashes are of each chunk of the groups' sources (``reading.hash_chunks``), as they were when they were summed.
     The fields are read once, span by span, and summed through ``spread``; the sums of spans are added here, in the order of time.
     Only the training period decides the codec; the test period is checked.
 
@@ -59,8 +62,8 @@ def measure(
     config, shift = opened.config, _shift(opened, blocks(train, field_shape(opened), block_bytes)[0])
     first, second = _spans(opened, train, block_bytes), _spans(opened, test, block_bytes)
     found = _each(partial(_sums, opened, train, shift, block_bytes), first + second, progress, spread)
-    sums = reduce(Sums.then, islice(found, len(first)))
-    extent = reduce(Extent.then, (of_test.extent for of_test in found), sums.extent)
+    sums, checked = reduce(Sums.then, islice(found, len(first))), reduce(Sums.then, found)
+    extent = sums.extent.then(checked.extent)
     fits, shape = sums.fits, field_shape(opened)
     valid = np.stack([fit.count > 0 for fit in fits]).reshape(shape)
     judge(opened, extent, (~valid).sum((1, 2)))
@@ -82,29 +85,8 @@ def measure(
         }
         for c, v in enumerate(config.variables)
     }
-    return _codec(opened, mean, std, valid, cycle), numbers
-
-
-def check_rows(
-    opened: Opened,
-    rows: slice,
-    numbers: dict[str, dict[str, Any]],
-    progress: Progress,
-    block_bytes: int = BLOCK_BYTES,
-    spread: Spread = map,
-) -> None:
-    """The checks of ``measure`` for some rows, beside ``numbers`` of the training period.
-
-    Raises:
-        LevyError: as ``measure``.
-    """
-    every = blocks(rows, field_shape(opened), block_bytes)
-    work = partial(_sums, opened, slice(0, 0), np.zeros(len(numbers)), block_bytes)
-    if every:
-        extent = reduce(Extent.then, (found.extent for found in _each(work, every, progress, spread)))
-        low, high = (np.array([n[end] for n in numbers.values()]) for end in ("min", "max"))
-        extent = replace(extent, low=np.minimum(extent.low, low), high=np.maximum(extent.high, high))
-        judge(opened, extent, np.array([n["missing_cells"] for n in numbers.values()]))
+    hashes = dict(zip(GROUPS, (list(sums.hashes), list(checked.hashes)), strict=True))
+    return _codec(opened, mean, std, valid, cycle), numbers, hashes
 
 
 def _each(work: Callable[[slice], Sums], spans: list[slice], progress: Progress, spread: Spread) -> Iterator[Sums]:
@@ -134,7 +116,7 @@ def _sums_of_block(opened: Opened, train: slice, shift: np.ndarray, rows: slice)
             fit = Fit(terms.shape[1], transformed[0, c].size)
             fit.add(terms, transformed[:, c].reshape(len(values), -1) - by)
             fits.append(fit)
-    return Sums(extent, tuple(fits))
+    return Sums(extent, tuple(fits), hash_chunks(opened, rows, values))
 
 
 def _shift(opened: Opened, block: slice) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From a folder of sources to the prepared store: measured in one pass, written in a second, or only its new times."""
+"""From a folder of sources to the prepared store: measured in one pass, and in a second written where it changed."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,11 +9,11 @@ import zarr
 
 from levy_core.base.files import write_json
 from levy_core.datasets.fields import append, tiles
-from levy_core.datasets.fields.append import STORE
+from levy_core.datasets.fields.append import STORE, Previous
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.labels import classes, label
-from levy_core.datasets.fields.measure import Progress, check_cycle, check_rows, measure
+from levy_core.datasets.fields.measure import Progress, check_cycle, measure, one_blas_thread
 from levy_core.datasets.fields.opening import Opened, open_parts
 from levy_core.datasets.fields.reading import BLOCK_BYTES, Spread, blocks, field_shape, read
 from levy_core.datasets.fields.store import GROUPS, chunk_rows, create_group
@@ -67,8 +67,8 @@ def prepare_fields(
 
     Args:
         folder: what ``open_fields`` opens.
-        previous: a folder prepared before, or None. Where only later times were added since, its chunks are linked
-            and only the new times are read (``append.extends``); the result is the same.
+        previous: a folder prepared before, or None. Every source is read and measured; where what is standardised, and how, is
+            the same as then, chunks of ``previous`` are linked and not computed again. The result is the same without it.
         progress: wraps a list of blocks, for a bar.
         block_bytes: of float64 fields held at a time; sums may differ in their last bits with it.
         spread: where blocks are read, converted and written; the files are the same bytes wherever.
@@ -83,27 +83,23 @@ def prepare_fields(
     planned = plan(folder, config)
     opened, periods, cut = planned.opened, planned.periods, planned.tiles
     times, shape = opened.data.time.to_numpy(), field_shape(opened)
-    old = append.extends(previous, opened, config, periods)
-    if old is None:
-        codec, numbers = measure(opened, periods["train"], periods["test"], progress, block_bytes, spread)
-        codec = codec if config.patch is None else _of_tiles(codec, (shape[0], *config.patch))
-    else:
-        codec, numbers = old.codec, old.numbers
-        start = periods["test"].start + old.fields["test"]
-        check_rows(opened, slice(start, periods["test"].stop), numbers, progress, block_bytes, spread)
-    chunk = chunk_rows(shape)
+    codec, numbers, hashes = measure(opened, periods["train"], periods["test"], progress, block_bytes, spread)
+    codec = codec if config.patch is None else _of_tiles(codec, (shape[0], *config.patch))
+    codec.save(into)
+    old, chunk = append.find(previous, into), chunk_rows(shape)
     for group, rows in periods.items():
         field = create_group(
             into.absolute() / STORE, group, codec.shape, np.repeat(planned.labels[group], cut), np.repeat(times[rows], cut), chunk * cut,
             codec.calendar, {"classes": list(planned.classes), "channels": list(codec.names)},
         )  # fmt: skip
-        done = 0 if old is None else append.take_over(old, group, into / STORE, chunk, rows.stop - rows.start)
+        kept = [] if old is None else _unchanged(old, group, hashes[group], opened, codec, rows, chunk)
+        if old is not None:
+            old.take_over(group, kept, into)
         write = partial(_write, opened, codec, field, rows.start)
-        every = blocks(slice(rows.start + done, rows.stop), shape, block_bytes)
+        every = [block for part in _between(rows, kept, chunk) for block in blocks(part, shape, block_bytes)]
         for _ in zip(progress(every), spread(write, every), strict=True):
             pass
-    codec.save(into)
-    append.describe(into, config, numbers)
+    append.describe(into, hashes)
     statistics: dict[str, object] = {
         "shape": list(codec.shape),
         "classes": list(planned.classes),
@@ -120,10 +116,42 @@ def prepare_fields(
 
 def _write(opened: Opened, codec: Codec, array: zarr.Array, start: int, block: slice) -> None:
     """Writes the samples of a block, which are whole chunks, into the array, whose first field is at ``start``."""
-    cut = tiles.count(field_shape(opened), opened.config.patch)
+    samples = _samples(opened, codec, block)
+    first = (block.start - start) * tiles.count(field_shape(opened), opened.config.patch)
+    array[first : first + len(samples)] = samples
+
+
+@one_blas_thread
+def _samples(opened: Opened, codec: Codec, block: slice) -> np.ndarray:
+    """Float32, a chunk at a time: the last bits of a climatology depend on how many fields are asked for at once."""
+    cut, shape = tiles.count(field_shape(opened), opened.config.patch), field_shape(opened)
     values = tiles.cut(read(opened, block), opened.config.patch)
-    first, times = (block.start - start) * cut, opened.data.time[block].to_numpy()
-    array[first : first + len(values)] = codec.encode(values, np.repeat(times, cut))
+    times, samples = np.repeat(opened.data.time[block].to_numpy(), cut), np.empty(values.shape, "<f4")
+    for first in range(0, len(values), chunk_rows(shape) * cut):
+        chunk = slice(first, first + chunk_rows(shape) * cut)
+        samples[chunk] = codec.encode(values[chunk], times[chunk])
+    return samples
+
+
+def _unchanged(
+    old: Previous, group: str, hashes: list[str], opened: Opened, codec: Codec, rows: slice, chunk: int
+) -> list[int]:
+    """The chunks of a group that are taken over: none if the first of them would be written as other bytes by this code."""
+    cut = tiles.count(field_shape(opened), opened.config.patch)
+    kept = old.unchanged(group, hashes, 4 * chunk * cut * int(np.prod(codec.shape)))
+    if kept:
+        first = rows.start + kept[0] * chunk
+        samples = _samples(opened, codec, slice(first, min(first + chunk, rows.stop)))
+        if not old.chunk(group, kept[0]).read_bytes().startswith(samples.tobytes()):
+            return []
+    return kept
+
+
+def _between(rows: slice, kept: list[int], chunk: int) -> list[slice]:
+    """The rows that are not in the chunks ``kept``, in runs."""
+    ends = [*(rows.start + i * chunk for i in kept), rows.stop]
+    starts = [rows.start, *(rows.start + (i + 1) * chunk for i in kept)]
+    return [slice(a, b) for a, b in zip(starts, ends, strict=True) if a < b]
 
 
 def _of_tiles(codec: Codec, shape: tuple[int, int, int]) -> Codec:

@@ -1,5 +1,6 @@
 """Blocks of fields as arrays: a bounded number of bytes at a time, and an error that names the field that cannot be read."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
@@ -8,7 +9,7 @@ import xarray as xr
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.opening import Opened, open_parts
-from levy_core.datasets.fields.store import chunk_rows
+from levy_core.datasets.fields.store import chunk_rows, seconds
 from levy_core.datasets.fields.timeline import say
 
 BLOCK_BYTES = 64 * 2**20
@@ -35,6 +36,21 @@ def blocks(rows: slice, shape: tuple[int, int, int], block_bytes: int = BLOCK_BY
     chunk = chunk_rows(shape)
     size = max(1, block_bytes // (8 * int(np.prod(shape))) // chunk) * chunk
     return [slice(a, min(a + size, rows.stop)) for a in range(rows.start, rows.stop, size)]
+
+
+def hash_chunks(opened: Opened, rows: slice, values: np.ndarray) -> tuple[str, ...]:
+    """SHA-256 of the times and values of each chunk of the store in a block: of equal hashes, fields are equal.
+
+    Args:
+        rows: one of ``blocks``. values: [n, C, H, W], what ``read`` gave of it.
+    """
+    times = seconds(opened.data.time[rows].to_numpy(), opened.data.time.dt.calendar)
+    size, found = chunk_rows(field_shape(opened)), []
+    for first in range(0, len(values), size):
+        digest = hashlib.sha256(times[first : first + size].tobytes())
+        digest.update(np.ascontiguousarray(values[first : first + size]).data)
+        found.append(digest.hexdigest())
+    return tuple(found)
 
 
 def read(opened: Opened, rows: slice) -> np.ndarray:

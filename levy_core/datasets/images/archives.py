@@ -2,11 +2,17 @@
 
 import gzip
 import re
+import tarfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from levy_core.base.errors import LevyError
 
 MAX_MEMBER_BYTES = 512 * 2**20  # what is in memory at a time, unpacked: a decompression bomb stops here
+MAX_HEADER_BYTES = 2**20  # of all names, links and attributes of a tar, which tarfile keeps: 2,048 plain members
+GZIP = b"\x1f\x8b"
 
 
 def safe_parts(member: str, archive: Path) -> tuple[str, ...]:
@@ -44,3 +50,53 @@ def unpack_gzip(path: Path) -> bytes:
     if len(data) > MAX_MEMBER_BYTES:
         raise LevyError(f"{path} unpacks to more than the limit of {MAX_MEMBER_BYTES:,} bytes")
     return data
+
+
+class _Rationed:
+    """A stream that refuses to read more bytes than it was allowed."""
+
+    def __init__(self, stream: BinaryIO, path: Path):
+        self._stream, self._path = stream, path
+        self.seek, self.tell = stream.seek, stream.tell
+        self.allowed = 0
+
+    def read(self, size: int) -> bytes:
+        if size > self.allowed:
+            raise LevyError(
+                f"{self._path} has more than {MAX_HEADER_BYTES:,} bytes of headers (names, links, attributes) among its "
+                f"members: that many are not read into memory; pack only the files that are needed"
+            )
+        self.allowed -= size
+        return self._stream.read(size)
+
+
+def files_of_tar(path: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    """Parts of the path and bytes of every file in a tar, gzipped or not; headers and files are read up to their limits.
+
+    ``tarfile`` reads a header as long as it says it is before anybody sees the member, so bytes are counted below it.
+
+    Raises:
+        LevyError: no tar, a damaged one, a path that leaves it, or more bytes than a limit; names the file.
+    """
+    total = 0
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(len(GZIP)) == GZIP
+            raw.seek(0)
+            stream = _Rationed(gzip.GzipFile(fileobj=raw) if packed else raw, path)  # type: ignore[arg-type]
+            stream.allowed = headers = MAX_HEADER_BYTES
+            with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
+                for member in archive:
+                    parts = safe_parts(member.name, path)
+                    check_size(member.name, member.size, path)
+                    total += member.size
+                    check_size("all that it holds", total, path)  # its members are in memory together
+                    file = archive.extractfile(member) if member.isfile() else None
+                    if file is not None:
+                        headers, stream.allowed = stream.allowed, member.size
+                        yield parts, file.read()
+                        stream.allowed = headers
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise LevyError(
+            f"{path} is not a readable tar archive ({error}): it is damaged or was only partly copied; fetch it again"
+        ) from error

@@ -7,14 +7,13 @@ its arguments, so a batch can only turn into numbers, strings, lists and records
 import io
 import pickle
 import re
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.images.archives import check_size, safe_parts
+from levy_core.datasets.images.archives import files_of_tar
 
 # archive or folder -> (training members, key of the labels, member and key of the class names)
 LAYOUTS = {
@@ -82,29 +81,10 @@ def find(entries: list[Path]) -> tuple[np.ndarray, np.ndarray, list[str], Path] 
     """(images uint8 [N, 3, 32, 32], labels int64 [N], class names, where), or None where there is no such archive."""
     for entry in entries:
         if entry.is_file() and re.search(r"\.(tar\.gz|tgz|tar)$", entry.name):
-            return _assemble(_members_of_tar(entry), entry)
+            return _assemble({parts[-1]: data for parts, data in files_of_tar(entry)}, entry)
         if entry.is_dir() and re.fullmatch(r"cifar-10-batches-py|cifar-100-python", entry.name):
             return _assemble({p.name: p.read_bytes() for p in sorted(entry.iterdir()) if p.is_file()}, entry)
     return None
-
-
-def _members_of_tar(path: Path) -> dict[str, bytes]:
-    members, total = {}, 0
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                parts = safe_parts(member.name, path)
-                check_size(member.name, member.size, path)
-                total += member.size
-                check_size("all that it holds", total, path)  # its members are in memory together
-                stream = archive.extractfile(member) if member.isfile() else None
-                if stream is not None:
-                    members[parts[-1]] = stream.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise LevyError(
-            f"{path} is not a readable tar archive ({error}): it is damaged or was only partly copied; fetch it again"
-        ) from error
-    return members
 
 
 def _assemble(members: dict[str, bytes], where: Path) -> tuple[np.ndarray, np.ndarray, list[str], Path]:

@@ -21,7 +21,9 @@ from levy_core.base.errors import LevyError
 from levy_core.datasets.images import cifar
 from levy_core.datasets.images.archives import check_size, safe_parts, unpack_gzip
 
-IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
+# Pillow reads more, and some of it with other programs: an EPS, whatever it is called, is given to Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+IMAGE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _class_order(name: str) -> tuple[int, int, str]:
 
 def _decode(data: bytes, name: str) -> np.ndarray:
     try:
-        with Image.open(BytesIO(data)) as picture:
+        with Image.open(BytesIO(data), formats=FORMATS) as picture:
             picture.load()
             if picture.mode in ("1", "L", "LA"):
                 return np.asarray(picture.convert("L"))[None]
@@ -111,7 +113,9 @@ def _decode(data: bytes, name: str) -> np.ndarray:
                 return np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
             mode = picture.mode
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise LevyError(f"{name} is not a readable image ({error}): replace or remove it") from error
+        raise LevyError(
+            f"{name} is not a readable image ({error}): replace it by one of {', '.join(FORMATS)}, or remove it"
+        ) from error
     raise LevyError(f"{name} has pixel mode {mode!r}: 8-bit grey or colour is expected, so convert it first")
 
 

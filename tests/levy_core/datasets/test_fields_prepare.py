@@ -1,14 +1,20 @@
 """The prepared store: what is in it, that the test period is never seen, and appending."""
 
+import json
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import dask
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields import append, reading
+from levy_core.datasets.fields import reading
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.opening import open_fields
@@ -48,7 +54,10 @@ def test_the_test_period_decides_nothing(tmp_path):
     one, two = contents(tmp_path / "a"), contents(tmp_path / "b")
     differ = {name for name in one if one[name] != two[name]}
     assert differ
-    assert all(name.startswith("fields.zarr/test/field/") for name in differ)
+    assert all(name.startswith("fields.zarr/test/field/") for name in differ - {"prepared.json"})
+    hashes, others = (json.loads(found["prepared.json"])["hashes"] for found in (one, two))
+    assert hashes["train"] == others["train"]
+    assert hashes["test"] != others["test"]
 
 
 @pytest.mark.parametrize("rows", [slice(3, 17), np.array([5, 0, 0, 139]), np.array([], dtype=int), slice(None)])
@@ -185,7 +194,7 @@ APPEND = {
 
 @pytest.mark.parametrize("case", APPEND)
 @pytest.mark.parametrize("form", ["one zarr store that grows", "one more file"])
-def test_appending_reads_the_new_times_only_and_equals_a_full_preparation_byte_for_byte(
+def test_appending_writes_the_new_times_only_and_equals_a_full_preparation_byte_for_byte(
     case, form, tmp_path, monkeypatch
 ):
     data, changes, held = APPEND[case]
@@ -205,44 +214,111 @@ def test_appending_reads_the_new_times_only_and_equals_a_full_preparation_byte_f
     else:
         rest.to_zarr(path, append_dim="time", consolidated=False, align_chunks=True)
     prepare(folder, settings, tmp_path / "full")
-    read = []
-    whole = append.read
-    for module in (
-        append,
-        sys.modules["levy_core.datasets.fields.measure"],
-        sys.modules["levy_core.datasets.fields.prepare"],
-    ):
-        monkeypatch.setattr(module, "read", lambda opened, rows: read.append(rows) or whole(opened, rows))
+    read, module = [], sys.modules["levy_core.datasets.fields.prepare"]  # of the second pass
+    whole = module.read
+    monkeypatch.setattr(module, "read", lambda opened, rows: read.append(rows) or whole(opened, rows))
     prepare(folder, settings, tmp_path / "grown", tmp_path / "before")
     assert contents(tmp_path / "grown") == contents(tmp_path / "full")
     times, (_, test) = open_fields(folder, settings)["time"].size, groups(tmp_path / "before")
     old_end = times - (len(groups(tmp_path / "full")[1]) - len(test)) // (4 if "patch" in changes else 1)
     again = {i for rows in read for i in range(rows.start, rows.stop) if i < old_end}
-    assert len(again) <= append.LOOKED_AT + 8  # those compared, and the last chunk
+    assert len(again) <= 3 * 8  # the first chunk of each group, to compare, and the last
     linked = [p for p in (tmp_path / "grown").rglob("*") if p.is_file() and p.stat().st_nlink > 1]
     assert len(linked) >= 2
 
 
+def revised(data, days, by=0.5):
+    """The data with another value in one cell on some days."""
+    values = data["t2m"].to_numpy().copy()
+    values[days, 1, 2] += np.float32(by)
+    return data.assign(t2m=data["t2m"].copy(data=values))
+
+
+# What was changed -> the data and settings now, and whether the 60 days of training are as they were.
 CHANGES = {
-    "other settings": lambda d: (d, {"max_missing": 0.5}),
-    "an old value": lambda d: (d.assign(t2m=d["t2m"].copy(data=d["t2m"].to_numpy() + np.float32(0.5))), {}),
-    "earlier times": lambda d: (d.assign_coords(time=d["time"] - np.timedelta64(1, "D")), {}),
-    "another grid": lambda d: (d.assign_coords(longitude=d["longitude"] + 5), {}),
-    "fewer times": lambda d: (d.isel(time=slice(0, 100)), {}),
+    "other settings": lambda d: (d, {"max_missing": 0.5}, True),
+    "fewer times": lambda d: (d.isel(time=slice(0, 100)), {}, True),
+    "a test day": lambda d: (revised(d, [120]), {}, True),
+    "a training day": lambda d: (revised(d, [30]), {}, False),
+    "all values": lambda d: (revised(d, slice(None)), {}, False),
+    "earlier times": lambda d: (d.assign_coords(time=d["time"] - np.timedelta64(1, "D")), {}, False),
+    "another grid": lambda d: (d.assign_coords(longitude=d["longitude"] + 5), {}, False),
+    "another name": lambda d: (d.assign(t2m=d["t2m"].assign_attrs(long_name="temperature at 2 m")), {}, False),
+    "another training period": lambda d: (d, {"train_until": "2001-02-20"}, False),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_anything_else_than_later_times_prepares_all_anew(change, tmp_path):
+def test_what_changed_is_prepared_anew_and_all_of_it_if_it_belongs_to_the_training_period(
+    change, tmp_path, monkeypatch
+):
+    for module in ("levy_core.datasets.fields.reading", "levy_core.datasets.fields.prepare"):
+        monkeypatch.setattr(f"{module}.chunk_rows", lambda shape: 8)
     data = temperature(200, freq="D")
     fixed = {"train_until": "2001-03-01"}
     prepare(write(tmp_path / "data", data.isel(time=slice(0, 150))), config(**fixed), tmp_path / "before")
-    changed, settings = CHANGES[change](data)
+    changed, settings, kept = CHANGES[change](data)
     folder = write(tmp_path / "changed", changed)
-    prepare(folder, config(**fixed, **settings), tmp_path / "full")
-    prepare(folder, config(**fixed, **settings), tmp_path / "grown", tmp_path / "before")
+    prepare(folder, config(**{**fixed, **settings}), tmp_path / "full")
+    prepare(folder, config(**{**fixed, **settings}), tmp_path / "grown", tmp_path / "before")
     assert contents(tmp_path / "grown") == contents(tmp_path / "full")
-    assert all(p.stat().st_nlink == 1 for p in (tmp_path / "grown").rglob("*") if p.is_file())
+    taken = [p for p in (tmp_path / "grown").rglob("*") if p.is_file() and p.stat().st_nlink > 1]
+    chunks = {"other settings": 8 + 11, "fewer times": 8 + 4, "a test day": 8 + 10}  # of 8 and of 12, the last in part
+    assert len(taken) == (chunks[change] if kept else 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**31 - 1))
+def test_whatever_was_revised_and_appended_a_preparation_with_an_earlier_one_is_the_clean_one(data, seed):
+    choices = {
+        "climatology": st.sampled_from(["none", "hour"]),
+        "train_until": st.sampled_from(["2001-01-20T12", None]),
+        "patch": st.sampled_from([None, (2, 2)]),
+    }
+    chosen = data.draw(st.fixed_dictionaries(choices))
+    if chosen["patch"]:
+        chosen["climatology"] = "none"
+    rng, held, added = np.random.default_rng(seed), data.draw(st.integers(100, 140)), data.draw(st.integers(0, 40))
+    hours = temperature(180, freq="6h", seed=3)
+    revisions = data.draw(st.lists(st.sampled_from(["value", "missing", "run"]), min_size=1, max_size=3))
+    values = hours["t2m"].to_numpy().copy()
+    for kind in revisions:
+        at = (rng.integers(0, held), rng.integers(0, 3), rng.integers(0, 4))
+        if kind == "run":
+            values[at[0] : at[0] + 20] += np.float32(0.25)
+        else:
+            values[at] = np.nan if kind == "missing" else values[at] + np.float32(1e-4)
+    now = hours.assign(t2m=hours["t2m"].copy(data=values))
+    with tempfile.TemporaryDirectory() as made, pytest.MonkeyPatch.context() as patch:
+        for module in ("levy_core.datasets.fields.reading", "levy_core.datasets.fields.prepare"):
+            patch.setattr(f"{module}.chunk_rows", lambda shape: 8)
+        root, asked = Path(made), config(max_missing=0.2, gap="12h", **chosen)
+        prepare(write(root / "old", hours.isel(time=slice(0, held))), asked, root / "before")
+        folder = write(root / "new", now.isel(time=slice(0, held + added)))
+        prepare(folder, asked, root / "clean")
+        prepare(folder, asked, root / "with", root / "before")
+        assert contents(root / "with") == contents(root / "clean")
+
+
+def test_folders_without_hashes_and_damaged_chunks_are_not_taken_over(tmp_path):
+    folder, settings = write(tmp_path / "data", temperature(100)), config(train_until="2001-01-03", gap="0h")
+    prepare(folder, settings, tmp_path / "full")
+    chunk = Path("fields.zarr/train/field/c/0/0/0/0")
+    older = {"format": 1, "config": json.loads(json.dumps(settings.to_mapping())), "variables": {}}
+    for name, spoil in {
+        "older": lambda before: (before / "prepared.json").write_text(json.dumps(older)),
+        "no": lambda before: (before / "prepared.json").unlink(),
+        "list": lambda before: (before / "prepared.json").write_text("[]"),
+        "other": lambda before: (before / "prepared.json").write_text('{"format": 2, "hashes": []}'),
+        "short": lambda before: (before / chunk).write_bytes(b"abc"),
+        "gone": lambda before: (before / chunk).unlink(),
+        "damaged": lambda before: (before / chunk).write_bytes(bytes((before / chunk).stat().st_size)),
+    }.items():
+        before = tmp_path / f"before {name}"
+        shutil.copytree(tmp_path / "full", before)
+        spoil(before)
+        prepare(folder, settings, tmp_path / name, before)
+        assert contents(tmp_path / name) == contents(tmp_path / "full"), name
 
 
 def test_a_damaged_previous_folder_is_no_hindrance(tmp_path):

@@ -13,7 +13,7 @@ from scipy import special, stats
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets import starter
-from levy_core.datasets.synthetic import TIME, Synthetic, blocks, write_zarr
+from levy_core.datasets.synthetic import TIME, Synthetic, blocks
 
 N = 4000
 SMALL = Synthetic(("t2m",), shape=(6, 8), persistence=0.0, slope=2.5)
@@ -134,23 +134,6 @@ def test_fields_do_not_depend_on_the_block_or_on_how_many_follow():
     assert whole.identical(xr.concat(list(blocks(config, 30, block=7)), TIME))
     assert whole.isel({TIME: slice(11)}).identical(next(blocks(config, 11, block=100)))
     assert not np.array_equal(draw(config, 1), draw(replace(config, seed=1), 1))
-
-
-def bytes_of(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_a_streamed_store_is_the_same_for_every_block(tmp_path, monkeypatch):
-    monkeypatch.setattr("levy_core.datasets.synthetic.CHUNK_BYTES", 4 * 4 * 8 * 10)  # ten steps a chunk
-    config = Synthetic(shape=(4, 8))
-    for name, block in (("a", 64), ("b", 7)):
-        write_zarr(tmp_path / name, config, 33, block)
-    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
-    with xr.open_zarr(tmp_path / "a", consolidated=False) as data:
-        expected = next(blocks(config, 33, block=33))
-        assert data.load().identical(expected)
-    with pytest.raises(LevyError, match="exists: remove it"):
-        write_zarr(tmp_path / "a", config, 33)
 
 
 def test_a_file_says_that_it_is_made_up_and_how():

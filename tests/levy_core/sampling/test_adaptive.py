@@ -1,6 +1,7 @@
 """The adaptive solver: accurate to its tolerance, independent of the batch, and thrifty."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import Streams
 from levy_core.process.noise import Gaussian, Stable
-from levy_core.sampling.adaptive import sample_adaptive
+from levy_core.sampling.adaptive import BOGACKI_SHAMPINE, sample_adaptive
 from levy_core.sampling.oracles import Scale, energy_distance, nine_modes
 
 ENDS = {"rho_max": 80.0, "rho_min": 0.01}
@@ -17,6 +18,18 @@ ENDS = {"rho_max": 80.0, "rho_min": 0.01}
 def run(oracle, noise, indices, shape=(1,), **options):
     labels = torch.zeros(len(indices), dtype=torch.long)
     return sample_adaptive(oracle, noise, 0, indices, shape, labels, **{**ENDS, **options})
+
+
+def test_the_pair_has_the_orders_that_it_declares():
+    pair = BOGACKI_SHAMPINE
+    c = (0, *pair.c, 1)
+    for weights, order in ((pair.b, pair.order), (pair.b_low, pair.order - 1)):
+        for power in range(order):  # the conditions on quadrature
+            assert sum(w * x**power for w, x in zip(weights, c, strict=False)) == Fraction(1, power + 1)
+    assert [sum(row) for row in pair.a] == list(pair.c)
+    inner = [0, *(sum(w * x for w, x in zip(row, c, strict=False)) for row in pair.a)]
+    assert sum(w * x for w, x in zip(pair.b, inner, strict=True)) == Fraction(1, 6)  # order 3
+    assert pair.error == [-5 / 72, 1 / 12, 1 / 9, -1 / 8]
 
 
 @pytest.mark.parametrize("p", [1.2, 1.5, 2.0])
