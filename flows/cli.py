@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from levy_core.base.files import replacing
 
 if TYPE_CHECKING:
     from flows.checkout.dvc import Dvc
-    from flows.checkout.graph import Plan
+    from flows.checkout.graph import Answers, Plan
     from tasks.params.schema import Params
 
 app = typer.Typer(
@@ -59,7 +59,7 @@ def run(
         # The private server takes the longest to start: it does while the checks go on, whether or not there is work for it.
         private = server.start_unless_configured()
         try:
-            settings, plan = _preflight(params, dvc, datasets or [], prune=True)
+            settings, plan = _preflight(params, dvc, datasets or [], mending=True)
         except BaseException:
             if private:
                 private.stop()
@@ -81,14 +81,19 @@ def run(
 
 
 @app.command()
-def check(params: ParamsFile = None) -> None:
-    """Check params.yaml, data/ and the servers without running anything."""
+def check(
+    params: Annotated[
+        Path | None, typer.Option("--params", help="Check this file's settings instead of those of params.yaml.")
+    ] = None,
+) -> None:
+    """Check params.yaml, data/ and the servers without running or changing anything."""
     from flows.checkout.dvc import Dvc
 
     _check_servers()
     settings, plan = _preflight(params, Dvc())
     grid = f"{len(settings.designs)} designs, {len(settings.sample.cells())} cells a design, {len(settings.sample.seeds)} seeds"
-    stages = f"{len(plan.todo)} of {len(plan.graph.needs)} stages to run"
+    count = f"{len(plan.todo)} of {len(plan.graph.needs)} stages to run"
+    stages = count if plan.graph.needs else f"`levy run --params {params}` says how many stages have to run"
     print(f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}")
 
 
@@ -96,12 +101,29 @@ def check(params: ParamsFile = None) -> None:
 def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Read the whole cache and every registered model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    mend: Annotated[
+        bool,
+        typer.Option(
+            "--mend", help="First mend damaged outputs, entries of DVC's cache, dvc.lock and locks of dead processes."
+        ),
+    ] = False,
 ) -> None:
-    """Check the whole set-up, say what is wrong and how to mend it; exit status 1 if anything is wrong. Changes nothing."""
-    from flows.checkout.dvc import check_root
+    """Check the whole set-up, say what is wrong and how to mend it; exit status 1 if anything is wrong.
+
+    Changes nothing without --mend.
+    """
+    from flows.checkout import recovery
+    from flows.checkout.dvc import Dvc, DvcBusyError, check_root, one_run_at_a_time
     from flows.doctor import checkup as checkup
 
     check_root()
+    if mend:
+        try:
+            with one_run_at_a_time():
+                for line in recovery.mend(Dvc()):
+                    print(f"mended   {line}", file=sys.stderr, flush=True)
+        except DvcBusyError as error:
+            raise LevyError(f"DVC is busy in this checkout ({error}): wait for it, and mend then") from error
     found = []
     for name, finding in checkup.examine(deep):
         found.append((name, finding))
@@ -195,17 +217,24 @@ def _check_servers() -> None:
 
 
 def _preflight(
-    chosen: Path | None, dvc: "Dvc", datasets: Sequence[str] = (), prune: bool = False
+    chosen: Path | None, dvc: "Dvc", datasets: Sequence[str] = (), mending: bool = False
 ) -> "tuple[Params, Plan]":
-    """Everything that can be wrong before any long computation. Imports are late so that --help is quick."""
-    from flows.checkout.dvc import DvcBusyError, check_root, mend_rwlock
+    """Everything that can be wrong before any long computation. Imports are late so that --help is quick.
+
+    Args:
+        mending: mends what killed processes left of DVC's own files, moves outputs of designs that are not named any more
+            out of the way, and says so; without it, says what a run would mend, and changes nothing.
+    """
+    from flows.checkout.dvc import DvcBusyError, check_root, find_rwlock_damage, mend_rwlock
     from flows.checkout.graph import ask, plan
-    from flows.checkout.recovery import mend_lock, mend_outputs
+    from flows.checkout.recovery import find_lock_damage, mend_lock
     from tasks.runtime import paths
 
     check_root()
-    mend_rwlock()
-    mend_lock()
+    found = [mend_rwlock(), mend_lock()] if mending else [find_rwlock_damage(), find_lock_damage()]
+    damage = [line for line in found if line]
+    for line in damage:
+        print(line, file=sys.stderr)
     other = chosen if chosen and chosen.resolve() != paths.PARAMS.resolve() else None
     with ThreadPoolExecutor(1) as pool:
         asked = None if other else pool.submit(ask, dvc)  # DVC's processes start while this one imports torch
@@ -218,24 +247,31 @@ def _preflight(
         except BaseException:
             dvc.stop_all()  # its answer would be waited for
             raise
-    if other:
+    if other and mending:
         with replacing(paths.PARAMS) as temporary:
             temporary.write_text(other.read_text())
         print(f"params.yaml now holds the settings of {other}", file=sys.stderr)
-    changed = prune and prune_outputs(settings)
+    moved = prune_outputs(settings) if mending else []
+    for line in moved:
+        print(line, file=sys.stderr)
     try:
-        found = plan(dvc, asked.result() if asked and not changed else ask(dvc), settings.datasets)
-        if prune and (damaged := mend_outputs(dvc, found.graph.needs, found.changed)):
-            print(
-                f"{len(damaged)} damaged files are made again, which DVC took for whole: {', '.join(damaged[:3])}",
-                file=sys.stderr,
-            )
-            found = plan(dvc, ask(dvc), settings.datasets)
-        return settings, found
+        answers = _unless_damaged([] if mending else damage, asked.result if asked and not moved else lambda: ask(dvc))
+        # DVC answers for the params.yaml that is there: of settings in another file it knows no stage.
+        return settings, plan(dvc, answers, settings.datasets if mending or not other else [])
     except DvcBusyError as error:
         raise LevyError(
             f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
         ) from error
+
+
+def _unless_damaged(damage: Sequence[str], answer: Callable[[], "Answers"]) -> "Answers":
+    """What DVC answers; where it cannot, the damage that keeps it from it."""
+    try:
+        return answer()
+    except Exception as error:
+        if not damage:
+            raise
+        raise LevyError(f"{'; '.join(damage)}. Before that, DVC cannot say which stages have to run") from error
 
 
 def dispatch() -> None:
