@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from levy_core.base.errors import LevyError
 
 if TYPE_CHECKING:
     from flows.checkout.dvc import Dvc
-    from flows.checkout.graph import Plan
+    from flows.checkout.graph import Answers, Plan
     from tasks.params.schema import Params
 
 app = typer.Typer(
@@ -67,7 +67,7 @@ def run(
         # The private server takes the longest to start: it does while the checks go on, whether or not there is work for it.
         private = server.start_unless_configured()
         try:
-            settings, plan = _preflight(dvc, datasets or [], prune=True)
+            settings, plan = _preflight(dvc, datasets or [], mending=True)
         except BaseException:
             if private:
                 private.stop()
@@ -90,7 +90,7 @@ def run(
 
 @app.command()
 def check(params: ParamsFile = None) -> None:
-    """Check params.yaml, data/ and the servers without running anything. With --params, no file is changed either."""
+    """Check params.yaml, data/ and the servers without running or changing anything."""
     from flows.checkout.dvc import Dvc
 
     _check_servers()
@@ -110,12 +110,29 @@ def check(params: ParamsFile = None) -> None:
 def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Read the whole cache and every registered model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    mend: Annotated[
+        bool,
+        typer.Option(
+            "--mend", help="First mend damaged outputs, entries of DVC's cache, dvc.lock and locks of dead processes."
+        ),
+    ] = False,
 ) -> None:
-    """Check the whole set-up, say what is wrong and how to mend it; exit status 1 if anything is wrong. Changes nothing."""
-    from flows.checkout.dvc import check_root
+    """Check the whole set-up, say what is wrong and how to mend it; exit status 1 if anything is wrong.
+
+    Changes nothing without --mend.
+    """
+    from flows.checkout import recovery
+    from flows.checkout.dvc import Dvc, DvcBusyError, check_root, one_run_at_a_time
     from flows.doctor import checkup as checkup
 
     check_root()
+    if mend:
+        try:
+            with one_run_at_a_time():
+                for line in recovery.mend(Dvc()):
+                    print(f"mended   {line}", file=sys.stderr, flush=True)
+        except DvcBusyError as error:
+            raise LevyError(f"DVC is busy in this checkout ({error}): wait for it, and mend then") from error
     found = []
     for name, finding in checkup.examine(deep):
         found.append((name, finding))
@@ -210,15 +227,22 @@ def _check_servers() -> None:
     tracking.check_server(tracking.address())
 
 
-def _preflight(dvc: "Dvc", datasets: Sequence[str] = (), prune: bool = False) -> "tuple[Params, Plan]":
-    """Everything that can be wrong before any long computation. Imports are late so that --help is quick."""
-    from flows.checkout.dvc import DvcBusyError, check_root, mend_rwlock
+def _preflight(dvc: "Dvc", datasets: Sequence[str] = (), mending: bool = False) -> "tuple[Params, Plan]":
+    """Everything that can be wrong before any long computation. Imports are late so that --help is quick.
+
+    Args:
+        mending: mends what killed processes left of DVC's own files, moves outputs of designs that are not named any more
+            out of the way, and says so; without it, says what a run would mend, and changes nothing.
+    """
+    from flows.checkout.dvc import DvcBusyError, check_root, find_rwlock_damage, mend_rwlock
     from flows.checkout.graph import ask, plan
-    from flows.checkout.recovery import mend_lock, mend_outputs
+    from flows.checkout.recovery import find_lock_damage, mend_lock
 
     check_root()
-    mend_rwlock()
-    mend_lock()
+    found = [mend_rwlock(), mend_lock()] if mending else [find_rwlock_damage(), find_lock_damage()]
+    damage = [line for line in found if line]
+    for line in damage:
+        print(line, file=sys.stderr)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask, dvc)  # DVC's processes start while this one imports torch
         try:
@@ -230,20 +254,26 @@ def _preflight(dvc: "Dvc", datasets: Sequence[str] = (), prune: bool = False) ->
         except BaseException:
             dvc.stop_all()  # its answer would be waited for
             raise
-    changed = prune and prune_outputs(settings)
+    moved = prune_outputs(settings) if mending else []
+    for line in moved:
+        print(line, file=sys.stderr)
     try:
-        found = plan(dvc, ask(dvc) if changed else asked.result(), settings.datasets)
-        if prune and (damaged := mend_outputs(dvc, found.graph.needs, found.changed)):
-            print(
-                f"{len(damaged)} damaged files are made again, which DVC took for whole: {', '.join(damaged[:3])}",
-                file=sys.stderr,
-            )
-            found = plan(dvc, ask(dvc), settings.datasets)
-        return settings, found
+        answers = _unless_damaged([] if mending else damage, (lambda: ask(dvc)) if moved else asked.result)
+        return settings, plan(dvc, answers, settings.datasets)
     except DvcBusyError as error:
         raise LevyError(
             f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
         ) from error
+
+
+def _unless_damaged(damage: Sequence[str], answer: Callable[[], "Answers"]) -> "Answers":
+    """What DVC answers; where it cannot, the damage that keeps it from it."""
+    try:
+        return answer()
+    except Exception as error:
+        if not damage:
+            raise
+        raise LevyError(f"{'; '.join(damage)}. Before that, DVC cannot say which stages have to run") from error
 
 
 def dispatch() -> None:

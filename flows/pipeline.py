@@ -10,10 +10,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
 from flows.checkout import graph
-from flows.checkout.dvc import Dvc, DvcBusyError, StageFailedError
+from flows.checkout.dvc import Dvc, DvcBusyError, StageFailedError, last_lines
 from flows.checkout.recovery import keep_lock
 from flows.running.outcome import Outcome, as_markdown
-from levy_core.base.errors import LevyError
 from tasks.params.schema import Params
 from tasks.registry import lineage, record
 
@@ -68,28 +67,38 @@ def _run(params: Params, dvc: Dvc, plan: graph.Plan, recording: bool) -> Outcome
     logger.info("%d of %d stages to run", len(plan.todo), len(stages.needs))
     outcomes = dict.fromkeys(stages.order, "up to date")
     futures: dict[str, PrefectFuture[str]] = {}
+    not_run: set[str] = set()
     for stage in stages.order:
         if stage in plan.todo:
             before = [futures[needed] for needed in stages.needs[stage] if needed in futures]
             futures[stage] = run_stage.submit(stage, dvc, wait_for=before, return_state=False)
-    failures = []
-    for stage, future in futures.items():
+    failures: dict[str, str] = {}
+    for stage, future in futures.items():  # in topological order
         try:
             outcomes[stage] = future.result()
-        except (LevyError, DvcBusyError) as error:
-            failures.append(str(error))
-        except Exception as error:  # Prefect's own: a stage before this one failed
-            outcomes[stage] = "not run"
-            logger.debug("%s: %s", stage, error)
-    lineage.sort_lock()
+        except Exception as error:
+            if stages.needs[stage] & (failures.keys() | not_run):
+                not_run.add(stage)
+                logger.warning("%s: not run, because a stage that it needs failed", stage)
+            else:
+                failures[stage] = _explain_failure(stage, error)
     if failures:
-        raise StageFailedError("\n".join(failures))
+        raise StageFailedError("\n".join(failures.values()))
+    lineage.sort_lock()
+    keep_lock()
     recorded = {dataset: record_dataset(params, dataset) for dataset in params.datasets if recording}
     outcome = Outcome(outcomes, recorded)
     create_markdown_artifact(
         key="levy-summary", markdown=as_markdown(params, outcome), description="What ran and what won"
     )
     return outcome
+
+
+def _explain_failure(stage: str, error: Exception) -> str:
+    """What a person is told of a stage that ended with an error, also one of the flow's own work around the stage."""
+    if isinstance(error, StageFailedError | DvcBusyError):  # they name the stage
+        return str(error)
+    return f"stage {stage} failed: {last_lines([f'{type(error).__name__}: {error}'])}"
 
 
 def run(params: Params, dvc: Dvc, plan: graph.Plan, workers: int, recording: bool) -> Outcome:

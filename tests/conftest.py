@@ -212,10 +212,11 @@ def block_once(checkout, output):
         return any(text in line for line in checkout.processes())
 
     def block():
-        wait_until((checkout.root / ".dvc/tmp/levy.intact").exists)  # the last check's, seconds before the first stage
+        wait_until(lambda: works_on("dvc status"))  # the last check, seconds before the first stage
+        wait_until(lambda: not works_on("dvc status"))
         lock.write_text(json.dumps(held))
-        wait_until(lambda: works_on("-number-1 "))
-        wait_until(lambda: not works_on("-number-1 "))
+        wait_until(lambda: works_on("--single-item"))
+        wait_until(lambda: not works_on("--single-item"))
         lock.write_text("{}")
 
     threading.Thread(target=block, daemon=True).start()

@@ -25,7 +25,8 @@ FULL = re.compile(re.escape(os.strerror(errno.ENOSPC)) + r"|disk is full")  # th
 BUSY = re.compile(r"is busy|acquire lock|Unable to acquire", re.IGNORECASE)
 GRACE_SECONDS = 5
 LOCK_FILE = Path(".dvc/tmp/levy.lock")
-AHEAD = str(Path(__file__).with_name("dvc_ahead.py"))
+RWLOCK = Path(".dvc/tmp/rwlock")
+_NO_LOCKS: dict[str, Any] = {"write": {}, "read": {}}
 
 
 class DvcBusyError(Exception):
@@ -39,15 +40,12 @@ class StageFailedError(LevyError):
 class Dvc:
     """Runs DVC commands of this environment in a folder.
 
-    What is started here is killed by ``stop_all``, and by the kernel when this process dies. While one runs, the process of the
-    next one is started ahead; ``stop_all`` ends that too.
+    What is started here is killed by ``stop_all``, and by the kernel when this process dies.
     """
 
     def __init__(self, folder: Path = Path(), environment: Mapping[str, str] = os.environ) -> None:
         self._folder = folder
         self._running: set[subprocess.Popen[str]] = set()
-        self._ahead: subprocess.Popen[str] | None = None
-        self._started = 0
         self._lock = threading.Lock()
         self._stopped = False
         # `python` in dvc.yaml is this interpreter, whether or not its environment is activated.
@@ -89,12 +87,8 @@ class Dvc:
         with self._lock:
             if self._stopped:
                 raise StageFailedError(f"{stage} was not started: the run is being stopped")
-            process = self._ahead if self._ahead and self._ahead.poll() is None else self._start()
+            process = self._leashed("-m", "dvc", *arguments, stderr=subprocess.STDOUT)
             self._running.add(process)
-            self._ahead = self._start()
-        assert process.stdin
-        with contextlib.suppress(BrokenPipeError), process.stdin as stream:  # its status tells
-            print(json.dumps(arguments), file=stream)
         lines: deque[str] = deque(maxlen=40)
         try:
             for line in process.stdout or ():
@@ -112,18 +106,12 @@ class Dvc:
             )
         return "skipped" if "didn't change, skipping" in text else "ran"
 
-    def _start(self) -> "subprocess.Popen[str]":
-        """A DVC that waits for its arguments. Its last word is its own, by which ``mend_rwlock`` knows it."""
-        self._started += 1
-        number = f"of-process-{os.getpid()}-number-{self._started}"
-        return self._leashed("-P", AHEAD, number, stderr=subprocess.STDOUT)
-
     def _leashed(self, *arguments: str, stderr: int) -> "subprocess.Popen[str]":
         """Python with these arguments, in a session of its own, for as long as this process lives."""
         return subprocess.Popen(  # noqa: S603  (a list of arguments; no shell)
             [sys.executable, leash.__file__, str(os.getpid()), sys.executable, *arguments],
             cwd=self._folder,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,  # universal newlines: a progress bar's carriage returns become lines
@@ -136,9 +124,6 @@ class Dvc:
         with self._lock:
             self._stopped = True
             running = list(self._running)
-            if self._ahead:
-                self._ahead.kill()
-                self._ahead.communicate()
         for process in running:
             _signal_group(process, signal.SIGINT)
         for process in running:
@@ -202,31 +187,58 @@ def alone(path: Path, what: str, where: str) -> Iterator[None]:
         yield
 
 
-def mend_rwlock(folder: Path = Path()) -> None:
+def find_rwlock_damage(folder: Path = Path()) -> str:
+    """What killed processes left in DVC's ``rwlock`` and `levy run` takes out of it; empty where there is nothing."""
+    path = folder / RWLOCK
+    if not path.exists():
+        return ""
+    text = path.read_text(errors="replace")
+    locks = _living_locks(text)
+    if locks is None:
+        return f"{RWLOCK} is half written, and DVC refuses it: `levy run` removes it"
+    if locks == _NO_LOCKS | json.loads(text):
+        return ""
+    return f"{RWLOCK} names processes that have ended: `levy run` takes them out"
+
+
+def mend_rwlock(folder: Path = Path()) -> str:
     """Takes out of DVC's ``rwlock`` what killed processes left: a half-written file, and locks of processes that are no more.
 
     DVC refuses to work with a half-written file for ever, and takes any process that has the number of a dead one for the dead
     one. Done only under the lock that DVC itself takes to write the file, so that a DVC at work is never disturbed.
+
+    Returns:
+        What was done, for people; empty where nothing was.
     """
-    path = folder / ".dvc/tmp/rwlock"
+    path = folder / RWLOCK
     if not path.exists():
-        return
+        return ""
     with path.with_name("rwlock.lock").open("a") as guard:
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return
-        try:
-            held = json.loads(path.read_text())
-            writers = {name: holder for name, holder in held.get("write", {}).items() if _lives(holder)}
-            readers = {name: list(filter(_lives, holders)) for name, holders in held.get("read", {}).items()}
-        except (ValueError, AttributeError, KeyError, TypeError):
+            return ""
+        text = path.read_text(errors="replace")
+        locks = _living_locks(text)
+        if locks is None:
             path.unlink()
-            return
-        kept = {"write": writers, "read": {name: holders for name, holders in readers.items() if holders}}
-        if kept != held:
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(kept))
+            return f"{RWLOCK} was half written, and DVC refused it: removed"
+        if locks == _NO_LOCKS | json.loads(text):
+            return ""
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(locks))
+        return f"{RWLOCK} named processes that have ended: taken out"
+
+
+def _living_locks(text: str) -> dict[str, dict[str, Any]] | None:
+    """The part of an ``rwlock`` that processes hold which still run; None where the text is not a whole ``rwlock``."""
+    try:
+        held = json.loads(text)
+        writers = {name: holder for name, holder in held.get("write", {}).items() if _lives(holder)}
+        readers = {name: list(filter(_lives, holders)) for name, holders in held.get("read", {}).items()}
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return None
+    return {"write": writers, "read": {name: holders for name, holders in readers.items() if holders}}
 
 
 def _lives(holder: Mapping[str, Any]) -> bool:

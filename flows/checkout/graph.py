@@ -69,11 +69,10 @@ def parse_dot(text: str) -> Graph:
 
 @dataclass(frozen=True)
 class Plan:
-    """The graph of the working directory, what of it has to run, and the outputs that DVC knows to be changed."""
+    """The graph of the working directory, and what of it has to run."""
 
     graph: Graph
     todo: frozenset[str]
-    changed: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,12 @@ class Answers:
 
     graph: Graph
     status: dict[str, list[Any]]
+
+    @property
+    def changed_outputs(self) -> frozenset[str]:
+        """Outputs that DVC knows to be other than dvc.lock says."""
+        changes = [change for found in self.status.values() for change in found if isinstance(change, dict)]
+        return frozenset(output for change in changes for output in change.get("changed outs", ()))
 
 
 def ask(dvc: Dvc) -> Answers:
@@ -105,8 +110,7 @@ def plan(dvc: Dvc, answers: Answers, datasets: Sequence[str]) -> Plan:
     check_data(dvc, status)
     wanted = answers.graph.up_to(f"report@{dataset}" for dataset in datasets)
     todo = frozenset(wanted.affected_by(set(status) & set(wanted.needs)))
-    told = [what for changes in status.values() for what in changes if isinstance(what, dict)]
-    return Plan(wanted, todo, frozenset(out for what in told for out in what.get("changed outs", ())))
+    return Plan(wanted, todo)
 
 
 def check_data(dvc: Dvc, status: dict[str, list[Any]]) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.checkout.cache import hash_of, hash_of_folder
 from flows.doctor.findings import Finding, ok, wrong
 from levy_core.base.errors import LevyError
 from levy_core.serving.requests import SAMPLER
+from tasks.checksums import hash_of, hash_of_folder
 from tasks.registry import lineage, tracking
 from tasks.registry.download import LOADERS, fetch
 

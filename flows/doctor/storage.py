@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from flows.checkout.cache import is_sound
+from flows.checkout.dvc import RWLOCK
+from flows.checkout.recovery import find_lock_damage
 from flows.doctor.findings import Finding, examined, ok, warning, wrong
 
 ROOMY = 5 * 2**30  # bytes free below which a year of runs is at risk
@@ -16,7 +18,6 @@ SAMPLED, SMALL = (
     200,
     16 * 2**20,
 )  # entries of the cache that are read without --deep: how many, and up to how many bytes
-RWLOCK = Path(".dvc/tmp/rwlock")
 REMOTE_SECONDS = 20.0
 
 
@@ -48,14 +49,16 @@ def disk() -> Iterator[Finding]:
 
 
 def locks() -> Iterator[Finding]:
-    """DVC's lock file can be read, and the processes that it names are alive and DVC's."""
+    """DVC can read dvc.lock and its file of locks, and the processes that the latter names are alive and DVC's."""
     import psutil
 
-    mend = f"when no DVC is at work in this checkout: rm {RWLOCK}"
+    mend = "levy doctor --mend"
+    if damage := find_lock_damage():
+        yield wrong(damage, mend)
     try:
         held = json.loads(RWLOCK.read_text()) if RWLOCK.exists() else {}
     except ValueError:
-        yield wrong(f"{RWLOCK} is half written, and DVC refuses it", "levy check (it mends the file)")
+        yield wrong(f"{RWLOCK} is half written, and DVC refuses it", mend)
         return
     infos = [*held.get("write", {}).values(), *(info for found in held.get("read", {}).values() for info in found)]
     holders = {int(info["pid"]): str(info["cmd"]) for info in infos if info}

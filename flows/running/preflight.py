@@ -25,18 +25,56 @@ def check_sources(params: Params) -> None:
         )
 
 
-def prune_outputs(params: Params) -> bool:
-    """Removes outputs of designs that params.yaml no longer names: DVC leaves them, and folders are read as a whole.
+def prune_outputs(params: Params) -> list[str]:
+    """Moves outputs of designs that params.yaml does not name out of the folders that stages read as a whole, and brings back
+    those of designs that it names again. DVC would leave them there, and its cache may not have them: cells of a sample stage
+    that was interrupted are nowhere else.
 
-    Returns whether there were any.
-
-    They stay in DVC's cache: `dvc checkout` brings them back with the params.yaml that names them.
+    Returns:
+        For people, what was moved, a line for each data set and direction.
     """
-    found = False
+    lines = []
     for dataset in params.datasets:
-        for kind in ("models", "curves", "tuned", "trials", "samples", "evaluations"):
-            for path in (paths.OUTPUTS / dataset / kind).glob("*"):
-                if path.name.removesuffix(".csv").removesuffix(".json") not in params.designs:
-                    found = True
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return found
+        expected = [output for design in params.designs for output in paths.of_design(dataset, design)]
+        pruned = paths.pruned(dataset)
+        if names := _bring_back(expected, pruned):
+            lines.append(f"brought back from {pruned}, as params.yaml names their designs again: {', '.join(names)}")
+        if names := _set_aside(expected, pruned):
+            lines.append(
+                f"moved to {pruned}, as params.yaml does not name their designs: {', '.join(names)}. "
+                "The next run that names them brings them back"
+            )
+    return lines
+
+
+def _bring_back(expected: list[Path], pruned: Path) -> list[str]:
+    moved = []
+    for output in expected:
+        kept = pruned / output.parent.name / output.name
+        if kept.exists() and not output.exists():
+            output.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(kept, output)
+            moved.append(f"{output.parent.name}/{output.name}")
+    return moved
+
+
+def _set_aside(expected: list[Path], pruned: Path) -> list[str]:
+    moved = []
+    for folder in dict.fromkeys(output.parent for output in expected):
+        for path in sorted(set(folder.glob("*")) - set(expected)):
+            kept = pruned / folder.name / path.name
+            _remove(kept)  # an older one
+            if path.name.startswith("."):  # half-written, of a process that was killed
+                _remove(path)
+                continue
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, kept)
+            moved.append(f"{folder.name}/{path.name}")
+    return moved
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 Interrupted anywhere, the same call goes on; a model that was judged is not judged again.
 """
 
+import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 from levy_core.base.errors import LevyError
 from tasks.params.schema import Params
-from tasks.registry import promotions, tracking
+from tasks.registry import lineage, promotions, tracking
 from tasks.registry.download import fetch
 from tasks.registry.record import model_name, record
+from tasks.runtime import paths
 
 VERDICT, REASON = "levy.verdict", "levy.reason"  # tags of a version
 PROMOTED, KEPT = "promoted", "kept as challenger"
@@ -58,6 +60,8 @@ def gate(params: Params, dataset: str) -> Decision:
             client.set_model_version_tag(name, version, key, tags[key])
     alias = promotions.CHAMPION if tags[VERDICT] == PROMOTED else promotions.CHALLENGER
     if version not in {m.after for m in promotions.history(client, name) if m.alias == alias}:
+        if alias == promotions.CHAMPION:
+            lineage.check_model(dataset, json.loads(paths.winner(dataset).read_text())["design"])
         promotions.move(client, name, alias, version, tags[REASON])
     now = promotions.version_of(client, name, promotions.CHAMPION)
     if now is None:

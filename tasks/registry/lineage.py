@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, write_json
+from tasks.checksums import hash_of_output, hashes_of
 from tasks.params import plain_yaml
 from tasks.registry.environment import Environment
 from tasks.runtime import paths
@@ -70,6 +71,23 @@ def _values(stage: str, axis: str, declared: Any, params: dict[str, Any]) -> lis
             f"`${{KEY}}` of one in {PARAMS}: write it so, that its results can be told apart by data set"
         )
     return [str(v).lower() if isinstance(v, bool) else str(v) for v in found]  # as DVC writes them
+
+
+def check_model(dataset: str, design: str) -> None:
+    """Refuses model files that are not those that dvc.lock names: what is registered has to be what was measured.
+
+    Raises:
+        LevyError: says what differs.
+    """
+    path = paths.model(dataset, design)
+    outputs = [output for entry in stages_of(dataset).values() for output in entry.get("outs", [])]
+    expected = next((output.get("md5") for output in outputs if output["path"] == str(path)), None)
+    found = hash_of_output(path, hashes_of(path)) if path.exists() else None
+    if found is None or found != expected:
+        raise LevyError(
+            f"the model in {path} is not the one that {LOCK} names (its hash is {found}, expected was {expected}), so no "
+            "alias was moved: `levy doctor --mend` brings it back from DVC's cache, or else lets `levy run` make it again"
+        )
 
 
 def read_stages(path: Path) -> dict[str, Any]:

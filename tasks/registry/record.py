@@ -77,7 +77,8 @@ def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION
     made again; those of the same outputs that ended, or that are of another checkout, are left alone.
 
     Raises:
-        LevyError: MLflow cannot be reached or written; the outputs stay, and the next call completes the record.
+        LevyError: MLflow cannot be reached or written; the outputs stay, and the next call completes the record. Or the
+            winner's model is not the one that dvc.lock names.
     """
     mlflow = tracking.connect()
     try:
@@ -96,9 +97,11 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
         version = str(known.version)
         promotions.settle(client, name)
         if alias and version not in {move.after for move in promotions.history(client, name)}:  # interrupted before it
+            lineage.check_model(dataset, json.loads(paths.winner(dataset).read_text())["design"])
             promotions.move(client, name, alias, version, WHY)
         return _recorded(client, name, version, fresh=False)
     winner = json.loads(paths.winner(dataset).read_text())
+    lineage.check_model(dataset, winner["design"])
     experiment = tracking.experiment(mlflow, f"levy-{dataset}")
     interrupted = (
         f"attributes.status = 'RUNNING' and tags.`levy.lock` = '{tags['levy.lock']}' and tags.`{HOST}` = '{_host()}'"

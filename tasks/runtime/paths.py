@@ -69,6 +69,16 @@ def evaluation(dataset: str, design: str) -> Path:
     return OUTPUTS / dataset / "evaluations" / f"{design}.csv"
 
 
+def of_design(dataset: str, design: str) -> list[Path]:
+    """Every output of a design, each in a folder with those of the other designs, which later stages read as a whole."""
+    return [output(dataset, design) for output in (model, curve, tuned, trials, samples, evaluation)]
+
+
+def pruned(dataset: str) -> Path:
+    """Folder of outputs of designs that params.yaml does not name; no stage reads there."""
+    return OUTPUTS / dataset / ".pruned"
+
+
 def grid(dataset: str) -> Path:
     """One row per design and cell: mean and spread over seeds."""
     return OUTPUTS / dataset / "grid.csv"

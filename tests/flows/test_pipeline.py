@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from flows.running.preflight import prune_outputs
 from levy_core.training.checkpoint import FORMAT
+from tasks.params import schema
 from tests.conftest import Checkout, traceable
 
 pytestmark = pytest.mark.pipeline
@@ -282,3 +284,20 @@ def test_the_report_opens_in_a_browser(ran, tmp_path):
     with Image.open(picture) as shot:
         colours = shot.convert("RGB").resize((120, 400)).getcolors(48_000)
     assert len(colours) > 200  # pictures and curves, not a blank page
+
+
+def test_outputs_that_are_set_aside_and_brought_back_leave_dvc_nothing_to_do(ran, tmp_path, monkeypatch):
+    copy = Checkout(tmp_path / "copy")
+    shutil.copytree(ran[0].root, copy.root, symlinks=True)
+    monkeypatch.chdir(copy.root)
+    status = [sys.executable, "-m", "dvc", "status", "--json"]
+    both = schema.load()
+    assert "samples/lim" in prune_outputs(both.model_copy(update={"designs": ["ddpm"]}))[0]
+    stale = json.loads(copy.run(*status).stdout)  # of a params.yaml that still names both
+    assert {"compare@digits", "report@digits", "sample@digits-lim"} <= set(stale)
+    assert "sample@digits-ddpm" not in stale
+    copy.set_params({"designs": ["ddpm"]})
+    assert set(json.loads(copy.run(*status).stdout)) == {"compare@digits", "report@digits"}
+    copy.set_params({"designs": ["lim", "ddpm"]})
+    assert "samples/lim" in prune_outputs(both)[0]
+    assert json.loads(copy.run(*status).stdout) == {}

@@ -1,6 +1,7 @@
 """The outputs of a whole run in one process: real files for tests of what happens to them afterwards."""
 
 import fcntl
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -55,3 +56,14 @@ def _make(folder: Path) -> None:
     checkout.run("git", "add", "dvc.lock")
     checkout.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "-m", "ran")
     (folder / ".made").touch()
+
+
+def flip(path: Path) -> None:
+    """A byte becomes another; size, times and rights stay."""
+    before = path.stat()
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -13,15 +13,27 @@ import pytest
 import torch
 import yaml
 import zarr
+from dvc.dvcfile import Lockfile
+from dvc.repo import Repo
 
-from flows.checkout.dvc import Dvc, StageFailedError, mend_rwlock
-from flows.checkout.recovery import DAMAGED, _is_whole, keep_lock, mend_lock, mend_outputs
+from flows.checkout.dvc import RWLOCK, Dvc, StageFailedError, find_rwlock_damage, mend_rwlock
+from flows.checkout.recovery import (
+    DAMAGED,
+    KEPT,
+    _damage_of,
+    find_lock_damage,
+    keep_lock,
+    mend,
+    mend_lock,
+    mend_outputs,
+)
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.tensors import write_tensors
 from tasks.params import schema
 from tasks.runtime import stage
 from tests.conftest import ROOT, wait_until
+from tests.support.outputs import flip
 
 CACHE = Path(".dvc/cache/files/md5")
 STAGE = {
@@ -54,17 +66,6 @@ def test_a_question_to_dvc_that_nobody_waits_for_any_more_is_stopped(repository)
             asked.result(60)
 
 
-def flip(path: Path) -> None:
-    """A byte becomes another; size, times and rights stay."""
-    before = path.stat()
-    path.chmod(0o644)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
-    path.chmod(before.st_mode)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
 def cached(output: str) -> Path:
     """The cache's entry of an output."""
     (found,) = [
@@ -93,6 +94,8 @@ def test_a_damaged_cache_that_dvc_trusts_is_found_and_its_outputs_made_again(rep
     assert Dvc().reproduce("make", print) == "ran"
     assert contents() == before
     assert Path("dvc.lock").read_bytes() == repository
+    left = [] if damaged else [str(cached(entry).resolve())]  # DVC does not write an entry that is there
+    assert mend_outputs(Dvc(), ["make"]) == left
     assert mend_outputs(Dvc(), ["make"]) == []
 
 
@@ -104,50 +107,126 @@ def test_a_damaged_output_comes_back_from_a_sound_cache(repository):
     assert Dvc().reproduce("make", print) == "skipped"
 
 
-def test_whole_outputs_are_read_once_and_unfinished_ones_are_left_alone(repository):
+def test_damaged_entries_of_the_cache_are_written_anew_from_outputs_that_are_whole(repository):
+    entries = {cached("outputs/file"), cached("outputs/folder")}
+    before = {entry: (entry.read_bytes(), entry.stat().st_mode) for entry in entries}
+    for entry in entries:
+        flip(entry)
+    assert set(mend_outputs(Dvc(), ["make"])) == {str(entry.resolve()) for entry in entries}
+    assert {entry: (entry.read_bytes(), entry.stat().st_mode) for entry in entries} == before
+    assert Dvc().reproduce("make", print) == "skipped"
     assert mend_outputs(Dvc(), ["make"]) == []
+
+
+def test_unfinished_outputs_are_left_alone(repository):
     flip(Path("outputs/file"))  # in place, as bits rot: no size and no time tells
-    assert mend_outputs(Dvc(), ["make"]) == []
+    assert json.loads(Dvc().output("status", "--json")) == {}
     Path("outputs/file").write_text("of a stage that was interrupted")
-    assert mend_outputs(Dvc(), ["make"], changed=["outputs/file"]) == []
+    assert list(mend(Dvc())) == []
     assert mend_outputs(Dvc(), ["make"]) == ["outputs/file"]
 
 
-def test_a_lock_cut_off_anywhere_is_noticed_unless_what_is_left_is_whole(repository):
+def test_bits_that_rotted_in_outputs_and_locks_left_behind_are_mended_together_and_named(repository):
+    before = contents()
+    flip(Path("outputs/folder/a"))
+    RWLOCK.write_text('{"write": {"a"')
+    Path("dvc.lock").write_bytes(b"")
+    keep = Path("kept")
+    keep.write_bytes(repository)
+    keep.rename(KEPT)
+    lines = list(mend(Dvc()))
+    assert [line.split()[0] for line in lines] == [".dvc/tmp/rwlock", "dvc.lock", "1"]
+    assert "outputs/folder/a" in lines[2]
+    assert contents() == before
+    assert Path("dvc.lock").read_bytes() == repository
+    assert list(mend(Dvc())) == []
+
+
+def read_by_dvc(repo, text: str) -> bool:
+    """Whether DVC itself reads a dvc.lock."""
+    Path("dvc.lock").write_text(text)
+    try:
+        return bool(Lockfile(repo, "dvc.lock").load())
+    except Exception:
+        return False
+
+
+def test_a_lock_is_damaged_only_where_dvc_cannot_read_it_or_no_stage_is_left(repository):
     entry = yaml.safe_load(repository)["stages"]["make"]
     text = yaml.safe_dump({"schema": "2.0", "stages": {"make@a": entry, "make@b": entry}}, sort_keys=False)
-    whole = []
-    for end in range(len(text)):
-        if _is_whole(text[:end]):
-            whole.append(end)
-            for found in yaml.safe_load(text[:end])["stages"].values():
-                assert found | {"outs": entry["outs"]} == entry  # and DVC misses outputs that are not listed
-                assert found["outs"] == entry["outs"][: len(found["outs"])]
-    assert _is_whole(text)
-    assert whole[-1] < len(text) - 1
+    repo = Repo()
+    damaged = 0
+    for end in range(len(text) + 1):
+        cut = text[:end]
+        if _damage_of(cut):
+            damaged += 1
+            assert not read_by_dvc(repo, cut) or "stages" not in yaml.safe_load(cut)
+        else:
+            assert read_by_dvc(repo, cut)
+    assert 0 < damaged < len(text)
 
 
-def test_a_lock_that_was_cut_off_gives_way_to_the_last_whole_one(repository, capsys):
-    def cut_off(remains: bytes) -> None:
+@pytest.mark.parametrize(
+    "change", ["no final newline", "a stage without outputs", "fewer stages", "cut off, but whole"]
+)
+def test_a_lock_that_dvc_can_read_is_never_replaced(repository, change):
+    keep_lock()
+    subprocess.run(["git", "add", "dvc.lock"], check=True)
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "lock"], check=True)
+    newer = yaml.safe_load(repository)
+    newer["stages"]["say"] = {"cmd": "echo"}
+    text = {
+        "no final newline": repository.decode().rstrip("\n"),
+        "a stage without outputs": yaml.safe_dump(newer),
+        "fewer stages": "schema: '2.0'\nstages: {}\n",
+        "cut off, but whole": repository.decode()[: repository.index(b"    outs:")],
+    }[change]
+    Path("dvc.lock").write_text(text)
+    assert find_lock_damage() == ""
+    assert mend_lock() == ""
+    assert Path("dvc.lock").read_text() == text
+    assert not DAMAGED.exists()
+    assert Dvc().reproduce("make", print) in ("ran", "skipped")
+    assert (
+        yaml.safe_load(Path("dvc.lock").read_text())["stages"]["make"] == yaml.safe_load(repository)["stages"]["make"]
+    )
+
+
+def test_marks_of_a_merge_are_for_a_person_to_resolve(repository):
+    keep_lock()
+    lines = repository.decode().splitlines(keepends=True)
+    text = "".join(["<<<<<<< HEAD\n", *lines, "=======\n", *lines, ">>>>>>> other\n"])
+    Path("dvc.lock").write_text(text)
+    for look in (find_lock_damage, mend_lock, lambda: list(mend(Dvc()))):
+        with pytest.raises(LevyError, match=r"marks of a git merge from line 1 on .*: resolve the conflict"):
+            look()
+    assert Path("dvc.lock").read_text() == text
+
+
+def test_a_lock_that_was_cut_off_gives_way_to_the_last_whole_one(repository):
+    def cut_off(remains: bytes, place: str) -> None:
         Path("dvc.lock").write_bytes(remains)
-        mend_lock()
+        assert place in find_lock_damage()
+        assert Path("dvc.lock").read_bytes() == remains  # who only looks changes nothing
+        assert not DAMAGED.exists()
+        assert place in mend_lock()
         assert DAMAGED.read_bytes() == remains
-        assert "was cut off in mid-write" in capsys.readouterr().err
+        DAMAGED.unlink()
 
-    cut_off(repository[:-40])
+    in_a_key = repository[: repository.index(b" md5: ") + 3]
+    cut_off(in_a_key, "there is no whole copy")
     assert not Path("dvc.lock").exists()  # neither kept nor committed
     assert Dvc().reproduce("make", print) == "ran"
     assert Path("dvc.lock").read_bytes() == repository
     keep_lock()
-    cut_off(b"")
+    cut_off(b"", "the copy that was kept after the last stage (.dvc/tmp/dvc.lock.kept)")
     assert Path("dvc.lock").read_bytes() == repository
-    Path(".dvc/tmp/dvc.lock.kept").unlink()
+    KEPT.write_bytes(in_a_key)
     subprocess.run(["git", "add", "dvc.lock"], check=True)
     subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "lock"], check=True)
-    cut_off(repository[:100])
+    cut_off(in_a_key, "the last commit's")
     assert Path("dvc.lock").read_bytes() == repository
-    mend_lock()
-    assert capsys.readouterr().err == ""
+    assert mend_lock() == find_lock_damage() == ""
 
 
 def test_locks_of_the_dead_are_removed_also_when_their_number_lives_on(repository):
@@ -162,7 +241,10 @@ def test_locks_of_the_dead_are_removed_also_when_their_number_lives_on(repositor
         path.write_text(json.dumps({"write": {output: reused}, "read": {"b": [reused]}}))
         with pytest.raises(Exception, match="is busy"):
             Dvc().output("repro", "--force", "--single-item", "make")
-        mend_rwlock()
+        before = path.read_text()
+        assert find_rwlock_damage() == ".dvc/tmp/rwlock names processes that have ended: `levy run` takes them out"
+        assert path.read_text() == before
+        assert "taken out" in mend_rwlock()
         Dvc().output("repro", "--force", "--single-item", "make")
         path.write_text(json.dumps({"write": {"a": at_work}, "read": {"b": [reused, at_work], "c": [reused]}}))
         mend_rwlock()
@@ -171,8 +253,13 @@ def test_locks_of_the_dead_are_removed_also_when_their_number_lives_on(repositor
         living.communicate(b"\n")
     for remains in ("", '{"write": {"a"', "[]", '{"write": {"a": 3}}'):
         path.write_text(remains)
-        mend_rwlock()
+        assert "is half written" in find_rwlock_damage()
+        assert path.read_text() == remains
+        assert "was half written" in mend_rwlock()
         assert not path.exists()
+    path.write_text("{}")
+    assert find_rwlock_damage() == mend_rwlock() == ""
+    assert path.read_text() == "{}"
 
 
 def test_lock_files_that_nobody_holds_stop_nobody(repository):

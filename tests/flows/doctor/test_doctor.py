@@ -200,17 +200,32 @@ def test_locks_left_behind_are_named_and_the_advice_mends_them(here):
         state, text = held(other.pid)
         assert state == {"wrong"}
         assert "sleep 600" in text
-        shell(text.rsplit(": ", 1)[1])
+        assert text.endswith(" -> levy doctor --mend")
+        shell("levy doctor --mend || true")  # other checks may find something
         assert is_well("locks")
         lock.write_text('{"write": {"half')
         state, text = find("locks")
         assert state == {"wrong"}
-        mend_rwlock()  # what `levy check` does first
+        assert text.endswith(" -> levy doctor --mend")
+        mend_rwlock()  # what it does first
         assert is_well("locks")
     finally:
         other.kill()
         other.wait()
         lock.unlink(missing_ok=True)
+
+
+def test_a_lock_file_that_dvc_cannot_read_is_named_and_the_advice_mends_it(here):
+    path = here / "dvc.lock"
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    state, text = find("locks")
+    assert state == {"wrong", "ok"}
+    assert "dvc.lock is damaged (it is empty)" in text
+    assert path.read_bytes() == b""
+    shell("levy doctor --mend || true")
+    assert path.read_bytes() == whole
+    assert is_well("locks")
 
 
 def test_changed_data_are_named_and_the_advice_brings_the_recorded_version_back(here):

@@ -6,15 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from flows.cli import dispatch
+from flows.running.preflight import prune_outputs
 from flows.running.server import PrivateServer
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files
-from tests.conftest import TINY, make_checkout, merged, wait_until
+from tasks.params import schema
+from tasks.runtime import paths
+from tests.conftest import ROOT, TINY, make_checkout, merged, wait_until
 
 
 @pytest.fixture
@@ -131,13 +135,65 @@ def test_a_busy_dvc_and_a_second_run_are_named(bare_checkout, refused):
     assert nothing_ran(bare_checkout)
 
 
-def test_a_lock_file_that_a_kill_left_half_written_is_mended(bare_checkout):
-    path = bare_checkout.root / ".dvc/tmp/rwlock"
-    path.write_text("")
-    assert "12 of 12 stages to run" in bare_checkout.levy("check").stdout
-    path.write_text('{"read": {}, "write": {}}')
-    bare_checkout.levy("check")
-    assert path.exists()  # a whole one is left alone
+@pytest.mark.parametrize(
+    ("file", "remains", "message"),
+    [
+        (".dvc/tmp/rwlock", "", ".dvc/tmp/rwlock is half written, and DVC refuses it: `levy run` removes it"),
+        ("dvc.lock", "", "dvc.lock is damaged (it is empty): there is no whole copy, so `levy run` moves it to"),
+        ("dvc.lock", "<<<<<<< HEAD\n", "dvc.lock holds marks of a git merge from line 1 on (<<<<<<<): resolve"),
+    ],
+)
+def test_what_a_kill_left_is_named_by_a_check_that_changes_nothing(bare_checkout, refused, file, remains, message):
+    path = bare_checkout.root / file
+    path.write_text(remains)
+    try:
+        assert message in refused("check")
+        assert path.read_text() == remains
+    finally:
+        path.unlink()
+
+
+def test_a_check_of_other_settings_leaves_params_yaml_alone(bare_checkout, tmp_path):
+    own, other = bare_checkout.root / "params.yaml", tmp_path / "other.yaml"
+    before = own.read_text()
+    other.write_text(yaml.safe_dump({**yaml.safe_load(before), "designs": ["ddpm"]}))
+    said = bare_checkout.levy("check", "--params", str(other)).stdout
+    assert f"1 designs, 24 cells a design, 2 seeds; `levy run --params {other}` says how many stages" in said
+    assert own.read_text() == before
+
+
+def test_outputs_of_designs_that_are_not_named_are_kept_aside_and_come_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    both = schema.load(ROOT / "params.yaml")
+    designs, (dataset,) = both.designs[:2], both.datasets[:1]
+    both = both.model_copy(update={"designs": designs, "datasets": [dataset]})
+    one = both.model_copy(update={"designs": designs[:1]})
+    for output in (output for design in designs for output in paths.of_design(dataset, design)):
+        file = output if output.suffix else output / "cell.npy"  # one that DVC's cache has never seen
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"hours of work on {file}")
+    (paths.curve(dataset, designs[1]).parent / ".half.csv.part").touch()
+    resume = paths.resume(dataset, designs[1])
+    resume.parent.mkdir()
+    resume.touch()
+
+    def contents():
+        return {str(path): path.read_text() for path in Path().rglob("*") if path.is_file() and path.suffix != ".part"}
+
+    before = contents()
+    assert prune_outputs(both) == []
+    (line,) = prune_outputs(one)
+    assert f"moved to outputs/{dataset}/.pruned, as params.yaml does not name their designs" in line
+    assert f"samples/{designs[1]}" in line
+    for folder in (output.parent for output in paths.of_design(dataset, designs[0])):
+        assert [path.name.removesuffix(path.suffix) for path in folder.iterdir()] == [designs[0]]
+    assert resume.exists()
+    assert sorted(contents().values()) == sorted(before.values())
+    assert prune_outputs(one) == []
+    (line,) = prune_outputs(both)
+    assert f"brought back from outputs/{dataset}/.pruned" in line
+    assert f"samples/{designs[1]}" in line
+    assert contents() == before
 
 
 def test_the_levy_command_itself_ends_with_status_1_and_no_traceback(bare_checkout, tmp_path):
