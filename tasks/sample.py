@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
+from levy_core.base.conditions import move
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
-from levy_core.sampling.draw import cost, draw_samples, hash_model
+from levy_core.sampling.draw import check_guide, cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.store import Cell, has_failed, is_done, remove_damaged, write_cell, write_failure, write_index
 from tasks.cells.tuned import read_tuned
@@ -41,6 +42,8 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         [*cells_of(params.sample, params.kind(dataset)), *read_tuned(paths.tuned(dataset, design)).values()]
     )
     labels = model.samples.usual_labels(0, grid.n)
+    for solver in solvers:
+        check_guide(model, solver, labels)  # before hours of work
     tried = [Cell(solver, seed, cost(model, solver)) for solver in solvers for seed in grid.seeds]
     cells = {cell.key(model_hash, grid.n): cell for cell in tried}
     out = paths.samples(dataset, design)
@@ -89,11 +92,11 @@ def _check_budget(model: Model, grid: SampleParams, evaluations: int, state: Par
         return
     device = state.device
     y = torch.zeros(min(grid.batch, grid.n), *model.net.shape, device=device)
-    rho, labels = torch.ones(len(y), device=device), torch.zeros(len(y), dtype=torch.int64, device=device)
+    rho, cond = torch.ones(len(y), device=device), move(model.samples.condition(np.zeros(len(y))), device)
     times = []
     for _ in range(3):  # the first warms up
         start = time.perf_counter()
-        model.predictor(y, rho, labels).sum().item()
+        model.predictor(y, rho, cond).sum().item()
         times.append(time.perf_counter() - start)
     hours = evaluations / len(y) * min(times) / 3600 / state.num_processes
     print(f"about {hours:.2g} hours, of {grid.hours:g} allowed")

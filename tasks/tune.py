@@ -15,7 +15,7 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.files import hash_json
 from levy_core.base.seeds import seed_of
-from levy_core.sampling.draw import cost, draw_samples, hash_model
+from levy_core.sampling.draw import check_guide, cost, draw_samples, hash_model
 from levy_core.sampling.search import Found, Space, search
 from levy_core.sampling.solver import Solver
 from levy_core.training.checkpoint import Model, load_model
@@ -37,6 +37,8 @@ def tune(params: Params, dataset: str, design: str) -> None:
     device, settings = stage.device(params.compute.device), params.tune
     folder = paths.model(dataset, design)
     model = load_model(folder, device)
+    for guide in params.tune.guides:
+        check_guide(model, Solver("ode", "ei-noise", "karras", 4, guide=guide), model.samples.usual_labels(0, 1))
     space = affordable(space_of(params.tune, params.kind(dataset)), model)
     metrics = stage.open_metrics(params, dataset)
     memo = Memo(paths.judged(dataset, design), _fingerprint(params, dataset, folder, metrics))

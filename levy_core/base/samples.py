@@ -4,6 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from levy_core.base.conditions import LABEL
 
 GOLDEN = (5**0.5 - 1) / 2
 # Models of before this was on record, by their kind: how samples are kept, and the exporter.
@@ -48,6 +52,15 @@ class Samples:
     def no_class(self) -> int:
         """The label of samples without a class."""
         return len(self.classes)
+
+    def condition(self, labels: np.ndarray) -> dict[str, Tensor]:
+        """The condition that asks for these labels, int64 [n]."""
+        return {LABEL: torch.from_numpy(labels.astype(np.int64))}
+
+    @property
+    def absent(self) -> dict[str, Tensor]:
+        """What each entry of a condition holds where nothing is asked for, each of no dimension."""
+        return {LABEL: torch.tensor(self.no_class)}
 
     def usual_labels(self, first: int, n: int) -> np.ndarray:
         """Labels of samples ``first`` to ``first + n`` where nobody asks for a class, int64 [n].

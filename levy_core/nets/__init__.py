@@ -1,1 +1,1 @@
-"""Networks: modules called as ``net(x [B, *S], log_rho [B], label [B]) -> [B, *S]``."""
+"""Networks: modules called as ``net(x [B, *S], log_rho [B], cond) -> [B, *S]``."""

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from levy_core.base.conditions import LABEL, Condition
+
 
 @dataclass(frozen=True)
 class MLPConfig:
@@ -36,10 +38,10 @@ class MLP(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
         self.leave = nn.Linear(config.width, d)
 
-    def forward(self, x: Tensor, log_rho: Tensor, label: Tensor) -> Tensor:
+    def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
         """The raw network output."""
         phase = log_rho[:, None] * self.frequencies
-        h = self.enter(torch.cat([x, phase.sin(), phase.cos()], dim=1)) + self.label(label)
+        h = self.enter(torch.cat([x, phase.sin(), phase.cos()], dim=1)) + self.label(cond[LABEL])
         for layer in self.hidden:
             h = h + nn.functional.silu(layer(nn.functional.silu(h)))
         return self.leave(h)

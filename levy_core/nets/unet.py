@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from levy_core.base.conditions import LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.nets.backbone import Backbone
 from levy_core.nets.globe import RoundConv, coordinate_channels, padded
@@ -87,12 +88,12 @@ class UNet(nn.Module):
             convolution=RoundConv if config.wraps else nn.Conv2d,
         )
 
-    def forward(self, x: Tensor, log_rho: Tensor, label: Tensor) -> Tensor:
+    def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
         """The raw network output. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
         height, width = x.shape[-2:]
         if self.config.coordinates:
             x = torch.cat([x, self.coordinates.to(x).expand(len(x), -1, -1, -1)], dim=1)
         if self.fits:
-            return self.unet(x, 250 * log_rho, label)
-        out = self.unet(x[..., self.rows, self.columns], 250 * log_rho, label)
+            return self.unet(x, 250 * log_rho, cond[LABEL])
+        out = self.unet(x[..., self.rows, self.columns], 250 * log_rho, cond[LABEL])
         return out[..., :height, :width]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from levy_core.base.conditions import Condition
 from levy_core.base.errors import LevyError
 from levy_core.process.noise import Noise, StudentT
 from levy_core.process.schedule import signal_at
@@ -113,10 +114,10 @@ def check_shape(out: Tensor, y: Tensor) -> None:
 class Predictor(nn.Module):
     """A network seen as ``eps_hat``, whatever it predicts.
 
-    The network is called as ``net(x, log_rho, label)``; x is y scaled to order one.
+    The network is called as ``net(x, log_rho, cond)``; x is y scaled to order one.
 
     Args:
-        net: maps ([B, *S], [B], [B] int64) to [B, *S].
+        net: maps ([B, *S], [B], condition) to [B, *S].
         param: a key of ``PARAMETRISATIONS``.
         noise: the noise law.
         sigma_data: standard deviation of the data, for the denoiser's preconditioning.
@@ -129,18 +130,18 @@ class Predictor(nn.Module):
         self.noise = noise
         self.units = Units.of(noise, sigma_data)
 
-    def forward(self, y: Tensor, rho: Tensor, label: Tensor) -> Tensor:
-        """eps_hat, [B, *S], from y [B, *S], rho [B] and label [B] (int64; the last class index means 'no class').
+    def forward(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
+        """eps_hat, [B, *S], from y [B, *S], rho [B] and the condition (of ``label``, the last class index means 'no class').
 
         Raises:
             LevyError: the network returns another shape.
         """
         scale = PARAMETRISATIONS[self.param].scale(rho, self.units)
-        out = self.net(spread(scale, y) * y, torch.log(rho), label)
+        out = self.net(spread(scale, y) * y, torch.log(rho), cond)
         check_shape(out, y)
         return eps_of(self.param, out.float(), y, rho, self.units)
 
-    def mixing(self, y: Tensor, rho: Tensor, label: Tensor, eps_hat: Tensor, probe: Tensor) -> Tensor:
+    def mixing(self, y: Tensor, rho: Tensor, cond: Condition, eps_hat: Tensor, probe: Tensor) -> Tensor:
         """E[A | y] of Student-t noise, [B]: ``(nu + E|e|**2) / (nu + d - 2)``, at the price of one more evaluation.
 
         The network knows E[e | y] only. With q = |e|**2 / nu taken as concentrated given y (exact as nu grows, and where
@@ -151,7 +152,7 @@ class Predictor(nn.Module):
         assert isinstance(self.noise, StudentT)
         nu, d = self.noise.nu, y[0].numel()
         step = 1e-2
-        moved = self(y + spread(step * rho, y) * probe, rho, label)
+        moved = self(y + spread(step * rho, y) * probe, rho, cond)
         divergence = ((moved - eps_hat) * probe).flatten(1).sum(1) / step  # of eps_hat, times rho
         norm = (eps_hat**2).flatten(1).sum(1)
         q = (nu + d) * (1 + norm / nu) / (nu + divergence.clamp(0, d)) - 1

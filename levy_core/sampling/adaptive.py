@@ -8,11 +8,13 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from levy_core.base.conditions import Condition, move, rows_of
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import Streams
 from levy_core.process.noise import Noise
 from levy_core.process.parametrisation import check_shape, spread
-from levy_core.sampling.loop import EpsHat, not_finite
+from levy_core.sampling.guidance import EpsHat
+from levy_core.sampling.loop import not_finite
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
 FIRST = 0.05  # first step, as a share of rho
@@ -64,7 +66,7 @@ def sample_adaptive(
     seed: int,
     indices: Sequence[int],
     shape: Sequence[int],
-    labels: Tensor,
+    cond: Condition,
     rho_max: float,
     rho_min: float,
     tolerance: float = 1e-3,
@@ -78,7 +80,7 @@ def sample_adaptive(
     y is large. Three evaluations a step; the last one of an accepted step is the first of the next.
 
     Args:
-        predictor: eps_hat(y [B, *shape], rho [B], label [B]), with different rho in a batch.
+        predictor: eps_hat(y [B, *shape], rho [B], cond), with different rho in a batch.
         tolerance: of one step.
 
     Raises:
@@ -91,14 +93,14 @@ def sample_adaptive(
         raise LevyError(f"tolerance is {tolerance}, but must lie between 0 and 1")
     b = len(indices)
     y = (rho_max * noise.sample(shape, Streams.of_samples(seed, "sample", indices))).to(device)
-    labels = labels.to(device)
+    cond = move(cond, device)
     rho = torch.full((b,), float(rho_max), dtype=torch.float64, device=device)
     h = FIRST * rho
     evaluations = torch.zeros(b, dtype=torch.int64, device=device)
 
     def slope(rows: Tensor, at: Tensor, level: Tensor) -> Tensor:
         evaluations[rows] += 1
-        eps = predictor(at, level.to(at.dtype), labels[rows])
+        eps = predictor(at, level.to(at.dtype), rows_of(cond, rows))
         check_shape(eps, at)
         bad = not_finite(eps)
         if bad:

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from levy_core.base.conditions import Condition, move
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.seeds import Streams
 from levy_core.process.noise import Noise, Source
 from levy_core.process.parametrisation import check_shape, spread
+from levy_core.sampling.guidance import EpsHat
 from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.solver import StepTable
 
-EpsHat = Callable[[Tensor, Tensor, Tensor], Tensor]
 Watch = Callable[[int, Tensor], None]
 
 
-@torch.inference_mode()
 def sample(
     predictor: EpsHat,
     table: StepTable,
@@ -25,36 +25,41 @@ def sample(
     seed: int,
     indices: Sequence[int],
     shape: Sequence[int],
-    labels: Tensor,
+    cond: Condition,
     device: str | torch.device = "cpu",
     watch: Watch | None = None,
 ) -> Tensor:
     """One batch of samples, float32 [B, *shape] on the CPU.
 
-    Sample i is a function of (seed, indices[i], labels[i], table, noise, predictor) alone, whatever the batch holds.
+    Sample i is a function of (seed, indices[i], its condition, table, noise, predictor) alone, whatever the batch holds.
+    A predictor with a true ``needs_gradient`` may ask for gradients (``torch.enable_grad``), for example of a guide.
     Memory does not grow with the steps, but for the posterior family with one mixing variable a coordinate.
 
     Args:
-        predictor: eps_hat(y [B, *shape], rho [B], label [B]). For Student-t noise and a table that injects noise it also
+        predictor: eps_hat(y [B, *shape], rho [B], cond). For Student-t noise and a table that injects noise it also
             has ``mixing`` (``param.Predictor``), E[A | y]: fresh noise is Gaussian with that variance. Then the SDE
             keeps the flow's marginals p(y), because ``grad(E[A | y] p) = -eps_hat p / rho``; a constant variance would
             change the law (the state-dependent diffusion of arXiv 2606.01645).
-        labels: int64 [B], as the predictor understands them.
+        cond: one row per sample in every entry, as the predictor understands them.
         watch: is shown the step and x0_hat [B, *shape] of each evaluation.
 
     Raises:
-        LevyError: labels that do not match; noise that the table cannot inject; a network that returns another shape.
+        LevyError: a condition that does not match; noise that the table cannot inject; a network that returns another shape.
         NotFiniteError: it returns a value that is not finite (names the step, rho and the samples).
     """
-    if len(labels) != len(indices):
-        raise LevyError(f"{len(indices)} sample indices came with {len(labels)} labels: give one label a sample")
+    for name, values in cond.items():
+        if len(values) != len(indices):
+            raise LevyError(
+                f"{len(indices)} sample indices came with {len(values)} rows of {name}: give one row per sample"
+            )
     source = Streams.of_samples(seed, "sample", indices)
-    y, draw = begin(table, noise, source, shape, device)
-    return solve(predictor, table, noise, source, y, labels.to(device), indices, draw, watch).cpu()
+    with torch.no_grad() if getattr(predictor, "needs_gradient", False) else torch.inference_mode():
+        y, draw = begin(table, noise, source, shape, device)
+        return solve(predictor, table, noise, source, y, move(cond, device), indices, draw, watch).cpu()
 
 
 def evaluations(table: StepTable, noise: Noise) -> int:
-    """Network evaluations that a sample costs: one a row, two where noise of a whole path's law comes back."""
+    """Network evaluations per sample: one per row, two where noise of a whole path's law comes back."""
     again = table.noise > 0 if noise.refresh == "path" else torch.zeros(0)
     return table.nfe + int(again.sum())
 
@@ -81,7 +86,7 @@ def solve(
     noise: Noise,
     source: Source,
     y: Tensor,
-    labels: Tensor,
+    cond: Condition,
     indices: Sequence[int],
     draw: "Ancestral | None" = None,
     watch: Watch | None = None,
@@ -95,7 +100,7 @@ def solve(
     for k in range(table.nfe):
         level = float(table.rho[k])
         rho = torch.full((len(y),), level, device=y.device, dtype=y.dtype)
-        eps_hat = predictor(y, rho, labels)
+        eps_hat = predictor(y, rho, cond)
         _check_output(eps_hat, y, k, table, indices)
         if limit is not None or watch is not None or table.predicts == "data":
             x0 = y - level * eps_hat
@@ -109,7 +114,7 @@ def solve(
             y = draw.advance(k, y, level * eps_hat, source.normal(shape))
             continue
         strength = float(table.noise[k])
-        fresh = _fresh(predictor, noise, source, y, rho, labels, eps_hat) * strength if strength > 0 else None
+        fresh = _fresh(predictor, noise, source, y, rho, cond, eps_hat) * strength if strength > 0 else None
         y = y * float(table.keep[k])
         for weight, prediction in zip(table.weights[k].tolist(), newest, strict=False):
             y = y.add_(prediction, alpha=weight) if weight else y
@@ -124,7 +129,7 @@ def solve(
 
 
 def _fresh(
-    predictor: EpsHat, noise: Noise, source: Source, y: Tensor, rho: Tensor, labels: Tensor, eps_hat: Tensor
+    predictor: EpsHat, noise: Noise, source: Source, y: Tensor, rho: Tensor, cond: Condition, eps_hat: Tensor
 ) -> Tensor:
     shape = y.shape[1:]
     if noise.refresh == "step":
@@ -136,7 +141,7 @@ def _fresh(
             "or give the predictor a method `mixing`"
         )
     probe = torch.sign(source.normal(shape)).to(y)
-    return spread(mixing(y, rho, labels, eps_hat, probe), y).sqrt() * source.normal(shape).to(y)
+    return spread(mixing(y, rho, cond, eps_hat, probe), y).sqrt() * source.normal(shape).to(y)
 
 
 def not_finite(eps_hat: Tensor) -> list[int]:

@@ -1,6 +1,6 @@
 """Exact predictors for data of known law: check any sampler without training a network.
 
-An oracle is called as a predictor is, ``oracle(y [B, *S], rho [B], label) -> eps_hat``, in the dtype of y, and has
+An oracle is called as a predictor is, ``oracle(y [B, *S], rho [B], cond) -> eps_hat``, in the dtype of y, and has
 ``data(n, shape, seed)``, draws of the law that a consistent sampler must return. ``scale_after`` needs no draws at all:
 on ``Scale`` every table is linear, so that its result is known to the last digit.
 """
@@ -15,6 +15,7 @@ from scipy import special
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
+from levy_core.base.conditions import Condition
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, generator
 from levy_core.process.noise import Noise, Stable, StudentT
@@ -34,7 +35,7 @@ class Scale:
         p = self.noise.exponent
         return rho ** (p - 1) / (self.c**p + rho**p)
 
-    def __call__(self, y: Tensor, rho: Tensor, label: Tensor) -> Tensor:
+    def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
         """eps_hat, [B, *S]."""
         return spread(self.gain(rho.double()), y).to(y) * y
 
@@ -98,7 +99,7 @@ class Modes:
         alpha = self.noise.exponent if isinstance(self.noise, Stable) else None
         return log_density(alpha, len(self.means[0]))
 
-    def __call__(self, y: Tensor, rho: Tensor, label: Tensor) -> Tensor:
+    def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
         """eps_hat, [B, d]."""
         p, level = self.noise.exponent, rho.double()
         total = (self.s**p + level**p)[:, None]
@@ -192,11 +193,11 @@ class Student:
         at = np.arcsinh(torch.linalg.vector_norm(y.double().flatten(1), dim=1).numpy())
         return torch.from_numpy(self._table(float(rho[0]), y[0].numel())(at)[:, column]).to(y)
 
-    def __call__(self, y: Tensor, rho: Tensor, label: Tensor) -> Tensor:
+    def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
         """eps_hat, [B, *S]; rho must be the same for the whole batch."""
         return spread(self._look_up(y, rho, 0), y) * y
 
-    def mixing(self, y: Tensor, rho: Tensor, label: Tensor, eps_hat: Tensor, probe: Tensor) -> Tensor:
+    def mixing(self, y: Tensor, rho: Tensor, cond: Condition, eps_hat: Tensor, probe: Tensor) -> Tensor:
         """E[A | y], [B]."""
         return self._look_up(y, rho, 1)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from levy_core.base.errors import LevyError
 from levy_core.process.schedule import Schedule
 from levy_core.sampling.grids import extent
+from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, forms
 
@@ -33,6 +34,8 @@ class Space:
     eta: Range
     rho_max: Range
     rho_min: Range
+    guides: tuple[str, ...] = ("none",)
+    strength: Range = (1.0, 4.0)
 
     def pairs(self) -> dict[str, tuple[str, str]]:
         """Every solver with every discretisation that fits it, by name.
@@ -77,6 +80,10 @@ class Space:
         if most is not None:
             changing["eta"] = _suggest(trial, "eta", _cut("eta", self.eta, (0, most), f"{family} goes"))
             changing["eta_schedule"] = choose("eta_schedule", list(self.eta_schedules))
+        if self.guides != ("none",):
+            guide = choose("guide", list(self.guides))
+            changing |= {"guide": guide, "strength": _suggest(trial, "strength", self.strength)}
+            steps = max(1, steps // GUIDES[guide].evaluations)  # the budget is of network evaluations
         return Solver(
             family,
             discretisation,

@@ -10,6 +10,7 @@ from torch import Tensor
 from levy_core.base.errors import LevyError, choose
 from levy_core.process.schedule import Schedule
 from levy_core.sampling.grids import GRIDS, Levels, custom, extent
+from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, Process, Weights, fits, forms
 
@@ -35,6 +36,7 @@ class Solver:
         rho_max, rho_min: where the grid starts and ends; None: the schedule's own ends.
         denoise: a last step from the grid's end to rho = 0, counted in ``steps``; it is the flow's, without noise.
         limit: of x0_hat (``limits``).
+        guide: of the predictor (``guidance``). strength: of the guide; ignored by the guide none.
 
     Raises:
         LevyError: an unknown name, two that do not fit, a number out of range, or a grid that does not fall.
@@ -50,12 +52,19 @@ class Solver:
     rho_min: float | None = None
     denoise: bool = False
     limit: str = "none"
+    guide: str = "none"
+    strength: float = 0.0
 
     def __post_init__(self) -> None:
         family = choose("solver", self.family, FAMILIES)
         choose("discretisation", self.discretisation, DISCRETISATIONS)
         choose("eta schedule", self.eta_schedule, ETA_SCHEDULES)
         choose("limit", self.limit, LIMITS)
+        choose("guide", self.guide, GUIDES)
+        if not 0 <= self.strength < inf:
+            raise LevyError(f"strength is {self.strength}, but a guide's must be a finite number of at least 0")
+        if self.guide == "none":  # so that equal samplers compare and hash equal
+            object.__setattr__(self, "strength", 0.0)
         if not fits(self.family, self.discretisation):
             raise LevyError(
                 f"{self.family} has no {self.discretisation} form: choose {' or '.join(forms(self.family))}"
@@ -100,13 +109,14 @@ class Solver:
 
     @property
     def path(self) -> str:
-        """Which levels the steps visit and what is done to x0_hat, for example ``karras, rho from 20 to 0.03, last to 0, clamp``."""
+        """Which levels the steps visit what is done to x0_hat, and the guide, for example ``karras, rho from 20 to 0.03, last to 0, clamp``."""
         grid = self.grid if isinstance(self.grid, str) else "levels " + " ".join(f"{rho:.4g}" for rho in self.grid)
         ends = [
             "" if end is None else f" {word} {end:.4g}" for word, end in (("from", self.rho_max), ("to", self.rho_min))
         ]
         rho = f", rho{''.join(ends)}" if any(ends) else ""
-        return f"{grid}{rho}{', last to 0' * self.denoise}{f', {self.limit}' * (self.limit != 'none')}"
+        guide = f", {self.guide} {self.strength:.4g}" if self.guide != "none" else ""
+        return f"{grid}{rho}{', last to 0' * self.denoise}{f', {self.limit}' * (self.limit != 'none')}{guide}"
 
     @property
     def label(self) -> str:

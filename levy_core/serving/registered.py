@@ -23,7 +23,14 @@ from levy_core.serving.requests import COLUMNS, SAMPLER
 from levy_core.training.checkpoint import load_model
 
 BATCH = 250
-SOLVER_KEYS = ("discretisation", "grid", "steps", "eta")  # of a request; its `solver` is the family
+SOLVER_KEYS = (
+    "discretisation",
+    "grid",
+    "steps",
+    "eta",
+    "guide",
+    "strength",
+)  # of a request; its `solver` is the family
 
 
 def _load_pyfunc(path: str) -> "RegisteredModel":
@@ -50,7 +57,7 @@ class RegisteredModel:
 
         Args:
             model_input: rows with ``n`` and optionally ``class`` (a class name; without it, whatever the model thinks
-                likely), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``. Without them the
+                likely), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``, ``guide``, ``strength``. Without them the
                 default sampler draws; with ``steps`` alone the best one found for so many evaluations.
 
         Raises:
@@ -94,7 +101,7 @@ class RegisteredModel:
 
         A family without the discretisation of that solver takes ei-noise.
         """
-        kinds = {"steps": int, "eta": float}
+        kinds = {"steps": int, "eta": float, "strength": float}
         changes = {key: kinds.get(key, str)(request[key]) for key in SOLVER_KEYS if key in request}
         if "solver" in request:
             changes["family"] = str(request["solver"])

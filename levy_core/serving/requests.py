@@ -11,4 +11,6 @@ COLUMNS = {
     "grid": ("string", False),
     "steps": ("long", False),
     "eta": ("double", False),
+    "guide": ("string", False),
+    "strength": ("double", False),
 }

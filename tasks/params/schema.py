@@ -23,6 +23,7 @@ from levy_core.base.measure import measure_of
 from levy_core.base.settings import Settings
 from levy_core.metrics.common.paired import Rule
 from levy_core.sampling.grids import GRIDS
+from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.search import Space, rungs
 from levy_core.sampling.solver import ETA_SCHEDULES, Solver
@@ -117,6 +118,7 @@ Discretisation = Annotated[str, _one_of("discretisation", DISCRETISATIONS)]
 GridName = Annotated[str, _one_of("grid", GRIDS)]
 EtaSchedule = Annotated[str, _one_of("eta schedule", ETA_SCHEDULES)]
 Limit = Annotated[str, _one_of("limit", LIMITS)]
+GuideName = Annotated[str, _one_of("guide", GUIDES)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -133,6 +135,8 @@ class Block(Settings):
     rho_min: list[Positive | None] = Field(default=[None], min_length=1)
     denoise: list[bool] = Field(default=[False], min_length=1)
     limits: list[Limit] = Field(default=["none"], min_length=1)
+    guides: list[GuideName] = Field(default=["none"], min_length=1)
+    strengths: list[Annotated[float, Field(ge=0)]] = Field(default=[1.0], min_length=1)
 
     def cells(self) -> list[Solver]:
         """Its solvers, without repeats: one that ignores eta stands once, and forms that a solver lacks are left out.
@@ -145,9 +149,12 @@ class Block(Settings):
                 raise LevyError(f"{family} has none of its forms in discretisations: {', '.join(forms(family))}")
         pairs = [(f, d) for f in self.solvers for d in self.discretisations if fits(f, d)]
         rest = product(
-            self.grids, self.steps, self.etas, self.eta_schedules, self.rho_max, self.rho_min, self.denoise, self.limits
-        )
-        names = ("grid", "steps", "eta", "eta_schedule", "rho_max", "rho_min", "denoise", "limit")
+            self.grids, self.steps, self.etas, self.eta_schedules, self.rho_max, self.rho_min, self.denoise, self.limits,
+            self.guides, self.strengths,
+        )  # fmt: skip
+        names = (
+            "grid", "steps", "eta", "eta_schedule", "rho_max", "rho_min", "denoise", "limit", "guide", "strength"
+        )  # fmt: skip
         settings: list[dict[str, Any]] = [dict(zip(names, values, strict=True)) for values in rest]
         return list(dict.fromkeys(Solver(*pair, **setting) for setting in settings for pair in pairs))
 
@@ -189,13 +196,15 @@ class TuneParams(Settings):
     grids: list[GridName] = Field(min_length=1)
     eta_schedules: list[EtaSchedule] = Field(min_length=1)
     limits: list[Limit] = Field(min_length=1)
+    guides: list[GuideName] = Field(default=["none"], min_length=1)
+    strength: tuple[Positive, Positive] = (1.0, 4.0)
     eta: tuple[Positive, Positive]
     rho_max: tuple[Positive, Positive]
     rho_min: tuple[Positive, Positive]
 
     @model_validator(mode="after")
     def _it_can_be_searched(self) -> "TuneParams":
-        for name in ("eta", "rho_max", "rho_min"):
+        for name in ("eta", "rho_max", "rho_min", "strength"):
             low, high = getattr(self, name)
             if low >= high:
                 raise ValueError(f"tune.{name} is [{low:g}, {high:g}]: give [smallest, largest]")
