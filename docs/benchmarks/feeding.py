@@ -12,6 +12,7 @@ from statistics import median
 
 import torch
 
+from levy_core.base.conditions import LABEL, of_labels
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -28,7 +29,9 @@ def seconds(store: FieldStore, data: torch.Tensor | FieldStore, channels: tuple[
     net = UNet(UNetConfig(store.shape, len(store.classes), channels))
     design = Design.from_mapping({"preset": "edm"})
     labels = torch.from_numpy(store.labels)
-    trainer = Trainer(design, net, data, labels, len(store.classes), CONFIG, torch.device("cpu"))
+    trainer = Trainer(
+        design, net, data, of_labels(labels), {LABEL: torch.tensor(len(store.classes))}, CONFIG, torch.device("cpu")
+    )
     start = time.perf_counter()
     for _ in trainer.run():
         pass

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from memory import peak
 
+from levy_core.base.conditions import of_labels
 from levy_core.nets.precision import parameter_count
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -73,7 +74,7 @@ def memory_of(steps: int) -> int:
 def _sample(steps: int) -> None:
     noise = Stable(1.8)
     table = tabulate(Solver("sde-e", "2m-data", "karras", steps, 0.2), Design.from_mapping({"preset": "lim"}).schedule)
-    sample(lambda y, rho, label: 0.9 * y / rho[0], table, noise, 0, range(64), SHAPE, torch.zeros(64))
+    sample(lambda y, rho, cond: 0.9 * y / rho[0], table, noise, 0, range(64), SHAPE, of_labels(torch.zeros(64)))
     print(peak())
 
 

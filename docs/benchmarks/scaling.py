@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
+from levy_core.base.conditions import LABEL, of_labels
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -68,7 +69,16 @@ def training(state: PartialState, answer: Path) -> None:
     stage.reproducible(1)
     share = Share(state.process_index, state.num_processes, torch.distributed.all_reduce)
     data, labels = torch.randn(256, *SHAPE), torch.zeros(256, dtype=torch.long)
-    steps = Trainer(Design.from_mapping({"preset": "lim"}), unet(), data, labels, 10, CONFIG, state.device, share).run()
+    steps = Trainer(
+        Design.from_mapping({"preset": "lim"}),
+        unet(),
+        data,
+        of_labels(labels),
+        {LABEL: torch.tensor(10)},
+        CONFIG,
+        state.device,
+        share,
+    ).run()
     next(steps)
     begun = time.process_time()
     for _ in steps:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from scipy import integrate, stats
 
+from levy_core.base.conditions import LABEL, of_labels
 from levy_core.datasets.synthetic import Synthetic
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -85,7 +86,15 @@ def drawn(name: str, nu: float, seed: int, scale: Scale) -> np.ndarray:
     net = UNet(UNetConfig((1, *SHAPE), 0, (16,), wraps=True))
     data = anomalies(nu, seed, scale.data)
     config = replace(TRAIN, steps=scale.steps, seed=seed)
-    trainer = Trainer(design, net, data, torch.zeros(len(data), dtype=torch.long), 0, config, torch.device("cpu"))
+    trainer = Trainer(
+        design,
+        net,
+        data,
+        of_labels(torch.zeros(len(data), dtype=torch.long)),
+        {LABEL: torch.tensor(0)},
+        config,
+        torch.device("cpu"),
+    )
     for _ in trainer.run():
         pass
     net.load_state_dict(trainer.averaged_weights())
@@ -93,7 +102,7 @@ def drawn(name: str, nu: float, seed: int, scale: Scale) -> np.ndarray:
     batches = [range(i, i + BATCH) for i in range(0, scale.samples, BATCH)]
     labels = torch.zeros(BATCH, dtype=torch.long)
     return torch.cat(
-        [sample(predictor, table, design.noise, seed, rows, (1, *SHAPE), labels) for rows in batches]
+        [sample(predictor, table, design.noise, seed, rows, (1, *SHAPE), of_labels(labels)) for rows in batches]
     ).double().numpy()  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from levy_core.base.errors import LevyError, choose
-from levy_core.process.loss import Objective
+from levy_core.process.loss import ResidualLoss
 from levy_core.process.noise import Gaussian, Noise, Stable, StudentT
 from levy_core.process.parametrisation import PARAMETRISATIONS, Predictor, Units
 from levy_core.process.schedule import SCHEDULES, Schedule
@@ -85,7 +85,7 @@ class Design:
     noise: Noise
     schedule: Schedule
     param: str
-    objective: Objective
+    loss: ResidualLoss
     levels: UniformT | LogNormal = UniformT()
     sigma_data: float = 0.5
 
@@ -95,7 +95,7 @@ class Design:
             raise LevyError("the parametrisation velocity belongs to the schedule flow: choose that, or another param")
         if not 0 < self.sigma_data < float("inf"):
             raise LevyError(f"sigma_data is {self.sigma_data}, but must be positive and finite")
-        self.objective.check(self.noise)
+        self.loss.check(self.noise)
 
     @property
     def units(self) -> Units:
@@ -141,12 +141,12 @@ class Design:
         noise = build("noise")
         schedule = build("schedule", exponent=noise.exponent)
         levels = build("levels")
-        objective = Objective(merged.pop("loss", None), merged.pop("weight", "noise"), **taken(Objective))
+        loss = ResidualLoss(merged.pop("loss", None), merged.pop("weight", "noise"), **taken(ResidualLoss))
         own = {f.name: f for f in fields(cls)}
         param, sigma_data = merged.pop("param", None), _typed(own["sigma_data"], merged.pop("sigma_data", 0.5))
         if merged:
             raise LevyError(f"unknown key {sorted(merged)[0]!r} for {noise}: allowed are {', '.join(allowed)}")
-        return cls(noise, schedule, param, objective, levels, sigma_data)
+        return cls(noise, schedule, param, loss, levels, sigma_data)
 
     def to_mapping(self) -> dict[str, Any]:
         """The inverse of ``from_mapping``, without presets."""
@@ -155,7 +155,7 @@ class Design:
             entry = getattr(self, axis)
             flat[axis] = next(name for name, kind in table.items() if kind is type(entry))
             flat |= {key: value for key, value in asdict(entry).items() if key != "exponent"}
-        return {**flat, "param": self.param, **asdict(self.objective), "sigma_data": self.sigma_data}
+        return {**flat, "param": self.param, **asdict(self.loss), "sigma_data": self.sigma_data}
 
 
 _AXES: dict[str, dict[str, Any]] = {"noise": LAWS, "schedule": SCHEDULES, "levels": LEVELS}

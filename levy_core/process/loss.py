@@ -71,8 +71,8 @@ WEIGHTS: dict[str, Callable[[Tensor, Units, Noise, int], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What training minimises.
+class ResidualLoss:
+    """A loss of the residual of the noise.
 
     Args:
         loss, weight: keys of ``LOSSES`` and ``WEIGHTS``.

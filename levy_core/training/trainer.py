@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from levy_core.base.conditions import Condition, move, repeat, rows_of
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, generator, seed_of
 from levy_core.nets.precision import Precision
 from levy_core.process.design import Design
-from levy_core.process.parametrisation import spread
 from levy_core.training.batches import Data, batches, fill_missing, sample_shape
+from levy_core.training.objective import Batch, NoiseResidual, Objective
 from levy_core.training.share import WHOLE, Share
 
 
@@ -54,7 +55,9 @@ class Trainer:
     Args:
         data: float32 [N, *S] in memory, or a store of as many samples, to the same result; images in [-1, 1], fields
             standardised. NaN, a missing value, is shown to the network as 0 and left out of the loss.
-        labels: int64 [N]. classes: label of 'no class'.
+        cond: the condition of each sample, [N, ...] per entry.
+        absent: what entries hold where nothing is asked for; a share of ``label_dropout`` of the samples is trained so.
+        objective: what is minimised; without one, the design's own.
         share: this process's part of every batch. All processes start from equal weights, or go on from equal states.
 
     Raises:
@@ -66,23 +69,28 @@ class Trainer:
         design: Design,
         net: nn.Module,
         data: Data,
-        labels: Tensor,
-        classes: int,
+        cond: Condition,
+        absent: Condition,
         config: TrainConfig,
         device: torch.device,
         share: Share = WHOLE,
+        objective: Objective | None = None,
     ):
         self.design, self.config, self.device = design, config, device
         self.share, self.mine = share, share.of(config.batch)
         self.predictor = design.predictor(net.to(device))
-        if len(data) != len(labels) or not len(data):
-            raise LevyError(f"{len(data)} training samples came with {len(labels)} labels: give one label a sample")
+        self.objective: Objective = objective or NoiseResidual(design)
+        for name, values in cond.items():
+            if len(data) != len(values) or not len(data):
+                raise LevyError(
+                    f"{len(data)} training samples came with {len(values)} rows of {name}: give one row per sample"
+                )
         shape = sample_shape(data)
         if config.flip and len(shape) != 3:
             raise LevyError(
                 f"flip is for images [N, C, H, W], but the data have shape {[len(data), *shape]}: set flip to false"
             )
-        self.data, self.labels, self.classes = data, labels, classes
+        self.data, self.cond, self.absent = data, cond, absent
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
         self.averaged = AveragedModel(net, multi_avg_fn=self._average)  # type: ignore[arg-type]
         self.bf16 = config.precision == "bfloat16"
@@ -105,37 +113,39 @@ class Trainer:
         g = generator(self.config.seed, "batch", step)
         return torch.randint(len(self.data), (self.config.batch,), generator=g), g
 
-    def _batch(self, x0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's samples, labels and levels; drawn for the whole batch, so that they do not depend on the share."""
-        config, mine = self.config, self.mine
+    def _batch(self, x0: Tensor) -> Batch:
+        """This process's rows; drawn for the whole batch, so that they do not depend on the share."""
+        config, mine, repeats = self.config, self.mine, self.objective.repeats
         rows, g = self._rows(self.step)
-        labels = self.labels[rows].clone()
+        cond = rows_of(self.cond, rows)
         if config.flip:
             mirrored = torch.rand(config.batch, generator=g)[mine] < 0.5
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
-        labels[torch.rand(config.batch, generator=g) < config.label_dropout] = self.classes
-        return x0, labels[mine], self.design.levels.draw(self.design.schedule, config.batch, g).float()[mine]
+        dropped = torch.rand(config.batch, generator=g) < config.label_dropout
+        for name, nothing in self.absent.items():
+            cond[name][dropped] = nothing
+        rho = self.design.levels.draw(self.design.schedule, config.batch, g).float()[mine]
+        x0, valid = fill_missing(x0)
+        copies = (repeats, *[1] * (x0.dim() - 1))
+        return Batch(
+            x0=x0.repeat(copies).to(self.device),
+            rho=rho.repeat(repeats).to(self.device),
+            e=self._noise(x0.shape[1:]).to(self.device),
+            cond=move(repeat(rows_of(cond, mine), repeats), self.device),
+            valid=None if valid is None else valid.repeat(copies).to(self.device),
+        )
 
     def _noise(self, shape: torch.Size) -> Tensor:
         """Noise of this process's rows, [repeats * share, *shape]: the share of each of the repeats of the batch."""
-        repeats = self.design.objective.repeats
+        repeats = self.objective.repeats
         source = BatchStream(repeats * self.config.batch, self.config.seed, "noise", self.step)
         return self.design.noise.sample(shape, source).unflatten(0, (repeats, -1))[:, self.mine].flatten(0, 1)
 
     def _advance(self, samples: Tensor) -> Progress:
-        design, repeats = self.design, self.design.objective.repeats
-        x0, labels, rho = self._batch(samples)
-        x0, valid = fill_missing(x0)
-        e = self._noise(x0.shape[1:]).to(self.device)
-        labels, rho = labels.repeat(repeats).to(self.device), rho.repeat(repeats).to(self.device)
-        copies = (repeats, *[1] * (x0.dim() - 1))
-        y = x0.repeat(copies).to(self.device) + spread(rho, e) * e
-        valid = None if valid is None else valid.repeat(copies).to(self.device)
+        batch = self._batch(samples)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * min(1.0, (self.step + 1) / max(1, self.config.warmup))
-        eps_hat = self._predict(y, rho, labels)
-        each = design.objective(eps_hat, e, rho, design.units, design.noise, valid)
-        loss = each.sum() / self.config.batch
+        loss = self.objective(self._predict, batch).sum() / self.config.batch
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         loss = self._over_processes(loss.detach())
@@ -150,14 +160,14 @@ class Trainer:
         self.step += 1
         return Progress(self.step, loss.item(), grad_norm.item())
 
-    def _predict(self, y: Tensor, rho: Tensor, labels: Tensor) -> Tensor:
+    def _predict(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
         """eps_hat; what draws in the network (dropout) is keyed by the step too, and leaves the caller's generators alone."""
         on_gpu = self.device.type == "cuda"
         seed = torch.cuda.manual_seed if on_gpu else torch.default_generator.manual_seed  # of this device alone
         with torch.random.fork_rng([self.device] if on_gpu else []):
             seed(seed_of(self.config.seed, "dropout", self.step, self.share.index))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                return self.predictor(y, rho, labels)
+                return self.predictor(y, rho, cond)
 
     def _over_processes(self, loss: Tensor) -> Tensor:
         """The loss of the whole batch; gradients become those of the whole batch too, in one flat float32 sum."""

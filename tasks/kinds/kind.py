@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, device
 
+    from levy_core.base.conditions import Condition
     from levy_core.base.samples import Samples
     from levy_core.training.batches import Data
     from tasks.page.shown import Shown
@@ -30,7 +31,7 @@ class TrainingData:
     """Training samples and what a model of them has to know.
 
     Attributes:
-        data: float32 [N, *S], in memory or in a store. labels: int64 [N].
+        data: float32 [N, *S], in memory or in a store. cond: the condition of each sample.
         samples: what a model of them draws. hash: of the samples and labels.
         flip: mirror half of the samples.
         net: settings of the network that the data decide. net_inputs: further arguments of the network.
@@ -40,7 +41,7 @@ class TrainingData:
     """
 
     data: "Data"
-    labels: "Tensor"
+    cond: "Condition"
     samples: "Samples"
     hash: str
     flip: bool = False

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from levy_core.base.conditions import LABEL, of_labels
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -18,14 +19,25 @@ CONFIG = TrainConfig(
     steps=9, batch=4, lr=1e-3, warmup=1, ema=0.9, clip=1.0, label_dropout=0.5, flip=False, seed=0, precision="float32"
 )
 DATA = TrainingData(
-    torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1]), Samples("images", ("a", "b"), **RECORDED["images"]), hash="one"
+    torch.zeros(3, 1, 8, 8),
+    of_labels(torch.tensor([0, 1, 1])),
+    Samples("images", ("a", "b"), **RECORDED["images"]),
+    hash="one",
 )
 LIM = Design.from_mapping({"preset": "lim"})
 
 
 def trainer():
     torch.manual_seed(0)
-    return Trainer(LIM, UNet(NET), torch.zeros(3, 1, 8, 8), torch.tensor([0, 1, 1]), 2, CONFIG, torch.device("cpu"))
+    return Trainer(
+        LIM,
+        UNet(NET),
+        torch.zeros(3, 1, 8, 8),
+        of_labels(torch.tensor([0, 1, 1])),
+        {LABEL: torch.tensor(2)},
+        CONFIG,
+        torch.device("cpu"),
+    )
 
 
 def test_the_same_run_goes_on_where_it_stopped(tmp_path):
@@ -99,7 +111,9 @@ def test_a_run_with_dropout_goes_on_to_the_same_bits(precision):
         torch.manual_seed(0)
         images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         net = UNet(replace(NET, dropout=0.5))
-        return Trainer(LIM, net, images, torch.tensor([0, 1, 1]), 2, config, torch.device("cpu"))
+        return Trainer(
+            LIM, net, images, of_labels(torch.tensor([0, 1, 1])), {LABEL: torch.tensor(2)}, config, torch.device("cpu")
+        )
 
     whole = list(begin().run())
     first = begin()

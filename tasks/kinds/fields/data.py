@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from levy_core.base.conditions import of_labels
 from levy_core.base.files import hash_files, write_json
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.prepare import prepare_fields
@@ -61,7 +62,7 @@ def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
     statistics = json.loads((prepared / "statistics.json").read_text())
     return TrainingData(
         store,
-        torch.from_numpy(store.labels),
+        of_labels(torch.from_numpy(store.labels)),
         field_samples(store),
         hash_files(prepared / "statistics.json", prepared / "codec.safetensors"),
         net={"wraps": codec.wraps and not settings.config.patch, "coordinates": settings.coordinates},

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from levy_core.base.conditions import of_labels
 from levy_core.base.files import write_json
 from levy_core.base.pixels import to_unit
 from levy_core.base.samples import RECORDED, Samples
@@ -47,7 +48,7 @@ def read_training_data(prepared: Path) -> TrainingData:
     flip = json.loads((prepared / "statistics.json").read_text())["flip"]
     return TrainingData(
         torch.from_numpy(to_unit(found.image)),
-        torch.from_numpy(found.label),
+        of_labels(torch.from_numpy(found.label)),
         Samples("images", found.classes, RECORDED["images"]["dtype"], RECORDED["images"]["exporter"]),
         digest.hexdigest(),
         flip,

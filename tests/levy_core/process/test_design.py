@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from scipy import stats
 
+from levy_core.base.conditions import LABEL, of_labels
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.seeds import BatchStream
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import PRESETS, Design
-from levy_core.process.loss import LOSSES, WEIGHTS, Objective
+from levy_core.process.loss import LOSSES, WEIGHTS, ResidualLoss
 from levy_core.process.noise import Gaussian, Stable, StudentT
 from levy_core.process.parametrisation import PARAMETRISATIONS, Units, eps_of, out_scale, skip
 from levy_core.sampling.loop import sample
@@ -93,10 +94,10 @@ def test_bad_designs_are_refused(settings, message):
 )
 def test_a_loss_with_an_infinite_expectation_is_refused(noise, settings, finite):
     if finite:
-        Objective(**settings).check(noise)
+        ResidualLoss(**settings).check(noise)
     else:
         with pytest.raises(LevyError, match=r"'squared' has an infinite expectation .* median over groups"):
-            Objective(**settings).check(noise)
+            ResidualLoss(**settings).check(noise)
 
 
 def residuals(repeats=1):
@@ -108,8 +109,8 @@ def residuals(repeats=1):
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_losses_are_zero_at_the_truth_and_per_sample(loss, weight):
     (e, rho), noise = residuals(), StudentT(4.0)
-    units, objective = Units.of(noise, 0.5), Objective(loss, weight)
-    at_truth, beside = objective(e, e, rho, units, noise), objective(e + 1, e, rho, units, noise)
+    units, loss_of = Units.of(noise, 0.5), ResidualLoss(loss, weight)
+    at_truth, beside = loss_of(e, e, rho, units, noise), loss_of(e + 1, e, rho, units, noise)
     assert at_truth.shape == (4,)
     assert at_truth.abs().max() < 1e-5
     assert (beside > 0).all()
@@ -119,7 +120,7 @@ def test_the_median_of_means_is_taken_per_sample():
     noise, units = Gaussian(), Units(2.0)
     e, rho = residuals(repeats=6)
     e_hat = e + torch.arange(24).view(6, 4, 1, 1).reshape(24, 1, 1, 1)  # draw k of sample b is off by 4 k + b
-    found = Objective("squared", groups=3, draws=2)(e_hat, e, rho, units, noise)
+    found = ResidualLoss("squared", groups=3, draws=2)(e_hat, e, rho, units, noise)
     off = np.arange(24).reshape(6, 4)
     means = (off**2).reshape(3, 2, 4).mean(1)
     assert found.tolist() == pytest.approx(np.median(means, axis=0).tolist(), rel=1e-4)
@@ -209,12 +210,12 @@ def test_preconditioning_of_stable_noise_gives_targets_of_scale_1():
 
 def test_the_score_parametrisation_is_minus_alpha_times_the_output():
     class Constant(torch.nn.Module):
-        def forward(self, x, log_rho, label):
+        def forward(self, x, log_rho, cond):
             return torch.ones_like(x)
 
     y, rho, label = torch.zeros(2, 1, 2, 2), torch.ones(2), torch.zeros(2, dtype=torch.long)
     lim = Design.from_mapping({"preset": "lim", "alpha": 1.6}).predictor(Constant())
-    assert torch.equal(lim(y, rho, label), torch.full_like(y, -1.6))
+    assert torch.equal(lim(y, rho, of_labels(label)), torch.full_like(y, -1.6))
 
 
 def trainer(preset, precision="float32"):
@@ -222,7 +223,7 @@ def trainer(preset, precision="float32"):
     images, labels = torch.rand(30, 1, 8, 8, generator=g) * 2 - 1, torch.randint(0, 3, (30,), generator=g)
     torch.manual_seed(0)
     design, config = Design.from_mapping({"preset": preset}), replace(CONFIG, precision=precision)
-    return Trainer(design, UNet(NET), images, labels, 3, config, torch.device("cpu"))
+    return Trainer(design, UNet(NET), images, of_labels(labels), {LABEL: torch.tensor(3)}, config, torch.device("cpu"))
 
 
 # Steps, batch and learning rate of a small network on the ring; then 3,000 samples in 20 evaluations.
@@ -245,7 +246,7 @@ def test_every_preset_learns_toy_data_through_the_same_loop(preset):
     design, (points, mode) = Design.from_mapping({"preset": preset}), imbalanced_ring(4000, seed=0)
     torch.manual_seed(0)
     net = MLP(MLPConfig((2,), width=96))
-    run = Trainer(design, net, points, mode, 0, TOY, torch.device("cpu"))
+    run = Trainer(design, net, points, of_labels(mode), {LABEL: torch.tensor(0)}, TOY, torch.device("cpu"))
     for _ in run.run():
         pass
     net.load_state_dict(run.averaged_weights())
@@ -258,7 +259,7 @@ def test_every_preset_learns_toy_data_through_the_same_loop(preset):
         0,
         range(n),
         (2,),
-        torch.zeros(n).long(),
+        of_labels(torch.zeros(n).long()),
     )
     data, _ = imbalanced_ring(n, seed=1)
     start = energy_distance(design.noise.sample((2,), BatchStream(n, 0)) * 0.5, data)
@@ -277,10 +278,16 @@ def test_data_and_labels_that_do_not_match_are_refused():
     def make(data, labels, flip=False):
         config = TrainConfig(**{**TOY.__dict__, "flip": flip})
         return Trainer(
-            Design.from_mapping({"preset": "lim"}), MLP(MLPConfig((2,))), data, labels, 0, config, torch.device("cpu")
+            Design.from_mapping({"preset": "lim"}),
+            MLP(MLPConfig((2,))),
+            data,
+            of_labels(labels),
+            {LABEL: torch.tensor(0)},
+            config,
+            torch.device("cpu"),
         )
 
-    with pytest.raises(LevyError, match="3 training samples came with 2 labels"):
+    with pytest.raises(LevyError, match="3 training samples came with 2 rows of label"):
         make(torch.zeros(3, 2), torch.zeros(2).long())
     with pytest.raises(LevyError, match=r"flip is for images .* shape \[3, 2\]"):
         make(torch.zeros(3, 2), torch.zeros(3).long(), flip=True)
@@ -288,7 +295,7 @@ def test_data_and_labels_that_do_not_match_are_refused():
     narrow.leave = torch.nn.Linear(128, 1)
     with pytest.raises(LevyError, match=r"returned \[4, 1\] for an input of \[4, 2\]"):
         Design.from_mapping({"preset": "ddpm"}).predictor(narrow)(
-            torch.zeros(4, 2), torch.ones(4), torch.zeros(4).long()
+            torch.zeros(4, 2), torch.ones(4), of_labels(torch.zeros(4).long())
         )
 
 
@@ -351,7 +358,9 @@ def test_a_model_survives_disk(saved):
         Samples("images", ("a", "b", "c"), **RECORDED["images"]),
     )
     y, rho, label = torch.randn(2, 1, 8, 8), torch.rand(2), torch.tensor([0, 3])
-    assert torch.equal(model.predictor(y, rho, label), model.design.predictor(net).eval()(y, rho, label))
+    assert torch.equal(
+        model.predictor(y, rho, of_labels(label)), model.design.predictor(net).eval()(y, rho, of_labels(label))
+    )
 
 
 def test_a_model_of_another_format_says_so(saved):
@@ -469,7 +478,7 @@ def test_a_network_for_points_survives_disk(tmp_path):
     model = load_model(tmp_path)
     assert (model.design, model.net) == (design, config)
     y, rho, label = torch.randn(3, 2), torch.rand(3), torch.zeros(3).long()
-    assert torch.equal(model.predictor(y, rho, label), design.predictor(net)(y, rho, label))
+    assert torch.equal(model.predictor(y, rho, of_labels(label)), design.predictor(net)(y, rho, of_labels(label)))
 
 
 def test_damaged_and_foreign_weights_are_refused(saved):

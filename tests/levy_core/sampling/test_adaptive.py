@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 
+from levy_core.base.conditions import of_labels
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import Streams
 from levy_core.process.noise import Gaussian, Stable
@@ -17,7 +18,7 @@ ENDS = {"rho_max": 80.0, "rho_min": 0.01}
 
 def run(oracle, noise, indices, shape=(1,), **options):
     labels = torch.zeros(len(indices), dtype=torch.long)
-    return sample_adaptive(oracle, noise, 0, indices, shape, labels, **{**ENDS, **options})
+    return sample_adaptive(oracle, noise, 0, indices, shape, of_labels(labels), **{**ENDS, **options})
 
 
 def test_the_pair_has_the_orders_that_it_declares():
@@ -81,7 +82,7 @@ def test_bad_requests_are_refused(options, message):
 
 
 def test_a_prediction_that_is_not_finite_is_named():
-    def broken(y, rho, label):
+    def broken(y, rho, cond):
         return torch.where((rho < 1)[:, None], math.nan, 0.0) + 0 * y
 
     with pytest.raises(LevyError, match=r"NaN or infinity at rho = .* for the sample with index 5"):

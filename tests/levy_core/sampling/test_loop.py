@@ -11,6 +11,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from levy_core.base.conditions import of_labels
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.seeds import BatchStream
 from levy_core.process.noise import Gaussian, Stable, StudentT
@@ -32,7 +33,9 @@ def oracle(noise):
 
 
 def draw(noise, table, indices, seed=0, shape=(2,)):
-    return sample(oracle(noise), table, noise, seed, indices, shape, torch.zeros(len(indices), dtype=torch.long))
+    return sample(
+        oracle(noise), table, noise, seed, indices, shape, of_labels(torch.zeros(len(indices), dtype=torch.long))
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -112,7 +115,7 @@ def test_a_limited_sampler_ends_inside(discretisation):
     assert x.abs().max() <= 1 + 1e-5
 
 
-def broken(y, rho, label):
+def broken(y, rho, cond):
     out = torch.zeros_like(y)
     if rho[0] < 1:
         out[2] = math.nan
@@ -124,10 +127,10 @@ def test_a_network_that_returns_nan_is_named_with_step_and_samples():
     with pytest.raises(
         NotFiniteError, match=r"NaN or infinity at step \d+ of 10 .* 1 of 4 samples, the first with index 12"
     ):
-        sample(broken, table, Stable(1.5), 0, [10, 11, 12, 13], (2,), torch.zeros(4, dtype=torch.long))
+        sample(broken, table, Stable(1.5), 0, [10, 11, 12, 13], (2,), of_labels(torch.zeros(4, dtype=torch.long)))
 
 
-def huge(y, rho, label):
+def huge(y, rho, cond):
     """Finite predictions whose step is not."""
     out = torch.zeros_like(y)
     out[1:3] = 1e38
@@ -153,7 +156,9 @@ def test_samples_that_overflow_on_the_last_step_are_named_with_what_helps():
 
 def test_values_whose_sum_overflows_are_not_taken_for_infinities():
     table = tabulate(Solver("ode", "ei-noise", "uniform-t", 2, rho_max=2.0), Cosine(1.5))
-    x = sample(lambda y, rho, label: torch.full_like(y, 1e37), table, Stable(1.5), 0, range(9), (9,), torch.zeros(9))
+    x = sample(
+        lambda y, rho, cond: torch.full_like(y, 1e37), table, Stable(1.5), 0, range(9), (9,), of_labels(torch.zeros(9))
+    )
     assert torch.isinf(x.sum())
     assert torch.isfinite(x).all()
 
@@ -169,7 +174,7 @@ def test_factors_that_the_type_of_the_samples_cannot_hold_are_named():
 class Counting(torch.nn.Module):
     calls = 0
 
-    def forward(self, x, log_rho, label):
+    def forward(self, x, log_rho, cond):
         self.calls += 1
         return torch.zeros_like(x)
 
@@ -182,7 +187,7 @@ def test_the_evaluations_of_a_sample_are_the_calls_of_its_network(family, discre
     net, path = Counting(), isinstance(noise, StudentT)
     if family == "posterior" and path:
         return  # has no such form
-    sample(Predictor(net, "noise", noise), table, noise, 0, range(2), (2,), torch.zeros(2, dtype=torch.long))
+    sample(Predictor(net, "noise", noise), table, noise, 0, range(2), (2,), of_labels(torch.zeros(2, dtype=torch.long)))
     assert evaluations(table, noise) == net.calls
     brings_noise_back = family in ("sde-a", "sde-e", "split-ddim", "split-dlim")
     assert (net.calls > table.nfe) == (path and brings_noise_back)
@@ -190,9 +195,9 @@ def test_the_evaluations_of_a_sample_are_the_calls_of_its_network(family, discre
 
 def test_shapes_that_do_not_match_are_named():
     with pytest.raises(LevyError, match=r"returned \[4, 1\] for an input of \[4, 2\]"):
-        sample(lambda y, rho, label: y[:, :1], TABLE, Stable(1.6), 0, range(4), (2,), torch.zeros(4))
-    with pytest.raises(LevyError, match="4 sample indices came with 3 labels"):
-        sample(oracle(Stable(1.6)), TABLE, Stable(1.6), 0, range(4), (2,), torch.zeros(3))
+        sample(lambda y, rho, cond: y[:, :1], TABLE, Stable(1.6), 0, range(4), (2,), of_labels(torch.zeros(4)))
+    with pytest.raises(LevyError, match="4 sample indices came with 3 rows of label"):
+        sample(oracle(Stable(1.6)), TABLE, Stable(1.6), 0, range(4), (2,), of_labels(torch.zeros(3)))
 
 
 def test_student_t_noise_needs_its_own_sde():
@@ -201,4 +206,4 @@ def test_student_t_noise_needs_its_own_sde():
         draw(StudentT(3.0), posterior, range(2))
     sde = tabulate(Solver("sde-e", "ei-noise", "karras", 4, 0.5), Exploding(2.0))
     with pytest.raises(LevyError, match="give the predictor a method `mixing`"):
-        sample(lambda y, rho, label: 0 * y, sde, StudentT(3.0), 0, range(2), (2,), torch.zeros(2))
+        sample(lambda y, rho, cond: 0 * y, sde, StudentT(3.0), 0, range(2), (2,), of_labels(torch.zeros(2)))

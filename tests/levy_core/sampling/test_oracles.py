@@ -141,7 +141,7 @@ def test_gaussian_noise_returns_student_t_data_too_given_the_exact_prediction():
 
 def test_a_constant_variance_in_place_of_the_state_dependent_one_changes_the_law():
     class Constant(Student):
-        def mixing(self, y, rho, label, eps_hat, probe):
+        def mixing(self, y, rho, cond, eps_hat, probe):
             return torch.full((len(y),), 2.0, dtype=y.dtype)  # E[A] = nu / (nu - 2)
 
     constant = Constant(StudentT(4.0), 3.0, 0.5, size=60, _tables=ORACLE._tables)
@@ -155,9 +155,9 @@ class Exact(torch.nn.Module):
         super().__init__()
         self.oracle = oracle
 
-    def forward(self, x, log_rho, label):
+    def forward(self, x, log_rho, cond):
         rho = torch.exp(log_rho.double())
-        return self.oracle(x * (1 + rho**2).sqrt()[:, None], rho, label)
+        return self.oracle(x * (1 + rho**2).sqrt()[:, None], rho, cond)
 
 
 @pytest.mark.parametrize("rho", [0.2, 1.0, 5.0, 40.0])

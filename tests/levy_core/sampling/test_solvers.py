@@ -176,7 +176,7 @@ def follow(table, x, schedule_a, e=None):
     y = x / schedule_a(table.rho[0])
     source = torch.zeros(()) if e is None else e
 
-    def eps_hat(y, rho, label):
+    def eps_hat(y, rho, cond):
         return model(schedule_a(rho.view(-1, 1)) * y)
 
     class Given:

@@ -9,11 +9,12 @@ import pytest
 import torch
 import zarr
 
+from levy_core.base.conditions import LABEL, of_labels
 from levy_core.base.errors import LevyError
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import PRESETS, Design
-from levy_core.process.loss import LOSSES, Objective
+from levy_core.process.loss import LOSSES, ResidualLoss
 from levy_core.process.noise import Gaussian, StudentT
 from levy_core.process.parametrisation import Units
 from levy_core.training.batches import AHEAD, batches, fill_missing
@@ -62,7 +63,15 @@ def trainer(data, preset="tedm", config=CONFIG):
     torch.manual_seed(0)
     net = UNet(UNetConfig(shape=SHAPE, classes=3, channels=(8,)))
     labels = torch.arange(len(data)) % 3
-    return Trainer(Design.from_mapping({"preset": preset}), net, data, labels, 3, config, torch.device("cpu"))
+    return Trainer(
+        Design.from_mapping({"preset": preset}),
+        net,
+        data,
+        of_labels(labels),
+        {LABEL: torch.tensor(3)},
+        config,
+        torch.device("cpu"),
+    )
 
 
 def reading_threads():
@@ -141,10 +150,14 @@ def test_batches_come_in_the_order_of_their_steps(tmp_path):
 def test_a_store_needs_a_label_a_sample_and_three_axes_for_mirroring(tmp_path):
     flat = Store(tmp_path / "a", np.zeros((5, 3), np.float32))
     design, net = Design.from_mapping({"preset": "edm"}), MLP(MLPConfig((3,)))
-    with pytest.raises(LevyError, match="5 training samples came with 4 labels"):
-        Trainer(design, net, flat, torch.zeros(4).long(), 0, CONFIG, torch.device("cpu"))
+    with pytest.raises(LevyError, match="5 training samples came with 4 rows of label"):
+        Trainer(
+            design, net, flat, of_labels(torch.zeros(4).long()), {LABEL: torch.tensor(0)}, CONFIG, torch.device("cpu")
+        )
     with pytest.raises(LevyError, match=r"flip is for images .* shape \[5, 3\]"):
-        Trainer(design, net, flat, torch.zeros(5).long(), 0, CONFIG, torch.device("cpu"))
+        Trainer(
+            design, net, flat, of_labels(torch.zeros(5).long()), {LABEL: torch.tensor(0)}, CONFIG, torch.device("cpu")
+        )
 
 
 def test_missing_values_become_the_mean_and_are_remembered():
@@ -164,18 +177,18 @@ def test_the_loss_of_the_valid_values_is_the_loss_of_a_sample_made_of_them(name)
     valid = torch.ones(3, 2, 5, dtype=torch.bool)
     valid[:, :, 3:] = False
     law = StudentT(4.0)
-    objective, units = Objective(name, "edm"), Units.of(law, 1.0)
-    expected = objective(eps_hat[..., :3], e[..., :3], rho, units, law)
-    assert torch.allclose(objective(eps_hat, e, rho, units, law, valid), expected)
+    loss_of, units = ResidualLoss(name, "edm"), Units.of(law, 1.0)
+    expected = loss_of(eps_hat[..., :3], e[..., :3], rho, units, law)
+    assert torch.allclose(loss_of(eps_hat, e, rho, units, law, valid), expected)
     all_valid = torch.ones_like(valid)
-    assert torch.allclose(objective(eps_hat, e, rho, units, law, all_valid), objective(eps_hat, e, rho, units, law))
+    assert torch.allclose(loss_of(eps_hat, e, rho, units, law, all_valid), loss_of(eps_hat, e, rho, units, law))
 
 
 def test_a_sample_without_any_value_weighs_nothing():
     e = torch.ones(1, 4)
     valid = torch.zeros(1, 4, dtype=torch.bool)
     law = Gaussian()
-    assert Objective("squared")(e + 1, e, torch.ones(1), Units.of(law, 1.0), law, valid).item() == 0
+    assert ResidualLoss("squared")(e + 1, e, torch.ones(1), Units.of(law, 1.0), law, valid).item() == 0
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -187,7 +200,13 @@ def test_what_is_always_missing_is_never_learnt(preset):
     before = net.leave.weight.detach().clone()
     config = TrainConfig(**{**CONFIG.__dict__, "flip": False})
     for _ in Trainer(
-        Design.from_mapping({"preset": preset}), net, data, torch.zeros(50).long(), 0, config, torch.device("cpu")
+        Design.from_mapping({"preset": preset}),
+        net,
+        data,
+        of_labels(torch.zeros(50).long()),
+        {LABEL: torch.tensor(0)},
+        config,
+        torch.device("cpu"),
     ).run():
         pass
     moved = (net.leave.weight != before).any(1).tolist()

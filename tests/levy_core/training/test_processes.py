@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from levy_core.base.conditions import LABEL, of_labels
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.tensors import read_tensors, write_tensors
@@ -72,7 +73,16 @@ def trained(case, precision, share=WHOLE):
     config, design = replace(CONFIG, batch=batch, precision=precision), Design.from_mapping({"preset": preset})
     own = []
     share = replace(share, add=lambda flat, add=share.add: (own.append(flat.clone()), add(flat)))
-    trainer = Trainer(design, net, data(missing), torch.arange(40) % 3, 3, config, torch.device("cpu"), share)
+    trainer = Trainer(
+        design,
+        net,
+        data(missing),
+        of_labels(torch.arange(40) % 3),
+        {LABEL: torch.tensor(3)},
+        config,
+        torch.device("cpu"),
+        share,
+    )
     found = {}
     keep = lambda module, inputs: found.update(zip(("drawn.y", "drawn.rho", "drawn.label"), inputs, strict=True))
     hook = trainer.predictor.register_forward_pre_hook(keep)
@@ -131,7 +141,7 @@ def largest_gradient(found):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_draw_the_samples_noise_levels_and_labels_of_one(by_one, by_two, case, precision):
-    repeats = Design.from_mapping({"preset": CASES[case][0]}).objective.repeats
+    repeats = Design.from_mapping({"preset": CASES[case][0]}).loss.repeats
     for name, whole in part(by_one[case, precision], "drawn").items():
         shares = [found[name].unflatten(0, (repeats, -1)) for found in by_two[case, precision]]
         assert [share.shape[1] for share in shares] == [CASES[case][1] // 2, -(-CASES[case][1] // 2)]
