@@ -45,11 +45,11 @@ def run(
     recording: Annotated[
         bool,
         typer.Option(
-            "--record/--no-record", help="Record in MLflow and make the winner champion, or stop before that."
+            "--record/--no-record", help="Record in MLflow and make the winner champion, or stop before the record."
         ),
     ] = True,
 ) -> None:
-    """Run what is stale: prepare, train, sample, evaluate, compare, report; then record in MLflow and register the winner.
+    """Run the stages that are stale (prepare, reference, train, tune, sample, evaluate, compare, report), record in MLflow, register the winner.
 
     Interrupted, the same command goes on. A second run with nothing changed computes nothing.
     """
@@ -170,14 +170,18 @@ def sample(
     model: Annotated[str, typer.Option(help="Any MLflow model URI.")] = "models:/levy-digits@champion",
     n: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
     class_name: Annotated[
-        str | None, typer.Option("--class", help="Only this class, of fields with seasons only this season.")
+        str | None, typer.Option("--class", help="Only this class; of fields with seasons, only this season.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples, for any --n.")] = 0,
     solver: Annotated[
-        str | None, typer.Option(help="A family of docs/solvers.md, such as ode; without it, the tuned one.")
+        str | None,
+        typer.Option(help="A family of docs/solvers.md, such as ode; without it, the one that the search found."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1)] = None,
-    eta: Annotated[float | None, typer.Option(min=0)] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Network evaluations per sample; without it, those of the model's default sampler."),
+    ] = None,
+    eta: Annotated[float | None, typer.Option(min=0, help="Noise that comes back, for sde-e and split.")] = None,
 ) -> None:
     """Draw images or fields from a registered model."""
     from tasks.registry import tracking

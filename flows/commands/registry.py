@@ -23,14 +23,14 @@ def retrain(
         typer.Option("--from", help="A folder with new files to add; without it, data/DATASET as it is now is taken."),
     ] = None,
     quiet: Annotated[
-        float, typer.Option(min=0, help="Wait until nothing was written there for so many seconds.")
+        float, typer.Option(min=0, help="Wait until nothing was written there for this many seconds.")
     ] = 60.0,
     accept_losses: Annotated[
-        bool, typer.Option("--accept-losses", help="Also take data that are fewer than the last version's.")
+        bool, typer.Option("--accept-losses", help="Also accept fewer images or fields than the last version has.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Stages at a time.")] = 2,
 ) -> None:
-    """Train on new data in a workspace apart, judge the new model against the champion, and promote it if it is better.
+    """Train on new data in a workspace of its own, judge the new model against the champion, and promote it if it is better.
 
     Your working tree is read and never changed. The result is a commit on the branch retrain/DATASET and a version in the
     registry: champion if it passed the gate, else challenger with the reason. On a schedule: docs/retraining.md.
@@ -56,7 +56,7 @@ def gate(
     dataset: Annotated[str, typer.Argument(help="A data set of params.yaml.")],
     as_json: Annotated[bool, typer.Option("--json", help="The decision as JSON, for programs.")] = False,
 ) -> None:
-    """Register what `levy run --no-record` or `dvc repro` made, judge it against the champion, and promote or keep it."""
+    """Register the winner of `levy run --no-record` or `dvc repro`, judge it against the champion, promote it or keep it as challenger."""
     from tasks.params import schema
     from tasks.registry import tracking
     from tasks.registry.gate import gate as decide

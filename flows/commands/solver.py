@@ -31,9 +31,9 @@ def show(
     denoise: Annotated[bool, typer.Option(help="A last step to rho = 0.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: a .png, .svg or .pdf file.")] = None,
 ) -> None:
-    """Print the table of a solver: y <- keep * y + weights * predictions + noise * e, a row a network evaluation.
+    """Print the table of a solver: y <- keep * y + weights * predictions + noise * e, one row per network evaluation.
 
-    noise[0] is the newest eps_hat, data[0] the newest x0_hat = y - rho eps_hat, [1] the one before.
+    noise[0] is the newest eps_hat, data[0] the newest x0_hat = y - rho eps_hat; [1] stands for the evaluation before.
     """
     from rich.console import Console
     from rich.table import Table
