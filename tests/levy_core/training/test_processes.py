@@ -84,7 +84,11 @@ def trained(case, precision, share=WHOLE):
         share,
     )
     found = {}
-    keep = lambda module, inputs: found.update(zip(("drawn.y", "drawn.rho", "drawn.label"), inputs, strict=True))
+
+    def keep(module, inputs):
+        y, rho, cond = inputs
+        found.update({"drawn.y": y, "drawn.rho": rho, **{f"drawn.{name}": values for name, values in cond.items()}})
+
     hook = trainer.predictor.register_forward_pre_hook(keep)
     steps = trainer.run()
     first = next(steps)
@@ -92,7 +96,7 @@ def trained(case, precision, share=WHOLE):
     found |= {f"gradient.{name}": p.grad.clone() for name, p in net.named_parameters()}
     probe = torch.randn(7, *SHAPE, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        found["predicted"] = trainer.averaged.eval()(probe, torch.linspace(-2, 2, 7), torch.arange(7) % 4)
+        found["predicted"] = trainer.averaged.eval()(probe, torch.linspace(-2, 2, 7), of_labels(torch.arange(7) % 4))
     if own:
         found["own"] = own[0][1:].abs().max()  # what comes first is the loss
     losses = torch.tensor([[p.loss, p.grad_norm] for p in (first, *steps)])
