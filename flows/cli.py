@@ -16,8 +16,8 @@ from flows.commands import solver as solver_commands
 from levy_core.base.errors import LevyError
 
 if TYPE_CHECKING:
-    from flows.checkout.dvc import Dvc
-    from flows.checkout.graph import Answers, Plan
+    from flows.pipeline.dvc import Dvc
+    from flows.pipeline.graph import Answers, Plan
     from tasks.params.schema import Params
 
 app = typer.Typer(
@@ -53,12 +53,12 @@ def run(
 
     Interrupted, the same command goes on. A second run with nothing changed computes nothing.
     """
-    from flows.checkout.dvc import Dvc, one_run_at_a_time
-    from flows.running import server
+    from flows.pipeline import server
+    from flows.pipeline.dvc import Dvc, one_run_at_a_time
 
     _check_servers()
     if params:
-        from flows.running import overrides
+        from flows.pipeline import overrides
 
         overrides.run(params, datasets or [], workers, recording)
         return
@@ -72,15 +72,15 @@ def run(
             if private:
                 private.stop()
             raise
-        from flows.running.outcome import Outcome, as_text
+        from flows.pipeline.outcome import Outcome, as_text
         from tasks.registry import record
 
         if plan.todo or private is None:
-            from flows import pipeline  # Prefect reads the address of its server when it is imported
+            from flows.pipeline import flow  # Prefect reads the address of its server when it is imported
 
             if private:
                 private.wait()
-            outcome = pipeline.run(settings, dvc, plan, workers, recording)
+            outcome = flow.run(settings, dvc, plan, workers, recording)
         else:  # nothing to schedule; the record is completed if an earlier run could not
             private.stop()
             recorded = {dataset: record.record(settings, dataset) for dataset in settings.datasets if recording}
@@ -91,11 +91,11 @@ def run(
 @app.command()
 def check(params: ParamsFile = None) -> None:
     """Check params.yaml, data/ and the servers without running or changing anything."""
-    from flows.checkout.dvc import Dvc
+    from flows.pipeline.dvc import Dvc
 
     _check_servers()
     if params:
-        from flows.running import overrides
+        from flows.pipeline import overrides
 
         settings, _ = overrides.check(params)
         stages = f"`levy run --params {params}` runs in {overrides.workspace_of(params)}"
@@ -121,9 +121,9 @@ def doctor(
 
     Changes nothing without --mend.
     """
-    from flows.checkout import recovery
-    from flows.checkout.dvc import Dvc, DvcBusyError, check_root, one_run_at_a_time
     from flows.doctor import checkup as checkup
+    from flows.pipeline import recovery
+    from flows.pipeline.dvc import Dvc, DvcBusyError, check_root, one_run_at_a_time
 
     check_root()
     if mend:
@@ -149,7 +149,7 @@ def lookup(
     ] = "",
 ) -> None:
     """Show registered models: versions, aliases, winner and lineage."""
-    from flows.reproduction.versions import described
+    from flows.reproduce.versions import described
     from tasks.registry import tracking
 
     tracking.check_server(tracking.address())
@@ -209,13 +209,13 @@ def reproduce(
     Ends with status 0 if every hash is equal, else with 1, naming the stage that differs first and by how much.
     Interrupted, the same command goes on.
     """
-    from flows import reproduce
-    from flows.checkout.dvc import check_root
+    from flows.pipeline.dvc import check_root
+    from flows.reproduce import rerun
     from tasks.registry import tracking
 
     check_root()
     tracking.check_server(tracking.address())
-    if not reproduce.reproduce(uri, workers):
+    if not rerun.reproduce(uri, workers):
         raise typer.Exit(1)
 
 
@@ -224,7 +224,7 @@ for command in (registry.retrain, registry.gate, registry.history, registry.prom
 
 
 def _check_servers() -> None:
-    from flows.running import server
+    from flows.pipeline import server
     from tasks.registry import tracking
 
     server.check_server()
@@ -238,9 +238,9 @@ def _preflight(dvc: "Dvc", datasets: Sequence[str] = (), mending: bool = False) 
         mending: mends what killed processes left of DVC's own files, moves outputs of designs that are not named any more
             out of the way, and says so; without it, says what a run would mend, and changes nothing.
     """
-    from flows.checkout.dvc import DvcBusyError, check_root, find_rwlock_damage, mend_rwlock
-    from flows.checkout.graph import ask, plan
-    from flows.checkout.recovery import find_lock_damage, mend_lock
+    from flows.pipeline.dvc import DvcBusyError, check_root, find_rwlock_damage, mend_rwlock
+    from flows.pipeline.graph import ask, plan
+    from flows.pipeline.recovery import find_lock_damage, mend_lock
 
     check_root()
     found = [mend_rwlock(), mend_lock()] if mending else [find_rwlock_damage(), find_lock_damage()]
@@ -250,7 +250,7 @@ def _preflight(dvc: "Dvc", datasets: Sequence[str] = (), mending: bool = False) 
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask, dvc)  # DVC's processes start while this one imports torch
         try:
-            from flows.running.preflight import check_sources, prune_outputs
+            from flows.pipeline.preflight import check_sources, prune_outputs
             from tasks.params import schema
 
             settings = schema.load().only(list(datasets))
@@ -301,7 +301,7 @@ def main() -> None:
     try:
         dispatch()
     except (SystemExit, Exception) as end:  # Prefect passes on what its client met
-        from flows.running import server
+        from flows.pipeline import server
 
         server.leave_if_lost(end)
         raise

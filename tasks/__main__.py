@@ -17,7 +17,7 @@ PROGRAMS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "evaluate": ("tasks.evaluate", ("dataset", "design"), "every cell of the grid against the real data"),
     "compare": ("tasks.compare", ("dataset",), "all designs in one table, and the winner"),
     "report": ("tasks.report", ("dataset",), "one page for people"),
-    "census": ("tasks.kinds.census", ("dataset",), "count what raw data hold, as JSON"),
+    "census": ("tasks.runtime.census", ("dataset",), "count what raw data hold, as JSON"),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
-from levy_core.sampling.draw import evaluation_flops, trajectories
+from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.rows import Row, metric_name, read_rows, solver_of, thrifty
 from tasks.cells.store import read_cells

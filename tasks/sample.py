@@ -12,7 +12,7 @@ from accelerate import PartialState
 from levy_core.base.conditions import move
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
-from levy_core.sampling.draw import check_guide, cost, draw_samples, hash_model
+from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.store import Cell, has_failed, is_done, remove_damaged, write_cell, write_failure, write_index
 from tasks.cells.tuned import read_tuned

@@ -15,9 +15,9 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.files import hash_json
 from levy_core.base.seeds import seed_of
-from levy_core.sampling.draw import check_guide, cost, draw_samples, hash_model
 from levy_core.sampling.search import Found, Space, search
 from levy_core.sampling.solver import Solver
+from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.rows import sampler_of, write_rows
 from tasks.cells.tuned import write_tuned

@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from levy_core.sampling.draw import draw_samples
 from levy_core.sampling.search import search
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import fits
+from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.rows import is_published
 from tasks.params import schema as settings

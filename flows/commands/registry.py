@@ -35,13 +35,13 @@ def retrain(
     Your working tree is read and never changed. The result is a commit on the branch retrain/DATASET and a version in the
     registry: champion if it passed the gate, else challenger with the reason. On a schedule: docs/retraining.md.
     """
-    from flows.checkout.dvc import check_root
-    from flows.running import server
+    from flows.pipeline import server
+    from flows.pipeline.dvc import check_root
 
     check_root()
     server.check_server()
     private = server.start_unless_configured()
-    from flows.retrain import retrain as flow  # Prefect reads the address of its server when it is imported
+    from flows.retrain.flow import retrain as flow  # Prefect reads the address of its server when it is imported
 
     if private:
         private.wait()

@@ -59,7 +59,7 @@ def processors() -> Iterator[Finding]:
 
 def git_repository() -> Iterator[Finding]:
     """A clone whose commits name what runs, without files in it that git must not keep."""
-    from flows.checkout.workspace import git
+    from flows.pipeline.workspace import git
 
     here = Path.cwd()
     try:

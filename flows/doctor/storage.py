@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from flows.checkout.cache import is_sound
-from flows.checkout.dvc import RWLOCK
-from flows.checkout.recovery import find_lock_damage
 from flows.doctor.findings import Finding, examined, ok, warning, wrong
+from flows.pipeline.cache import is_sound
+from flows.pipeline.dvc import RWLOCK
+from flows.pipeline.recovery import find_lock_damage
 
 ROOMY = 5 * 2**30  # bytes free below which a year of runs is at risk
 SAMPLED, SMALL = (
@@ -25,7 +25,7 @@ def disk() -> Iterator[Finding]:
     """Room and inodes for outputs and cache, and links between them that work."""
     from dvc.repo import Repo
 
-    from flows.running.preflight import FREE_BYTES
+    from flows.pipeline.preflight import FREE_BYTES
 
     with Repo() as repo:
         folder, kinds = Path(repo.cache.local.path), repo.config["cache"].get("type")
@@ -78,8 +78,8 @@ def locks() -> Iterator[Finding]:
 
 def data() -> Iterator[Finding]:
     """data/ is the version that data.dvc names, and dvc.yaml can be read."""
-    from flows.checkout.dvc import Dvc, DvcBusyError
-    from flows.checkout.graph import ask, plan
+    from flows.pipeline.dvc import Dvc, DvcBusyError
+    from flows.pipeline.graph import ask, plan
     from tasks.params import schema
 
     try:

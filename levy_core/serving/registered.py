@@ -15,9 +15,9 @@ import torch
 
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import Samples
-from levy_core.sampling.draw import cost, draw_samples
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
+from levy_core.serving.draw import cost, draw_samples
 from levy_core.serving.exporters import Exporter, exporter_of
 from levy_core.serving.requests import COLUMNS, SAMPLER
 from levy_core.training.checkpoint import load_model

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, write_json
-from tasks.checksums import hash_of_output, hashes_of
 from tasks.params import plain_yaml
+from tasks.registry.checksums import hash_of_output, hashes_of
 from tasks.registry.environment import Environment
 from tasks.runtime import paths
 from tasks.runtime.paths import PARAMS

@@ -52,7 +52,7 @@ EXCEPTIONS = {
         "levy_core/metrics/images/fidelity.py",
         "torch.load",
     ): "weights_only=True: plain tensors, and refuses everything else",
-    ("flows/reproduction/differences.py", "np.load"): "allow_pickle=False",
+    ("flows/reproduce/differences.py", "np.load"): "allow_pickle=False",
     ("tasks/cells/store.py", "np.load"): "allow_pickle=False",
 }
 SAFE_ARGUMENTS = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}

@@ -23,8 +23,8 @@ from levy_core.metrics.images import fidelity as metrics
 from levy_core.metrics.images.classifier import classify, load_classifier
 from levy_core.nets.unet import UNetConfig
 from levy_core.process.design import Design
-from levy_core.sampling.draw import draw_samples
 from levy_core.sampling.solver import Solver
+from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import load_model
 from tasks.cells.rows import solver_of
 from tasks.cells.store import INDEX, Cell, has_failed, is_done, read_cells, write_cell, write_failure, write_index

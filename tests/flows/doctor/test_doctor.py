@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.checkout.dvc import mend_rwlock
 from flows.cli import dispatch
 from flows.doctor import checkup, storage
 from flows.doctor.findings import examined, masked, ok
+from flows.pipeline.dvc import mend_rwlock
 from tests.conftest import Checkout
 from tests.support.outputs import finished_checkout
 

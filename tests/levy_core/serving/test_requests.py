@@ -9,8 +9,8 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.nets.unet import UNetConfig
-from levy_core.sampling.draw import draw_samples
 from levy_core.sampling.solver import Solver
+from levy_core.serving.draw import draw_samples
 from levy_core.serving.registered import RegisteredModel
 from levy_core.serving.requests import SAMPLER
 from levy_core.training.checkpoint import load_model

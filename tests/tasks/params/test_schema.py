@@ -13,11 +13,11 @@ import pydot
 import pytest
 import yaml
 
-import levy_core.sampling.draw
+import levy_core.serving.draw
 import tasks.kinds.fields.metrics
 import tasks.kinds.images.metrics
 import tasks.train
-from flows.checkout.graph import Graph, parse_dot
+from flows.pipeline.graph import Graph, parse_dot
 from levy_core.base.errors import LevyError
 from tasks.cells.rows import is_published
 from tasks.params import plain_yaml, schema
@@ -363,7 +363,7 @@ def reached_from(files):
 
 
 @pytest.mark.parametrize(
-    "module", [levy_core.sampling.draw, tasks.train, tasks.kinds.images.metrics, tasks.kinds.fields.metrics]
+    "module", [levy_core.serving.draw, tasks.train, tasks.kinds.images.metrics, tasks.kinds.fields.metrics]
 )
 def test_what_is_kept_by_hash_is_kept_by_the_hash_of_all_code_that_decides_it(module):
     hashed = {Path(m.__file__) for m in module.DECIDES}

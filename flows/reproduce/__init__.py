@@ -1,0 +1,1 @@
+"""`levy reproduce`: a registered version made again from its lineage, compared, and a verdict."""

@@ -1,1 +1,0 @@
-"""What `levy reproduce` needs: registered versions, comparison of outputs, a verdict."""

@@ -1,0 +1,1 @@
+"""Unattended retraining as a flow: new data, a branch, messages to people."""

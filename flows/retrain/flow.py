@@ -1,0 +1,149 @@
+"""Retraining as a Prefect flow: new data in, only what depends on them rerun, the new model judged, the better one champion.
+
+Everything happens in a workspace of its own (``flows.pipeline.workspace``) with committed code. What a run computed stands in a commit
+on the branch ``retrain/DATASET``: the code it was based on, data.dvc and dvc.lock.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+from prefect.states import Completed, State
+
+from flows.pipeline.dvc import NotAloneError, alone
+from flows.pipeline.workspace import FOLDER, Workspace
+from flows.retrain import arrivals
+from flows.retrain.arrivals import Arrival
+from flows.retrain.branch import Branch
+from flows.retrain.notify import notify
+from levy_core.base.errors import LevyError
+from tasks.params import plain_yaml
+from tasks.registry.lineage import DATA
+from tasks.runtime import paths
+
+WAYS: dict[str, Any] = {"log_prints": False, "cache_policy": NO_CACHE, "persist_result": False}
+
+
+@task(task_run_name="data-{dataset}", **WAYS)
+def bring_data(
+    workspace: Workspace, dataset: str, source: Path, mirror: bool, quiet: float, most_lost: float
+) -> Arrival:
+    """New data, validated and versioned."""
+    arrival = arrivals.take(workspace, dataset, source, mirror, quiet, most_lost)
+    get_run_logger().info("%s: %s", dataset, arrival.text)
+    return arrival
+
+
+@task(task_run_name="stages-{dataset}", **WAYS)
+def run_stages(workspace: Workspace, dataset: str, workers: int) -> None:
+    """`levy run` in the workspace, as a flow run of its own; then everything to the default remote, if there is one."""
+    workspace.watch("-m", "flows.cli", "run", dataset, "--no-record", "--workers", str(workers))
+    if workspace.remote():
+        workspace.watch("-m", "dvc", "push", "--quiet", "--with-deps", str(DATA), f"report@{dataset}")
+    else:
+        get_run_logger().warning(
+            "no default DVC remote: this version is kept on this machine alone (docs/retraining.md)"
+        )
+
+
+@task(task_run_name="gate-{dataset}", **WAYS)
+def pass_gate(workspace: Workspace, dataset: str) -> dict[str, Any]:
+    """`levy gate` in the workspace."""
+    return json.loads(workspace.watch("-m", "flows.cli", "gate", dataset, "--json")[-1])
+
+
+def _failed(flow: Any, flow_run: Any, state: State) -> None:
+    notify(
+        f"levy: retraining of {flow_run.parameters.get('dataset')} failed", state.message or state.name or "no message"
+    )
+
+
+@flow(
+    name="levy-retrain",
+    flow_run_name="retrain-{dataset}",
+    on_failure=[_failed],
+    on_crashed=[_failed],
+    persist_result=False,
+)
+def retrain(
+    dataset: str, source: str | None = None, quiet: float = 60.0, most_lost: float = 0.1, workers: int = 2
+) -> State:
+    """Retrains on new data, unattended. At most one run a data set: a second one ends at once, as skipped.
+
+    Args:
+        dataset: a name in `datasets` of the committed params.yaml.
+        source: a folder with new files, which are added to the last version; without it, what is in data/DATASET of this
+            checkout is the new version.
+        quiet: seconds in which nothing may have been written there.
+        most_lost: share of a class's images, or of the fields, that may be fewer than in the last version.
+        workers: stages at a time.
+
+    Returns:
+        A completed state with the outcome in its message.
+    """
+    try:
+        with alone(FOLDER / f"retrain-{dataset}.lock", "retraining", f"the data set {dataset}"):
+            return _retrain(dataset, source, quiet, most_lost, workers)
+    except NotAloneError as error:
+        get_run_logger().warning("skipped: %s", error)
+        return Completed(name="Skipped", message=str(error))
+
+
+def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, workers: int) -> State:
+    logger = get_run_logger()
+    home = Path.cwd()
+    branch = Branch.of(f"retrain/{dataset}", home)
+    workspace = Workspace.at(f"retrain-{dataset}", branch.base)
+    branch.restore(workspace)
+    _known(workspace, dataset)
+    folder = Path(source).resolve() if source else home / paths.raw(dataset)
+    arrival = bring_data(workspace, dataset, folder, source is None, quiet, most_lost)
+    workspace.bring_outputs(dataset)
+    if not (branch.holds(workspace) and (workspace.root / paths.winner(dataset)).exists()):
+        run_stages(workspace, dataset, workers)
+    commit = branch.commit(workspace, f"Retrain {dataset}: {arrival.text}")
+    decision = pass_gate(workspace, dataset)
+    text = decision["text"]
+    if not decision["judged"]:
+        return Completed(name="Unchanged", message=f"nothing new since {text}")
+    text = f"{text}; {arrival.text}; commit {commit[:10]}"
+    logger.info(text)
+    create_markdown_artifact(
+        key=re.sub(r"[^a-z0-9]+", "-", f"levy-retrain-{dataset}".lower()),
+        markdown=_markdown(dataset, arrival, decision, commit),
+        description="What a retraining came to",
+    )
+    promoted = decision["champion"] == decision["version"]
+    if promoted:
+        notify(f"levy: {decision['name']} version {decision['version']} is champion", text)
+    emit_event(
+        "levy.model.promoted" if promoted else "levy.model.kept",
+        resource={"prefect.resource.id": f"levy.model.{decision['name']}"},
+        payload={**decision, "commit": commit},
+    )
+    return Completed(name="Promoted" if promoted else "Kept", message=text)
+
+
+def _known(workspace: Workspace, dataset: str) -> None:
+    names = plain_yaml.read((workspace.root / paths.PARAMS).read_text())["datasets"]
+    if dataset not in names:
+        raise LevyError(
+            f"{dataset} is not among `datasets` of the committed params.yaml ({', '.join(names)}): commit it there"
+        )
+
+
+def _markdown(dataset: str, arrival: Arrival, decision: dict[str, Any], commit: str) -> str:
+    rows = [
+        ("data", arrival.text),
+        ("commit", f"`{commit}` on `retrain/{dataset}`"),
+        ("version", f"`models:/{decision['name']}/{decision['version']}`"),
+        ("verdict", decision["verdict"]),
+        ("reason", decision["reason"]),
+        ("champion", f"version {decision['champion']}"),
+    ]
+    return "\n".join([f"# Retraining of {dataset}", "", "| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])

@@ -1,1 +1,0 @@
-"""What unattended retraining needs: new data, a branch, messages to people."""

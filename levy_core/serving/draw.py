@@ -1,0 +1,101 @@
+"""Drawing samples from a trained model: what the stages and the registered model share."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from levy_core.base.code import hash_code
+from levy_core.base.conditions import LABEL
+from levy_core.base.errors import LevyError
+from levy_core.base.files import hash_files, hash_json
+from levy_core.base.pixels import to_uint8
+from levy_core.sampling.guidance import GUIDES, EpsHat
+from levy_core.sampling.loop import evaluations, sample
+from levy_core.sampling.solver import Solver, tabulate
+
+if TYPE_CHECKING:
+    from levy_core.training.checkpoint import Model
+
+# Code that decides what a sample is, with all that these import: this module, and every network.
+CODE = ("levy_core.serving.draw", "levy_core.nets.unet", "levy_core.nets.mlp")
+
+
+def hash_model(folder: Path) -> str:
+    """Hash of a trained model and of the code that draws from it; what a model only says for people does not count."""
+    described = json.loads((folder / "design.json").read_text())
+    described.pop("about", None)
+    return hash_json([hash_files(folder / "model.safetensors"), described, hash_code(*CODE)])
+
+
+def cost(model: "Model", solver: Solver) -> int:
+    """Network evaluations per sample."""
+    table = tabulate(solver, model.design.schedule)
+    return evaluations(table, model.design.noise) * GUIDES[solver.guide].evaluations
+
+
+def guided(model: "Model", solver: Solver) -> EpsHat:
+    """The model's predictor with the solver's guide."""
+    return GUIDES[solver.guide].wrap(model.predictor, solver.strength, model.samples.absent)
+
+
+def check_guide(model: "Model", solver: Solver, labels: np.ndarray) -> None:
+    """Refuses a guide for samples that ask for nothing that it could follow.
+
+    Raises:
+        LevyError: names the guide and the remedy.
+    """
+    if GUIDES[solver.guide].follows == LABEL and (labels == model.samples.no_class).all():
+        raise LevyError(
+            f"the guide {solver.guide} moves samples towards a class, but these are drawn without one: ask for a class, or "
+            "choose the guide none"
+        )
+
+
+def draw_samples(
+    model: "Model", solver: Solver, seed: int, labels: np.ndarray, batch: int, device: torch.device, first: int = 0
+) -> np.ndarray:
+    """[N, C, H, W], uint8 images or float32 standardised fields; sample ``first + i`` has label ``labels[i]``.
+
+    The number of classes stands for 'no class'.
+
+    Raises:
+        LevyError: a guide that the labels give nothing to follow.
+        NotFiniteError: the sampler left the finite numbers.
+    """
+    check_guide(model, solver, labels)
+    table, predictor = tabulate(solver, model.design.schedule), guided(model, solver)
+    parts = []
+    for start in range(0, len(labels), batch):
+        part = labels[start : start + batch]
+        indices, cond = range(first + start, first + start + len(part)), model.samples.condition(part)
+        drawn = sample(predictor, table, model.design.noise, seed, indices, model.net.shape, cond, device)
+        parts.append(_as_kept(model, drawn.numpy()))
+    return np.concatenate(parts)
+
+
+def _as_kept(model: "Model", drawn: np.ndarray) -> np.ndarray:
+    """Pixels, or values as they are where their extremes matter."""
+    return to_uint8(drawn) if model.samples.dtype == "uint8" else drawn
+
+
+def trajectories(model: "Model", solver: Solver, seed: int, n: int) -> np.ndarray:
+    """What the network takes for the final samples at each evaluation, [steps, n, C, H, W]: the grid's first n samples."""
+    table, seen = tabulate(solver, model.design.schedule), []
+    cond = model.samples.condition(model.samples.usual_labels(0, n))
+    sample(
+        guided(model, solver), table, model.design.noise, seed, range(n), model.net.shape, cond,
+        watch=lambda k, x0: seen.append(_as_kept(model, x0.cpu().numpy())),
+    )  # fmt: skip
+    return np.stack(seen)
+
+
+def evaluation_flops(model: "Model") -> int:
+    """Floating point operations of one network evaluation of one sample."""
+    y = torch.zeros(1, *model.net.shape)
+    with FlopCounterMode(display=False) as counter:
+        model.predictor(y, torch.ones(1), model.samples.condition(np.zeros(1)))
+    return counter.get_total_flops()
