@@ -38,9 +38,10 @@ def main() -> None:
     asked = vars(parser.parse_args())
     program = asked.pop("program")
     module = import_module(PROGRAMS[program][0])
-    from tasks.runtime import stage  # late: `--help` needs none of what it imports
+    from tasks.params.schema import load  # late: `--help` needs none of what it imports
+    from tasks.runtime import stage
 
-    stage.run(getattr(module, program), **asked)
+    stage.run(getattr(module, program), load, **asked)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import pandas as pd
 from levy_core.base.determinism import make_reproducible
 from tasks.cells.rows import read_rows, write_rows
 from tasks.cells.store import read_cells
+from tasks.params.resolution import open_metrics
 from tasks.params.schema import Params
-from tasks.runtime import paths, stage
+from tasks.runtime import paths
 from tasks.runtime.progress import bar
 
 BIAS = 0.5  # warn where perfect samples would score more than this, for their number alone
@@ -21,7 +22,7 @@ BIAS = 0.5  # warn where perfect samples would score more than this, for their n
 def evaluate(params: Params, dataset: str, design: str) -> None:
     """Judges the cells that have no row yet; the rows of an earlier table are kept where nothing that decides them changed."""
     make_reproducible(params.compute.threads)
-    metrics = stage.open_metrics(params, dataset)
+    metrics = open_metrics(params, dataset)
     floors = metrics.floors(params.sample.n)
     _warn_of_bias(params.sample.n, floors)
 

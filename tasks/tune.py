@@ -22,7 +22,7 @@ from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.rows import sampler_of, write_rows
 from tasks.cells.tuned import write_tuned
 from tasks.kinds.kind import Metrics
-from tasks.params.resolution import space_of
+from tasks.params.resolution import open_metrics, space_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
 from tasks.runtime.progress import bar
@@ -40,7 +40,7 @@ def tune(params: Params, dataset: str, design: str) -> None:
     for guide in params.tune.guides:
         check_guide(model, Solver("ode", "ei-noise", "karras", 4, guide=guide), model.samples.usual_labels(0, 1))
     space = affordable(space_of(params.tune, params.kind(dataset)), model)
-    metrics = stage.open_metrics(params, dataset)
+    metrics = open_metrics(params, dataset)
     memo = Memo(paths.judged(dataset, design), _fingerprint(params, dataset, folder, metrics))
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
     found: dict[int, Found] = {}

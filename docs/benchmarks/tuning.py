@@ -21,9 +21,9 @@ from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.rows import is_published
 from tasks.params import schema as settings
+from tasks.params.resolution import open_metrics
 from tasks.params.schema import Block
 from tasks.runtime import stage
-from tasks.runtime.stage import open_metrics
 from tasks.tune import Judge, Memo, affordable
 
 STEPS, SLOW = 10, 50  # evaluations

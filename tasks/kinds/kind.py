@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from levy_core.base.errors import choose
 from levy_core.base.measure import Measure
 from levy_core.base.settings import Settings
+from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,15 +113,6 @@ class Page(Protocol):
 
     def pixels(self, samples: "np.ndarray") -> "np.ndarray":
         """[..., C, H, W] as uint8 with 1 or 3 channels."""
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where a data set lies: as a person brought it, prepared, and what samples are measured with."""
-
-    raw: Path
-    prepared: Path
-    reference: Path
 
 
 @dataclass(frozen=True)

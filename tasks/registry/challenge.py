@@ -15,8 +15,8 @@ from levy_core.base.seeds import seed_of
 from levy_core.metrics.common.paired import Line, Rule, compare
 from levy_core.serving.registered import RegisteredModel
 from tasks.kinds.kind import Metrics
+from tasks.params.resolution import open_metrics
 from tasks.params.schema import Params, RetrainParams
-from tasks.runtime import stage
 
 Rows = list[dict[str, float]]  # all metrics by name, one mapping per seed
 Accepted = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what a ruler's `accept` gives
@@ -63,7 +63,7 @@ def judge(params: Params, dataset: str, champion: Path, challenger: Path) -> Ver
         LevyError: the reference stage has not run, or the gate names a metric that there is not.
     """
     make_reproducible(params.compute.threads)
-    settings, metrics = params.retrain, stage.open_metrics(params, dataset)
+    settings, metrics = params.retrain, open_metrics(params, dataset)
     sides: dict[str, tuple[RegisteredModel, Accepted]] = {}
     rows: dict[str, Rows] = {}
     try:

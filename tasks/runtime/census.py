@@ -1,14 +1,11 @@
 """Counts what a data set holds without reading its images or fields, as JSON: `python -m tasks census --dataset NAME`."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tasks.runtime import paths
 
-if TYPE_CHECKING:
-    from tasks.params.schema import Params
 
-
-def census(params: "Params", dataset: str) -> None:
+def census(params: Any, dataset: str) -> None:
     """Prints what the kind of the data set counts."""
     print(json.dumps(params.kind(dataset).count(paths.raw(dataset), params.data[dataset])))

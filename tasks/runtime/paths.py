@@ -1,12 +1,20 @@
 """Where the stages read and write. All outputs lie under one folder, which git ignores."""
 
+from dataclasses import dataclass
 from pathlib import Path
-
-from tasks.kinds.kind import Folders
 
 PARAMS = Path("params.yaml")
 DATA = Path("data")
 OUTPUTS = Path("outputs")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a data set lies: as a person brought it, prepared, and what samples are measured with."""
+
+    raw: Path
+    prepared: Path
+    reference: Path
 
 
 def raw(dataset: str) -> Path:

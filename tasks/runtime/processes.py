@@ -12,15 +12,25 @@ from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import get_cpu_distributed_information, parse_flag_from_env
 
 from levy_core.base.errors import LevyError
-from tasks.params.schema import ComputeParams
 from tasks.runtime import leash, stage
+
+
+class Compute(Protocol):
+    """Threads per process, and the device: ``compute`` of params.yaml."""
+
+    @property
+    def threads(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
 
 Work = Callable[[PartialState], None]
 PATIENCE = timedelta(days=365)  # a process whose share is done waits for the slowest
@@ -32,7 +42,7 @@ class LostError(LevyError):
     """This process can no longer reach another one; why that one ended is known better by who watches over it."""
 
 
-def run(compute: ComputeParams, count: int, work: Work, exchange: bool = False) -> None:
+def run(compute: Compute, count: int, work: Work, exchange: bool = False) -> None:
     """Calls ``work(state)`` in ``count`` processes of this machine, and returns when all have ended.
 
     Where `accelerate launch` started this process, calls it once: the launcher has decided how many there are.
@@ -63,11 +73,11 @@ def wait_for_everyone() -> None:
         torch.distributed.barrier()
 
 
-def _on_cpu(compute: ComputeParams) -> bool:
+def _on_cpu(compute: Compute) -> bool:
     return stage.device(compute.device).type == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
 
 
-def _group(compute: ComputeParams, here: int, exchange: bool) -> dict[str, Any]:
+def _group(compute: Compute, here: int, exchange: bool) -> dict[str, Any]:
     """How processes talk, ``here`` of them on this machine."""
     if not exchange:
         return {"backend": "gloo", "timeout": PATIENCE}
@@ -81,11 +91,11 @@ def _group(compute: ComputeParams, here: int, exchange: bool) -> dict[str, Any]:
     return {"backend": "nccl", "timeout": STEP_PATIENCE}
 
 
-def _state(compute: ComputeParams, **group: Any) -> PartialState:
+def _state(compute: Compute, **group: Any) -> PartialState:
     return PartialState(cpu=_on_cpu(compute), **group)
 
 
-def _run_workers(compute: ComputeParams, count: int, work: Work, exchange: bool) -> None:
+def _run_workers(compute: Compute, count: int, work: Work, exchange: bool) -> None:
     """Watches over the workers and does nothing else: forked, they need no imports, and CUDA starts in them alone."""
     context = multiprocessing.get_context("fork")
     workers: dict[Connection, BaseProcess] = {}
@@ -128,7 +138,7 @@ def _join(workers: dict[Connection, BaseProcess]) -> None:
 
 
 def _worker(
-    compute: ComputeParams, work: Work, exchange: bool, meeting: dict[str, Any], failure: Connection, parent: int
+    compute: Compute, work: Work, exchange: bool, meeting: dict[str, Any], failure: Connection, parent: int
 ) -> None:
     leash.die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and that ends this process

@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from levy_core.base.errors import LevyError
-from tasks.kinds.kind import Metrics
-from tasks.params import schema
-from tasks.runtime import paths
 
 
-def run(work: Callable[..., None], **names: str) -> None:
-    """Calls ``work(params, *names)`` as a program: ``dataset``, and of some stages ``design``.
+def run(work: Callable[..., None], load: Callable[[], Any], **names: str) -> None:
+    """Calls ``work(load(), *names)`` as a program: ``dataset``, and of some stages ``design``.
 
     A mistake that a person can mend ends in one message and exit status 1, without a traceback.
     """
     try:
-        settings = schema.load()
+        settings = load()
         for name, value in names.items():
             allowed = getattr(settings, f"{name}s")
             if value not in allowed:
@@ -51,16 +48,6 @@ def device(name: str) -> Any:
     if name == "cuda" and not torch.cuda.is_available():
         raise LevyError("compute.device is cuda, but torch finds no GPU: set it to auto or cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def open_metrics(params: schema.Params, dataset: str) -> Metrics:
-    """What the samples of a data set are measured with.
-
-    Raises:
-        LevyError: the reference stage has not run, or left something unreadable.
-    """
-    on = device(params.compute.device)
-    return params.kind(dataset).open_metrics(paths.folders(dataset), params.evaluation(dataset), on)
 
 
 @contextmanager

@@ -57,4 +57,4 @@ def _work(root: Path, what: str) -> None:
         record.record(schema.load(), DATASET)
     else:
         names = {name[2:]: value for name, value in zip(STAGES[what][::2], STAGES[what][1::2], strict=True)}
-        stage.run(getattr(import_module(f"tasks.{what}"), what), **names)
+        stage.run(getattr(import_module(f"tasks.{what}"), what), schema.load, **names)

@@ -22,12 +22,12 @@ from tasks.cells.store import read_cells
 from tasks.compare import compare
 from tasks.evaluate import evaluate
 from tasks.params import schema as settings
+from tasks.params.resolution import open_metrics
 from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.registry.record import record
 from tasks.report import report
 from tasks.runtime import paths
-from tasks.runtime.stage import open_metrics
 from tasks.sample import sample
 from tasks.train import train
 from tasks.tune import tune

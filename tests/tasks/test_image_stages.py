@@ -32,10 +32,10 @@ from tasks.cells.tuned import read_tuned, write_tuned
 from tasks.evaluate import evaluate
 from tasks.kinds.images.metrics import classifier_folder, fidelity
 from tasks.params import schema as settings
+from tasks.params.resolution import open_metrics
 from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.runtime import paths
-from tasks.runtime.stage import open_metrics
 from tasks.sample import sample
 from tasks.tune import Judge, Memo, _fingerprint, affordable, tune
 from tests.conftest import ROOT, merged, save_untrained

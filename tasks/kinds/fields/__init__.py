@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.kinds.fields.measures import MEASURES
 from tasks.kinds.fields.settings import FieldEvaluation, FieldSettings
-from tasks.kinds.kind import Folders, Kind, Metrics, Page, TrainingData
+from tasks.kinds.kind import Kind, Metrics, Page, TrainingData
+from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
     from torch import device

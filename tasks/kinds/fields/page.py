@@ -13,9 +13,9 @@ from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import times_of
 from tasks.kinds.fields import figures
 from tasks.kinds.fields.metrics import FieldMetrics
-from tasks.kinds.kind import Folders
 from tasks.page import pictures
 from tasks.page.shown import Shown
+from tasks.runtime.paths import Folders
 
 OF_REAL = ("skewness", "kurtosis", "hill", "gpd")
 MAPS = 8  # fields per row

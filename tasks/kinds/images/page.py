@@ -13,9 +13,9 @@ from levy_core.datasets.images.store import read_group
 from levy_core.metrics.images.classifier import classify
 from tasks.kinds.images.metrics import ImageMetrics, classifier_folder
 from tasks.kinds.images.settings import ImageEvaluation
-from tasks.kinds.kind import Folders
 from tasks.page import figures, pictures
 from tasks.page.shown import Shown
+from tasks.runtime.paths import Folders
 
 PER_CLASS = [
     ("share / true share", None),

@@ -319,4 +319,4 @@ def test_a_full_disk_is_named_whichever_library_meets_it(tmp_path, small_disk, m
 
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit, match=r"error: the disk is full .* free some space and run the same command again"):
-        stage.run(work)
+        stage.run(work, schema.load)

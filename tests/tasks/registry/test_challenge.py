@@ -26,11 +26,11 @@ from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
 from levy_core.training.checkpoint import save_model
 from tasks.params import schema as settings
+from tasks.params.resolution import open_metrics
 from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.registry.challenge import decide, judge
 from tasks.runtime import paths
-from tasks.runtime.stage import open_metrics
 from tasks.train import train
 from tests.conftest import ROOT, merged, save_untrained
 
