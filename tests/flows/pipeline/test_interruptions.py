@@ -1,6 +1,7 @@
 """Cancelled and killed runs leave no process and lose nothing; `dvc repro` gives what the flow gives."""
 
 import errno
+import json
 import os
 import re
 import signal
@@ -76,8 +77,10 @@ def test_a_run_whose_configured_server_is_lost_says_so_and_the_next_goes_on(tmp_
     assert process.returncode == 1
     assert f"error: the Prefect server {address} does not answer any more" in said.splitlines()[-1]
     assert wait_until(lambda: not checkout.processes(), 15)
-    # Nothing was recorded by the run that lost its server.
-    assert re.search(r"levy-digits version 1, alias champion$", checkout.levy("run").stdout, re.MULTILINE)
+    # It may have gone on to its end without the server; what is recorded, every stage has run for.
+    stale = json.loads(checkout.run(sys.executable, "-m", "dvc", "status", "--json").stdout)
+    assert not (stale and checkout.levy("lookup", check=False).stdout)
+    assert "registry   levy-digits version 1, alias champion" in checkout.levy("run").stdout
 
 
 def test_dvc_repro_gives_the_lock_of_the_flow_also_after_kills(killed, lock_of_the_flow):
