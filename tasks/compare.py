@@ -1,46 +1,44 @@
 """Stage compare: the grid of all designs as one table with mean and spread over seeds, the best sampler at each cost, and the winner."""
 
-from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
 from levy_core.base.files import write_json
-from levy_core.sampling.solver import Solver
-from tasks.cells.rows import (
+from tasks.cells.selection import (
+    SETTINGS,
     best,
     cell_label,
     difference,
     is_published,
-    read_rows,
     sampler_of,
+    select_default,
     solver_of,
-    thrifty,
-    write_rows,
 )
+from tasks.cells.tables import read_rows, write_rows
 from tasks.cells.tuned import read_tuned
 from tasks.kinds.kind import Kind
 from tasks.params.schema import Params
 from tasks.runtime import paths
 
-CELL = ["design", *(field.name for field in fields(Solver)), "nfe"]
+CELL = ["design", *SETTINGS, "nfe"]
 LABELS = ["seed", "cell", "ruler", "failed"]
 
 
 def compare(params: Params, dataset: str) -> None:
-    """The winner is the cheapest sampler within the noise of the smallest mean of ``compare.metric`` (``grid.thrifty``)."""
+    """The winner is the cheapest sampler within the noise of the smallest mean of ``compare.metric`` (``select_default``)."""
     metric = params.metric(dataset)
     tables = [read_rows(paths.evaluation(dataset, design)) for design in params.designs]
     rows = pd.concat(tables, ignore_index=True)
     tuned = {d: set(read_tuned(paths.tuned(dataset, d)).values()) for d in params.designs}
     grid = summarise(rows)
     grid.insert(len(CELL), "tuned", [solver_of(row) in tuned[row["design"]] for _, row in grid.iterrows()])
-    write_rows(paths.grid(dataset), grid, digits=6)
+    write_rows(paths.grid(dataset), grid, digits=6, exact=SETTINGS)
 
-    winner = thrifty(grid, metric)
+    winner = select_default(grid, metric)
     chosen = {d: mine for d in params.designs if (mine := grid[grid.design == d])[metric].notna().any()}
     budgets = {d: _budgets(rows, mine, metric) for d, mine in chosen.items()}
-    defaults = {d: thrifty(mine, metric) for d, mine in chosen.items()}
+    defaults = {d: select_default(mine, metric) for d, mine in chosen.items()}
     write_json(paths.winner(dataset), {"metric": metric, **_plain(winner)})
     write_json(
         paths.eta(dataset),
@@ -124,8 +122,8 @@ def _write_curves(dataset: str, grid: pd.DataFrame, metric: str) -> None:
     ]
     columns = ["series", "nfe", "value", "spread"]
     lowest = shown.sort_values("value").groupby(["series", "nfe"]).head(1).sort_values(["series", "nfe"])
-    write_rows(paths.quality_curve(dataset), lowest[columns], digits=6)
+    write_rows(paths.quality_curve(dataset), lowest[columns], digits=6, exact=SETTINGS)
     with_eta = shown[[s.uses_eta and s.eta_schedule == "constant" for s in labels]]
     series = with_eta.assign(series=with_eta.design + ", " + with_eta.nfe.astype(str) + " evaluations")
     lowest = series.sort_values("value").groupby(["series", "eta"]).head(1).sort_values(["series", "eta"])
-    write_rows(paths.eta_curve(dataset), lowest[["series", "eta", "value", "spread"]], digits=6)
+    write_rows(paths.eta_curve(dataset), lowest[["series", "eta", "value", "spread"]], digits=6, exact=SETTINGS)

@@ -1,7 +1,6 @@
 """Stage evaluate: every cell of one design measured against the real data; one row per cell and seed."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
-from tasks.cells.rows import read_rows, write_rows
 from tasks.cells.store import read_cells
-from tasks.params.resolution import open_metrics
+from tasks.cells.tables import read_rows, write_rows
+from tasks.params.metrics import open_metrics
 from tasks.params.schema import Params
 from tasks.runtime import paths
 from tasks.runtime.progress import bar
@@ -28,9 +27,9 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
 
     out = paths.evaluation(dataset, design)
     known = _known_rows(out, metrics.hash)
-    rows = []
-    for drawn in bar(read_cells(paths.samples(dataset, design)), f"evaluate {design}", unit="cell"):
-        row: dict[str, Any] = {"design": design, **asdict(drawn.cell.solver), "seed": drawn.cell.seed}
+    rows, cells = [], read_cells(paths.samples(dataset, design))
+    for drawn in bar(cells, f"evaluate {design}", unit="cell"):
+        row: dict[str, Any] = {"design": design, **drawn.cell.settings, "seed": drawn.cell.seed}
         row |= {"nfe": drawn.cell.nfe, "cell": drawn.key, "ruler": metrics.hash, "failed": drawn.failed}
         if drawn.key in known:
             row |= known[drawn.key]
@@ -39,7 +38,8 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
         rows.append(row)
     fresh = sum(row["cell"] not in known for row in rows)
     print(f"{design} on {dataset}: {len(rows)} cells, {fresh} newly judged")
-    write_rows(out, pd.DataFrame(rows), digits=8)
+    settings = {name for drawn in cells for name in drawn.cell.settings}
+    write_rows(out, pd.DataFrame(rows), digits=8, exact=settings)
 
 
 def _known_rows(path: Path, ruler: str) -> dict[str, dict[str, Any]]:

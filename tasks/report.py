@@ -11,8 +11,9 @@ import pandas as pd
 from levy_core.base.determinism import make_reproducible
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
-from tasks.cells.rows import Row, metric_name, read_rows, solver_of, thrifty
+from tasks.cells.selection import Row, select_default, solver_of
 from tasks.cells.store import read_cells
+from tasks.cells.tables import metric_name, read_rows
 from tasks.kinds.kind import Page
 from tasks.page import figures, pictures, tables
 from tasks.page.shown import Shown
@@ -27,7 +28,7 @@ def report(params: Params, dataset: str) -> None:
     winner = json.loads(paths.winner(dataset).read_text())
     eta = json.loads(paths.eta(dataset).read_text())
     metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show
-    shown = {d: _shown(dataset, d, thrifty(grid[grid.design == d], metric)) for d in designs}
+    shown = {d: _shown(dataset, d, select_default(grid[grid.design == d], metric)) for d in designs}
     models = {d: load_model(paths.model(dataset, d)) for d in designs}
     device, kind = stage.device(params.compute.device), params.kind(dataset)
     of_kind = kind.open_page(paths.folders(dataset), params.evaluation(dataset), device)
@@ -78,7 +79,8 @@ def _label(cell: Row) -> str:
 
 def _shown(dataset: str, design: str, cell: pd.Series) -> Shown:
     solver = solver_of(cell)
-    drawn = [np.asarray(d.samples) for d in read_cells(paths.samples(dataset, design)) if d.cell.solver == solver]
+    cells = read_cells(paths.samples(dataset, design))
+    drawn = [np.asarray(d.samples) for d in cells if solver_of(d.cell.settings) == solver]
     return Shown(cell, _label(cell), np.concatenate(drawn))
 
 

@@ -4,6 +4,7 @@ Cells that are there already are kept; a rerun computes the missing ones, and th
 """
 
 import time
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from accelerate import PartialState
 from levy_core.base.conditions import move
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
+from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.store import Cell, has_failed, is_done, remove_damaged, write_cell, write_failure, write_index
@@ -44,8 +46,14 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     labels = model.samples.usual_labels(0, grid.n)
     for solver in solvers:
         check_guide(model, solver, labels)  # before hours of work
-    tried = [Cell(solver, seed, cost(model, solver)) for solver in solvers for seed in grid.seeds]
-    cells = {cell.key(model_hash, grid.n): cell for cell in tried}
+    cells: dict[str, Cell] = {}
+    solver_by_key: dict[str, Solver] = {}
+    for solver in solvers:
+        nfe = cost(model, solver)
+        for seed in grid.seeds:
+            cell = Cell(asdict(solver), solver.label, seed, nfe)
+            key = cell.key(model_hash, grid.n)
+            cells[key], solver_by_key[key] = cell, solver
     out = paths.samples(dataset, design)
     out.mkdir(parents=True, exist_ok=True)
     if state.is_main_process:
@@ -69,7 +77,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         for key in dealt[state.process_index :: state.num_processes]:
             cell = missing[key]
             try:
-                samples = draw_samples(model, cell.solver, cell.seed, labels, grid.batch, state.device)
+                samples = draw_samples(model, solver_by_key[key], cell.seed, labels, grid.batch, state.device)
                 write_cell(out, key, samples)
             except NotFiniteError as error:
                 write_failure(out, key, str(error))

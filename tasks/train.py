@@ -1,4 +1,4 @@
-"""Stage train: one design on one data set. Interrupted, the same command goes on, to the same result."""
+"""Stage train: one design on one data set. Interrupted, the same command goes on, to the same result; finished, it is kept."""
 
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,11 +25,14 @@ from tasks.kinds.kind import TrainingData
 from tasks.params.resolution import check_tail_index, design_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, processes, stage
+from tasks.runtime.finished import Finished
 from tasks.runtime.progress import bar
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
 # Code that decides what a training step does, with all that it imports.
 CODE = ("levy_core.training.trainer", "levy_core.process.design", "levy_core.nets.unet")
+# And what the files of a finished training say, beside this module.
+FILES_CODE = (*CODE, "levy_core.base.determinism", "levy_core.training.checkpoint")
 
 
 def train(params: Params, dataset: str, design_name: str) -> None:
@@ -60,8 +63,23 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     fingerprint = _fingerprint(design, net_config, config, training)
     resume = Resume(paths.resume(dataset, design_name), fingerprint, config.precision)
     curve = resume.restore(trainer)
-    _check_start((trainer.step, trainer.bf16, fingerprint.hex()))
+    about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
+    about["precision"] = config.precision  # what `auto` was on this processor
+    outputs = [paths.model(dataset, design_name), paths.curve(dataset, design_name)]
+    made_by = [hash_code(__name__, *FILES_CODE, leaves=[__name__]), params.kind(dataset).hash_code("data")]
+    machine = [params.compute.threads, state.device.type]
+    decided_by = hash_json([fingerprint.hex(), about, made_by, machine])
+    finished = Finished(paths.finished_training(dataset, design_name), decided_by, outputs)
+    kept = finished.is_kept()
+    _check_start((kept, trainer.step, trainer.bf16, fingerprint.hex()))
     main = state.is_main_process
+    if kept:
+        if main:
+            print(
+                f"{design_name} on {dataset}: the model is kept, because its data, its settings and its code are those that "
+                "it was trained with"
+            )
+        return
     if main:
         print(f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {config.precision}")
         if trainer.step:
@@ -78,12 +96,11 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     if not main:
         return
 
-    about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
-    about["precision"] = config.precision  # what `auto` was on this processor
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
         save_model(folder, trainer.averaged_weights(), design, net_config, training.samples, about)
         training.save(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
+    finished.write()
     resume.clear()
 
 
@@ -96,11 +113,11 @@ def _check_number(wanted: int, state: PartialState) -> None:
         )
 
 
-def _check_start(mine: tuple[int, bool, str]) -> None:
-    """All processes must go on from the same step with the same settings, code and data."""
+def _check_start(mine: tuple[bool, int, bool, str]) -> None:
+    """All processes must go on from the same step with the same settings, code and data, or all keep what is finished."""
     every = gather_object([mine])
     if len(set(every)) > 1:
-        steps = ", ".join(str(step) for step, _, _ in every)
+        steps = ", ".join("finished" if kept else str(step) for kept, step, _, _ in every)
         raise LevyError(
             f"the processes do not start from the same point (steps {steps}; settings, code, data or precision may differ too): "
             "all of them need the same commit and one file system with its outputs, on processors of one kind"

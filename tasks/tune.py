@@ -13,16 +13,18 @@ import torch
 from levy_core.base.code import hash_code
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
-from levy_core.base.files import hash_json
+from levy_core.base.files import hash_json, replacing
 from levy_core.base.seeds import seed_of
 from levy_core.sampling.search import Found, Space, search
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
-from tasks.cells.rows import sampler_of, write_rows
+from tasks.cells.selection import SETTINGS, sampler_of
+from tasks.cells.tables import write_rows
 from tasks.cells.tuned import write_tuned
 from tasks.kinds.kind import Metrics
-from tasks.params.resolution import open_metrics, space_of
+from tasks.params.metrics import open_metrics
+from tasks.params.resolution import space_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
 from tasks.runtime.progress import bar
@@ -32,7 +34,7 @@ CODE = ("levy_core.sampling.search",)
 
 
 def tune(params: Params, dataset: str, design: str) -> None:
-    """Searches each number of steps of ``tune.steps``; interrupted, it goes on from the scores it has."""
+    """Searches each number of steps of ``tune.steps``; scores that are known from an earlier search are not drawn again."""
     make_reproducible(params.compute.threads)
     device, settings = stage.device(params.compute.device), params.tune
     folder = paths.model(dataset, design)
@@ -66,8 +68,8 @@ def tune(params: Params, dataset: str, design: str) -> None:
         },
     )
     rows = [{**asdict(t.solver), "n": t.n, "score": t.score} for result in found.values() for t in result.trials]
-    write_rows(paths.trials(dataset, design), pd.DataFrame(rows), digits=6)
-    memo.clear()
+    write_rows(paths.trials(dataset, design), pd.DataFrame(rows), digits=6, exact=SETTINGS)
+    memo.forget_others()
 
 
 def affordable(space: Space, model: Model) -> Space:
@@ -119,14 +121,20 @@ class Memo:
 
     def put(self, solver: Solver, n: int, score: float) -> None:
         """Remembers a score."""
-        entry = {"made_by": self._fingerprint, "of": self._key(solver, n), "score": score}
+        key = self._key(solver, n)
+        self._scores[key] = score
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as stream:
-            stream.write(json.dumps(entry) + "\n")
+            stream.write(self._line(key, score))
 
-    def clear(self) -> None:
-        """Forgets a finished search."""
-        self._path.unlink(missing_ok=True)
+    def _line(self, of: str, score: float) -> str:
+        return json.dumps({"made_by": self._fingerprint, "of": of, "score": score}) + "\n"
+
+    def forget_others(self) -> None:
+        """Keeps on disk the scores of this model, metric and code only."""
+        lines = [self._line(of, score) for of, score in self._scores.items()]
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(lines))
 
     @staticmethod
     def _key(solver: Solver, n: int) -> str:

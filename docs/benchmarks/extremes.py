@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from tasks.cells.rows import read_rows
+from tasks.cells.tables import read_rows
 from tasks.cells.tuned import write_tuned
 from tasks.evaluate import evaluate
 from tasks.params import schema as settings

@@ -19,9 +19,9 @@ from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import fits
 from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import Model, load_model
-from tasks.cells.rows import is_published
+from tasks.cells.selection import is_published
 from tasks.params import schema as settings
-from tasks.params.resolution import open_metrics
+from tasks.params.metrics import open_metrics
 from tasks.params.schema import Block
 from tasks.runtime import stage
 from tasks.tune import Judge, Memo, affordable

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.cells.rows import cell_label
+from tasks.cells.selection import cell_label
 from tasks.params.schema import Params
 from tasks.registry import record
 from tasks.runtime import paths

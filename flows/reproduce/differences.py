@@ -125,7 +125,7 @@ def _array(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    from tasks.cells.rows import read_rows
+    from tasks.cells.tables import read_rows
 
     return {str(name): column.to_numpy() for name, column in read_rows(path).items()}
 

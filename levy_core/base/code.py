@@ -8,7 +8,7 @@ import ast
 import hashlib
 from collections.abc import Collection, Iterator
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 PROJECT = ("levy_core", "tasks")  # packages whose code decides results
@@ -18,7 +18,7 @@ def closure(*modules: str, leaves: Collection[str] = ()) -> list[str]:
     """The modules and every module of the project that they import, at any depth, sorted.
 
     Imports within functions count, because they run; those for type checkers (``if TYPE_CHECKING``) do not. A package counts
-    with its ``__init__`` where it is imported itself, not where one of its modules is.
+    with its ``__init__`` where it is imported itself, not where one of its modules is. Files are read, nothing is imported.
 
     Args:
         leaves: modules that belong to the closure, but whose own imports do not.
@@ -50,39 +50,42 @@ def source_of(module: str) -> Path:
     Raises:
         ModuleNotFoundError: there is no such module, or it has no source.
     """
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
+    path = _find(module)
+    if path is None:
         raise ModuleNotFoundError(f"no source of the module {module} was found")
-    return Path(spec.origin)
+    return path
+
+
+def _find(module: str) -> Path | None:
+    top, *rest = module.split(".")
+    spec = find_spec(top)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for path in (Path(folder, *rest, "__init__.py"), Path(folder, *rest[:-1], f"{rest[-1]}.py" if rest else "")):
+            if path.is_file():
+                return path
+    return None
 
 
 @cache
 def _imports(module: str) -> tuple[str, ...]:
     """Modules of the project that the source of a module names."""
-    found: dict[str, None] = {}
-    for name in _names(ast.parse(source_of(module).read_bytes())):
-        if name.split(".")[0] in PROJECT:
-            found[name if _is_module(name) else name.rpartition(".")[0]] = None
-    return tuple(found)
+    source = source_of(module)
+    package = module if source.name == "__init__.py" else module.rpartition(".")[0]
+    named = _names(ast.parse(source.read_bytes()), package)
+    own = [name for name in named if name.split(".")[0] in PROJECT]
+    # An import names functions and classes of a module in the same way as modules of a package.
+    return tuple(dict.fromkeys(name if _find(name) else name.rpartition(".")[0] for name in own))
 
 
-@cache
-def _is_module(name: str) -> bool:
-    """False of a function or class of a module, which an import names in the same way."""
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # its parent is no package
-        return False
-
-
-def _names(node: ast.AST) -> Iterator[str]:
+def _names(node: ast.AST, package: str) -> Iterator[str]:
     if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
         for statement in node.orelse:
-            yield from _names(statement)
+            yield from _names(statement, package)
         return
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        source = resolve_name("." * node.level + (node.module or ""), package)
+        yield from (f"{source}.{alias.name}" for alias in node.names)
     for child in ast.iter_child_nodes(node):
-        yield from _names(child)
+        yield from _names(child, package)

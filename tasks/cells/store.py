@@ -1,38 +1,44 @@
-"""Cells of the grid on disk: an array a solver and seed, or the reason why there is none, named by a hash of what determines it."""
+"""Cells of the grid on disk: one array per solver and seed, or the reason why there is none, named by a hash of what determines it."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from levy_core.base.errors import LevyError
-from levy_core.base.files import hash_json, replacing, write_json
-from levy_core.sampling.solver import Solver
+from levy_core.base.files import hash_json, replacing
 
 INDEX = "cells.json"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One solver at one seed, and the network evaluations of a sample."""
+    """One solver at one seed.
 
-    solver: Solver
+    Attributes:
+        settings: of the solver, by name; ``steps`` is one of them. label: how tables and plots name it.
+        nfe: network evaluations per sample.
+    """
+
+    settings: Mapping[str, Any]
+    label: str
     seed: int
     nfe: int
 
     def key(self, model_hash: str, n: int) -> str:
         """Hash of everything that determines the samples."""
-        determined_by = {**asdict(self.solver), "seed": self.seed, "model": model_hash, "n": n}
+        determined_by = {**self.settings, "seed": self.seed, "model": model_hash, "n": n}
         return hash_json(determined_by)[:16]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A cell that has been tried: its samples [n, C, H, W] (memory-mapped), uint8 images or float32 fields, or why it has none."""
+    """A cell that has been tried: its samples [n, *S] (memory-mapped) as their kind keeps them, or why it has none."""
 
     key: str
     cell: Cell
@@ -41,7 +47,7 @@ class Drawn:
 
 
 def write_cell(folder: Path, key: str, samples: np.ndarray) -> None:
-    """Samples of a cell, [n, C, H, W], in one piece."""
+    """Samples of a cell, [n, *S], in one piece."""
     with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
         np.save(stream, np.ascontiguousarray(samples), allow_pickle=False)
 
@@ -90,12 +96,17 @@ def has_failed(folder: Path, key: str) -> bool:
 
 
 def write_index(folder: Path, cells: dict[str, Cell]) -> None:
-    """``cells.json`` names the cells; files that it does not name are removed."""
-    index = {key: {**asdict(cell.solver), "seed": cell.seed, "nfe": cell.nfe} for key, cell in cells.items()}
+    """``cells.json`` names the cells, with their settings in the order in which they were given; files that it does not name are removed."""
+    index = {key: _described(cells[key]) for key in sorted(cells)}
     for path in folder.iterdir():
         if path.name != INDEX and path.stem not in index:
             path.unlink()
-    write_json(folder / INDEX, index)
+    with replacing(folder / INDEX) as temporary:
+        temporary.write_text(json.dumps(index, indent=1) + "\n")
+
+
+def _described(cell: Cell) -> dict[str, Any]:
+    return {"settings": dict(cell.settings), "label": cell.label, "seed": cell.seed, "nfe": cell.nfe}
 
 
 def read_cells(folder: Path) -> list[Drawn]:
@@ -106,15 +117,14 @@ def read_cells(folder: Path) -> list[Drawn]:
     """
     try:
         index = json.loads((folder / INDEX).read_text())
-        cells = [_read(folder, key, dict(row)) for key, row in index.items()]
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        cells = [_read(folder, key, Cell(**entry)) for key, entry in index.items()]
+        return sorted(cells, key=lambda drawn: (drawn.cell.settings["steps"], drawn.cell.label, drawn.cell.seed))
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LevyError(f"{folder} holds no complete grid ({error}): run the sample stage again") from error
-    return sorted(cells, key=lambda drawn: (drawn.cell.solver.steps, drawn.cell.solver.label, drawn.cell.seed))
 
 
-def _read(folder: Path, key: str, row: dict) -> Drawn:
-    seed, nfe = row.pop("seed"), row.pop("nfe")
-    cell, reason = Cell(Solver(**row), seed, nfe), folder / f"{key}.txt"
+def _read(folder: Path, key: str, cell: Cell) -> Drawn:
+    reason = folder / f"{key}.txt"
     if reason.exists():
         return Drawn(key, cell, None, reason.read_text())
     return Drawn(key, cell, np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False), None)

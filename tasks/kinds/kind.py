@@ -11,6 +11,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, Protocol
 
+from levy_core.base.code import hash_code
 from levy_core.base.errors import choose
 from levy_core.base.measure import Measure
 from levy_core.base.settings import Settings
@@ -151,6 +152,10 @@ class Kind:
     open_metrics: "Callable[[Folders, Any, device], Metrics]"
     open_page: "Callable[[Folders, Any, device], Page]"
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+
+    def hash_code(self, part: str) -> str:
+        """Hash of the code of a module of the kind's folder, which decides what it makes: ``data``, ``metrics``."""
+        return hash_code(f"tasks.kinds.{self.name}.{part}")
 
     @property
     def ranks(self) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tasks.cells.rows import is_published, metric_name, solver_of
+from tasks.cells.selection import is_published, solver_of
+from tasks.cells.tables import metric_name
 
 INK = "#010203"  # replaced by the page's text colour
 COLOURS = ["#e76f24", "#2a78c2", "#1a936f", "#8f5bb5", "#c7a317", "#c23b6b", "#3aa6a6", "#7a6a53"]

@@ -6,7 +6,8 @@ import pandas as pd
 
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES
-from tasks.cells.rows import best, is_published, metric_name, solver_of
+from tasks.cells.selection import best, is_published, solver_of
+from tasks.cells.tables import metric_name
 
 
 def pm(cell: pd.Series, key: str, factor: float = 1) -> str:

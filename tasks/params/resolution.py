@@ -7,11 +7,10 @@ from levy_core.base.errors import LevyError
 from levy_core.process.design import Design
 from levy_core.sampling.search import Space
 from levy_core.sampling.solver import Solver
-from tasks.kinds.kind import Kind, Metrics
-from tasks.runtime import paths, stage
+from tasks.kinds.kind import Kind
 
 if TYPE_CHECKING:
-    from tasks.params.schema import Params, SampleParams, TuneParams
+    from tasks.params.schema import SampleParams, TuneParams
 
 FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
 # From where noise has the moments that losses need, to where it is as good as Gaussian (alpha: to where it is).
@@ -61,13 +60,3 @@ def space_of(tune: "TuneParams", kind: Kind) -> Space:
     """What `tune` searches for a data set: no limit for data without a range."""
     space = tune.space()
     return space if kind.bounded else replace(space, limits=("none",))
-
-
-def open_metrics(params: "Params", dataset: str) -> Metrics:
-    """What the samples of a data set are measured with.
-
-    Raises:
-        LevyError: the reference stage has not run, or left something unreadable.
-    """
-    device = stage.device(params.compute.device)
-    return params.kind(dataset).open_metrics(paths.folders(dataset), params.evaluation(dataset), device)

@@ -17,7 +17,8 @@ import pandas as pd
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, write_json
 from levy_core.serving.requests import COLUMNS, SAMPLER
-from tasks.cells.rows import cell_label, read_rows, thrifty
+from tasks.cells.selection import cell_label, select_default
+from tasks.cells.tables import read_rows
 from tasks.kinds.kind import Kind
 from tasks.params.schema import Params
 from tasks.registry import lineage, promotions, tracking
@@ -151,7 +152,7 @@ def _recorded(client: Any, name: str, version: str, fresh: bool) -> Recorded:
 def _record_design(mlflow: Any, params: Params, result: _Result, design: str) -> str | None:
     """A child run; returns the URI of the logged model for the winner's design."""
     grid = result.grid[result.grid.design == design]
-    cell = thrifty(grid, params.metric(result.dataset)).to_dict()
+    cell = select_default(grid, params.metric(result.dataset)).to_dict()
     with mlflow.start_run(
         experiment_id=result.experiment,
         run_name=f"{result.dataset} {design}",

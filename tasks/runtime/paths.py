@@ -52,8 +52,18 @@ def resume(dataset: str, design: str) -> Path:
     return OUTPUTS / dataset / "resume" / f"{design}.safetensors"
 
 
+def finished_training(dataset: str, design: str) -> Path:
+    """What a finished training was made of; no DVC output."""
+    return OUTPUTS / dataset / "resume" / f"{design}.done.json"
+
+
+def finished_reference(dataset: str) -> Path:
+    """What a finished reference was made of, under a name that no design has; no DVC output."""
+    return OUTPUTS / dataset / "resume" / ".reference.done.json"
+
+
 def judged(dataset: str, design: str) -> Path:
-    """Scores of an interrupted search; no DVC output."""
+    """Scores of a search, for the next one of the same model and metric; no DVC output."""
     return OUTPUTS / dataset / "resume" / f"{design}.jsonl"
 
 

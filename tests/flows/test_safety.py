@@ -171,7 +171,7 @@ def test_a_pickle_in_place_of_weights_does_not_run(tmp_path, planted):
 def test_a_pickle_in_place_of_samples_does_not_run(tmp_path, planted):
     text, proof = planted
     solver = {"family": "ode", "discretisation": "ei-noise", "grid": "karras", "steps": 2}
-    (tmp_path / "cells.json").write_text(json.dumps({"key": {**solver, "seed": 0, "nfe": 2}}))
+    (tmp_path / "cells.json").write_text(json.dumps({"key": {"settings": solver, "label": "ODE", "seed": 0, "nfe": 2}}))
     for content in (text, npy_of_objects(proof)):
         (tmp_path / "key.npy").write_bytes(content)
         with pytest.raises(LevyError, match="holds no complete grid"):

@@ -16,6 +16,7 @@ import yaml
 
 import tasks.tune
 from levy_core.base.errors import LevyError
+from levy_core.base.files import hash_json
 from levy_core.base.seeds import seed_of
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets import starter
@@ -26,13 +27,13 @@ from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import load_model
-from tasks.cells.rows import solver_of
+from tasks.cells.selection import SETTINGS, solver_of
 from tasks.cells.store import INDEX, Cell, has_failed, is_done, read_cells, write_cell, write_failure, write_index
 from tasks.cells.tuned import read_tuned, write_tuned
 from tasks.evaluate import evaluate
 from tasks.kinds.images.metrics import classifier_folder, fidelity
 from tasks.params import schema as settings
-from tasks.params.resolution import open_metrics
+from tasks.params.metrics import open_metrics
 from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.runtime import paths
@@ -51,9 +52,14 @@ def image_of(seed):
     return np.random.default_rng(seed).integers(0, 256, (8, 1, 4, 4), dtype=np.uint8)
 
 
+def cell_of(solver, seed):
+    """A cell as the sample stage makes it."""
+    return Cell(asdict(solver), solver.label, seed, solver.steps)
+
+
 def fill(folder, failed=()):
     """Every solver at two seeds; those at the places ``failed`` with a reason in place of samples."""
-    cells = [Cell(solver, seed, solver.steps) for solver in SOLVERS for seed in (1, 0)]
+    cells = [cell_of(solver, seed) for solver in SOLVERS for seed in (1, 0)]
     named = {cell.key("model", 8): cell for cell in cells}
     folder.mkdir(exist_ok=True)
     for k, key in enumerate(named):
@@ -69,8 +75,8 @@ def test_samples_and_failures_come_back_as_they_were_in_the_order_of_steps_solve
     named = fill(tmp_path, failed=(2,))
     found = read_cells(tmp_path)
     assert {drawn.key: drawn.cell for drawn in found} == named
-    assert [(drawn.cell.solver, drawn.cell.seed) for drawn in found] == [
-        (solver, seed) for solver in (SOLVERS[2], SOLVERS[1], SOLVERS[0]) for seed in (0, 1)
+    assert [(drawn.cell.settings, drawn.cell.label, drawn.cell.seed) for drawn in found] == [
+        (asdict(solver), solver.label, seed) for solver in (SOLVERS[2], SOLVERS[1], SOLVERS[0]) for seed in (0, 1)
     ]
     for k, key in enumerate(named):
         drawn = next(drawn for drawn in found if drawn.key == key)
@@ -86,13 +92,17 @@ def test_samples_and_failures_come_back_as_they_were_in_the_order_of_steps_solve
 
 
 def test_a_cell_is_named_by_everything_that_determines_its_samples():
-    base = Cell(SOLVERS[1], 0, 5)
+    base = cell_of(SOLVERS[1], 0)
     others = [
-        replace(base, solver=replace(SOLVERS[1], **{name: value})) for name, value in (("steps", 6), ("rho_max", 9.0))
+        replace(base, settings={**base.settings, name: value}) for name, value in (("steps", 6), ("rho_max", 9.0))
     ]
     keys = [cell.key("m", 8) for cell in (base, *others, replace(base, seed=1))] + [base.key("n", 8), base.key("m", 9)]
     assert len(set(keys)) == len(keys)
-    assert replace(base, nfe=99).key("m", 8) == keys[0]  # what it costs changes no sample
+    assert (
+        replace(base, nfe=99, label="another").key("m", 8) == keys[0]
+    )  # what it costs and is called changes no sample
+    determined_by = {**asdict(SOLVERS[1]), "seed": 0, "model": "m", "n": 8}
+    assert keys[0] == hash_json(determined_by)[:16]
 
 
 def test_the_index_prunes_files_that_it_does_not_name(tmp_path):
@@ -107,7 +117,7 @@ def test_the_index_prunes_files_that_it_does_not_name(tmp_path):
     endings = [".txt", ".npy", ".npy"]
     assert {path.name for path in tmp_path.iterdir()} == {INDEX, *(k + e for k, e in zip(kept, endings, strict=True))}
     assert [drawn.key for drawn in read_cells(tmp_path)] == sorted(
-        kept, key=lambda key: (kept[key].solver.steps, kept[key].seed)
+        kept, key=lambda key: (kept[key].settings["steps"], kept[key].seed)
     )
 
 
@@ -226,7 +236,7 @@ def test_only_missing_cells_are_drawn_and_a_wider_grid_keeps_those_it_has(small,
     write_tuned(paths.tuned("digits", "lim"), {4: {"sampler": asdict(tuned)}})
     sample(small, "digits", "lim")
     assert "10 cells, 2 to draw" in capsys.readouterr().out
-    assert {drawn.cell.solver for drawn in read_cells(FOLDER)} == {*small.sample.cells(), tuned}
+    assert {solver_of(drawn.cell.settings) for drawn in read_cells(FOLDER)} == {*small.sample.cells(), tuned}
     assert len(times()) == 10  # the cells of eta 0.4 are gone
 
 
@@ -270,11 +280,16 @@ def test_samples_on_disk_are_those_of_the_solver_and_seed(small):
     model = load_model(paths.model("digits", "lim"))
     for drawn in read_cells(FOLDER)[::3]:
         again = draw_samples(
-            model, drawn.cell.solver, drawn.cell.seed, model.samples.usual_labels(0, 16), 5, torch.device("cpu")
+            model,
+            solver_of(drawn.cell.settings),
+            drawn.cell.seed,
+            model.samples.usual_labels(0, 16),
+            5,
+            torch.device("cpu"),
         )
         # batches of another size may round otherwise in the network: a grey level at most
         assert np.abs(again.astype(int) - drawn.samples).max() <= 1
-        assert drawn.cell.nfe == drawn.cell.solver.steps
+        assert drawn.cell.nfe == drawn.cell.settings["steps"]
 
 
 # The squares of what its first step adds are beyond float32, so that the network's second output is NaN.
@@ -286,7 +301,7 @@ def test_a_cell_that_leaves_the_finite_numbers_is_recorded_with_its_reason_and_t
     sample(grid, "digits", "lim")
     assert "4 of 12 cells failed" in capsys.readouterr().out
     found = read_cells(FOLDER)
-    reasons = {drawn.cell.solver.eta: drawn.failed for drawn in found if drawn.failed}
+    reasons = {drawn.cell.settings["eta"]: drawn.failed for drawn in found if drawn.failed}
     assert sorted(reasons) == [1e30, 1e38]
     assert "network returned NaN or infinity at step 2 of 3" in reasons[1e30]
     assert "for 16 of 16 samples, the first with index 0" in reasons[1e30]
@@ -414,8 +429,14 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
     references, counts = measured_with.references, json.loads((paths.reference("digits") / "counts.json").read_text())
     assert counts == np.bincount(references["longtail"].labels).tolist()
     table = pd.read_csv(TABLE)
+    assert list(table)[:16] == ["design", *SETTINGS, "seed", "nfe", "cell", "ruler", "failed"]
+    assert len(SETTINGS) == 10
     for drawn, (_, row) in zip(read_cells(FOLDER), table.iterrows(), strict=True):
-        assert (solver_of(row), row["seed"], row["cell"]) == (drawn.cell.solver, drawn.cell.seed, drawn.key)
+        assert (solver_of(row), row["seed"], row["cell"]) == (
+            solver_of(drawn.cell.settings),
+            drawn.cell.seed,
+            drawn.key,
+        )
     image = np.array(drawn.samples)
     verdicts = classify(load_classifier(classifier_folder(paths.reference("digits"))), image)
     features = measured_with.embed(image)
@@ -465,7 +486,22 @@ def test_the_search_spends_its_budget_and_leaves_the_tuned_samplers_and_every_tr
         mine = trials[(trials.steps == steps) & (trials.n == 16)]
         assert solver_of(mine.loc[mine.score.idxmin()]) == solver
         assert found[str(steps)]["score"] == mine.score.min()
-    assert not MEMO.exists()
+    assert len(MEMO.read_text().splitlines()) == sum(1 if n == 8 else 2 for n in trials.n)  # a score at each count
+
+
+def test_a_search_with_nothing_changed_draws_nothing_and_scores_of_another_one_are_forgotten(small, monkeypatch):
+    with MEMO.open("a") as stream:
+        stream.write('{"made_by": "another", "of": "[]", "score": 1.0}\n')
+    tune(small, "digits", "lim")
+    assert "another" not in MEMO.read_text()
+    before = [path.read_bytes() for path in (TUNED, TRIALS, MEMO)]
+    drawing = Counted(monkeypatch)
+    tune(small, "digits", "lim")
+    assert drawing.calls == 0
+    assert [path.read_bytes() for path in (TUNED, TRIALS, MEMO)] == before
+    tune(change({"tune": {"seed": 1}}), "digits", "lim")
+    assert drawing.calls > 0
+    assert MEMO.read_bytes() != before[2]
 
 
 def test_an_interrupted_search_goes_on_to_the_same_result_and_draws_less(small, monkeypatch):
@@ -473,6 +509,7 @@ def test_an_interrupted_search_goes_on_to_the_same_result_and_draws_less(small, 
     tune(small, "digits", "lim")
     expected = TUNED.read_bytes(), TRIALS.read_bytes()
     TUNED.unlink()
+    MEMO.unlink()
     half = whole.calls // 2
     Counted(monkeypatch, half, interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -490,8 +527,8 @@ def test_an_interrupted_search_goes_on_to_the_same_result_and_draws_less(small, 
 def test_a_killed_search_goes_on_to_the_same_result(small, monkeypatch):
     tune(small, "digits", "lim")
     expected = TUNED.read_bytes(), TRIALS.read_bytes()
-    TUNED.unlink()
-    TRIALS.unlink()
+    for path in (TUNED, TRIALS, MEMO):
+        path.unlink()
     Counted(monkeypatch, 9, lambda: os.kill(os.getpid(), signal.SIGKILL))
     process = multiprocessing.get_context("fork").Process(target=tune, args=(small, "digits", "lim"))
     process.start()
@@ -503,7 +540,7 @@ def test_a_killed_search_goes_on_to_the_same_result(small, monkeypatch):
     tune(small, "digits", "lim")
     assert rest.calls > 0
     assert (TUNED.read_bytes(), TRIALS.read_bytes()) == expected
-    assert not MEMO.exists()
+    assert "half a li" not in MEMO.read_text()
 
 
 def test_samplers_that_leave_the_finite_numbers_are_trials_without_a_score(small):
@@ -588,9 +625,10 @@ def test_the_memo_returns_scores_exactly_and_survives_the_end_of_a_line_that_a_k
             assert found.get(solver, n) == pytest.approx(score, rel=0, abs=0, nan_ok=True)
         assert found.get(SOLVERS[1], 8) is None
     assert Memo(path, "mine").get(SOLVERS[1], 16) == 2.0
-    again.clear()
-    assert not path.exists()
-    again.clear()
+    again.forget_others()
+    assert len(path.read_text().splitlines()) == 4
+    assert Memo(path, "mine").get(SOLVERS[0], 8) == 1 / 3
+    assert Memo(path, "another's").get(SOLVERS[1], 8) is None
 
 
 def test_scores_belong_to_model_metric_references_seed_and_settings_of_the_metric(small):

@@ -12,7 +12,8 @@ import torch
 
 from levy_core.base.conditions import of_labels
 from levy_core.base.files import hash_files, write_json
-from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.append import PREPARED
+from levy_core.datasets.fields.codec import JSON, TENSORS, Codec
 from levy_core.datasets.fields.prepare import prepare_fields
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples
@@ -64,7 +65,7 @@ def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
         store,
         of_labels(torch.from_numpy(store.labels)),
         field_samples(store),
-        hash_files(prepared / "statistics.json", prepared / "codec.safetensors"),
+        hash_files(*(prepared / name for name in ("statistics.json", JSON, TENSORS, PREPARED))),
         net={"wraps": codec.wraps and not settings.config.patch, "coordinates": settings.coordinates},
         net_inputs={"latitude": codec.latitude, "longitude": codec.longitude} if settings.coordinates else {},
         sigma_data=1.0,  # fields are prepared with this standard deviation

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from levy_core.base.errors import LevyError
 from levy_core.sampling.solver import Solver
-from tasks.cells.rows import (
+from tasks.cells.selection import (
+    SETTINGS,
     best,
     cell_label,
     difference,
     is_published,
-    read_rows,
     same_cell,
     sampler_of,
+    select_default,
     solver_of,
-    thrifty,
-    write_rows,
 )
+from tasks.cells.tables import read_rows, write_rows
 from tasks.cells.tuned import write_tuned
 from tasks.compare import compare, summarise
 from tasks.evaluate import _known_rows
@@ -68,7 +68,12 @@ def test_rows_of_tables_and_of_json_become_the_solvers_that_wrote_them():
 
 def test_tables_on_disk_keep_the_solver_exactly_and_round_metrics(tmp_path):
     solver = Solver("sde-e", "2m-data", "karras", 7, 1 / 3, "quiet-end", rho_max=1e2 / 3, denoise=True, limit="clamp")
-    write_rows(tmp_path / "t.csv", pd.DataFrame([{"design": "lim", **asdict(solver), "fid/longtail": 2 / 3}]), digits=4)
+    write_rows(
+        tmp_path / "t.csv",
+        pd.DataFrame([{"design": "lim", **asdict(solver), "fid/longtail": 2 / 3}]),
+        digits=4,
+        exact=SETTINGS,
+    )
     row = pd.read_csv(tmp_path / "t.csv").iloc[0]
     assert solver_of(row) == solver
     assert row["fid/longtail"] == 0.6667
@@ -87,7 +92,7 @@ def test_any_name_of_a_design_comes_back_as_it_was_written_and_empty_cells_as_mi
     path = tmp_path_factory.getbasetemp() / "names.csv"
     solver = Solver("ode", "2m-data", "karras", 7, rho_max=rho)
     row = {**asdict(solver), "cell": "1e5", "ruler": "007", "failed": failed, "a": 0.5, "b": np.nan}
-    write_rows(path, pd.DataFrame([{"design": name, **row} for name in names]), digits=6)
+    write_rows(path, pd.DataFrame([{"design": name, **row} for name in names]), digits=6, exact=SETTINGS)
     rows = read_rows(path)
     assert rows.design.tolist() == names
     assert (rows.cell.tolist(), rows.ruler.tolist()) == (["1e5"] * len(names), ["007"] * len(names))
@@ -99,7 +104,7 @@ def test_any_name_of_a_design_comes_back_as_it_was_written_and_empty_cells_as_mi
 
 
 def test_fields_that_a_solver_gains_are_read_by_their_type(monkeypatch):
-    monkeypatch.setattr("tasks.cells.rows.Solver", Wider)
+    monkeypatch.setattr("tasks.cells.selection.Solver", Wider)
     wide = [
         Wider("ode", "ei-noise", "uniform-t", 5, corrected=True, order=2, strength=0.1),
         Wider("ode", "ei-noise", "uniform-t", 5, corrected=False, order=None, strength=0.5),
@@ -153,22 +158,22 @@ def cells(*rows):
     return pd.DataFrame(rows, columns=["nfe", "fid/longtail", "fid/longtail_std"])
 
 
-def test_the_thrifty_choice_is_the_cheapest_cell_within_one_standard_deviation_of_the_best():
+def test_the_default_is_the_cheapest_cell_within_one_standard_deviation_of_the_best():
     near = cells((50, 1.0, 0.3), (20, 1.29, 0.0), (10, 1.31, 9.0), (20, 1.2, 0.1))
-    assert thrifty(near, "fid/longtail").tolist() == [20, 1.2, 0.1]  # of equal cost the better
+    assert select_default(near, "fid/longtail").tolist() == [20, 1.2, 0.1]  # of equal cost the better
     at_the_edge = cells((50, 1.0, 0.25), (10, 1.25, 0.0))
-    assert thrifty(at_the_edge, "fid/longtail")["nfe"] == 10
+    assert select_default(at_the_edge, "fid/longtail")["nfe"] == 10
     alone = cells((50, 1.0, 0.3), (10, 1.4, 0.5))  # the spread of the other does not count
-    assert thrifty(alone, "fid/longtail")["nfe"] == 50
+    assert select_default(alone, "fid/longtail")["nfe"] == 50
     beaten = cells((5, 1.1, 0.1), (50, 1.3, 0.1))
-    assert thrifty(beaten, "fid/longtail")["nfe"] == 5
+    assert select_default(beaten, "fid/longtail")["nfe"] == 5
     for broken in (cells((5, np.nan, np.nan), (50, 1.0, 0.1)), cells((50, 1.0, 0.1), (5, np.nan, np.nan))):
-        assert thrifty(broken, "fid/longtail")["nfe"] == 50
+        assert select_default(broken, "fid/longtail")["nfe"] == 50
 
 
-def test_the_thrifty_choice_of_one_seed_is_the_best():
+def test_the_default_of_one_seed_is_the_best():
     grid = cells((50, 1.0, np.nan), (10, 1.0001, np.nan), (20, 1.0, np.nan))
-    assert thrifty(grid, "fid/longtail").tolist()[:2] == [20, 1.0]
+    assert select_default(grid, "fid/longtail").tolist()[:2] == [20, 1.0]
 
 
 def rows_of(values, design="lim", **more):
@@ -287,9 +292,9 @@ def compared(tmp_path, monkeypatch):
     dear = Solver("sde-e", "ei-noise", "uniform-t", 50, 0.2)
     values = {em: {0: 3.0, 1: 5.0}, ei: {0: 6.0, 1: 6.0}, tuned: {0: 1.0, 1: 2.0}, dear: {0: 1.2, 1: 1.4}}
     more = dict.fromkeys(METRICS, 1 / 3)
-    write_rows(paths.evaluation("digits", "lim"), rows_of(values, **more), digits=8)
+    write_rows(paths.evaluation("digits", "lim"), rows_of(values, **more), digits=8, exact=SETTINGS)
     others = rows_of({em: {0: 9.0, 1: 9.5}, dear: {0: 0.1, 1: "NaN at step 3"}}, design="ddpm", **more)
-    write_rows(paths.evaluation("digits", "ddpm"), others, digits=8)
+    write_rows(paths.evaluation("digits", "ddpm"), others, digits=8, exact=SETTINGS)
     write_tuned(paths.tuned("digits", "lim"), {10: {"sampler": asdict(tuned), "score": 1.0, "samples": 9, "trials": 1}})
     write_tuned(paths.tuned("digits", "ddpm"), {})
     compare(load(ROOT / "params.yaml"), "digits")
@@ -330,7 +335,7 @@ def test_winner_and_metrics_agree_with_eta_json(compared):
 
 def test_one_seed_leaves_spread_and_error_empty_in_eta_json(compared):
     rows = pd.read_csv(paths.evaluation("digits", "lim"))
-    write_rows(paths.evaluation("digits", "lim"), rows[rows.seed == 0], digits=8)
+    write_rows(paths.evaluation("digits", "lim"), rows[rows.seed == 0], digits=8, exact=SETTINGS)
     compare(load(ROOT / "params.yaml"), "digits")
     ten = read(paths.eta)["lim"]["budgets"]["10"]
     assert (ten["mean"], ten["std"], ten["error"], ten["difference"]) == (1.0, None, None, -2.0)
@@ -346,14 +351,19 @@ def test_designs_whose_names_look_like_something_else_are_compared_and_reported_
     solver, dear = Solver("ode", "ei-noise", "uniform-t", 10), Solver("sde-e", "ei-noise", "uniform-t", 50, 0.2)
     for k, name in enumerate(ODD_NAMES):
         values = {solver: {0: 3.0 + k, 1: 5.0 + k}, dear: {0: 30.0, 1: 30.0}}
-        write_rows(paths.evaluation("digits", name), rows_of(values, name, **dict.fromkeys(METRICS, 0.5)), digits=8)
+        write_rows(
+            paths.evaluation("digits", name),
+            rows_of(values, name, **dict.fromkeys(METRICS, 0.5)),
+            digits=8,
+            exact=SETTINGS,
+        )
         write_tuned(paths.tuned("digits", name), {})
     compare(load(), "digits")
     grid, eta = read_rows(paths.grid("digits")), read(paths.eta)
     assert read(paths.winner)["design"] == "1"
     assert list(eta) == list(read(paths.metrics)) == sorted(ODD_NAMES)
     for name in ODD_NAMES:
-        assert solver_of(thrifty(grid[grid.design == name], "fid/longtail")) == solver
+        assert solver_of(select_default(grid[grid.design == name], "fid/longtail")) == solver
     (table,) = tables.papers_form(grid, list(eta), "fid/longtail")
     filled = {design: sum(bool(text) for _, row in rows for text, _ in row) for design, rows in table["blocks"]}
     assert filled == dict.fromkeys(ODD_NAMES, 2)
@@ -363,6 +373,6 @@ def test_designs_whose_names_look_like_something_else_are_compared_and_reported_
 def test_cells_of_hashes_that_look_like_numbers_or_nothing_are_known_again(tmp_path):
     rows = rows_of({SOLVERS[0]: {0: 1.0}, SOLVERS[1]: {0: 2.0}})
     rows["cell"], rows["ruler"] = ["NA", "1e5"], "null"
-    write_rows(tmp_path / "t.csv", rows, digits=8)
+    write_rows(tmp_path / "t.csv", rows, digits=8, exact=SETTINGS)
     known = _known_rows(tmp_path / "t.csv", "null")
     assert {cell: row["fid/longtail"] for cell, row in known.items()} == {"NA": 1.0, "1e5": 2.0}

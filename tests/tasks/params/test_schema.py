@@ -1,25 +1,19 @@
 """params.yaml: every fault is named with its key, its value and what is allowed; the graph is DVC's own."""
 
-import ast
 import json
 import re
 import shutil
 import subprocess
 import sys
 from datetime import date
-from pathlib import Path
 
 import pydot
 import pytest
 import yaml
 
-import levy_core.serving.draw
-import tasks.kinds.fields.metrics
-import tasks.kinds.images.metrics
-import tasks.train
 from flows.pipeline.graph import Graph, parse_dot
 from levy_core.base.errors import LevyError
-from tasks.cells.rows import is_published
+from tasks.cells.selection import is_published
 from tasks.params import plain_yaml, schema
 from tasks.registry import lineage
 from tests.conftest import ROOT, merged
@@ -324,60 +318,3 @@ def test_dvc_runs_and_records_the_stages_of_every_name_that_is_accepted_but_not_
     assert set(found["train@null-007"]["params"]["params.yaml"]) >= {"models.007", "train", "net"}
     dotted = dvc(merged(SHIPPED, twins("a", "b", "lim1.8")), "repro", check=False)
     assert re.search(r"Parameters 'models\.lim1\.8' are missing", dotted.stderr)
-
-
-def imports_of(path):
-    """Modules of the project that a file imports, as paths."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    files = {ROOT / (name.replace(".", "/") + ".py") for name in found if re.match(r"(levy_core|tasks)\b", name)}
-    return {file for file in files if file.exists()}
-
-
-# What every stage uses to start and to find its files, and what cannot change a result.
-PLUMBING = {
-    "tasks/runtime/paths.py",
-    "tasks/params/schema.py",
-    "tasks/runtime/stage.py",
-    "tasks/runtime/leash.py",
-    "tasks/runtime/processes.py",
-    "levy_core/base/errors.py",
-    "levy_core/base/files.py",
-    "levy_core/base/torchvision_ops.py",
-}
-
-
-def reached_from(files):
-    """The files and all of the project's that they import, but for the plumbing."""
-    reached, todo = set(), list(files)
-    while todo:
-        path = todo.pop()
-        if path not in reached and str(path.relative_to(ROOT)) not in PLUMBING:
-            reached.add(path)
-            todo += imports_of(path)
-    return reached
-
-
-@pytest.mark.parametrize(
-    "module", [levy_core.serving.draw, tasks.train, tasks.kinds.images.metrics, tasks.kinds.fields.metrics]
-)
-def test_what_is_kept_by_hash_is_kept_by_the_hash_of_all_code_that_decides_it(module):
-    hashed = {Path(m.__file__) for m in module.DECIDES}
-    reads_and_writes = {ROOT / "levy_core/base/tensors.py"}
-    assert reached_from(hashed) - hashed <= reads_and_writes
-
-
-@pytest.mark.parametrize("stage", yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
-def test_stages_depend_on_the_code_that_they_import(stage):
-    entry = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]
-    declared = [ROOT / dep for dep in entry["deps"] if not dep.startswith(("outputs", "data"))]
-    reached = reached_from([ROOT / f"tasks/{stage}.py"])
-    missing = [
-        str(p.relative_to(ROOT)) for p in sorted(reached) if not any(p == d or p.is_relative_to(d) for d in declared)
-    ]
-    assert missing == []
-    assert all(d.exists() for d in declared)

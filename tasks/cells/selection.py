@@ -1,4 +1,4 @@
-"""Rows of the grid's tables: the solver that a row is of, its name, and which row is best.
+"""Rows of the grid's tables as samplers: the solver that a row is of, its name, and which row is best.
 
 A row comes from a table in memory, from a CSV or from JSON; so numbers may be numpy's, whole numbers may stand as 20.0
 (beside empty cells), truth as text, and what is empty is NaN or None.
@@ -6,20 +6,17 @@ A row comes from a table in memory, from a CSV or from JSON; so numbers may be n
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pandas as pd
 
 from levy_core.base.errors import LevyError
-from levy_core.base.files import replacing
 from levy_core.sampling.solver import Solver
 from tasks.runtime import paths
 
 Row = Mapping[Any, Any] | pd.Series
 
-# Columns of text. Left to pandas, a design called 007 would come back as a number, and one called NA as nothing.
-TEXTS = ("design", "cell", "ruler", "failed", "series")
+SETTINGS = tuple(field.name for field in fields(Solver))  # columns that name the solver
 
 # bool("False") is true, so that truth is read from its text.
 READERS: dict[type, Callable[[Any], Any]] = {
@@ -57,34 +54,6 @@ def cell_label(row: Row) -> str:
     return f"{row['design']} with {solver.label}, {solver.steps} evaluations"
 
 
-def metric_name(metric: str) -> str:
-    """FID, KID or distance: a metric for people, without its reference."""
-    kind = metric.split("/")[0]
-    return kind.upper() if len(kind) == 3 else kind
-
-
-def write_rows(path: Path, rows: pd.DataFrame, digits: int) -> None:
-    """A CSV in one piece: metrics rounded to significant digits, what names the solver kept exactly."""
-    exact = {field.name for field in fields(Solver)}
-    rounded = {
-        name: values if name in exact or values.dtype.kind != "f" else values.map(lambda v: float(f"{v:.{digits}g}"))
-        for name, values in rows.items()
-    }
-    with replacing(path) as temporary:
-        pd.DataFrame(rounded).to_csv(temporary, index=False)
-
-
-def read_rows(path: Path) -> pd.DataFrame:
-    """A table that ``write_rows`` wrote: names and hashes are text, whatever they look like; empty cells are missing.
-
-    Raises:
-        OSError, ValueError: the file cannot be read, or is no table.
-    """
-    kinds = get_type_hints(Solver)
-    texts = [*TEXTS, *(name for name, kind in kinds.items() if str in (kind, *get_args(kind)))]
-    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
-
-
 def best(grid: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The cells that have a value of ``metric``, best first; ties go to fewer evaluations, then to the order of the table.
 
@@ -101,7 +70,7 @@ def best(grid: pd.DataFrame, metric: str) -> pd.DataFrame:
     return ranked.sort_values([metric, "nfe"], kind="stable")
 
 
-def thrifty(grid: pd.DataFrame, metric: str) -> pd.Series:
+def select_default(grid: pd.DataFrame, metric: str) -> pd.Series:
     """The cell with the fewest evaluations among those within one standard deviation of the best; of equals the better.
 
     Source: the one-standard-error rule of model selection (Breiman et al., 1984), with the spread over seeds.

@@ -1,0 +1,43 @@
+"""Results that stay: a stage that has finished does nothing where all that decides its result is as it was.
+
+DVC starts a stage again when a room that it imports from has changed, which is more often than that what it uses of it has.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from levy_core.base.files import write_json
+from tasks.registry.checksums import hashes_of
+
+
+class Finished:
+    """What a stage finished with: the fingerprint of what decided its outputs, and the hashes of their files.
+
+    Args:
+        path: of the record; it is no DVC output, so that it says something of the outputs of this checkout only.
+        fingerprint: hash of what decides the outputs. outputs: files and folders.
+    """
+
+    def __init__(self, path: Path, fingerprint: str, outputs: Sequence[Path]):
+        self._path, self._fingerprint, self._outputs = path, fingerprint, outputs
+
+    def is_kept(self) -> bool:
+        """Whether the stage has finished with this fingerprint, and its files still are what it wrote, neither more nor fewer."""
+        try:
+            record = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return False
+        # Files are read last: they may be large.
+        same = isinstance(record, dict) and record.get("fingerprint") == self._fingerprint
+        return same and record == self._describe()
+
+    def write(self) -> None:
+        """Records the outputs as they are now."""
+        write_json(self._path, self._describe())
+
+    def _describe(self) -> dict[str, Any]:
+        there = [output for output in self._outputs if output.exists()]
+        files = {file.as_posix(): content for output in there for file, content in hashes_of(output).items()}
+        return {"fingerprint": self._fingerprint, "files": files}
