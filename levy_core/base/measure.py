@@ -23,6 +23,7 @@ class Measure:
         headline: the metrics that `dvc metrics show` prints; `*` stands for a variable.
         shown: (text for people, metric) of the report; `{}` stands for a variable, or with ``pairs`` for two of them, `a-b`.
         factor: of the values in the report.
+        held_out: it can be taken against data that were held out of training, where a challenger meets the champion.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Measure:
     shown: tuple[tuple[str, str], ...] = ()
     pairs: bool = False
     factor: float = 1.0
+    held_out: bool = True
 
     @property
     def perfect(self) -> float:

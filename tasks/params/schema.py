@@ -70,9 +70,10 @@ def _one_of(kind: str, table: dict) -> AfterValidator:
 
 def _data_settings(values: Any) -> Settings:
     """The settings of a data set, by its kind."""
-    kind = values.get("kind", DEFAULT_KIND) if isinstance(values, dict) else values.kind
+    if not isinstance(values, dict):
+        raise ValueError("the settings of a data set are expected here, each with its key, such as `kind: images`")
     try:
-        return kind_of(str(kind)).settings.model_validate(values)
+        return kind_of(str(values.get("kind", DEFAULT_KIND))).settings.model_validate(values)
     except LevyError as error:
         raise ValueError(str(error)) from None
 
@@ -239,9 +240,15 @@ def _gate_of(kind: Kind) -> Any:
     def check(gate: dict[str, Rule]) -> dict[str, Rule]:
         for metric in gate:
             try:
-                measure_of(metric, kind.measures)
+                measure = measure_of(metric, kind.measures)
             except LevyError as error:
                 raise ValueError(f"retrain.gate.{kind.name}: {error}") from None
+            if not measure.held_out:
+                others = ", ".join(sorted(other.name for other in kind.measures if other.held_out))
+                raise ValueError(
+                    f"retrain.gate.{kind.name}: {metric!r} is no measure of held-out data, on which models are judged: "
+                    f"choose one of {others}"
+                )
         if "better" not in gate.values():
             raise ValueError(
                 f"retrain.gate.{kind.name} has no metric that must be better: equal models would be promoted"
@@ -455,6 +462,8 @@ def _explain(fault: Any) -> str:
         return f"unknown key {key} (value {fault['input']!r}): check its spelling against the shipped params.yaml"
     if fault["type"] == "missing":
         return f"the key {key} is missing"
-    if not key or isinstance(fault["input"], dict):  # checks of a whole section name the key themselves
+    if isinstance(fault["input"], dict) and where[:1] == ("data",):  # a kind of data knows no names of data sets
+        return f"{key}: {message}"
+    if not key or isinstance(fault["input"], dict):  # checks of any other whole section name the key themselves
         return message
     return f"{key} is {fault['input']!r}: {message[0].lower() + message[1:]}"

@@ -20,7 +20,7 @@ from levy_core.base.files import hash_json
 from levy_core.base.seeds import seed_of
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets import starter
-from levy_core.metrics.images import fidelity as metrics
+from levy_core.metrics.images import fidelity
 from levy_core.metrics.images.classifier import classify, load_classifier
 from levy_core.nets.unet import UNetConfig
 from levy_core.process.design import Design
@@ -31,7 +31,7 @@ from tasks.cells.selection import SETTINGS, solver_of
 from tasks.cells.store import INDEX, Cell, has_failed, is_done, read_cells, write_cell, write_failure, write_index
 from tasks.cells.tuned import read_tuned, write_tuned
 from tasks.evaluate import evaluate
-from tasks.kinds.images.metrics import classifier_folder, fidelity
+from tasks.kinds.images.metrics import classifier_folder, fidelity_config
 from tasks.params import schema as settings
 from tasks.params.metrics import open_metrics
 from tasks.prepare import prepare
@@ -399,19 +399,19 @@ def test_rows_are_judged_again_where_the_ruler_or_the_samples_changed_and_only_t
     evaluate(small, "digits", "lim")
     for changed in ({"neighborhood": 2}, {"kid_subsets": 4}):
         marked(123.0)
-        assert judged(change({"evaluate": changed}), capsys) == 8
+        assert judged(change({"evaluate": {"images": changed}}), capsys) == 8
         assert (pd.read_csv(TABLE).near_train != 123).all()
     moved = classifier_folder(paths.reference("digits")) / "classifier.safetensors"
     weights = read_tensors(moved)
     weights["score.bias"] += 1e-3
     write_tensors(moved, weights)
-    assert judged(change({"evaluate": changed}), capsys) == 8
+    assert judged(change({"evaluate": {"images": changed}}), capsys) == 8
     break_model(0.5)
     sample(small, "digits", "lim")
     assert judged(small, capsys) == 8
 
 
-def test_a_reference_of_other_images_is_another_open_metrics(small, capsys):
+def test_rows_are_judged_again_where_the_reference_is_of_other_images(small, capsys):
     sample(small, "digits", "lim")
     evaluate(small, "digits", "lim")
     other = change({"data": {"digits": {"imbalance": 5}}})
@@ -440,7 +440,7 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
     image = np.array(drawn.samples)
     verdicts = classify(load_classifier(classifier_folder(paths.reference("digits"))), image)
     features = measured_with.embed(image)
-    alone = metrics.evaluate(features, verdicts, references, counts, fidelity(small.evaluate))
+    alone = fidelity.evaluate(features, verdicts, references, counts, fidelity_config(small.evaluation("digits")))
     for name, value in alone.items():
         assert row[name] == pytest.approx(value, rel=1e-6, nan_ok=True), name
     for name, real in references.items():
@@ -578,9 +578,9 @@ def test_the_search_minimises_the_metric_of_compare(small, metric):
 
     real = open_metrics(params, "digits").references[metric.split("/")[1]]
     value = (
-        metrics.fid(drawn, real.features)
+        fidelity.fid(drawn, real.features)
         if "fid" in metric
-        else metrics.kid(drawn, real.features, fidelity(params.evaluate))
+        else fidelity.kid(drawn, real.features, fidelity_config(params.evaluation("digits")))
     )
     assert best["score"] == pytest.approx(value, rel=0.01)  # batches of another size
 
@@ -593,15 +593,16 @@ def seed_of_search(params):
 
 
 def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_has(small, tmp_path, monkeypatch):
-    model, seen = load_model(paths.model("digits", "lim")), []
+    model, seen, asked = load_model(paths.model("digits", "lim")), [], []
     embed = open_metrics(small, "digits").embed
-    listening = SimpleNamespace(embed=embed, score=lambda f: seen.append(f) or 0.0)
+    listening = SimpleNamespace(embed=embed, score=lambda f, metric: seen.append(f) or asked.append(metric) or 0.0)
     drawing = Counted(monkeypatch)
-    judge = Judge(model, listening, 7, 200, torch.device("cpu"), Memo(tmp_path / "memo", ""))
+    judge = Judge(model, listening, "kid/balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / "memo", ""))
     a, b = small.sample.cells()[:2]
     for solver, n in ((a, 8), (a, 16), (b, 16), (a, 16)):
         judge(solver, n)
     assert [len(f) for f in seen] == [8, 16, 16, 16]
+    assert set(asked) == {"kid/balanced"}
     assert drawing.images == 16 + 16 + 16
     assert torch.equal(seen[1][:8], seen[0])
     assert torch.allclose(seen[1], seen[3], atol=1e-4)  # in one piece
@@ -643,7 +644,7 @@ def test_scores_belong_to_model_metric_references_seed_and_settings_of_the_metri
     changed = [
         fingerprint({"tune": {"seed": 1}}),
         fingerprint({"compare": {"images": "kid/longtail"}}),
-        fingerprint({"evaluate": {"kid_subsets": 4}}),
+        fingerprint({"evaluate": {"images": {"kid_subsets": 4}}}),
     ]
     break_model(0.5)
     changed.append(fingerprint({}))

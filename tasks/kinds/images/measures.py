@@ -37,7 +37,7 @@ MEASURES = (
     Measure("class_recall", "high"),
     Measure(
         "near_train", "one", headline=("near_train",),
-        shown=(("distance to the nearest training image / theirs to each other", "near_train"),),
+        shown=(("distance to the nearest training image / theirs to each other", "near_train"),), held_out=False,
     ),
     Measure(
         "tail_q99", "one", shown=(("tail: 99 % quantile of the distance from the centre / the data's", "tail_q99"),)

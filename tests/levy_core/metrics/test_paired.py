@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from levy_core.base.errors import LevyError
-from levy_core.metrics.common.paired import MEASURES, compare, measure_of, t_test
+from levy_core.base.measure import measure_of
+from levy_core.metrics.common.paired import compare, t_test
+from tasks.kinds.kind import kind_names, kind_of
 
+MEASURES = [measure for kind in kind_names() for measure in kind_of(kind).measures]
 GAINS = st.lists(st.floats(-10, 10), min_size=3, max_size=9).filter(lambda values: np.std(values) > 1e-6).map(np.array)
 
 
@@ -17,7 +20,7 @@ def rows(metric, values):
 
 
 def judged(metric, rule, champion, challenger, confidence=0.95):
-    (line,) = compare({metric: rule}, rows(metric, champion), rows(metric, challenger), confidence)
+    (line,) = compare({metric: rule}, MEASURES, rows(metric, champion), rows(metric, challenger), confidence)
     return line
 
 
@@ -85,7 +88,7 @@ def test_equal_values_are_neither_better_nor_worse():
     ],
 )
 def test_every_metric_knows_its_good_direction(metric, bad, good):
-    error = measure_of(metric)
+    error = measure_of(metric, MEASURES).error
     assert 0 <= error(good) < error(bad)
     noise = np.array([0.01, -0.01, 0.02, 0.0, -0.02]) * good
     up = judged(metric, "better", bad + noise[::-1], good + noise)
@@ -96,17 +99,30 @@ def test_every_metric_knows_its_good_direction(metric, bad, good):
 
 @given(st.floats(1e-3, 1e3))
 def test_a_ratio_is_as_far_off_as_its_inverse_and_bounded(ratio):
-    error = measure_of("rare_share_ratio")
+    error = measure_of("rare_share_ratio", MEASURES).error
     assert error(ratio) == pytest.approx(np.tanh(abs(np.log(ratio)) / 2), abs=1e-12)
     assert error(ratio) == pytest.approx(error(1 / ratio), abs=1e-9)
     assert error(1.0) == 0
     assert error(0.0) == 1 == error(-ratio)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
 def test_errors_fall_towards_zero(measure):
-    perfect = {"_itself": 0.0, "_short_of_one": 1.0, "_off_one": 1.0}[MEASURES[measure].__name__]
-    assert MEASURES[measure](perfect) == 0
+    perfect = {"low": 0.0, "high": 1.0, "one": 1.0}[measure.good]
+    assert measure.error(perfect) == 0
+    assert measure.perfect == perfect
+
+
+@pytest.mark.parametrize("kind", kind_names())
+def test_a_kind_names_each_of_its_measures_once_and_has_no_others(kind):
+    measures = kind_of(kind).measures
+    assert len({measure.name for measure in measures}) == len(measures)
+    for measure in measures:
+        assert measure_of(f"{measure.name}/test/x", measures) is measure
+    of_others = {measure.name for measure in MEASURES} - {measure.name for measure in measures}
+    for name in (*of_others, "class_near", "samples", "fid-"):
+        with pytest.raises(LevyError, match=f"unknown measure '{name}' in '{name}/test': choose one of "):
+            measure_of(f"{name}/test", measures)
 
 
 @pytest.mark.parametrize("lost", [np.nan, np.inf])
@@ -123,17 +139,17 @@ def test_a_value_that_is_no_number_passes_no_rule_and_says_whose_it_is(lost):
 def test_an_entry_stands_for_every_variable_and_for_no_other_reference():
     names = ("ks/test/t2m", "ks/test/tp", "ks/test-longtail", "ks/train/t2m", "ks_x/test/t2m")
     side = [dict.fromkeys(names, 1.0)] * 3
-    found = compare({"ks/test": "not worse"}, side, side, 0.95)
+    found = compare({"ks/test": "not worse"}, MEASURES, side, side, 0.95)
     assert [line.metric for line in found] == ["ks/test/t2m", "ks/test/tp"]
     with pytest.raises(LevyError, match=r"the gate names 'fid/test', but the samples were measured by ks/test/t2m, "):
-        compare({"fid/test": "better"}, side, side, 0.95)
-    with pytest.raises(LevyError, match="unknown measure 'near_train'"):
-        measure_of("near_train")
+        compare({"fid/test": "better"}, MEASURES, side, side, 0.95)
+    with pytest.raises(LevyError, match="unknown measure 'ks_x'"):
+        compare({"ks_x": "not worse"}, MEASURES, side, side, 0.95)
 
 
 def test_a_metric_that_only_the_challenger_has_is_not_judged():
     new = [{"class_distance/test/3": 1.0}] * 3
-    (line,) = compare({"class_distance/test": "not worse"}, [{"other": 1.0}] * 3, new, 0.95)
+    (line,) = compare({"class_distance/test": "not worse"}, MEASURES, [{"other": 1.0}] * 3, new, 0.95)
     assert (line.passed, line.found) == (False, "not judged, because the champion left no finite number")
 
 

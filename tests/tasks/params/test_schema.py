@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 
 import pydot
@@ -14,7 +15,9 @@ import yaml
 from flows.pipeline.graph import Graph, parse_dot
 from levy_core.base.errors import LevyError
 from tasks.cells.selection import is_published
+from tasks.kinds.kind import kind_of
 from tasks.params import plain_yaml, schema
+from tasks.params.resolution import cells_of, design_of, space_of, takes_tail_index
 from tasks.registry import lineage
 from tests.conftest import ROOT, merged
 from tests.tasks.cells.test_rows import ODD_NAMES
@@ -178,7 +181,12 @@ def twins(first, second, *designs):
         ({"compare": {"images": "fid"}}, r"compare.images is 'fid': input should be 'fid/longtail', 'fid/balanced'"),
         (
             {"retrain": {"gate": {"images": {"near_train": "not worse"}}}},
-            r"params.yaml: retrain.gate.images: unknown measure 'near_train' in 'near_train': choose one of chi_error, ",
+            r"params.yaml: retrain.gate.images: 'near_train' is no measure of held-out data, on which models are judged: choose "
+            r"one of class_fid, .*, tail_q99$",
+        ),
+        (
+            {"retrain": {"gate": {"images": {"distance/test": "not worse"}}}},
+            r"params.yaml: retrain.gate.images: unknown measure 'distance' in 'distance/test': choose one of class_fid, ",
         ),
         (
             {"retrain": {"gate": {"fields": {"distance/test": "not worse"}}}},
@@ -203,8 +211,56 @@ def twins(first, second, *designs):
             r"data.digits.imbalance is 0.5: input should be greater than or equal to 1",
         ),
         (
+            {"data": {"digits": {"imbalance": 0.5, "flip": "perhaps"}}},
+            r"params.yaml: data.digits.imbalance is 0.5: [^;]*; data.digits.flip is 'perhaps': input should be a valid boolean[^;]*$",
+        ),
+        (
+            {"data": {"digits": {"kind": "sound"}}},
+            r"params.yaml: data.digits: unknown kind of data 'sound': choose one of fields, images$",
+        ),
+        ({"data": {"digits": None}}, r"params.yaml: data.digits is None: the settings of a data set are expected here"),
+        ({"data": {"digits": [5]}}, r"params.yaml: data.digits is \[5\]: the settings of a data set are expected here"),
+        (
+            {"data": {"wind": {"kind": "fields", "variables": [{"name": "u", "units": "m s-1"}], "test_share": 2}}},
+            r"params.yaml: data.wind: test_share is 2: a share between 0 and 1 is expected$",
+        ),
+        (
+            {"evaluate": {"images": {"classifier": {"steps": 0}}}},
+            r"params.yaml: evaluate.images.classifier.steps is 0: input should be greater than or equal to 1$",
+        ),
+        (
+            {"evaluate": {"fields": {"tail_share": 0.9}}},
+            r"params.yaml: evaluate.fields.tail_share is 0.9: input should be less than 0.5$",
+        ),
+        (
+            {"evaluate": {"kid_subsets": 3}},
+            r"params.yaml: unknown key evaluate.kid_subsets \(value 3\): check its [^;]*$",
+        ),
+        ({"classifier": {"steps": 1}}, r"params.yaml: unknown key classifier \(value {'steps': 1}\): check its [^;]*$"),
+        (
+            {"evaluate": {"sound": {}}},
+            r"params.yaml: unknown key evaluate.sound \(value {}\): check its spelling [^;]*$",
+        ),
+        (
+            {"evaluate": {"images": None}},
+            r"params.yaml: evaluate.images must have kid_subsets, kid_subset_size, neighborhood, classifier: "
+            r"digits is of the kind images$",
+        ),
+        (
+            {"compare": {"images": None}},
+            r"params.yaml: compare.images is missing, which digits needs: it is of the kind images$",
+        ),
+        (
+            {"retrain": {"gate": {"images": None}}},
+            r"params.yaml: retrain.gate.images is missing, which digits needs: it is of the kind images$",
+        ),
+        (
+            {"compare": {"fields": "fid/longtail"}},
+            r"params.yaml: compare.fields is 'fid/longtail': input should be 'distance/train' or 'distance/test'$",
+        ),
+        (
             {"models": {"tedm": {"preset": "tedm", "nu": "data"}}, "designs": ["tedm"]},
-            r"models.tedm is .*'nu': 'data'.*: only fields have a tail index to take; give the number for images",
+            r"models.tedm is .*'nu': 'data'.*: digits is of the kind images, which has no tail index to take; give the number$",
         ),
         ({"compute": {"device": "tpu"}}, r"compute.device is 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
     ],
@@ -216,7 +272,23 @@ def test_faults_are_named(tmp_path, changes, message):
 
 def test_a_weight_called_data_is_not_taken_from_the_data(tmp_path):
     read = load(tmp_path, {"models": {"ddpm": {"preset": "ddpm", "weight": "data"}}, "designs": ["ddpm"]})
-    assert read.design("ddpm").objective.weight == "data"
+    assert not takes_tail_index(read.models["ddpm"])
+    assert design_of(read.models["ddpm"]).objective.weight == "data"
+
+
+def test_fields_need_no_section_of_evaluate_and_get_no_limits(tmp_path):
+    wind = {"kind": "fields", "variables": [{"name": "u", "units": "m s-1"}]}
+    changes = {"data": {"wind": wind}, "datasets": ["digits", "wind"], "evaluate": {"fields": None}}
+    read = load(tmp_path, merged(changes, block(limits=["none", "clamp"])))
+    assert read.evaluation("wind") == kind_of("fields").evaluation()
+    assert (read.metric("digits"), read.metric("wind")) == ("fid/longtail", "distance/train")
+    assert set(read.gate("wind").values()) == {"better", "not worse"}
+    images, fields = (cells_of(read.sample, read.kind(name)) for name in read.datasets)
+    assert images == read.sample.cells()
+    assert {cell.limit for cell in images} == {"none", "clamp"}
+    assert fields == [cell for cell in images if cell.limit == "none"]
+    assert space_of(read.tune, read.kind("digits")) == read.tune.space()
+    assert space_of(read.tune, read.kind("wind")) == replace(read.tune.space(), limits=("none",))
 
 
 def test_a_grid_without_blocks_is_drawn_with_what_tune_finds_and_with_nothing_at_all_is_refused(tmp_path):

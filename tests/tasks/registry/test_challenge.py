@@ -127,6 +127,15 @@ def test_held_out_images_are_in_no_other_group_and_the_references_are_of_them_al
     assert np.abs(np.bincount(part.labels) / len(part.labels) - shares).max() < 1 / len(part.labels) + 0.01
 
 
+def test_a_gate_may_name_the_measures_of_held_out_images_and_no_others(images):
+    held_out = read_group(paths.prepared("digits") / "images.zarr", "test")
+    row = open_metrics(images, "digits").measure_held_out(held_out.image, held_out.label)
+    taken = {name.split("/")[0] for name in row}
+    measures = images.kind("digits").measures
+    assert {measure.name for measure in measures if measure.held_out} == taken & {m.name for m in measures}
+    assert {measure.name for measure in measures if not measure.held_out} == {"near_train"}
+
+
 def test_a_trained_model_takes_the_place_of_an_untrained_one_and_not_the_other_way(images):
     gate = {"images": {"fid/test-longtail": "better", "recall/test": "not worse"}}
     read = images.model_copy(
@@ -171,7 +180,7 @@ def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images
         sharp = train_images.image[rng.choice(common, 200)]
         for side, samples in (("champion", noisy), ("challenger", sharp)):
             rows[side].append(measured_with.measure_held_out(samples, np.full(200, 10)))
-    verdict = decide(images.retrain, images.retrain.gate.images, **rows, evaluations={})
+    verdict = decide(images.retrain, images.gate("digits"), images.kind("digits").measures, **rows, evaluations={})
     found = {line.metric: line.found for line in verdict.lines}
     assert found["fid/test-longtail"] == "better"
     assert found["rare_recall/test"] == found["rare_share_ratio"] == "worse"
@@ -223,7 +232,7 @@ def test_without_held_out_images_the_setting_is_named(images, tmp_path, monkeypa
     trained = TRAINED.resolve()
     monkeypatch.chdir(tmp_path)
     reason = judge(images, "digits", trained, trained).reason
-    assert reason.endswith("digits holds no images out: set data.digits.test_share above 0")
+    assert reason.endswith("no images were held out of outputs/digits/data: set test_share of the data set above 0")
 
 
 # Fields

@@ -99,7 +99,7 @@ def test_what_does_not_speak_http_or_says_nothing_is_given_up_in_time(said):
 
 def test_nothing_is_imported_for_it_where_no_server_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    code = "import sys; from tasks import tracking; tracking.check_server(tracking.address()); print('httpx' in sys.modules)"
+    code = "import sys; from tasks.registry import tracking; tracking.check_server(tracking.address()); print('httpx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     assert tracking.address().startswith("sqlite:")
