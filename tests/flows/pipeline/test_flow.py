@@ -89,7 +89,7 @@ def test_adding_an_eta_draws_only_its_cells(ran, tmp_path):
     shown = []
     for stage in ("sample", "evaluate"):
         done = subprocess.run(
-            [sys.executable, "-m", f"tasks.{stage}", "--dataset", "digits", "--design", "lim"],
+            [sys.executable, "-m", "tasks", stage, "--dataset", "digits", "--design", "lim"],
             cwd=copy, env={**checkout.environment, "PYTHONPATH": str(copy)}, capture_output=True, text=True,
         )  # fmt: skip
         shown.append(done.stdout + done.stderr)

@@ -158,7 +158,7 @@ def test_a_check_of_other_settings_leaves_params_yaml_alone(bare_checkout, tmp_p
     before = own.read_text()
     other.write_text(yaml.safe_dump({**yaml.safe_load(before), "designs": ["ddpm"]}))
     said = bare_checkout.levy("check", "--params", str(other)).stdout
-    assert f"1 designs, 24 cells a design, 2 seeds; `levy run --params {other}` says how many stages" in said
+    assert f"1 designs, 24 cells a design, 2 seeds; `levy run --params {other}` runs in .levy/run-other" in said
     assert own.read_text() == before
 
 
