@@ -19,6 +19,7 @@ import torch
 from accelerate import PartialState
 
 from levy_core.base.conditions import LABEL, of_labels
+from levy_core.base.determinism import make_reproducible
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -27,7 +28,7 @@ from levy_core.sampling.solver import Solver, tabulate
 from levy_core.training.share import Share
 from levy_core.training.trainer import TrainConfig, Trainer
 from tasks.params.schema import ComputeParams
-from tasks.runtime import processes, stage
+from tasks.runtime import processes
 
 SHAPE, BATCH, STEPS, CELLS = (3, 32, 32), 16, 4, 4
 COMPUTE = ComputeParams(threads=1, device="auto")
@@ -66,7 +67,7 @@ def timed(count: int, work: Callable[[PartialState, Path], None], exchange: bool
 
 def training(state: PartialState, answer: Path) -> None:
     """Steps of the whole batch, after one that warms up."""
-    stage.reproducible(1)
+    make_reproducible(1)
     share = Share(state.process_index, state.num_processes, torch.distributed.all_reduce)
     data, labels = torch.randn(256, *SHAPE), torch.zeros(256, dtype=torch.long)
     steps = Trainer(
@@ -88,7 +89,7 @@ def training(state: PartialState, answer: Path) -> None:
 
 def sampling(state: PartialState, answer: Path) -> None:
     """Cells dealt to the processes, as the stage sample deals them."""
-    stage.reproducible(1)
+    make_reproducible(1)
     design = Design.from_mapping({"preset": "lim"})
     predictor = design.predictor(unet().to(state.device).eval())
     table = tabulate(Solver("ode", "ei-noise", "karras", 5), design.schedule)

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from levy_core.base.determinism import make_reproducible
 from levy_core.sampling.search import search
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import fits
@@ -22,8 +23,9 @@ from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import is_published
 from tasks.params import schema as settings
 from tasks.params.metrics import open_metrics
+from tasks.params.resolution import space_of
 from tasks.params.schema import Block
-from tasks.runtime import stage
+from tasks.runtime.progress import bar
 from tasks.tune import Judge, Memo, affordable
 
 STEPS, SLOW = 10, 50  # evaluations
@@ -37,13 +39,13 @@ class Bench:
 
     def __init__(self, dataset: str):
         self.params = settings.load()
-        stage.reproducible(self.params.compute.threads)
-        self.space = self.params.space(dataset)
-        self.ruler = open_metrics(self.params, dataset)
+        make_reproducible(self.params.compute.threads)
+        self.space = space_of(self.params.tune, self.params.kind(dataset))
+        self.metrics, self.metric = open_metrics(self.params, dataset), self.params.metric(dataset)
 
     def judge(self, model: Model, seed: int, memo: Memo) -> Judge:
         """Scores of solvers with the noise of one seed."""
-        return Judge(model, self.ruler, seed, 250, torch.device("cpu"), memo)
+        return Judge(model, self.metrics, self.metric, seed, 250, torch.device("cpu"), memo)
 
     def tuned(self, model: Model, steps: int, memo: Memo) -> tuple[Solver, int]:
         """What the search finds with the settings of params.yaml, and the samples that it drew."""
@@ -56,7 +58,7 @@ class Bench:
         """All metrics on each fresh seed."""
         labels = model.samples.usual_labels(0, N)
         return [
-            self.ruler.measure(draw_samples(model, solver, seed, labels, 250, torch.device("cpu"))) for seed in FRESH
+            self.metrics.measure(draw_samples(model, solver, seed, labels, 250, torch.device("cpu"))) for seed in FRESH
         ]
 
 
@@ -81,7 +83,7 @@ def full_grid(steps: int) -> list[Solver]:
 
 def best_of(judge: Judge, cells: list[Solver]) -> tuple[Solver, float]:
     """The cell with the smallest FID."""
-    scores = [judge(cell, GRID_N) for cell in stage.bar(cells, "grid", unit="cell")]
+    scores = [judge(cell, GRID_N) for cell in bar(cells, "grid", unit="cell")]
     k = int(np.nanargmin(scores))
     return cells[k], scores[k]
 
@@ -97,7 +99,7 @@ def line(name: str, drawn: str, solver: Solver, rows: list[dict[str, float]]) ->
 def run_search(dataset: str, folder: str) -> None:
     """The table of one model."""
     bench, model = Bench(dataset), load_model(Path(folder))
-    print(f"FID floor of {N} perfect samples: {bench.ruler.floors(N)['floor/longtail']:.3f}\n")
+    print(f"FID floor of {N} perfect samples: {bench.metrics.floors(N)['floor/longtail']:.3f}\n")
     print("| sampler | evaluations spent to find it | what it is | FID on fresh seeds |\n|---|---|---|---|")
     with TemporaryDirectory() as scratch:
         memo = Memo(Path(scratch) / "memo", "")
