@@ -21,12 +21,12 @@ SETTINGS = merged(SMALL, {"train": {"save_every": 3}, "evaluate": {"images": {"c
 RETRAIN = ("retrain", "digits", "--quiet", "0")
 FOUND = """
 import json, mlflow
-from tasks import registry, tracking
+from tasks.registry import promotions, tracking
 client = tracking.connect().MlflowClient()
 versions = {v: {t: found.tags.get(t) for t in ("levy.lock", "levy.verdict", "levy.data_md5", "git.dirty")}
-            for v, found in registry.versions(client, "levy-digits").items()}
+            for v, found in promotions.versions(client, "levy-digits").items()}
 aliases = {alias: str(v) for alias, v in client.get_registered_model("levy-digits").aliases.items()}
-moves = [(m.alias, m.before, m.after) for m in registry.history(client, "levy-digits")]
+moves = [(m.alias, m.before, m.after) for m in promotions.history(client, "levy-digits")]
 running = sum(r.info.status == "RUNNING" for r in client.search_runs([e.experiment_id for e in client.search_experiments()]))
 print(json.dumps([versions, aliases, moves, running]))
 """
