@@ -166,7 +166,10 @@ def lookup(
 
 @app.command()
 def sample(
-    out: Annotated[Path, typer.Argument(help="Folder for the PNG or NetCDF files; made if missing.")],
+    out: Annotated[
+        Path,
+        typer.Argument(help="Folder for the files (PNG, NetCDF or what the kind of data writes); made if missing."),
+    ],
     model: Annotated[str, typer.Option(help="Any MLflow model URI.")] = "models:/levy-digits@champion",
     n: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
     class_name: Annotated[
@@ -183,7 +186,7 @@ def sample(
     ] = None,
     eta: Annotated[float | None, typer.Option(min=0, help="Noise that comes back, for sde-e and split.")] = None,
 ) -> None:
-    """Draw images or fields from a registered model."""
+    """Draw samples from a registered model."""
     from tasks.registry import tracking
     from tasks.registry.download import fetch
 

@@ -1,14 +1,11 @@
 """Stage reference: what samples are measured with, and what of the real data does not depend on samples, made once and kept."""
 
-from pathlib import Path
-
 from levy_core.base.code import hash_code
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.files import hash_json
 from tasks.params.schema import Params
-from tasks.registry.checksums import hashes_of
 from tasks.runtime import paths, stage
-from tasks.runtime.finished import Finished
+from tasks.runtime.finished import Finished, hash_contents
 
 
 def reference(params: Params, dataset: str) -> None:
@@ -17,7 +14,7 @@ def reference(params: Params, dataset: str) -> None:
     kind, prepared = params.kind(dataset), paths.prepared(dataset)
     settings, device = params.evaluation(dataset), stage.device(params.compute.device)
     code = [hash_code(__name__, leaves=[__name__]), kind.hash_code("metrics")]
-    decided_by = [_hashes(prepared), settings.model_dump(mode="json"), code, device.type, params.compute.threads]
+    decided_by = [hash_contents(prepared), settings.model_dump(mode="json"), code, device.type, params.compute.threads]
     finished = Finished(paths.finished_reference(dataset), hash_json(decided_by), [paths.reference(dataset)])
     if finished.is_kept():
         print(
@@ -27,8 +24,3 @@ def reference(params: Params, dataset: str) -> None:
     with stage.replacing_folder(paths.reference(dataset)) as folder:
         kind.make_reference(prepared, folder, settings, device, dataset)
     finished.write()
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """Of every file, by its name in the folder."""
-    return {file.relative_to(folder).as_posix(): content for file, content in hashes_of(folder).items()}

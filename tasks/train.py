@@ -65,10 +65,10 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     curve = resume.restore(trainer)
     about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
     about["precision"] = config.precision  # what `auto` was on this processor
+    kind, machine = params.kind(dataset), [params.compute.threads, state.device.type]
+    code = [hash_code(__name__, *FILES_CODE, leaves=[__name__]), kind.hash_code("data"), kind.hash_code("training")]
+    decided_by = hash_json([fingerprint.hex(), training.samples.to_mapping(), about, code, machine])
     outputs = [paths.model(dataset, design_name), paths.curve(dataset, design_name)]
-    made_by = [hash_code(__name__, *FILES_CODE, leaves=[__name__]), params.kind(dataset).hash_code("data")]
-    machine = [params.compute.threads, state.device.type]
-    decided_by = hash_json([fingerprint.hex(), about, made_by, machine])
     finished = Finished(paths.finished_training(dataset, design_name), decided_by, outputs)
     kept = finished.is_kept()
     _check_start((kept, trainer.step, trainer.bf16, fingerprint.hex()))

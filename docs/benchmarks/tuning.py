@@ -23,7 +23,7 @@ from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import is_published
 from tasks.params import schema as settings
 from tasks.params.metrics import open_metrics
-from tasks.params.resolution import space_of
+from tasks.params.samplers import space_of
 from tasks.params.schema import Block
 from tasks.runtime.progress import bar
 from tasks.tune import Judge, Memo, affordable

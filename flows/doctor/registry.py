@@ -9,8 +9,8 @@ from flows.doctor.findings import Finding, ok, wrong
 from levy_core.base.errors import LevyError
 from levy_core.serving.requests import SAMPLER
 from tasks.registry import lineage, tracking
-from tasks.registry.checksums import hash_of, hash_of_folder
 from tasks.registry.download import LOADERS, fetch
+from tasks.runtime.checksums import hash_of, hash_of_folder
 
 LARGE = 256 * 2**20  # bytes of a registered model that is not read without --deep
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.registry.checksums import hash_of
+from tasks.runtime.checksums import hash_of
 
 
 def is_sound(entry: Path) -> bool:

@@ -11,7 +11,7 @@ FREE_BYTES = 500 * 2**20
 
 
 def check_sources(params: Params) -> None:
-    """Opens every data set without reading its images or fields, and looks at the free disk space.
+    """Opens every data set without reading all of it, and looks at the free disk space.
 
     Raises:
         LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; a nearly full disk.

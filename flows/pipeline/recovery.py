@@ -13,8 +13,8 @@ from flows.pipeline.graph import ask
 from levy_core.base.errors import LevyError
 from levy_core.base.files import replacing
 from tasks.params import plain_yaml
-from tasks.registry.checksums import hash_of_output, hashes_of, listing_of_folder
 from tasks.registry.lineage import LOCK, read_stages
+from tasks.runtime.checksums import hash_of_output, hashes_of, listing_of_folder
 
 TMP = Path(".dvc/tmp")
 KEPT, DAMAGED = TMP / "dvc.lock.kept", TMP / "dvc.lock.damaged"

@@ -161,9 +161,9 @@ def _refuse_losses(dataset: str, before: dict[str, Any], after: dict[str, Any], 
         if after["counts"].get(name, 0) < had * (1 - most_lost)
     ]
     if before.get("shape", after.get("shape")) != after.get("shape"):
-        losses.append(f"images were {before['shape']}, are {after['shape']}")
+        losses.append(f"a sample had the shape {before['shape']}, has {after['shape']}")
     if before.get("last", "") > after.get("last", ""):
-        losses.append(f"the last field was {before['last']}, is {after['last']}")
+        losses.append(f"the last sample was {before['last']}, is {after['last']}")
     if losses:
         raise LevyError(
             f"the new data of {dataset} are less than the last version: {'; '.join(losses)}. Put back what is missing; if it "

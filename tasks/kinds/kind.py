@@ -1,6 +1,9 @@
 """A kind of data is one object, made in a folder of its own: ``tasks/kinds/NAME/__init__.py`` holds ``KIND``.
 
-Nothing else names a kind. A new one is a folder here and a section of params.yaml (docs/architecture.md).
+Nothing else names a kind. A new one is a folder here and its entries in params.yaml (docs/architecture.md). What its functions
+import late lies in modules of these names, so that the code of each is known apart from the others': ``data`` (preparation),
+``training``, ``metrics``, ``page``; ``measures`` and ``settings`` are imported at once. A whole example that runs is
+tests/support/series_kind.
 """
 
 from collections.abc import Callable, Iterable
@@ -68,7 +71,7 @@ class Metrics(Protocol):
         """A metric by which samplers are compared: smaller is better."""
 
     def measure(self, samples: "np.ndarray") -> dict[str, float]:
-        """All metrics of samples that were drawn with the usual labels."""
+        """All metrics of samples that were drawn with the usual labels, and ``samples``, how many they are."""
 
     def accept(self, folder: Path, shape: tuple[int, ...], samples: "Samples") -> "Callable[..., np.ndarray]":
         """A function of another model's samples [N, *S] and labels [N] that gives them as ``measure_held_out`` takes them.
@@ -88,7 +91,7 @@ class Metrics(Protocol):
         """
 
     def floors(self, n: int) -> dict[str, float]:
-        """What n perfect samples would score, by name of the reference: ``floor/NAME``."""
+        """What n perfect samples would score: ``floor/NAME``, for the reference of each metric ``MEASURE/NAME`` of ``Kind.ranks``."""
 
 
 class Page(Protocol):
@@ -110,10 +113,10 @@ class Page(Protocol):
         """What the template of this kind asks for."""
 
     def pictures(self, folder: Path, shown: "dict[str, Shown]") -> list[dict[str, str]]:
-        """Real samples, then each design's, also as files: title, text, png in base64."""
+        """Real samples, then each design's, also as files ``samples-DESIGN.png``: title, text, png in base64."""
 
     def pixels(self, samples: "np.ndarray") -> "np.ndarray":
-        """[..., C, H, W] as uint8 with 1 or 3 channels."""
+        """Samples [..., *S] as uint8 [..., C, H, W] with 1 or 3 channels."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ class Kind:
         has_tail_index: preparation finds one, so that a design's nu or alpha may be `data`.
         check: (raw folder, settings): what is wrong with the raw data, without reading all of them.
         count: (raw folder, settings) -> {"counts": by class or sort, ...}, without reading all of them.
-        prepare: (raw folder, settings, new folder, folder of the last preparation or None, data set's name).
+        prepare: (raw folder, settings, new folder, folder of the last preparation or None, data set's name). Among what it writes
+            is ``statistics.json`` with ``shape``, of a sample.
         training_data: (prepared folder, settings) -> ``TrainingData``.
         make_reference: (prepared folder, new folder, evaluation settings, torch device, data set's name).
         open_metrics: (``Folders``, evaluation settings, torch device) -> ``Metrics``.
@@ -154,7 +158,7 @@ class Kind:
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
 
     def hash_code(self, part: str) -> str:
-        """Hash of the code of a module of the kind's folder, which decides what it makes: ``data``, ``metrics``."""
+        """Hash of the code of a module of the kind's folder, which decides what it makes: ``data``, ``training``, ``metrics``."""
         return hash_code(f"tasks.kinds.{self.name}.{part}")
 
     @property

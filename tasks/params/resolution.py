@@ -1,16 +1,9 @@
-"""What becomes of params.yaml: designs, grids and spaces, with what they take from the data and from its kind."""
+"""What becomes of `models` in params.yaml: designs, with what they take from the data."""
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from levy_core.base.errors import LevyError
 from levy_core.process.design import Design
-from levy_core.sampling.search import Space
-from levy_core.sampling.solver import Solver
-from tasks.kinds.kind import Kind
-
-if TYPE_CHECKING:
-    from tasks.params.schema import SampleParams, TuneParams
 
 FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
 # From where noise has the moments that losses need, to where it is as good as Gaussian (alpha: to where it is).
@@ -48,15 +41,3 @@ def check_tail_index(name: str, settings: dict[str, Any], tail_index: float | No
     """
     if tail_index is None and takes_tail_index(settings):
         raise LevyError(f"models.{name} is {settings}: these data have no tail index to take; give the number")
-
-
-def cells_of(sample: "SampleParams", kind: Kind) -> list[Solver]:
-    """The grid of a data set: no limit is put on data without a range."""
-    cells = sample.cells()
-    return cells if kind.bounded else list(dict.fromkeys(replace(cell, limit="none") for cell in cells))
-
-
-def space_of(tune: "TuneParams", kind: Kind) -> Space:
-    """What `tune` searches for a data set: no limit for data without a range."""
-    space = tune.space()
-    return space if kind.bounded else replace(space, limits=("none",))

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit, urlunsplit
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, write_json
 from tasks.params import plain_yaml
-from tasks.registry.checksums import hash_of_output, hashes_of
 from tasks.registry.environment import Environment
 from tasks.runtime import paths
+from tasks.runtime.checksums import hash_of_output, hashes_of
 from tasks.runtime.paths import PARAMS
 
 GRAPH = Path("dvc.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from levy_core.base.files import write_json
-from tasks.registry.checksums import hashes_of
+from tasks.runtime.checksums import hashes_of
 
 
 class Finished:
@@ -38,6 +38,10 @@ class Finished:
         write_json(self._path, self._describe())
 
     def _describe(self) -> dict[str, Any]:
-        there = [output for output in self._outputs if output.exists()]
-        files = {file.as_posix(): content for output in there for file, content in hashes_of(output).items()}
-        return {"fingerprint": self._fingerprint, "files": files}
+        return {"fingerprint": self._fingerprint, "files": hash_contents(*self._outputs)}
+
+
+def hash_contents(*paths: Path) -> dict[str, str]:
+    """The hash of every file of these files and folders, as far as they are there, by its path."""
+    there = [path for path in paths if path.exists()]
+    return {file.as_posix(): content for path in there for file, content in hashes_of(path).items()}

@@ -26,10 +26,10 @@ from tasks.params.metrics import open_metrics
 from tasks.params.resolution import check_tail_index
 from tasks.prepare import prepare
 from tasks.reference import reference
-from tasks.registry.checksums import hash_of_output, hashes_of
 from tasks.registry.record import record
 from tasks.report import report
 from tasks.runtime import paths
+from tasks.runtime.checksums import hash_of_output, hashes_of
 from tasks.sample import sample
 from tasks.train import train
 from tasks.tune import tune

@@ -33,7 +33,7 @@ def _prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | 
 
 
 def _training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
-    from tasks.kinds.fields.data import read_training_data
+    from tasks.kinds.fields.training import read_training_data
 
     return read_training_data(prepared, settings)
 

@@ -1,6 +1,5 @@
-"""Fields from what a person brought to the prepared store, and from the store to training."""
+"""Fields from what a person brought to the prepared store."""
 
-import json
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -8,20 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from levy_core.base.conditions import of_labels
-from levy_core.base.files import hash_files, write_json
-from levy_core.datasets.fields.append import PREPARED
-from levy_core.datasets.fields.codec import JSON, TENSORS, Codec
+from levy_core.base.files import write_json
 from levy_core.datasets.fields.prepare import prepare_fields
 from levy_core.datasets.fields.store import FieldStore
-from levy_core.datasets.fields.times import field_samples
 from levy_core.metrics.common.bootstrap import spread
 from levy_core.metrics.common.tail_index import tail_index
 from levy_core.metrics.fields.measures import FieldsMeasures
 from tasks.kinds.fields.settings import FieldSettings
-from tasks.kinds.kind import TrainingData
 from tasks.runtime import cluster
 from tasks.runtime.progress import bar
 
@@ -55,20 +48,3 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
             )
     write_json(folder / "statistics.json", statistics)
     print(f"{dataset}: {statistics['train']['samples']} training fields, {statistics['test']['samples']} held out")
-
-
-def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
-    """Standardised fields, read from the store as they are needed."""
-    store, codec = FieldStore.open(prepared / "fields.zarr", "train"), Codec.load(prepared)
-    statistics = json.loads((prepared / "statistics.json").read_text())
-    return TrainingData(
-        store,
-        of_labels(torch.from_numpy(store.labels)),
-        field_samples(store),
-        hash_files(*(prepared / name for name in ("statistics.json", JSON, TENSORS, PREPARED))),
-        net={"wraps": codec.wraps and not settings.config.patch, "coordinates": settings.coordinates},
-        net_inputs={"latitude": codec.latitude, "longitude": codec.longitude} if settings.coordinates else {},
-        sigma_data=1.0,  # fields are prepared with this standard deviation
-        tail_index=min(v["tail_index"]["nu"] or float("inf") for v in statistics["variables"].values()),
-        save=codec.save,
-    )

@@ -37,7 +37,7 @@ def _prepare(raw: Path, settings: ImageSettings, folder: Path, previous: Path | 
 
 
 def _training_data(prepared: Path, settings: ImageSettings) -> TrainingData:
-    from tasks.kinds.images.data import read_training_data
+    from tasks.kinds.images.training import read_training_data
 
     return read_training_data(prepared)
 

@@ -1,22 +1,14 @@
-"""Images from what a person brought to the packed store, and from the store to training."""
+"""Images from what a person brought to the packed store."""
 
-import hashlib
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from levy_core.base.conditions import of_labels
 from levy_core.base.files import write_json
-from levy_core.base.pixels import to_unit
-from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets.images.sources import checked_reader, open_source
 from levy_core.datasets.images.split import plan
-from levy_core.datasets.images.store import read_group, write_group
+from levy_core.datasets.images.store import write_group
 from tasks.kinds.images.settings import ImageSettings
-from tasks.kinds.kind import TrainingData
 from tasks.runtime.progress import bar
 
 
@@ -38,18 +30,3 @@ def prepare(raw: Path, settings: ImageSettings, folder: Path, dataset: str) -> N
     tail = f"{sum(counts):,} long-tailed training images of {len(counts)} classes ({counts[0]} ... {counts[-1]})"
     held_out = f"{len(groups.get('test', [])):,} held out"
     print(f"{dataset}: {tail}, {statistics['balanced']['counts'][0]} per class in the balanced reference, {held_out}")
-
-
-def read_training_data(prepared: Path) -> TrainingData:
-    """Long-tailed images in [-1, 1]."""
-    found = read_group(prepared / "images.zarr", "train")
-    digest = hashlib.sha256(found.image.tobytes())
-    digest.update(found.label.tobytes())
-    flip = json.loads((prepared / "statistics.json").read_text())["flip"]
-    return TrainingData(
-        torch.from_numpy(to_unit(found.image)),
-        of_labels(torch.from_numpy(found.label)),
-        Samples("images", found.classes, RECORDED["images"]["dtype"], RECORDED["images"]["exporter"]),
-        digest.hexdigest(),
-        flip,
-    )

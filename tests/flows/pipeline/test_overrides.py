@@ -14,7 +14,7 @@ import yaml
 
 from levy_core.base.errors import LevyError
 from tasks.params import plain_yaml, schema
-from tasks.params.resolution import cells_of
+from tasks.params.samplers import cells_of
 from tasks.registry import promotions
 from tests.conftest import ROOT, wait_until
 from tests.support.outputs import finished_checkout

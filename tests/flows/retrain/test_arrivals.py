@@ -57,7 +57,9 @@ def test_hours_that_grow_elsewhere_are_a_new_version_no_change_is_none_and_fewer
     assert grown.text.startswith("48 -> 72 samples up to 2001-01-03T23")
     elsewhere.unlink()
     temperature(40).to_netcdf(elsewhere)
-    with pytest.raises(LevyError, match=r"'fields' had 72, has 40; the last field was 2001-01-03T23.*is 2001-01-02T15"):
+    with pytest.raises(
+        LevyError, match=r"'fields' had 72, has 40; the last sample was 2001-01-03T23.*is 2001-01-02T15"
+    ):
         take()
 
 
@@ -115,12 +117,12 @@ def test_data_that_are_written_all_the_time_are_refused(tmp_path, monkeypatch):
         (
             {"counts": {"a": 5}, "shape": [1, 8, 8]},
             {"counts": {"a": 5}, "shape": [3, 8, 8]},
-            r"images were \[1, 8, 8\], are \[3, 8, 8\]",
+            r"a sample had the shape \[1, 8, 8\], has \[3, 8, 8\]",
         ),
         (
             {"counts": {"fields": 9}, "last": "2001-02"},
             {"counts": {"fields": 9}, "last": "2001-01"},
-            "the last field was 2001-02, is 2001-01",
+            "the last sample was 2001-02, is 2001-01",
         ),
     ],
 )

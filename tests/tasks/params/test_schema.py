@@ -17,7 +17,8 @@ from levy_core.base.errors import LevyError
 from tasks.cells.selection import is_published
 from tasks.kinds.kind import kind_of
 from tasks.params import plain_yaml, schema
-from tasks.params.resolution import cells_of, design_of, space_of, takes_tail_index
+from tasks.params.resolution import design_of, takes_tail_index
+from tasks.params.samplers import cells_of, space_of
 from tasks.registry import lineage
 from tests.conftest import ROOT, merged
 from tests.tasks.cells.test_rows import ODD_NAMES
