@@ -10,7 +10,7 @@ import pandas as pd
 from levy_core.base.determinism import make_reproducible
 from tasks.cells.store import read_cells
 from tasks.cells.tables import read_rows, write_rows
-from tasks.params.metrics import open_metrics
+from tasks.kinds.opening import open_metrics
 from tasks.params.schema import Params
 from tasks.runtime import paths
 from tasks.runtime.progress import bar

@@ -23,7 +23,7 @@ from tasks.cells.selection import SETTINGS, sampler_of
 from tasks.cells.tables import write_rows
 from tasks.cells.tuned import write_tuned
 from tasks.kinds.kind import Metrics
-from tasks.params.metrics import open_metrics
+from tasks.kinds.opening import open_metrics
 from tasks.params.samplers import space_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage

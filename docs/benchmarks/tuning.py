@@ -21,8 +21,8 @@ from levy_core.sampling.steps import fits
 from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import is_published
+from tasks.kinds.opening import open_metrics
 from tasks.params import schema as settings
-from tasks.params.metrics import open_metrics
 from tasks.params.samplers import space_of
 from tasks.params.schema import Block
 from tasks.runtime.progress import bar

@@ -15,7 +15,7 @@ from levy_core.base.seeds import seed_of
 from levy_core.metrics.common.paired import Line, Rule, compare
 from levy_core.serving.registered import RegisteredModel
 from tasks.kinds.kind import Metrics
-from tasks.params.metrics import open_metrics
+from tasks.kinds.opening import open_metrics
 from tasks.params.schema import Params, RetrainParams
 
 Rows = list[dict[str, float]]  # all metrics by name, one mapping per seed

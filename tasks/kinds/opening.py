@@ -1,16 +1,16 @@
 """What the samples of a data set are measured with, as params.yaml says."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tasks.kinds.kind import Metrics
 from tasks.runtime import paths, stage
 
-if TYPE_CHECKING:
-    from tasks.params.schema import Params
 
-
-def open_metrics(params: "Params", dataset: str) -> Metrics:
+def open_metrics(params: Any, dataset: str) -> Metrics:
     """The metrics of a data set's kind.
+
+    Args:
+        params: ``tasks.params.schema.Params``.
 
     Raises:
         LevyError: the reference stage has not run, or left something unreadable.
