@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from levy_core.base.errors import LevyError
 
 
-def padded(size: int, multiple: int, wraps: bool = False) -> Tensor:
+def pad_indices(size: int, multiple: int, wraps: bool = False) -> Tensor:
     """Indices that lengthen an axis to the next multiple, int64: its last cell again, or round the globe from its first."""
     index = torch.arange(-(-size // multiple) * multiple)
     return index % size if wraps else index.clamp(max=size - 1)

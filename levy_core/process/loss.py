@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.process.noise import Noise, StudentT
-from levy_core.process.parametrisation import Units, out_scale, spread
+from levy_core.process.parametrisation import Units, broadcast, out_scale
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class ResidualLoss:
         With ``valid``, bool [repeats * B, *S], the mean over a sample is taken over its valid values alone.
         """
         weight = WEIGHTS[self.weight](rho, units, noise, e[0].numel())
-        each = LOSSES[self.loss].value(spread(weight, e) * (eps_hat - e), valid)
+        each = LOSSES[self.loss].value(broadcast(weight, e) * (eps_hat - e), valid)
         if self.repeats == 1:
             return each
         return each.view(self.groups, self.draws, -1).mean(1).median(0).values

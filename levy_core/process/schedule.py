@@ -163,7 +163,7 @@ class Linear(ScalePreserving):
     t_max: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
-        _rising("beta_min", self.beta_min, "beta_max", self.beta_max)
+        _check_rising("beta_min", self.beta_min, "beta_max", self.beta_max)
 
     def log_signal(self, t: Tensor) -> Tensor:
         """log a(t)."""
@@ -190,7 +190,7 @@ class Exploding:
     sigma_max: float = 80.0
 
     def __post_init__(self) -> None:
-        _rising("sigma_min", self.sigma_min, "sigma_max", self.sigma_max)
+        _check_rising("sigma_min", self.sigma_min, "sigma_max", self.sigma_max)
 
     @property
     def t_min(self) -> float:
@@ -255,7 +255,7 @@ class Flow:
         return 1 / (1 + rho)
 
 
-def _rising(low_name: str, low: float, high_name: str, high: float) -> None:
+def _check_rising(low_name: str, low: float, high_name: str, high: float) -> None:
     if not 0 < low < high < inf:
         raise LevyError(f"{low_name} is {low} and {high_name} {high}, but 0 < {low_name} < {high_name} must hold")
 

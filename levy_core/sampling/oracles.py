@@ -19,7 +19,7 @@ from levy_core.base.conditions import Condition
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, generator
 from levy_core.process.noise import Noise, Stable, StudentT
-from levy_core.process.parametrisation import spread
+from levy_core.process.parametrisation import broadcast
 from levy_core.sampling.solver import StepTable
 
 
@@ -37,7 +37,7 @@ class Scale:
 
     def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
         """eps_hat, [B, *S]."""
-        return spread(self.gain(rho.double()), y).to(y) * y
+        return broadcast(self.gain(rho.double()), y).to(y) * y
 
     def data(self, n: int, shape: tuple[int, ...], seed: int) -> Tensor:
         """float32 [n, *shape]."""
@@ -195,7 +195,7 @@ class Student:
 
     def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
         """eps_hat, [B, *S]; rho must be the same for the whole batch."""
-        return spread(self._look_up(y, rho, 0), y) * y
+        return broadcast(self._look_up(y, rho, 0), y) * y
 
     def mixing(self, y: Tensor, rho: Tensor, cond: Condition, eps_hat: Tensor, probe: Tensor) -> Tensor:
         """E[A | y], [B]."""

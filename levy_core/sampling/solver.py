@@ -12,7 +12,7 @@ from levy_core.process.schedule import Schedule
 from levy_core.sampling.grids import GRIDS, Levels, custom, extent
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.limits import LIMITS
-from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, Process, Weights, fits, forms
+from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, Process, Weights, discretisations_of, fits
 
 # name -> eta of each of n steps, as shares of the largest; float64 [n]
 ETA_SCHEDULES: dict[str, Callable[[int], Tensor]] = {
@@ -67,7 +67,7 @@ class Solver:
             object.__setattr__(self, "strength", 0.0)
         if not fits(self.family, self.discretisation):
             raise LevyError(
-                f"{self.family} has no {self.discretisation} form: choose {' or '.join(forms(self.family))}"
+                f"{self.family} has no {self.discretisation} form: choose {' or '.join(discretisations_of(self.family))}"
             )
         if isinstance(self.grid, str):
             choose("grid", self.grid, GRIDS)

@@ -270,7 +270,7 @@ DISCRETISATIONS = {
 }
 
 
-def forms(family: str) -> list[str]:
+def discretisations_of(family: str) -> list[str]:
     """The discretisations that a family can be combined with."""
     return [name for name in DISCRETISATIONS if fits(family, name)]
 

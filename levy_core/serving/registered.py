@@ -136,6 +136,6 @@ class RegisteredModel:
         """Network evaluations a sample of the default sampler."""
         return cost(self._model, self._default)
 
-    def usual(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def draw_default(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """What a request without further wishes draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
         return self._draw({"n": n, "seed": seed})

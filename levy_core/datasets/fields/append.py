@@ -16,7 +16,7 @@ Hashes = dict[str, list[str]]  # of each group, of the source's fields in each o
 
 
 @dataclass(frozen=True)
-class Previous:
+class PreviousStore:
     """A folder prepared before, of the same standardisation; ``hashes`` are of the sources that it was made from."""
 
     folder: Path
@@ -46,12 +46,12 @@ class Previous:
                 shutil.copyfile(source, target)
 
 
-def describe(folder: Path, hashes: Hashes) -> None:
-    """Writes what ``find`` asks about."""
+def write_hashes(folder: Path, hashes: Hashes) -> None:
+    """Writes what ``find_previous`` asks about."""
     write_json(folder / PREPARED, {"format": FORMAT, "hashes": hashes})
 
 
-def find(folder: Path | None, new: Path) -> Previous | None:
+def find_previous(folder: Path | None, new: Path) -> PreviousStore | None:
     """What was prepared before, if its standardisation is, byte for byte, that of ``new``; else None.
 
     Args:
@@ -65,7 +65,7 @@ def find(folder: Path | None, new: Path) -> Previous | None:
             return None
         same = all((folder / name).read_bytes() == (new / name).read_bytes() for name in (JSON, TENSORS))
         hashes = {group: list(described["hashes"][group]) for group in GROUPS}
-        return Previous(folder, hashes) if same else None
+        return PreviousStore(folder, hashes) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

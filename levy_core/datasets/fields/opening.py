@@ -15,7 +15,7 @@ from levy_core.datasets.fields.units import conversion, suited_name
 
 
 @dataclass(frozen=True)
-class Opened:
+class LazyFields:
     """Lazy fields.
 
     Attributes:
@@ -52,7 +52,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
     return open_parts(folder, config).data
 
 
-def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> Opened:
+def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> LazyFields:
     """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least a field)."""
     names = find(folder)
     found: dict[str, list[tuple[str, xr.DataArray]]] = {v.key: [] for v in config.variables}
@@ -76,7 +76,7 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
     starts = {
         key: sorted(((a.time.to_numpy()[0], n) for n, a in parts), key=lambda p: p[0]) for key, parts in found.items()
     }
-    return Opened(folder, config, data, starts)
+    return LazyFields(folder, config, data, starts)
 
 
 def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) -> xr.DataArray | None:

@@ -14,7 +14,7 @@ KEPT = 3  # times the share of values that is looked at are kept: a resample may
 Number = dict[str, float | None]  # value, low, high; None where there are too few fields
 
 
-class Resampled:
+class ResampledTails:
     """Pooled values [n], each owned by a field, and their tail when fields are drawn again."""
 
     def __init__(self, values: np.ndarray, owner: np.ndarray, fields: int, share: float):
@@ -43,8 +43,8 @@ def estimates(
         return {}
     pooled = values[owner, cell]
     share = max(1 - min(levels), tail_share)
-    reach = Resampled(np.abs(pooled - np.median(pooled)), owner, len(values), share)
-    upper = Resampled(pooled, owner, len(values), share)
+    reach = ResampledTails(np.abs(pooled - np.median(pooled)), owner, len(values), share)
+    upper = ResampledTails(pooled, owner, len(values), share)
     sums = _power_sums(pooled - pooled.mean(), owner, len(values))
     largest = np.fmax.reduce(values, axis=1)
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from levy_core.metrics.common import extremes
 from levy_core.metrics.common.bootstrap import block_rows
-from levy_core.metrics.common.intervals import Resampled
+from levy_core.metrics.common.intervals import ResampledTails
 from levy_core.metrics.common.marginal import NAN, Tail
 
 SHARES = (0.1, 0.05, 0.02, 0.01, 0.005)  # of the values that Hill's estimator may look at
@@ -64,7 +64,7 @@ def tail_index(values: np.ndarray, block: int = 10, resamples: int = 200, seed: 
     owner, cell = np.nonzero(np.isfinite(away))
     if not len(owner):
         return Estimate(NAN, NAN, NAN, NAN, NAN, 0, 0)
-    reach = Resampled(away[owner, cell], owner, len(flat), max(SHARES))
+    reach = ResampledTails(away[owner, cell], owner, len(flat), max(SHARES))
     tail = reach.tail(np.ones(len(flat), dtype=np.int64))
     xi = _xi(tail)
     if np.isnan(xi[0]):

@@ -8,15 +8,17 @@ from levy_core.metrics.common import extremes, marginal
 from levy_core.metrics.common.intervals import PERIODS
 from levy_core.metrics.common.marginal import NAN, log_ratio, mean_square, ratio
 from levy_core.metrics.fields import spatial
-from levy_core.metrics.fields.distances import Apart
+from levy_core.metrics.fields.distances import Distances
 from levy_core.metrics.fields.reference import FieldsMeasures, FieldsReference, distance
 
-__all__ = ["FieldsMeasures", "FieldsReference", "distance", "evaluate", "quantile_pairs"]
+__all__ = ["FieldsMeasures", "FieldsReference", "distance", "measure_fields", "quantile_pairs"]
 
 FEWEST_OF_CLASS = 20  # samples and real fields that a class is judged by
 
 
-def evaluate(generated: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]) -> dict[str, float]:
+def measure_fields(
+    generated: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]
+) -> dict[str, float]:
     """All measures of one set of samples as flat names ``MEASURE/REFERENCE/VARIABLE``.
 
     Args:
@@ -35,7 +37,7 @@ def evaluate(generated: np.ndarray, labels: np.ndarray, references: dict[str, Fi
     row: dict[str, float] = {"samples": float(len(generated))}
     for name, real in references.items():
         fields = real.masked(generated)
-        variables = [real.apart(fields[:, c], c) for c in range(len(real.names))]
+        variables = [real.distances_of(fields[:, c], c) for c in range(len(real.names))]
         row[f"distance/{name}"] = float(np.mean([v.distance for v in variables]))
         for c, variable in enumerate(real.names):
             found = _of_values(variables[c], real, c) | _of_fields(fields[:, c], real, c)
@@ -50,7 +52,7 @@ def evaluate(generated: np.ndarray, labels: np.ndarray, references: dict[str, Fi
     return row
 
 
-def _of_values(found: Apart, real: FieldsReference, c: int) -> dict[str, float]:
+def _of_values(found: Distances, real: FieldsReference, c: int) -> dict[str, float]:
     """Measures of the pooled values."""
     its, share = real.variables[c], real.config.tail_share
     skewness, kurtosis = marginal.moments(found.ordered)

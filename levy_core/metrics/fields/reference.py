@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.metrics.common.bootstrap import block_rows, spread
+from levy_core.metrics.common.bootstrap import block_rows, thin_rows
 from levy_core.metrics.common.extremes import return_levels
 from levy_core.metrics.common.intervals import PERIODS, estimates
 from levy_core.metrics.fields import spatial
-from levy_core.metrics.fields.distances import Apart, Real
+from levy_core.metrics.fields.distances import Distances, Real
 from levy_core.metrics.fields.spatial import even_cells
 
 
@@ -63,7 +63,7 @@ class FieldsReference:
         """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
 
         ``latitude`` [H] in degrees thins the rows of a grid towards the poles (``even_cells``). At most ``config.most``
-        fields are kept and looked at; ``bootstrap.spread`` says which, so that a caller need not read the others.
+        fields are kept and looked at; ``bootstrap.thin_rows`` says which, so that a caller need not read the others.
 
         Raises:
             LevyError: shapes that do not fit together, or a variable without any value.
@@ -73,7 +73,7 @@ class FieldsReference:
                 f"real fields have the shape {values.shape} with {len(labels)} labels and the variables {', '.join(names)}: "
                 f"[N, C, H, W] with N labels, C names and at least one field was expected"
             )
-        rows = spread(len(values), config.most, config.block)
+        rows = thin_rows(len(values), config.most, config.block)
         fields = values[rows].astype(np.float32)
         for c, name in enumerate(names):
             if np.isnan(fields[:, c]).all():
@@ -95,7 +95,7 @@ class FieldsReference:
         """For a safetensors file; with ``described`` all that ``read`` needs."""
         return {"fields": torch.from_numpy(self.fields), "labels": torch.from_numpy(self.labels)}
 
-    def described(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """For a JSON file: settings, names, latitudes, and under ``variables`` each real number with its interval."""
         latitude = None if self.latitude is None else [float(v) for v in self.latitude]
         return {
@@ -209,9 +209,9 @@ class FieldsReference:
         rows = np.arange(len(generated)) * len(self.fields) // max(1, len(generated))
         return np.where(self.missing[rows], np.nan, generated)
 
-    def apart(self, fields: np.ndarray, c: int) -> Apart:
+    def distances_of(self, fields: np.ndarray, c: int) -> Distances:
         """Variable ``c`` of generated fields, [N, H, W] of ``masked`` ones, against the real one."""
-        return Apart.of(fields, self.pooled(fields, c), self.variables[c])
+        return Distances.of(fields, self.pooled(fields, c), self.variables[c])
 
 
 def distance(generated: np.ndarray, real: FieldsReference) -> float:
@@ -220,4 +220,4 @@ def distance(generated: np.ndarray, real: FieldsReference) -> float:
     ``generated`` is float64 [N, C, H, W] in the units of the real fields. NaN for too few samples.
     """
     fields = real.masked(generated)
-    return float(np.mean([real.apart(fields[:, c], c).distance for c in range(len(real.names))]))
+    return float(np.mean([real.distances_of(fields[:, c], c).distance for c in range(len(real.names))]))

@@ -64,7 +64,7 @@ class ClassifierConfig:
     seed: int
 
 
-def split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(training rows, held-out rows) of a labelled set, a fifth of it held out."""
     rows = torch.randperm(len(labels), generator=generator(seed, "classifier-split")).numpy()
     held_out = int(len(rows) * HELD_OUT)

@@ -166,7 +166,7 @@ class Reference:
         return float(np.mean([frechet(statistics(self.features[r]), self.statistics()) for r in rows]))
 
 
-def evaluate(
+def measure_images(
     generated: Tensor,
     classes: np.ndarray,
     references: dict[str, Reference],

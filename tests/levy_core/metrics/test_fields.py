@@ -12,7 +12,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.metrics.common import marginal
-from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, evaluate, quantile_pairs
+from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_fields, quantile_pairs
 from levy_core.metrics.fields.spatial import field_power
 from tests.conftest import SHARED
 
@@ -47,7 +47,7 @@ def real():
 
 
 def judged(generated, real, labels=None):
-    return evaluate(generated, zeros(len(generated)) if labels is None else labels, {"test": real})
+    return measure_fields(generated, zeros(len(generated)) if labels is None else labels, {"test": real})
 
 
 def test_real_fields_against_themselves_are_perfect(real):
@@ -163,20 +163,20 @@ def test_the_floor_is_the_distance_of_fresh_samples_and_falls_with_their_number(
 def test_a_reference_survives_disk(real, tmp_path):
     real = reference(fields(200, 5), np.arange(200) % 4, latitude=np.linspace(-60, 60, 12))
     write_tensors(tmp_path / "test.safetensors", real.tensors())
-    write_json(tmp_path / "test.json", real.described())
+    write_json(tmp_path / "test.json", real.description())
     again = FieldsReference.read(
         read_tensors(tmp_path / "test.safetensors"), json.loads((tmp_path / "test.json").read_text())
     )
     assert torch.equal(again.tensors()["fields"], real.tensors()["fields"])
-    assert again.described() == real.described()
+    assert again.description() == real.description()
     generated, labels = fields(100, 6), np.arange(100) % 4
-    before, after = (evaluate(generated, labels, {"test": r}) for r in (real, again))
+    before, after = (measure_fields(generated, labels, {"test": r}) for r in (real, again))
     assert before == pytest.approx(after, rel=0, abs=0, nan_ok=True)
 
 
 def test_the_real_numbers_come_with_intervals_that_hold_them():
     real = reference(fields(1000, 7), config=FieldsMeasures(resamples=100))
-    for found in real.described()["variables"].values():
+    for found in real.description()["variables"].values():
         numbers = [found[k] for k in ("skewness", "kurtosis", "hill", "gpd")]
         numbers += [*found["quantiles"].values(), *found["return_levels"].values()]
         assert set(found["return_levels"]) == {"10", "100", "1000"}
@@ -184,7 +184,7 @@ def test_the_real_numbers_come_with_intervals_that_hold_them():
         for number in numbers:
             assert number["low"] < number["value"] < number["high"]
     pooled = real.fields[:, 0].astype(np.float64).reshape(-1)
-    found = real.described()["variables"]["t2m"]
+    found = real.description()["variables"]["t2m"]
     assert found["quantiles"]["0.999"]["value"] == pytest.approx(np.quantile(pooled, 0.999))
     assert found["skewness"]["value"] == pytest.approx(stats.skew(pooled), rel=1e-6)
     assert found["kurtosis"]["value"] == pytest.approx(stats.kurtosis(pooled, fisher=False), rel=1e-6)
@@ -232,8 +232,8 @@ def test_too_few_samples_give_nan_not_an_error(real):
     few = reference(fields(5, 9))
     row = judged(fields(300, 9), few)
     assert np.isnan(row["return_error/test/t2m"])
-    assert few.described()["variables"]["t2m"]["hill"]["value"] is None
-    json.dumps(few.described(), allow_nan=False)
+    assert few.description()["variables"]["t2m"]["hill"]["value"] is None
+    json.dumps(few.description(), allow_nan=False)
 
 
 def test_samples_without_spread_are_infinitely_far(real):
@@ -296,11 +296,11 @@ def test_a_year_of_real_rain_can_be_judged_by_its_halves():
         rain = data["pr"].values[:, None].astype(np.float64) * 86400  # mm a day
         latitude = data["lat"].values.astype(np.float64)
     even, odd = rain[::2], rain[1::2]
-    row = evaluate(odd, zeros(len(odd)), {"test": reference(even, latitude=latitude, names=("pr",))})
+    row = measure_fields(odd, zeros(len(odd)), {"test": reference(even, latitude=latitude, names=("pr",))})
     assert row["ks/test/pr"] < 0.1
     assert row["spectrum_error/test/pr"] < 0.3
     assert np.isfinite([v for k, v in row.items()]).all()
-    dry = evaluate(0.1 * odd, zeros(len(odd)), {"test": reference(even, latitude=latitude, names=("pr",))})
+    dry = measure_fields(0.1 * odd, zeros(len(odd)), {"test": reference(even, latitude=latitude, names=("pr",))})
     assert dry["distance/test"] > 5 * row["distance/test"]
 
 

@@ -14,7 +14,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream
 from levy_core.process.noise import Gaussian, Stable
 from levy_core.process.schedule import SCHEDULES, Cosine, Exploding
-from levy_core.sampling.loop import Ancestral, begin, solve
+from levy_core.sampling.loop import AncestralPath, begin, solve
 from levy_core.sampling.oracles import Scale, scale_after
 from levy_core.sampling.solver import ETA_SCHEDULES, Solver, tabulate
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, Process, ei_score, fits
@@ -262,7 +262,7 @@ def test_the_posterior_is_gaussian_conditioning_on_the_augmented_chain(noise):
     rho = torch.tensor([20.0, 7.0, 2.0, 0.5, 0.1, 0.0], dtype=torch.float64)
     jumps = (rho[:-1] ** p - rho[1:] ** p) ** (2 / p)
     a = torch.stack([noise.mixing(shape, s) for s in [BatchStream(batch, "chain")] for _ in jumps])
-    drawn = Ancestral(jumps, noise, BatchStream(batch, "chain"), shape, "cpu")
+    drawn = AncestralPath(jumps, noise, BatchStream(batch, "chain"), shape, "cpu")
     x0, y, z = (
         torch.randn(batch, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)
     )
