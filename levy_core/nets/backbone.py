@@ -52,7 +52,6 @@ class SelfAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Adds what it finds to ``x``."""
         cells = self.group_norm(x.flatten(2)).transpose(1, 2)  # [B, H W, C]
         q, k, v = (to(cells).unflatten(2, (self.heads, -1)).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))
         found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
@@ -109,7 +108,7 @@ class Backbone(nn.Module):
     """The whole network: [B, inputs, H, W] -> [B, outputs, H, W].
 
     Args:
-        channels: one entry a resolution, multiples of ``groups``. layers: a resolution on the way down; one more on the way up.
+        channels: one entry per resolution, multiples of ``groups``. layers: per resolution on the way down; one more on the way up.
         attends: which resolutions attend; with any, the middle does too. labels: how many there are.
         convolution: the class of every convolution, with the parameters of ``nn.Conv2d``.
     """

@@ -33,7 +33,6 @@ class UNetConfig:
     coordinates: bool = False
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values for JSON."""
         return asdict(self)
 
     @classmethod

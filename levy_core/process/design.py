@@ -99,7 +99,6 @@ class Design:
 
     @property
     def units(self) -> Units:
-        """What conversions depend on."""
         return Units.of(self.noise, self.sigma_data)
 
     def predictor(self, net: nn.Module) -> Predictor:

@@ -71,11 +71,9 @@ class Gaussian(Noise):
     refresh: ClassVar[Literal["step", "path"]] = "step"
 
     def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
-        """A = 1."""
         return torch.ones([1] * (len(shape) + 1), dtype=torch.float64)
 
     def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
-        """float32 noise, [B, *shape]."""
         return streams.normal(shape)
 
 
@@ -118,7 +116,6 @@ class Stable(Noise):
 
     @property
     def exponent(self) -> float:
-        """p = alpha."""
         return self.alpha
 
     @property
@@ -127,7 +124,7 @@ class Stable(Noise):
         return self.alpha if self.alpha < 2 and self.cap is None else inf
 
     def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
-        """A = 2 S, one a sample if isotropic, else one a coordinate."""
+        """A = 2 S, one per sample if isotropic, else one per coordinate."""
         shape = [1] * len(shape) if self.isotropic else shape
         drawn = self._uncapped(shape, streams)
         if self.cap is None:
@@ -143,7 +140,6 @@ class Stable(Noise):
             drawn[rows] = torch.where(over[rows], self._uncapped(shape, streams, rows), drawn[rows])
 
     def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
-        """float32 noise, [B, *shape]."""
         if self.isotropic or self.cap is not None or self.alpha == 2:
             return super().sample(shape, streams)
         return symmetric_stable(self.alpha, *streams.halves(shape))
@@ -165,7 +161,7 @@ class Stable(Noise):
 
 @dataclass(frozen=True)
 class StudentT(Noise):
-    """Multivariate Student-t noise with identity scale: ``A = nu / chi2_nu``, one a path (scipy's ``multivariate_t``).
+    """Multivariate Student-t noise with identity scale: ``A = nu / chi2_nu``, one per path (scipy's ``multivariate_t``).
 
     Sums of Student-t variables are not Student-t: a reverse process keeps one A, or weighs fresh Gaussian noise by
     E[A | y] (``sample``). Source: Pandey et al., Heavy-tailed diffusion models (arXiv 2410.14171).
@@ -192,11 +188,10 @@ class StudentT(Noise):
 
     @property
     def deviation(self) -> float:
-        """sqrt(nu / (nu - 2))."""
         return (self.nu / (self.nu - 2)) ** 0.5
 
     def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
-        """A = nu / chi2_nu by the inverse distribution function: one uniform a sample."""
+        """A = nu / chi2_nu by the inverse distribution function: one uniform per sample."""
         from scipy import special  # a third of a second, which other noises do without
 
         u = open_interval(streams.uniform([1] * len(shape)))

@@ -25,7 +25,6 @@ class Units:
 
     @classmethod
     def of(cls, noise: Noise, sigma_data: float) -> "Units":
-        """The units of a noise law."""
         return cls(noise.exponent, noise.deviation, sigma_data)
 
 

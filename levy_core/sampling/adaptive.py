@@ -37,7 +37,6 @@ class Tableau:
 
     @property
     def error(self) -> list[float]:
-        """Weights of the difference of both steps."""
         return [float(high - low) for high, low in zip((*self.b, Fraction(0)), self.b_low, strict=True)]
 
 
@@ -77,7 +76,7 @@ def sample_adaptive(
 
     Every sample has its own steps, so that it does not depend on its batch. A step is accepted if the root mean square
     over coordinates of ``error / (1 + |y|)`` is at most ``tolerance``: absolute for data of order 1, relative while
-    y is large. Three evaluations a step; the last one of an accepted step is the first of the next.
+    y is large. Three evaluations per step; the last one of an accepted step is the first of the next.
 
     Args:
         predictor: eps_hat(y [B, *shape], rho [B], cond), with different rho in a batch.

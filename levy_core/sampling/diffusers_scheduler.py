@@ -51,7 +51,7 @@ class TorchStreams:
     def __init__(self, generator: Generators, like: Tensor, dtype: torch.dtype):
         each = generator if isinstance(generator, list) else [generator]
         if len(each) not in (1, len(like)):
-            raise LevyError(f"{len(each)} generators came with a batch of {len(like)}: give one, or one a sample")
+            raise LevyError(f"{len(each)} generators came with a batch of {len(like)}: give one, or one per sample")
         self._generator, self._each, self._size, self._dtype = generator, each, len(like), dtype
         device = like.device if each[0] is None else each[0].device
         self.device = torch.device("cpu") if device.type == "mps" else device  # mixing variables are float64
@@ -86,7 +86,7 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
     later (``set_begin_index``, img2img) has no such step: its noise is what the caller added, stable if ``noise_like``.
 
     Args:
-        alpha: tail index in (1, 2]. isotropic: one mixing variable a sample; otherwise one a coordinate.
+        alpha: tail index in (1, 2]. isotropic: one mixing variable per sample; otherwise one per coordinate.
         solver: a key of ``steps.FAMILIES``.
         eta: strength of the noise that comes back. A positive ``eta`` argument of ``step`` goes before it; 0, which
             pipelines pass unasked, does not.
@@ -163,7 +163,6 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         self.begin_index = begin_index
 
     def scale_model_input(self, sample: Tensor, timestep: int | Tensor | None = None) -> Tensor:
-        """The sample as it is."""
         return sample
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:

@@ -33,7 +33,7 @@ def sample(
 
     Sample i is a function of (seed, indices[i], its condition, table, noise, predictor) alone, whatever the batch holds.
     A predictor with a true ``needs_gradient`` may ask for gradients (``torch.enable_grad``), for example of a guide.
-    Memory does not grow with the steps, but for the posterior family with one mixing variable a coordinate.
+    Memory does not grow with the steps, but for the posterior family with one mixing variable per coordinate.
 
     Args:
         predictor: eps_hat(y [B, *shape], rho [B], cond). For Student-t noise and a table that injects noise it also
@@ -75,7 +75,7 @@ def begin(
     if table.jumps is None:
         return (float(table.rho[0]) * noise.sample(shape, streams)).to(device), None
     if noise.refresh == "path":
-        raise LevyError(f"{noise} has one mixing variable a path, so it has no posterior form: choose ode or sde-e")
+        raise LevyError(f"{noise} has one mixing variable per path, so it has no posterior form: choose ode or sde-e")
     draw = AncestralPath(table.jumps, noise, streams, shape, device)
     return draw.start(streams.normal(shape)).to(device), draw
 

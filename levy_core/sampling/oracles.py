@@ -31,12 +31,10 @@ class Scale:
     c: float = 1.0
 
     def gain(self, rho: Tensor) -> Tensor:
-        """eps_hat / y."""
         p = self.noise.exponent
         return rho ** (p - 1) / (self.c**p + rho**p)
 
     def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
-        """eps_hat, [B, *S]."""
         return broadcast(self.gain(rho.double()), y).to(y) * y
 
     def data(self, n: int, shape: tuple[int, ...], seed: int) -> Tensor:
@@ -100,7 +98,6 @@ class Modes:
         return log_density(alpha, len(self.means[0]))
 
     def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
-        """eps_hat, [B, d]."""
         p, level = self.noise.exponent, rho.double()
         total = (self.s**p + level**p)[:, None]
         offset = y.double()[:, None, :] - torch.tensor(self.means, dtype=torch.float64)

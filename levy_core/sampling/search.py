@@ -181,7 +181,7 @@ def search(
         raise LevyError(f"a budget of {samples} samples does not hold one trial of {counts[-1]}: raise it")
     factor = counts[1] // counts[0] if len(counts) > 1 else 2
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`: one model a set of settings
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`: one model per set of settings
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=8)
     study = optuna.create_study(
         sampler=sampler,

@@ -29,7 +29,7 @@ class Solver:
 
     Args:
         grid: a name, or levels of one's own (rho, falling, the last 0 or above): these have their ends already.
-        steps: network evaluations a sample. Heun spends two a step, but one on a step to rho = 0; where the number does not
+        steps: network evaluations per sample. Heun spends two per step, but one on a step to rho = 0; where the number does not
             come out even, the last step above rho = 0 is an Euler step with one.
         eta: strength of the noise that comes back; ignored by families without it.
         eta_schedule: how eta changes along the path.
@@ -156,7 +156,7 @@ class Solver:
 
 @dataclass(frozen=True)
 class StepTable:
-    """What a solver does, one row a network evaluation; float64.
+    """What a solver does, one row per network evaluation; float64.
 
     Attributes:
         rho: level that each row evaluates, and the level where sampling ends, [n + 1].

@@ -1,7 +1,7 @@
 """Solvers as tables.
 
 A family says how strong the drift is and how much noise comes back; a discretisation turns a grid of noise levels into
-weights. Together they make a ``StepTable``, one row a network evaluation, for
+weights. Together they make a ``StepTable``, one row per network evaluation, for
 
     y <- keep * y + sum_j weights[j] * h[j] + noise * e_new
 
@@ -87,7 +87,6 @@ class Process:
 
     @property
     def p(self) -> float:
-        """The exponent."""
         return self.schedule.exponent
 
     @property
@@ -249,7 +248,7 @@ class Discretisation:
     Args:
         predicts: what the rows weigh: eps_hat ("noise") or x0_hat ("data").
         order: of convergence on the ODE.
-        evaluations: rows a step.
+        evaluations: rows per step.
     """
 
     weights: Callable[[Process], Weights]

@@ -58,10 +58,8 @@ class NoiseResidual:
 
     @property
     def repeats(self) -> int:
-        """The design's."""
         return self.design.loss.repeats
 
     def __call__(self, predict: Predict, batch: Batch) -> Tensor:
-        """[B]."""
         eps_hat, design = predict(batch.y, batch.rho, batch.cond), self.design
         return design.loss(eps_hat, batch.e, batch.rho, design.units, design.noise, batch.valid)

@@ -50,7 +50,7 @@ class Trainer:
     Several processes, each with its share of every batch, make the steps of one but for the order of float sums: all
     draw the same batch and noise and keep their own rows, and gradients are summed, not averaged, over shares that are
     each divided by the size of the whole batch. So uneven shares and values that are missing in some weigh as they
-    should. (Masks of dropout are drawn a process.)
+    should. (Masks of dropout are drawn per process.)
 
     Args:
         data: float32 [N, *S] in memory, or a store of as many samples, to the same result; images in [-1, 1], fields

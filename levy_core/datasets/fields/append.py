@@ -32,7 +32,6 @@ class PreviousStore:
         return [i for i, (old, new) in both if old == new and _size(self.chunk(group, i)) == chunk_bytes]
 
     def chunk(self, group: str, number: int) -> Path:
-        """The file of a chunk."""
         return self.folder / _chunk(group, number)
 
     def take_over(self, group: str, chunks: list[int], into: Path) -> None:

@@ -53,7 +53,7 @@ def write_cf(path: Path, codec: Codec, x: np.ndarray, times: np.ndarray, about: 
 
 
 def dataset(codec: Codec, x: np.ndarray, times: np.ndarray, about: dict[str, str]) -> xr.Dataset:
-    """The data set that ``write_cf`` writes: a float32 variable a channel."""
+    """The data set that ``write_cf`` writes: one float32 variable per channel."""
     values = codec.decode(x, times)
     rising = len(times) < 2 or bool(np.all(times[1:] > times[:-1]))
     first = "time" if rising else "sample"

@@ -18,7 +18,7 @@ PLAUSIBLE = (
     ("relative_humidity", "1", -0.5, 2.0),
     ("surface_air_pressure", "hPa", 300.0, 1100.0),
     ("air_pressure_at_sea_level", "hPa", 850.0, 1100.0),
-    ("precipitation", "kg m-2 s-1", -1.0, 1.0),  # 3.6 m an hour
+    ("precipitation", "kg m-2 s-1", -1.0, 1.0),  # 3.6 m per hour
     ("precipitation", "mm s-1", -1.0, 1.0),
 )
 NOT_ABSOLUTE = ("anomaly", "difference", "range", "tendency", "index", "deviation", "variance", "gradient")

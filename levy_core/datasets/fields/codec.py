@@ -52,7 +52,6 @@ class Codec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The channels' names."""
         return tuple(v.key for v in self.variables)
 
     @property
@@ -122,7 +121,6 @@ class Codec:
         return anomalies if self.climatology is not None else self._inverse(anomalies)
 
     def save(self, folder: Path) -> None:
-        """Writes ``codec.json`` and ``codec.safetensors``."""
         arrays = {name: getattr(self, name) for name in ("mean", "std", "valid", "latitude", "longitude", "locations")}
         if self.climatology is not None:
             arrays["climatology"] = self.climatology.coefficients

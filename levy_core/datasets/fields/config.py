@@ -113,7 +113,6 @@ class FieldsConfig:
             )
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
         return asdict(self)
 
     @classmethod

@@ -23,12 +23,12 @@ from levy_core.datasets.fields.timeline import say, seconds_between
 Progress = Callable[[list[slice]], Iterable[slice]]
 YEAR = 360 * 86400.0  # seconds, of the shortest calendar
 one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")  # sums are the same bits for any number of cores
-FIELDS_A_TERM = 4  # of a span, at least: its sums are a field a term, and travel where the fields would
+FIELDS_PER_TERM = 4  # of a span, at least: its sums are one field per term, and travel where the fields would
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What one pass keeps of a span of fields: their extent, a fit a channel, or none of fields that are only checked, and hashes."""
+    """What one pass keeps of a span of fields: their extent, one fit per channel, or none of fields that are only checked, and hashes."""
 
     extent: Extent
     fits: tuple[Fit, ...]
@@ -97,12 +97,12 @@ def _spans(fields: LazyFields, rows: slice, block_bytes: int) -> list[slice]:
     """Blocks; where one has few fields, because they are large, several in one, so that their sums are small beside them."""
     shape = field_shape(fields)
     terms = climatology.design(fields.config.climatology, fields.data.time[:1].to_numpy()).shape[1]
-    return blocks(rows, shape, max(block_bytes, FIELDS_A_TERM * terms * 8 * int(np.prod(shape))))
+    return blocks(rows, shape, max(block_bytes, FIELDS_PER_TERM * terms * 8 * int(np.prod(shape))))
 
 
 @one_blas_thread
 def _sums(fields: LazyFields, train: slice, shift: np.ndarray, block_bytes: int, span: slice) -> Sums:
-    """Reads, checks and sums the fields of a span, a block at a time."""
+    """Reads, checks and sums the fields of a span, one block at a time."""
     every = blocks(span, field_shape(fields), block_bytes)
     return reduce(Sums.concatenate, (_sums_of_block(fields, train, shift, rows) for rows in every))
 
@@ -181,7 +181,7 @@ def check_cycle(config: FieldsConfig, times: np.ndarray) -> None:
     if "hour" in config.climatology and step > 43200:
         raise LevyError(
             f"climatology is {config.climatology!r}, but the fields are {step / 3600:g} hours apart: a cycle of the day needs "
-            "several fields a day, so take day or none"
+            "several fields per day, so take day or none"
         )
 
 

@@ -20,7 +20,7 @@ class LazyFields:
 
     Attributes:
         folder, config: from which they were opened.
-        data: a variable a channel, on (time, latitude, longitude) or (time, place); attributes are the source's, ``units`` as wanted.
+        data: one variable per channel, on (time, latitude, longitude) or (time, place); attributes are the source's, ``units`` as wanted.
         parts: of each channel the first time and the source of each of its parts, in order of time.
     """
 
@@ -42,7 +42,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
     """The fields of a data set, lazily: metadata are read and checked, no field is.
 
     Returns:
-        A variable a channel (named ``Variable.key``), float64 in ``Variable.units``, on (time, latitude, longitude), from north
+        One variable per channel (named ``Variable.key``), float64 in ``Variable.units``, on (time, latitude, longitude), from north
         to south and eastwards, or (time, place).
 
     Raises:
@@ -53,7 +53,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
 
 
 def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> LazyFields:
-    """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least a field)."""
+    """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least one field)."""
     names = find(folder)
     found: dict[str, list[tuple[str, xr.DataArray]]] = {v.key: [] for v in config.variables}
     seen: dict[str, str] = {}

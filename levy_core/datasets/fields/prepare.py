@@ -123,7 +123,7 @@ def _write(fields: LazyFields, codec: Codec, array: zarr.Array, start: int, bloc
 
 @one_blas_thread
 def _samples(fields: LazyFields, codec: Codec, block: slice) -> np.ndarray:
-    """Float32, a chunk at a time: the last bits of a climatology depend on how many fields are asked for at once."""
+    """Float32, one chunk at a time: the last bits of a climatology depend on how many fields are asked for at once."""
     cut, shape = tiles.count(field_shape(fields), fields.config.patch), field_shape(fields)
     values = tiles.cut(read(fields, block), fields.config.patch)
     times, samples = np.repeat(fields.data.time[block].to_numpy(), cut), np.empty(values.shape, "<f4")

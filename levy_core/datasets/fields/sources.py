@@ -21,8 +21,8 @@ CLASSIC = (b"CDF\x01", b"CDF\x02")
 OPTIONS: dict[str, Any] = {"decode_timedelta": False}
 ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata")
 EXPECTED = (
-    "GRIB (.grib, .grb, .grib2), NetCDF (.nc, .nc4) or zarr (a folder) are expected there, or a file sources.txt with a path, "
-    "glob or URL a line"
+    "GRIB (.grib, .grb, .grib2), NetCDF (.nc, .nc4) or zarr (a folder) are expected there, or a file sources.txt with one path, "
+    "glob or URL per line"
 )
 
 

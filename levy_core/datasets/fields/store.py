@@ -100,7 +100,7 @@ def create_group(
     """Makes a group with its labels and times, and gives its still empty ``field``.
 
     Args:
-        labels: int64 [N]. times: [N] datetime64 or cftime of ``calendar``. rows: samples a chunk. attributes: of the group; ``classes`` among them.
+        labels: int64 [N]. times: [N] datetime64 or cftime of ``calendar``. rows: samples per chunk. attributes: of the group; ``classes`` among them.
     """
     store = zarr.open_group(path, mode="a").create_group(group, attributes=attributes)
     field = store.create_array(
@@ -128,7 +128,7 @@ def create_group(
 
 
 def chunk_rows(shape: tuple[int, int, int]) -> int:
-    """Samples a chunk: a few MB, whatever the number of samples."""
+    """Samples per chunk: a few MB, whatever the number of samples."""
     return max(1, CHUNK_BYTES // (4 * int(np.prod(shape))))
 
 

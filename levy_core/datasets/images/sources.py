@@ -1,6 +1,6 @@
 """Readers of labelled images as people have them.
 
-``open_source(folder)`` recognises: sub-folders per class, a zip with a sub-folder per class, CIFAR-10/100's python
+``open_source(folder)`` recognises: one sub-folder per class, a zip with a sub-folder per class, CIFAR-10/100's python
 archive (packed or not), and MNIST's idx files (gzipped or not). Archives are read in place: nothing is extracted, and
 the pickles inside CIFAR's archive are read as data without running anything (``cifar.py``).
 """

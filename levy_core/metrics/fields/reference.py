@@ -23,7 +23,7 @@ class FieldsMeasures:
     Attributes:
         levels: upper quantiles of the reach that ``tail_error`` looks at, those that enough values lie above.
         tail_share: share of the values that Hill's index and the generalised Pareto shape are estimated from.
-        block: times a block of the bootstrap: several times as long as weather remembers.
+        block: times per block of the bootstrap: several times as long as weather remembers.
         resamples: draws of the bootstrap. most: real fields kept, in blocks spread evenly over the period.
     """
 
@@ -184,7 +184,6 @@ class FieldsReference:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(H, W)."""
         return self.fields.shape[2], self.fields.shape[3]
 
     def pooled(self, fields: np.ndarray, c: int) -> np.ndarray:

@@ -34,7 +34,7 @@ class Classifier(nn.Module):
             *_block(width, 2 * width),
             *_block(2 * width, 2 * width),
         )
-        # Unit variance a feature: distances then have the same scale for every data set.
+        # Unit variance per feature: distances then have the same scale for every data set.
         self.embed = nn.Sequential(nn.Linear(4 * 2 * width, features), nn.BatchNorm1d(features, affine=False))
         self.score = nn.Linear(features, classes)
 
@@ -44,7 +44,6 @@ class Classifier(nn.Module):
         return self.embed(F.adaptive_avg_pool2d(x, 2).flatten(1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Class scores, float32 [B, classes]."""
         return self.score(F.relu(self.features(image)))
 
 

@@ -123,7 +123,7 @@ def test_sums_of_large_fields_are_those_of_spans_that_are_larger_than_their_sums
         patch.setattr(reading, "chunk_rows", lambda shape: 1)
         prepare(folder, settings, tmp_path / "spans", block_bytes=8 * 12, block_map=spread)  # one field per block
     assert {s.stop - s.start for s in asked[0]} == {4 * 5}  # of 5 terms
-    assert {s.stop - s.start for s in asked[1]} == {1}  # written a block at a time
+    assert {s.stop - s.start for s in asked[1]} == {1}  # written one block at a time
     one, other = (Codec.load(tmp_path / name) for name in ("whole", "spans"))
     assert np.allclose(one.climatology.coefficients, other.climatology.coefficients, rtol=1e-12)
     assert np.allclose(one.std, other.std, rtol=1e-9)

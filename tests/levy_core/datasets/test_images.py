@@ -356,7 +356,7 @@ def test_images_of_mixed_sizes_or_channels_are_named(tmp_path, other, what):
 
 
 def test_the_packed_store_returns_what_was_written_and_xarray_opens_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("levy_core.datasets.images.store.CHUNK_BYTES", 3 * 12)  # three images a chunk: several chunks
+    monkeypatch.setattr("levy_core.datasets.images.store.CHUNK_BYTES", 3 * 12)  # three images per chunk: several chunks
     images = np.random.default_rng(0).integers(0, 256, (7, 1, 3, 4), dtype=np.uint8)
     labels = np.array([0, 0, 0, 0, 1, 1, 1])
     indices = np.array([6, 5, 4, 3, 2, 1, 0])

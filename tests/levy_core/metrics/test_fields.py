@@ -293,7 +293,7 @@ def test_a_year_of_real_rain_can_be_judged_by_its_halves():
     if not path.exists():
         pytest.skip(f"{path} is not here: real fields come with the workplace, not with the project")
     with xr.open_dataset(path) as data:
-        rain = data["pr"].values[:, None].astype(np.float64) * 86400  # mm a day
+        rain = data["pr"].values[:, None].astype(np.float64) * 86400  # mm per day
         latitude = data["lat"].values.astype(np.float64)
     even, odd = rain[::2], rain[1::2]
     row = measure_fields(odd, zeros(len(odd)), {"test": reference(even, latitude=latitude, names=("pr",))})

@@ -337,8 +337,8 @@ def test_ten_evaluations_tuned_are_no_worse_than_the_best_of_a_full_grid_that_co
     """Two searches of 30,000 samples against 72 cells, judged on seeds that neither has seen.
 
     The grid chooses twice: its four best by its own samples, and of those the best by the fresh seeds. In longer runs (24,000
-    samples a judgement, spread 0.0001) six searches ended at 0.00066 each and the grid's best in hindsight was at 0.00121; eight
-    without ``STARTS`` ended at 0.0009 on average, two of them above the grid. With 3,000 samples, 400 a trial, a score's noise
+    samples per judgement, spread 0.0001) six searches ended at 0.00066 each and the grid's best in hindsight was at 0.00121; eight
+    without ``STARTS`` ended at 0.0009 on average, two of them above the grid. With 3,000 samples, 400 per trial, a score's noise
     is as large as these distances, and the search is no surer than the grid.
     """
     space = replace(SPACE, limits=("none",))
