@@ -93,13 +93,13 @@ class Synthetic:
     def __post_init__(self) -> None:
         for name in self.variables:
             choose("variable", name, KINDS)
-        allowed = {
+        choices = {
             "nu": (self.nu > 0, "above 0"),
             "persistence": (0 <= self.persistence < 1, "from 0 up to, not including, 1"),
             "shared": (0 <= self.shared <= 1, "from 0 to 1"),
             "hours": (self.hours >= 1, "at least 1"),
         }
-        for name, (fits, range_) in allowed.items():
+        for name, (fits, range_) in choices.items():
             if not fits:
                 raise LevyError(f"{name} is {getattr(self, name)}, but must be {range_}")
         if self.box and not (-90 <= self.box[0] < self.box[1] <= 90 and self.box[2] < self.box[3] < self.box[2] + 360):

@@ -126,18 +126,18 @@ class Stable(Noise):
     def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         """A = 2 S, one per sample if isotropic, else one per coordinate."""
         shape = [1] * len(shape) if self.isotropic else shape
-        drawn = self._uncapped(shape, streams)
+        mixing = self._uncapped(shape, streams)
         if self.cap is None:
-            return drawn
+            return mixing
         if self.cap_rule == "clamp":
-            return drawn.clamp_(max=self.cap)
+            return mixing.clamp_(max=self.cap)
         while True:
-            over = drawn > self.cap
+            over = mixing > self.cap
             rows = torch.nonzero(over.flatten(1).any(1)).flatten().tolist()
             if not rows:
-                return drawn
+                return mixing
             # A row draws again only for its own sake, so that a sample stays independent of its batch.
-            drawn[rows] = torch.where(over[rows], self._uncapped(shape, streams, rows), drawn[rows])
+            mixing[rows] = torch.where(over[rows], self._uncapped(shape, streams, rows), mixing[rows])
 
     def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         if self.isotropic or self.cap is not None or self.alpha == 2:

@@ -97,20 +97,20 @@ class Space:
         )
 
 
-def _cut(name: str, wanted: Range, allowed: Range, whose: str) -> Range:
-    low, high = max(wanted[0], allowed[0]), min(wanted[1], allowed[1])
+def _cut(name: str, search_range: Range, limits: Range, owner: str) -> Range:
+    low, high = max(search_range[0], limits[0]), min(search_range[1], limits[1])
     if low > high:
         raise LevyError(
-            f"{name} is searched from {wanted[0]:g} to {wanted[1]:g}, but {whose} from {allowed[0]:.4g} to {allowed[1]:.4g}: "
+            f"{name} is searched from {search_range[0]:g} to {search_range[1]:g}, but {owner} from {limits[0]:.4g} to {limits[1]:.4g}: "
             "give a range that overlaps"
         )
     return low, high
 
 
-def _suggest(trial: "optuna.Trial", name: str, within: Range) -> float:
-    value = trial.suggest_float(name, *within, log=True)
+def _suggest(trial: "optuna.Trial", name: str, bounds: Range) -> float:
+    value = trial.suggest_float(name, *bounds, log=True)
     rounded = float(f"{value:.3g}")  # more digits change no sample visibly, and nobody reads them
-    return min(max(rounded, within[0]), within[1])
+    return min(max(rounded, bounds[0]), bounds[1])
 
 
 # Where the search begins: what won on the exact mixtures of docs/benchmarks/solvers.md.
@@ -189,34 +189,34 @@ def search(
     )
     for start in space.starts(schedule):
         study.enqueue_trial(start)
-    known: dict[Solver, Trial] = {}
+    trial_of: dict[Solver, Trial] = {}
     trials: list[Trial] = []
     samples_drawn, repeats = 0, 0
     while samples_drawn + counts[-1] <= samples and repeats < 20:  # so many repeats: the space is finite and used up
         proposal = study.ask()
         solver = _feasible(space.propose(proposal, schedule, steps))
-        repeats = repeats + 1 if solver in known else 0
-        if solver in known:
-            previous = known[solver]
+        repeats = repeats + 1 if solver in trial_of else 0
+        if solver in trial_of:
+            previous = trial_of[solver]
             if isfinite(previous.score):
                 proposal.report(previous.score, previous.n // counts[0])
             _report_result(study, proposal, previous.score, pruned=previous.n < counts[-1])
             continue
-        done, pruned = Trial(solver, 0, float("nan")), False
+        latest, pruned = Trial(solver, 0, float("nan")), False
         for count in counts:
             value = score(solver, count)
-            progress((count - done.n) * steps)
-            samples_drawn += count - done.n
-            done = Trial(solver, count, value)
+            progress((count - latest.n) * steps)
+            samples_drawn += count - latest.n
+            latest = Trial(solver, count, value)
             if not isfinite(value):
                 break
             proposal.report(value, count // counts[0])
             if count < counts[-1] and proposal.should_prune():
                 pruned = True
                 break
-        known[solver] = done
-        trials.append(done)
-        _report_result(study, proposal, done.score, pruned)
+        trial_of[solver] = latest
+        trials.append(latest)
+        _report_result(study, proposal, latest.score, pruned)
     finite_trials = [trial for trial in trials if isfinite(trial.score)]
     if not finite_trials:
         raise LevyError(

@@ -206,21 +206,21 @@ def tabulate(solver: Solver, schedule: Schedule) -> StepTable:
     process = Process(levels, schedule, kappa, strength)
     if family.update:
         drift, noise = family.update(now, after, p, eta)
-        made = Weights(levels.rho, torch.ones_like(now), drift[:, None], noise)
+        weights = Weights(levels.rho, torch.ones_like(now), drift[:, None], noise)
     else:
-        made = DISCRETISATIONS[solver.discretisation].weights(process)
+        weights = DISCRETISATIONS[solver.discretisation].weights(process)
     jumps = None
     if family.ancestral:
         power = torch.cat([levels.rho, torch.zeros(1, dtype=torch.float64)]) ** p
         jumps = (power[:-1] - power[1:]).clamp(min=0) ** (2 / p)
-    rows = list(range(len(made.keep)))
+    rows = list(range(len(weights.keep)))
     if len(rows) > solver.steps:  # Heun's evaluations do not come out even: the last step above rho = 0 is Euler's
         del rows[-1 - solver.ends_at_0]
     return StepTable(
-        rho=torch.cat([made.rho[:-1][rows], levels.rho[-1:]]),
-        keep=made.keep[rows],
-        weights=made.weights[rows],
-        noise=made.noise[rows],
+        rho=torch.cat([weights.rho[:-1][rows], levels.rho[-1:]]),
+        keep=weights.keep[rows],
+        weights=weights.weights[rows],
+        noise=weights.noise[rows],
         predicts=DISCRETISATIONS[solver.discretisation].predicts,
         limit=solver.limit,
         jumps=jumps,

@@ -169,13 +169,13 @@ def _multistep(kernel: Callable[[np.ndarray], np.ndarray], nodes: list[float], s
     the one before (the last of a grid uniform in t); order 3 on equal steps amplifies 3.7 times.
     """
 
-    def basis(j: int, used: list[float]) -> Callable[[np.ndarray], np.ndarray]:
-        others = [x for i, x in enumerate(used) if i != j]
-        return lambda u: kernel(u) * np.prod([(u - x) / (used[j] - x) for x in others], axis=0)
+    def basis(j: int, points: list[float]) -> Callable[[np.ndarray], np.ndarray]:
+        others = [x for i, x in enumerate(points) if i != j]
+        return lambda u: kernel(u) * np.prod([(u - x) / (points[j] - x) for x in others], axis=0)
 
     for count in range(len(nodes), 0, -1):
-        used = nodes[:count]
-        weights = [_quadrature(basis(j, used), start, end) for j in range(count)]
+        points = nodes[:count]
+        weights = [_quadrature(basis(j, points), start, end) for j in range(count)]
         if sum(map(abs, weights)) <= AMPLIFICATION * abs(sum(weights)):
             break
     return weights
@@ -190,8 +190,8 @@ def noise_prediction(process: Process, order: int) -> Weights:
     weights = torch.zeros(len(rho) - 1, order, dtype=torch.float64)
     for k in range(len(rho) - 1):
         nodes = [rho[k - j] for j in range(min(order, k + 1))]
-        made = _multistep(np.ones_like, nodes, rho[k], rho[k + 1])
-        weights[k, : len(made)] = process.kappa[k] * torch.tensor(made, dtype=torch.float64)
+        row = _multistep(np.ones_like, nodes, rho[k], rho[k + 1])
+        weights[k, : len(row)] = process.kappa[k] * torch.tensor(row, dtype=torch.float64)
     return Weights(process.levels.rho, torch.ones_like(process.kappa), weights, process.exact_noise)
 
 
@@ -217,8 +217,8 @@ def data_prediction(process: Process, order: int) -> Weights:
         def kernel(u: np.ndarray, h: float = h, strength: float = strength) -> np.ndarray:
             return strength * np.exp(-strength * (h - u))
 
-        made = _multistep(kernel, nodes, 0.0, h)
-        weights[k, : len(made)] = torch.tensor(made, dtype=torch.float64)
+        row = _multistep(kernel, nodes, 0.0, h)
+        weights[k, : len(row)] = torch.tensor(row, dtype=torch.float64)
     excess = (kappa - 1).clamp(min=1e-300)
     spread = -torch.expm1(p * excess * torch.log(shrink)) / excess
     noise = torch.where(process.strength > 0, after * (process.strength * spread) ** (1 / p), 0.0)

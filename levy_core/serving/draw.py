@@ -77,9 +77,9 @@ def draw_samples(
     return np.concatenate(parts)
 
 
-def _convert_samples(model: "Model", drawn: np.ndarray) -> np.ndarray:
+def _convert_samples(model: "Model", values: np.ndarray) -> np.ndarray:
     """Pixels, or values as they are where their extremes matter."""
-    return to_uint8(drawn) if model.samples.dtype == "uint8" else drawn
+    return to_uint8(values) if model.samples.dtype == "uint8" else values
 
 
 def trajectories(model: "Model", solver: Solver, seed: int, n: int) -> np.ndarray:

@@ -59,11 +59,11 @@ def find_previous(folder: Path | None, new: Path) -> PreviousStore | None:
     if folder is None:
         return None
     try:
-        described = json.loads((folder / PREPARED).read_text())
-        if described["format"] != FORMAT:
+        record = json.loads((folder / PREPARED).read_text())
+        if record["format"] != FORMAT:
             return None
         same = all((folder / name).read_bytes() == (new / name).read_bytes() for name in (JSON, TENSORS))
-        hashes = {group: list(described["hashes"][group]) for group in GROUPS}
+        hashes = {group: list(record["hashes"][group]) for group in GROUPS}
         return PreviousStore(folder, hashes) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

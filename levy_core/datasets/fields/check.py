@@ -53,8 +53,8 @@ class Extent:
         )
 
 
-def _choose_times(which: np.ndarray, these: Sequence[Any], others: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(one if chosen else other for chosen, one, other in zip(which, these, others, strict=True))
+def _choose_times(mask: np.ndarray, times: Sequence[Any], other_times: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(one if chosen else other for chosen, one, other in zip(mask, times, other_times, strict=True))
 
 
 def measure_extent(fields: LazyFields, values: np.ndarray, times: np.ndarray) -> Extent:
@@ -75,7 +75,7 @@ def measure_extent(fields: LazyFields, values: np.ndarray, times: np.ndarray) ->
         lows[:, c], highs[:, c] = np.nanmin(values[:, c], axis=(1, 2)), np.nanmax(values[:, c], axis=(1, 2))
         infinite = np.flatnonzero(np.isinf(lows[:, c]) | np.isinf(highs[:, c]))
         if len(infinite):
-            _refuse(fields, v.key, times[infinite[0]], "has an infinite value", "mend the file")
+            _refuse(fields, v.key, times[infinite[0]], "has an infinite value", "repair the file")
     lowest, highest = lows.argmin(0), highs.argmax(0)
     return Extent(lows.min(0), highs.max(0), tuple(times[lowest]), tuple(times[highest]), missing, times)
 
@@ -94,7 +94,7 @@ def check_extent(fields: LazyFields, extent: Extent, always: np.ndarray) -> None
         if v.minimum is not None and low < v.minimum - PACKING * (high - low):
             _refuse(
                 fields, v.key, extent.low_times[c], f"is {low:g} {v.units}, below its minimum of {v.minimum:g}",
-                "mend the file, or its units or `minimum` in params",
+                "correct the file, or its units or `minimum` in params",
             )  # fmt: skip
         share = (extent.missing[:, c] - always[c]) / max(1, cells - always[c])
         worst = int(share.argmax())
@@ -125,5 +125,5 @@ def _check_plausible(fields: LazyFields, c: int, extent: Extent) -> None:
                 )  # fmt: skip
 
 
-def _refuse(fields: LazyFields, key: str, time: Any, found: str, advice: str) -> NoReturn:
-    raise LevyError(f"{fields.source(key, time)}: variable {key!r} at {say(time)} {found}: {advice}")
+def _refuse(fields: LazyFields, key: str, time: Any, fault: str, advice: str) -> NoReturn:
+    raise LevyError(f"{fields.source(key, time)}: variable {key!r} at {say(time)} {fault}: {advice}")

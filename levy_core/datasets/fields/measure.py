@@ -196,6 +196,6 @@ def _transformed(fields: LazyFields, values: np.ndarray, times: np.ndarray) -> n
         below = "" if v.minimum is None or value >= v.minimum else f", below its minimum of {v.minimum:g},"
         raise LevyError(
             f"{fields.source(v.key, times[n])}: variable {v.key!r} at {say(times[n])} is {value:g} {v.units}{below} of which "
-            f"{v.transform} with scale {v.scale:g} is no number: mend the file, or take a larger scale or another transform"
+            f"{v.transform} with scale {v.scale:g} is no number: repair the file, or take a larger scale or another transform"
         )
     return transformed

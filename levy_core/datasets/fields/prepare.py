@@ -92,11 +92,11 @@ def prepare_fields(
             into.absolute() / STORE, group, codec.shape, np.repeat(inspection.labels[group], cut), np.repeat(times[rows], cut), chunk * cut,
             codec.calendar, {"classes": list(inspection.classes), "channels": list(codec.names)},
         )  # fmt: skip
-        kept = [] if old is None else _unchanged(old, group, hashes[group], fields, codec, rows, chunk)
+        unchanged = [] if old is None else _unchanged(old, group, hashes[group], fields, codec, rows, chunk)
         if old is not None:
-            old.take_over(group, kept, into)
+            old.take_over(group, unchanged, into)
         write = partial(_write, fields, codec, field, rows.start)
-        every = [block for part in _between(rows, kept, chunk) for block in blocks(part, shape, block_bytes)]
+        every = [block for part in _between(rows, unchanged, chunk) for block in blocks(part, shape, block_bytes)]
         for _ in zip(progress(every), block_map(write, every), strict=True):
             pass
     append.write_hashes(into, hashes)
@@ -138,19 +138,19 @@ def _unchanged(
 ) -> list[int]:
     """The chunks of a group that are taken over: none if the first of them would be written as other bytes by this code."""
     cut = tiles.count(field_shape(fields), fields.config.patch)
-    kept = old.unchanged(group, hashes, 4 * chunk * cut * int(np.prod(codec.shape)))
-    if kept:
-        first = rows.start + kept[0] * chunk
+    chunks = old.unchanged(group, hashes, 4 * chunk * cut * int(np.prod(codec.shape)))
+    if chunks:
+        first = rows.start + chunks[0] * chunk
         samples = _samples(fields, codec, slice(first, min(first + chunk, rows.stop)))
-        if not old.chunk(group, kept[0]).read_bytes().startswith(samples.tobytes()):
+        if not old.chunk(group, chunks[0]).read_bytes().startswith(samples.tobytes()):
             return []
-    return kept
+    return chunks
 
 
-def _between(rows: slice, kept: list[int], chunk: int) -> list[slice]:
-    """The rows that are not in the chunks ``kept``, in runs."""
-    ends = [*(rows.start + i * chunk for i in kept), rows.stop]
-    starts = [rows.start, *(rows.start + (i + 1) * chunk for i in kept)]
+def _between(rows: slice, chunks: list[int], chunk: int) -> list[slice]:
+    """The rows that are not in the given chunks, in runs."""
+    ends = [*(rows.start + i * chunk for i in chunks), rows.stop]
+    starts = [rows.start, *(rows.start + (i + 1) * chunk for i in chunks)]
     return [slice(a, b) for a, b in zip(starts, ends, strict=True) if a < b]
 
 

@@ -45,12 +45,12 @@ def hash_chunks(fields: LazyFields, rows: slice, values: np.ndarray) -> tuple[st
         rows: one of ``blocks``. values: [n, C, H, W], what ``read`` gave of it.
     """
     times = seconds(fields.data.time[rows].to_numpy(), fields.data.time.dt.calendar)
-    size, found = chunk_rows(field_shape(fields)), []
+    size, hashes = chunk_rows(field_shape(fields)), []
     for first in range(0, len(values), size):
         digest = hashlib.sha256(times[first : first + size].tobytes())
         digest.update(np.ascontiguousarray(values[first : first + size]).data)
-        found.append(digest.hexdigest())
-    return tuple(found)
+        hashes.append(digest.hexdigest())
+    return tuple(hashes)
 
 
 def read(fields: LazyFields, rows: slice) -> np.ndarray:

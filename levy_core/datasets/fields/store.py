@@ -114,14 +114,14 @@ def create_group(
         dimension_names=("sample", "channel", "latitude", "longitude"),
     )
     time_attributes = {"units": TIME_UNITS, "calendar": calendar, "standard_name": "time"}
-    for name, values, described in (("label", labels, {}), ("time", seconds(times, calendar), time_attributes)):
+    for name, values, array_attributes in (("label", labels, {}), ("time", seconds(times, calendar), time_attributes)):
         array = store.create_array(
             name,
             shape=values.shape,
             chunks=(max(1, len(values)),),
             dtype="int64",
             dimension_names=("sample",),
-            attributes=described,
+            attributes=array_attributes,
         )
         array[:] = values
     return field

@@ -61,12 +61,12 @@ def estimates(
             ]
         )
 
-    found = _with_intervals(of, len(values), block, resamples, seed)
+    numbers = _with_intervals(of, len(values), block, resamples, seed)
     keys = [f"{q:g}" for q in levels]
     return {
-        **dict(zip(("skewness", "kurtosis", "hill", "gpd"), found, strict=False)),
-        "quantiles": dict(zip(keys, found[4:], strict=False)),
-        "return_levels": dict(zip((f"{p:g}" for p in PERIODS), found[4 + len(keys) :], strict=True)),
+        **dict(zip(("skewness", "kurtosis", "hill", "gpd"), numbers, strict=False)),
+        "quantiles": dict(zip(keys, numbers[4:], strict=False)),
+        "return_levels": dict(zip((f"{p:g}" for p in PERIODS), numbers[4 + len(keys) :], strict=True)),
     }
 
 

@@ -78,14 +78,14 @@ def tail_index(values: np.ndarray, block: int = 10, resamples: int = 200, seed: 
     return Estimate(_inverse(best), _inverse(high), _inverse(low), hill, shape, int(tail.n * share), tail.n)
 
 
-def _agreeing(xi: np.ndarray, drawn: np.ndarray) -> int:
-    """The first of SHARES that agrees with all later ones that are known; ``drawn`` is [resamples, shares]."""
-    known = int((~np.isnan(xi)).sum())
-    for i in range(known):
-        error = np.nanstd(drawn[:, i + 1 : known] - drawn[:, [i]], axis=0)
-        if (np.abs(xi[i + 1 : known] - xi[i]) <= AGREE * error).all():
+def _agreeing(xi: np.ndarray, resampled: np.ndarray) -> int:
+    """The first of SHARES that agrees with all later usable ones; ``resampled`` is [resamples, shares]."""
+    usable = int((~np.isnan(xi)).sum())
+    for i in range(usable):
+        error = np.nanstd(resampled[:, i + 1 : usable] - resampled[:, [i]], axis=0)
+        if (np.abs(xi[i + 1 : usable] - xi[i]) <= AGREE * error).all():
             return i
-    return known - 1
+    return usable - 1
 
 
 def _per_cell(of: Callable[..., np.ndarray], values: np.ndarray) -> np.ndarray:

@@ -52,25 +52,25 @@ def measure_fields(
     return row
 
 
-def _of_values(found: Distances, real: FieldsReference, c: int) -> dict[str, float]:
+def _of_values(distances: Distances, real: FieldsReference, c: int) -> dict[str, float]:
     """Measures of the pooled values."""
-    its, share = real.variables[c], real.config.tail_share
-    skewness, kurtosis = marginal.moments(found.ordered)
-    index = extremes.hill(found.tail, share)
+    reference_tail, share = real.variables[c], real.config.tail_share
+    skewness, kurtosis = marginal.moments(distances.ordered)
+    index = extremes.hill(distances.tail, share)
     row = {
-        "ks": found.ks,
-        "skew_ratio": ratio(skewness, its.moments[0]),
-        "kurtosis_ratio": ratio(kurtosis, its.moments[1]),
-        "tail_error": found.tail_error,
-        "q999_ratio": ratio(found.tail.quantile(0.999), its.tail.quantile(0.999)),
+        "ks": distances.ks,
+        "skew_ratio": ratio(skewness, reference_tail.moments[0]),
+        "kurtosis_ratio": ratio(kurtosis, reference_tail.moments[1]),
+        "tail_error": distances.tail_error,
+        "q999_ratio": ratio(distances.tail.quantile(0.999), reference_tail.tail.quantile(0.999)),
         "hill": index,
-        "hill_ratio": ratio(index, extremes.hill(its.tail, share)),
-        "gpd": extremes.pareto_shape(found.tail, share),
-        "spectrum_error": found.spectrum_error,
+        "hill_ratio": ratio(index, extremes.hill(reference_tail.tail, share)),
+        "gpd": extremes.pareto_shape(distances.tail, share),
+        "spectrum_error": distances.spectrum_error,
     }
-    for name, (threshold, rate) in its.high.items():
-        enough = len(found.ordered) * rate >= marginal.BEYOND
-        row[f"exceed{name}_ratio"] = ratio(marginal.share_above(found.ordered, threshold), rate) if enough else NAN
+    for name, (threshold, rate) in reference_tail.high.items():
+        enough = len(distances.ordered) * rate >= marginal.BEYOND
+        row[f"exceed{name}_ratio"] = ratio(marginal.share_above(distances.ordered, threshold), rate) if enough else NAN
     return row
 
 

@@ -92,7 +92,7 @@ class FieldsReference:
         return cls(fields, labels[rows].astype(np.int64), tuple(names), latitude, config, found)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """For a safetensors file; with ``described`` all that ``read`` needs."""
+        """For a safetensors file; with ``description`` all that ``read`` needs."""
         return {"fields": torch.from_numpy(self.fields), "labels": torch.from_numpy(self.labels)}
 
     def description(self) -> dict[str, Any]:
@@ -106,17 +106,17 @@ class FieldsReference:
         }
 
     @classmethod
-    def read(cls, tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> "FieldsReference":
-        """The reference again, from what ``tensors`` and ``described`` gave."""
-        config = FieldsMeasures(**described["config"] | {"levels": tuple(described["config"]["levels"])})
-        latitude = None if described["latitude"] is None else np.array(described["latitude"])
+    def read(cls, tensors: dict[str, torch.Tensor], description: dict[str, Any]) -> "FieldsReference":
+        """The reference again, from what ``tensors`` and ``description`` gave."""
+        config = FieldsMeasures(**description["config"] | {"levels": tuple(description["config"]["levels"])})
+        latitude = None if description["latitude"] is None else np.array(description["latitude"])
         return cls(
             tensors["fields"].numpy(),
             tensors["labels"].numpy(),
-            tuple(described["names"]),
+            tuple(description["names"]),
             latitude,
             config,
-            described["variables"],
+            description["variables"],
         )
 
     def rows(self, rows: np.ndarray) -> "FieldsReference":
@@ -129,11 +129,11 @@ class FieldsReference:
         Real fields drawn one by one stand for the samples, and a resample of blocks for the real fields.
         """
         rng = np.random.default_rng(0)
-        found = []
+        distances = []
         for rows in block_rows(len(self.fields), self.config.block, draws, rng):
             chosen = rng.integers(len(self.fields), size=n)
-            found.append(distance(self.fields[chosen].astype(np.float64), self.rows(rows)))
-        return float(np.mean(found))
+            distances.append(distance(self.fields[chosen].astype(np.float64), self.rows(rows)))
+        return float(np.mean(distances))
 
     @cached_property
     def missing(self) -> np.ndarray:

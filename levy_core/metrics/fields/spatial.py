@@ -96,7 +96,7 @@ def pairs_by_distance(valid: np.ndarray, seed: int = 0) -> list[Pairs]:
     height, width = valid.shape
     rng = np.random.default_rng(seed)
     cells = np.argwhere(valid)
-    found = []
+    classes = []
     radius = 1.0
     while len(cells) and radius < max(height, width):
         first = cells[rng.integers(len(cells), size=20 * PAIRS)]
@@ -112,9 +112,9 @@ def pairs_by_distance(valid: np.ndarray, seed: int = 0) -> list[Pairs]:
         _, order = np.unique(flat, axis=0, return_index=True)
         chosen = flat[np.sort(order)[:PAIRS]]
         if len(chosen):
-            found.append((chosen[:, 0], chosen[:, 1]))
+            classes.append((chosen[:, 0], chosen[:, 1]))
         radius *= 2
-    return found
+    return classes
 
 
 def rank_correlation(values: np.ndarray, pairs: Pairs) -> np.ndarray:

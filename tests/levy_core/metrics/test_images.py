@@ -36,7 +36,7 @@ def normal(n, d, seed, scale=1.0):
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
 
 
-def judged(generated, real, neighborhood=CONFIG.neighborhood):
+def measure_support(generated, real, neighborhood=CONFIG.neighborhood):
     return manifold.support(generated, real, manifold.radii(real, neighborhood), neighborhood)
 
 
@@ -109,7 +109,7 @@ def test_precision_and_recall_are_torch_fidelitys(n, m, d, k, scale, seed):
     theirs = metric_prc.prc_features_to_metric(
         generated, real, prc_neighborhood=k, prc_batch_size=1000, save_cpu_ram=False, verbose=False
     )
-    found = judged(generated, real, k)
+    found = measure_support(generated, real, k)
     assert found.precise.double().mean().item() == pytest.approx(theirs["precision"])
     assert found.recalled.double().mean().item() == pytest.approx(theirs["recall"])
 
@@ -128,7 +128,7 @@ def density_and_coverage(generated, real, k):
 def test_density_and_coverage_are_the_published_formulas(n, m, d, k, scale, seed):
     generated, real = normal(n, d, seed, scale), normal(m, d, seed + 1)
     density, coverage = density_and_coverage(generated.numpy(), real.numpy(), k)
-    found = judged(generated, real, k)
+    found = measure_support(generated, real, k)
     assert found.density == pytest.approx(density)
     assert found.covered.double().mean().item() == pytest.approx(coverage)
 
@@ -146,10 +146,10 @@ def test_radii_and_distances_are_those_of_sorted_distances():
 
 def test_results_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
     generated, real = normal(53, 6, 0), normal(47, 6, 1)
-    whole, radii, near = judged(generated, real), manifold.radii(real, 3), manifold.nearest(generated, real)
+    whole, radii, near = measure_support(generated, real), manifold.radii(real, 3), manifold.nearest(generated, real)
     for entries in (1, 100, 5 * 47 + 3):  # blocks of 1, 2 and 5 rows: the last is not full
         monkeypatch.setattr(manifold, "ENTRIES", entries)
-        parts = judged(generated, real)
+        parts = measure_support(generated, real)
         for name in ("precise", "balls", "recalled", "covered"):
             assert torch.equal(getattr(parts, name), getattr(whole, name)), name
         assert torch.allclose(manifold.radii(real, 3), radii, rtol=1e-12)
@@ -162,7 +162,7 @@ def test_a_set_against_itself_is_perfect():
     assert row["fid/longtail"] == pytest.approx(0, abs=1e-5)
     assert [row[f"{name}/longtail"] for name in ("precision", "recall", "coverage")] == [1, 1, 1]
     few = normal(20, 4, 0)  # so few that distances are not by matrix products: ties are exact
-    assert judged(few, few).density == 4 / 3  # a ball holds its k neighbours and its centre
+    assert measure_support(few, few).density == 4 / 3  # a ball holds its k neighbours and its centre
     assert [row[name] for name in ("tail_ks", "tail_error", "tail_q99")] == [0, 0, 1]
 
 
@@ -170,20 +170,20 @@ def test_density_and_coverage_survive_the_outliers_that_deceive_precision_and_re
     """Naeem et al. (2020), figures 2 and 3."""
     real, outlier = normal(200, 2, 0), torch.tensor([[40.0, 0.0]], dtype=torch.float64)
     around_outlier = outlier + normal(100, 2, 1, 5.0)
-    found = judged(around_outlier, torch.cat([real, outlier]))
+    found = measure_support(around_outlier, torch.cat([real, outlier]))
     assert found.precise.all()  # one huge ball of the real outlier
     assert found.density == pytest.approx(1 / 3)
     assert found.covered.sum() == 1
     # One faulty generated row far out, with three that are fine: its huge ball recalls all, though next to none is covered.
     few = torch.cat([normal(3, 2, 2, 0.01), outlier])
-    found = judged(few, real)
+    found = measure_support(few, real)
     assert found.recalled.all()
     assert found.covered.double().mean() < 0.1
 
 
 def test_samples_beyond_all_real_balls_are_worth_nothing():
     real, away = normal(60, 3, 0), normal(60, 3, 1) + 100
-    found = judged(away, real)
+    found = measure_support(away, real)
     assert (found.density, int(found.precise.sum()), int(found.covered.sum()), int(found.recalled.sum())) == (
         0,
         0,
@@ -195,8 +195,8 @@ def test_samples_beyond_all_real_balls_are_worth_nothing():
 def test_too_few_samples_give_nan_not_a_number():
     f, none = torch.randn(50, 4), torch.empty(0, 4)
     assert np.isnan(metrics.fid(none, f))
-    assert judged(torch.randn(3, 4), f) is None
-    assert judged(f, torch.randn(3, 4)) is None
+    assert measure_support(torch.randn(3, 4), f) is None
+    assert measure_support(f, torch.randn(3, 4)) is None
     assert np.isnan(list(tails.compare(np.ones(1), np.ones(5)).values())).all()
     row = metrics.measure_images(f[:3], np.zeros(3, dtype=int), {"longtail": reference(f)}, [49, 1], CONFIG)
     for name in ("precision/longtail", "recall/longtail", "density/longtail", "coverage/longtail", "class_recall/0"):
@@ -238,7 +238,7 @@ def test_a_class_is_judged_by_its_own_images():
     assert row["class_fid/0"] < 0.1
     assert row["class_fid/1"] == pytest.approx(4.06, abs=1.1)
     assert np.isnan([row["class_fid/2"], row["class_near/2"]]).all()
-    recalled = judged(generated, balanced.features).recalled.double().numpy()
+    recalled = measure_support(generated, balanced.features).recalled.double().numpy()
     for c in range(3):
         assert row[f"class_recall/{c}"] == recalled[labels == c].mean()
     assert row["class_recall/2"] == 0

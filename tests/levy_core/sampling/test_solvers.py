@@ -289,7 +289,7 @@ def test_the_posterior_returns_gaussian_data():
 
 
 def test_the_posterior_narrows_heavy_tailed_data():
-    # The docstring's claim: E[e | y] for E[e | y, A] loses scale at alpha < 2, and more steps do not mend it.
+    # The docstring's claim: E[e | y] for E[e | y, A] loses scale at alpha < 2, and more steps do not repair it.
     scales = []
     for steps in (50, 400):
         n, noise = 60_000, Stable(1.5)
