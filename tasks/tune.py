@@ -15,7 +15,7 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.files import hash_json, replacing
 from levy_core.base.seeds import seed_of
-from levy_core.sampling.search import Found, Space, search
+from levy_core.sampling.search import SearchResult, Space, search
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
@@ -45,7 +45,7 @@ def tune(params: Params, dataset: str, design: str) -> None:
     metrics = open_metrics(params, dataset)
     memo = Memo(paths.judged(dataset, design), _fingerprint(params, dataset, folder, metrics))
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
-    found: dict[int, Found] = {}
+    found: dict[int, SearchResult] = {}
     budget = sum(steps * settings.samples for steps in settings.steps)
     with bar(None, f"tune {design}", total=budget, unit="eval", unit_scale=True) as progress:
         for steps in settings.steps:

@@ -111,8 +111,8 @@ def preparing(folder: Path, settings: FieldsConfig) -> Callable[[int], float]:
     def once() -> float:
         with tempfile.TemporaryDirectory() as into:
             begun = time.perf_counter()
-            with cluster.spread() as spread:
-                prepare_fields(folder, settings, Path(into), None, lambda blocks: blocks, spread=spread)
+            with cluster.open_block_map() as spread:
+                prepare_fields(folder, settings, Path(into), None, lambda blocks: blocks, block_map=spread)
             return time.perf_counter() - begun
 
     def measured(workers: int) -> float:

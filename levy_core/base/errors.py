@@ -1,4 +1,4 @@
-"""The exception for mistakes that a person can mend."""
+"""The exception for mistakes that a person can correct."""
 
 from collections.abc import Mapping
 from typing import TypeVar

@@ -36,7 +36,6 @@ class Samples:
     shares: tuple[float, ...] | None = None
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values for JSON."""
         return asdict(self)
 
     @classmethod

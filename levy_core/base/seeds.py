@@ -95,7 +95,7 @@ CELL, SMALL = 40, 24  # bits of u and of v
 
 
 def _halves(bits: np.ndarray, generators: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor, Tensor]:
-    """(u, 1 - u, v) from 64 bits a value, int64 [rows, ...]: u in cells of 2**-40, v of 2**-24, each at its middle.
+    """(u, 1 - u, v) from 64 bits per value, int64 [rows, ...]: u in cells of 2**-40, v of 2**-24, each at its middle.
 
     The outermost cells are filled with further bits of the row's generator, so that u and 1 - u come as near to 0 as
     float32 can say, with full relative precision, and nothing that depends on them is truncated.

@@ -52,7 +52,7 @@ def write_weather(path: Path) -> None:
 
 
 def write_digits(path: Path) -> None:
-    """A sub-folder of PNGs a class, with fixed dates so that the hash is fixed."""
+    """One sub-folder of PNGs per class, with fixed dates so that the hash is fixed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         for number, (image, label) in enumerate(zip(*digits(), strict=True)):

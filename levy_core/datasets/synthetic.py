@@ -1,7 +1,7 @@
 """Fields in the style of ERA5, made up, whose truth is known: cycles plus Student-t anomalies.
 
 An anomaly is ``g / sqrt(chi2 / nu)``: g is Gaussian with unit variance, a power-law spectrum in space and AR(1) in time;
-chi2 is chi-square with nu degrees of freedom, one a time step for all cells, AR(1) through its Gaussian quantile. So the
+chi2 is chi-square with nu degrees of freedom, one per time step for all cells, AR(1) through its Gaussian quantile. So the
 cells of a step are jointly Student-t (spherical mixing), and every weighted sum of cells has the tail index nu.
 """
 
@@ -71,7 +71,7 @@ class Synthetic:
     Args:
         variables: keys of ``KINDS``. shape: cells north to south and west to east.
         box: south, north, west, east in degrees, ends included; None: round the globe, which is periodic.
-        nu: degrees of freedom, the tail index. slope: power falls as ``wavenumber**-slope`` (cycles a cell).
+        nu: degrees of freedom, the tail index. slope: power falls as ``wavenumber**-slope`` (cycles per cell).
         persistence: AR(1) coefficient from one step to the next. hours: length of a step.
         shared: how much of the mixing variable the variables have in common: 1 all, 0 each its own.
 
@@ -93,13 +93,13 @@ class Synthetic:
     def __post_init__(self) -> None:
         for name in self.variables:
             choose("variable", name, KINDS)
-        allowed = {
+        choices = {
             "nu": (self.nu > 0, "above 0"),
             "persistence": (0 <= self.persistence < 1, "from 0 up to, not including, 1"),
             "shared": (0 <= self.shared <= 1, "from 0 to 1"),
             "hours": (self.hours >= 1, "at least 1"),
         }
-        for name, (fits, range_) in allowed.items():
+        for name, (fits, range_) in choices.items():
             if not fits:
                 raise LevyError(f"{name} is {getattr(self, name)}, but must be {range_}")
         if self.box and not (-90 <= self.box[0] < self.box[1] <= 90 and self.box[2] < self.box[3] < self.box[2] + 360):

@@ -52,7 +52,6 @@ class SelfAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Adds what it finds to ``x``."""
         cells = self.group_norm(x.flatten(2)).transpose(1, 2)  # [B, H W, C]
         q, k, v = (to(cells).unflatten(2, (self.heads, -1)).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))
         found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
@@ -109,7 +108,7 @@ class Backbone(nn.Module):
     """The whole network: [B, inputs, H, W] -> [B, outputs, H, W].
 
     Args:
-        channels: one entry a resolution, multiples of ``groups``. layers: a resolution on the way down; one more on the way up.
+        channels: one entry per resolution, multiples of ``groups``. layers: per resolution on the way down; one more on the way up.
         attends: which resolutions attend; with any, the middle does too. labels: how many there are.
         convolution: the class of every convolution, with the parameters of ``nn.Conv2d``.
     """
@@ -135,19 +134,19 @@ class Backbone(nn.Module):
         )
         self.class_embedding = nn.Embedding(labels, embedding)
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
-        kept = [first]  # channels of what the way down keeps for the way up
+        skip_widths = [first]  # channels of what the way down keeps for the way up
         for i, width in enumerate(channels):
-            level = Level([kept[-1]] + [width] * (layers - 1), width, *common, [attends[i]] * layers)
-            kept += [width] * layers
+            level = Level([skip_widths[-1]] + [width] * (layers - 1), width, *common, [attends[i]] * layers)
+            skip_widths += [width] * layers
             if i < len(channels) - 1:
                 level.resample("downsamplers", width, False, convolution)
-                kept.append(width)
+                skip_widths.append(width)
             self.down_blocks.append(level)
         self.mid_block = Level([last, last], last, *common, [any(attends), False])
         below = last
         for i, width in reversed(list(enumerate(channels))):
             widths = [below] + [width] * layers
-            level = Level([w + kept.pop() for w in widths], width, *common, [attends[i]] * (layers + 1))
+            level = Level([w + skip_widths.pop() for w in widths], width, *common, [attends[i]] * (layers + 1))
             if i > 0:
                 level.resample("upsamplers", width, True, convolution)
             self.up_blocks.append(level)
@@ -159,19 +158,19 @@ class Backbone(nn.Module):
         """``time``: float32 [B]; ``label``: int64 [B]."""
         emb = self._embedding(time, label)
         x = self.conv_in(x)
-        kept = [x]
+        skips = [x]
         for level in self.down_blocks:
             for residual, attention in _layers(level):
                 x = attention(residual(x, emb))
-                kept.append(x)
+                skips.append(x)
             for down in getattr(level, "downsamplers", ()):
                 x = down(x)
-                kept.append(x)
+                skips.append(x)
         for residual, attention in _layers(self.mid_block):
             x = attention(residual(x, emb))
         for level in self.up_blocks:
             for residual, attention in _layers(level):
-                x = attention(residual(torch.cat([x, kept.pop()], dim=1), emb))
+                x = attention(residual(torch.cat([x, skips.pop()], dim=1), emb))
             for up in getattr(level, "upsamplers", ()):
                 x = up(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from levy_core.base.errors import LevyError
 
 
-def padded(size: int, multiple: int, wraps: bool = False) -> Tensor:
+def pad_indices(size: int, multiple: int, wraps: bool = False) -> Tensor:
     """Indices that lengthen an axis to the next multiple, int64: its last cell again, or round the globe from its first."""
     index = torch.arange(-(-size // multiple) * multiple)
     return index % size if wraps else index.clamp(max=size - 1)
@@ -22,7 +22,6 @@ class RoundConv(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C', H', W']."""
         poleward, around = (int(side) for side in self.padding)
         x = F.pad(x, (around, around, 0, 0), mode="circular")
         return F.conv2d(x, self.weight, self.bias, self.stride, (poleward, 0), self.dilation, self.groups)
@@ -43,7 +42,7 @@ def coordinate_channels(height: int, width: int, latitude: np.ndarray | None, lo
     if lengths not in ((height, width), (width, width) if height == 1 else (height, width)):
         raise LevyError(
             f"{lengths[0]} latitudes and {lengths[1]} longitudes were given for fields of {height} x {width}: "
-            f"give {height} and {width}, or, for places, one of each a place"
+            f"give {height} and {width}, or, for places, one of each per place"
         )
     phi, theta = np.deg2rad(np.asarray(latitude, float)), np.deg2rad(np.asarray(longitude, float))
     rows = phi[:, None] if lengths == (height, width) else phi[None]

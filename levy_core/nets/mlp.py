@@ -20,7 +20,6 @@ class MLPConfig:
     depth: int = 3
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values for JSON."""
         return asdict(self)
 
 
@@ -39,7 +38,6 @@ class MLP(nn.Module):
         self.leave = nn.Linear(config.width, d)
 
     def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
-        """The raw network output."""
         phase = log_rho[:, None] * self.frequencies
         h = self.enter(torch.cat([x, phase.sin(), phase.cos()], dim=1)) + self.label(cond[LABEL])
         for layer in self.hidden:

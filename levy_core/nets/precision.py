@@ -13,10 +13,10 @@ def parameter_count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def resolve_precision(wanted: Precision | Literal["auto"], device: torch.device) -> Precision:
-    """ "float32" or "bfloat16": what ``wanted`` is on this processor, where "auto" is bfloat16 if it computes in that itself."""
-    if wanted != "auto":
-        return wanted
+def resolve_precision(precision: Precision | Literal["auto"], device: torch.device) -> Precision:
+    """ "float32" or "bfloat16": what ``precision`` is on this processor, where "auto" is bfloat16 if it computes in that itself."""
+    if precision != "auto":
+        return precision
     return "bfloat16" if bf16_supported(device) else "float32"
 
 

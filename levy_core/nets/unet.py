@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from levy_core.base.conditions import LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.nets.backbone import Backbone
-from levy_core.nets.globe import RoundConv, coordinate_channels, padded
+from levy_core.nets.globe import RoundConv, coordinate_channels, pad_indices
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class UNetConfig:
     coordinates: bool = False
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values for JSON."""
         return asdict(self)
 
     @classmethod
@@ -65,7 +64,7 @@ class UNet(nn.Module):
                 f"net.channels is {list(config.channels)}, but every entry must be a multiple of {config.groups}"
             )
         halvings = 2 ** (len(config.channels) - 1)
-        rows, columns = padded(height, halvings), padded(width, halvings, config.wraps)
+        rows, columns = pad_indices(height, halvings), pad_indices(width, halvings, config.wraps)
         attends = list(config.attention) + [False] * (len(config.channels) - len(config.attention))
         self.config = config
         self.fits = (len(rows), len(columns)) == (height, width)

@@ -99,7 +99,6 @@ class Design:
 
     @property
     def units(self) -> Units:
-        """What conversions depend on."""
         return Units.of(self.noise, self.sigma_data)
 
     def predictor(self, net: nn.Module) -> Predictor:
@@ -123,7 +122,7 @@ class Design:
             for key in _options(table[base[axis]])
         }
         merged = {"levels": "uniform-t", **{k: v for k, v in base.items() if k not in replaced}, **given}
-        allowed = ["preset", *_AXES, "param", "loss", "weight", "sigma_data"]
+        choices = ["preset", *_AXES, "param", "loss", "weight", "sigma_data"]
 
         def build(axis: str, **context: Any) -> Any:
             name = merged.pop(axis, None)
@@ -135,7 +134,7 @@ class Design:
             return kind(**context, **given)
 
         def taken(kind: type) -> dict[str, Any]:
-            allowed.extend(_options(kind))
+            choices.extend(_options(kind))
             return {key: _typed(field, merged.pop(key)) for key, field in _options(kind).items() if key in merged}
 
         noise = build("noise")
@@ -145,7 +144,7 @@ class Design:
         own = {f.name: f for f in fields(cls)}
         param, sigma_data = merged.pop("param", None), _typed(own["sigma_data"], merged.pop("sigma_data", 0.5))
         if merged:
-            raise LevyError(f"unknown key {sorted(merged)[0]!r} for {noise}: allowed are {', '.join(allowed)}")
+            raise LevyError(f"unknown key {sorted(merged)[0]!r} for {noise}: allowed are {', '.join(choices)}")
         return cls(noise, schedule, param, loss, levels, sigma_data)
 
     def to_mapping(self) -> dict[str, Any]:

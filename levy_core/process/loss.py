@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.process.noise import Noise, StudentT
-from levy_core.process.parametrisation import Units, out_scale, spread
+from levy_core.process.parametrisation import Units, broadcast, out_scale
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ResidualLoss:
 
     Args:
         loss, weight: keys of ``LOSSES`` and ``WEIGHTS``.
-        groups, draws: noise is drawn ``groups * draws`` times a sample; means over the draws of a group, then the median
+        groups, draws: noise is drawn ``groups * draws`` times per sample; means over the draws of a group, then the median
             over groups (DLPM's median of means). 1, 1: the plain loss.
         allow_infinite: train although the expectation is infinite.
 
@@ -111,18 +111,18 @@ class ResidualLoss:
 
     @property
     def repeats(self) -> int:
-        """Noise draws a sample."""
+        """Noise draws per sample."""
         return self.groups * self.draws
 
     def __call__(
         self, eps_hat: Tensor, e: Tensor, rho: Tensor, units: Units, noise: Noise, valid: Tensor | None = None
     ) -> Tensor:
-        """Loss a sample, [B]: eps_hat and e are [repeats * B, *S] (the batch repeated as a whole), rho [repeats * B].
+        """Loss per sample, [B]: eps_hat and e are [repeats * B, *S] (the batch repeated as a whole), rho [repeats * B].
 
         With ``valid``, bool [repeats * B, *S], the mean over a sample is taken over its valid values alone.
         """
         weight = WEIGHTS[self.weight](rho, units, noise, e[0].numel())
-        each = LOSSES[self.loss].value(spread(weight, e) * (eps_hat - e), valid)
+        each = LOSSES[self.loss].value(broadcast(weight, e) * (eps_hat - e), valid)
         if self.repeats == 1:
             return each
         return each.view(self.groups, self.draws, -1).mean(1).median(0).values

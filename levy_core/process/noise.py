@@ -15,7 +15,7 @@ from torch import Tensor
 from levy_core.base.errors import LevyError, choose
 
 
-class Source(Protocol):
+class RandomStreams(Protocol):
     """Where a law takes its randomness from: ``seeds.Streams`` or ``seeds.BatchStream``."""
 
     def normal(self, shape: Sequence[int]) -> Tensor:
@@ -52,14 +52,14 @@ class Noise(Protocol):
         return 1.0
 
     @abstractmethod
-    def mixing(self, shape: Sequence[int], source: Source) -> Tensor:
+    def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         """A, float64 [B, *shape] with sides of 1 where coordinates share it."""
         ...
 
-    def sample(self, shape: Sequence[int], source: Source) -> Tensor:
+    def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         """float32 noise, [B, *shape]."""
-        amplitude = self.mixing(shape, source).sqrt_().float()
-        return source.normal(shape).mul_(amplitude)
+        amplitude = self.mixing(shape, streams).sqrt_().float()
+        return streams.normal(shape).mul_(amplitude)
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,11 @@ class Gaussian(Noise):
     moments: ClassVar[float] = inf
     refresh: ClassVar[Literal["step", "path"]] = "step"
 
-    def mixing(self, shape: Sequence[int], source: Source) -> Tensor:
-        """A = 1."""
+    def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         return torch.ones([1] * (len(shape) + 1), dtype=torch.float64)
 
-    def sample(self, shape: Sequence[int], source: Source) -> Tensor:
-        """float32 noise, [B, *shape]."""
-        return source.normal(shape)
+    def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
+        return streams.normal(shape)
 
 
 CAP_RULES = {"reject": "draw A again until it is at most the cap", "clamp": "set a larger A to the cap"}
@@ -118,7 +116,6 @@ class Stable(Noise):
 
     @property
     def exponent(self) -> float:
-        """p = alpha."""
         return self.alpha
 
     @property
@@ -126,31 +123,30 @@ class Stable(Noise):
         """Moments of order alpha and above are infinite, but for the Gaussian end alpha = 2 and capped noise."""
         return self.alpha if self.alpha < 2 and self.cap is None else inf
 
-    def mixing(self, shape: Sequence[int], source: Source) -> Tensor:
-        """A = 2 S, one a sample if isotropic, else one a coordinate."""
+    def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
+        """A = 2 S, one per sample if isotropic, else one per coordinate."""
         shape = [1] * len(shape) if self.isotropic else shape
-        drawn = self._uncapped(shape, source)
+        mixing = self._uncapped(shape, streams)
         if self.cap is None:
-            return drawn
+            return mixing
         if self.cap_rule == "clamp":
-            return drawn.clamp_(max=self.cap)
+            return mixing.clamp_(max=self.cap)
         while True:
-            over = drawn > self.cap
+            over = mixing > self.cap
             rows = torch.nonzero(over.flatten(1).any(1)).flatten().tolist()
             if not rows:
-                return drawn
+                return mixing
             # A row draws again only for its own sake, so that a sample stays independent of its batch.
-            drawn[rows] = torch.where(over[rows], self._uncapped(shape, source, rows), drawn[rows])
+            mixing[rows] = torch.where(over[rows], self._uncapped(shape, streams, rows), mixing[rows])
 
-    def sample(self, shape: Sequence[int], source: Source) -> Tensor:
-        """float32 noise, [B, *shape]."""
+    def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         if self.isotropic or self.cap is not None or self.alpha == 2:
-            return super().sample(shape, source)
-        return symmetric_stable(self.alpha, *source.halves(shape))
+            return super().sample(shape, streams)
+        return symmetric_stable(self.alpha, *streams.halves(shape))
 
-    def _uncapped(self, shape: Sequence[int], source: Source, rows: Sequence[int] | None = None) -> Tensor:
-        angle = opened(source.uniform(shape, rows)).mul_(pi)
-        waiting = opened(source.uniform(shape, rows)).log_().neg_()
+    def _uncapped(self, shape: Sequence[int], streams: RandomStreams, rows: Sequence[int] | None = None) -> Tensor:
+        angle = open_interval(streams.uniform(shape, rows)).mul_(pi)
+        waiting = open_interval(streams.uniform(shape, rows)).log_().neg_()
         return positive_stable(self.alpha / 2, angle, waiting).mul_(2)
 
     def _share_below(self, cap: float) -> float:
@@ -165,7 +161,7 @@ class Stable(Noise):
 
 @dataclass(frozen=True)
 class StudentT(Noise):
-    """Multivariate Student-t noise with identity scale: ``A = nu / chi2_nu``, one a path (scipy's ``multivariate_t``).
+    """Multivariate Student-t noise with identity scale: ``A = nu / chi2_nu``, one per path (scipy's ``multivariate_t``).
 
     Sums of Student-t variables are not Student-t: a reverse process keeps one A, or weighs fresh Gaussian noise by
     E[A | y] (``sample``). Source: Pandey et al., Heavy-tailed diffusion models (arXiv 2410.14171).
@@ -192,18 +188,17 @@ class StudentT(Noise):
 
     @property
     def deviation(self) -> float:
-        """sqrt(nu / (nu - 2))."""
         return (self.nu / (self.nu - 2)) ** 0.5
 
-    def mixing(self, shape: Sequence[int], source: Source) -> Tensor:
-        """A = nu / chi2_nu by the inverse distribution function: one uniform a sample."""
+    def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
+        """A = nu / chi2_nu by the inverse distribution function: one uniform per sample."""
         from scipy import special  # a third of a second, which other noises do without
 
-        u = opened(source.uniform([1] * len(shape)))
+        u = open_interval(streams.uniform([1] * len(shape)))
         return self.nu / (2 * torch.from_numpy(special.gammaincinv(self.nu / 2, u.numpy())))
 
 
-def opened(u: Tensor) -> Tensor:
+def open_interval(u: Tensor) -> Tensor:
     """Uniforms on [0, 1) moved half a step up, without reaching 1: logarithms and Kanter's formula stay finite."""
     return u.mul_(1 - 2.0**-53).add_(2.0**-54)
 

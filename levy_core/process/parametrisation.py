@@ -25,7 +25,6 @@ class Units:
 
     @classmethod
     def of(cls, noise: Noise, sigma_data: float) -> "Units":
-        """The units of a noise law."""
         return cls(noise.exponent, noise.deviation, sigma_data)
 
 
@@ -87,7 +86,7 @@ PARAMETRISATIONS = {
 }
 
 
-def spread(values: Tensor, like: Tensor) -> Tensor:
+def broadcast(values: Tensor, like: Tensor) -> Tensor:
     """[B] -> [B, 1, ...] with as many dimensions as ``like``."""
     return values.view(-1, *[1] * (like.dim() - 1))
 
@@ -95,8 +94,8 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
 def eps_of(name: str, out: Tensor, y: Tensor, rho: Tensor, units: Units) -> Tensor:
     """eps_hat [B, *S] from a network's output, y [B, *S] and rho [B]."""
     row = PARAMETRISATIONS[name]
-    eps = spread(row.factor(rho, units), y) * out
-    return eps if row.shift is None else eps.addcmul(spread(row.shift(rho, units), y), y)
+    eps = broadcast(row.factor(rho, units), y) * out
+    return eps if row.shift is None else eps.addcmul(broadcast(row.shift(rho, units), y), y)
 
 
 def check_shape(out: Tensor, y: Tensor) -> None:
@@ -137,7 +136,7 @@ class Predictor(nn.Module):
             LevyError: the network returns another shape.
         """
         scale = PARAMETRISATIONS[self.param].scale(rho, self.units)
-        out = self.net(spread(scale, y) * y, torch.log(rho), cond)
+        out = self.net(broadcast(scale, y) * y, torch.log(rho), cond)
         check_shape(out, y)
         return eps_of(self.param, out.float(), y, rho, self.units)
 
@@ -152,7 +151,7 @@ class Predictor(nn.Module):
         assert isinstance(self.noise, StudentT)
         nu, d = self.noise.nu, y[0].numel()
         step = 1e-2
-        moved = self(y + spread(step * rho, y) * probe, rho, cond)
+        moved = self(y + broadcast(step * rho, y) * probe, rho, cond)
         divergence = ((moved - eps_hat) * probe).flatten(1).sum(1) / step  # of eps_hat, times rho
         norm = (eps_hat**2).flatten(1).sum(1)
         q = (nu + d) * (1 + norm / nu) / (nu + divergence.clamp(0, d)) - 1

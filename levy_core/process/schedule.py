@@ -81,7 +81,6 @@ class ScalePreserving(ABC):
         """t at which log a takes the given value."""
 
     def signal(self, t: Tensor) -> Tensor:
-        """a(t)."""
         return torch.exp(self.log_signal(t))
 
     def ratio(self, t: Tensor) -> Tensor:
@@ -89,15 +88,12 @@ class ScalePreserving(ABC):
         return torch.expm1(-self.exponent * self.log_signal(t)) ** (1 / self.exponent)
 
     def scale(self, t: Tensor) -> Tensor:
-        """``(1 - a**p)**(1/p)``."""
         return (-torch.expm1(self.exponent * self.log_signal(t))) ** (1 / self.exponent)
 
     def time(self, rho: Tensor) -> Tensor:
-        """The inverse of ``ratio``."""
         return self.time_of(-torch.log1p(rho.double() ** self.exponent) / self.exponent)
 
     def signal_at(self, rho: Tensor) -> Tensor:
-        """a as a function of rho."""
         return signal_at(rho, self.exponent)
 
 
@@ -123,12 +119,10 @@ class Cosine(ScalePreserving):
         return log(cos(self.offset / (1 + self.offset) * pi / 2))
 
     def log_signal(self, t: Tensor) -> Tensor:
-        """log a(t)."""
         angle = (t.double() + self.offset) / (1 + self.offset) * (pi / 2)
         return self.power * (torch.log(torch.cos(angle)) - self._log_cos_zero)
 
     def time_of(self, log_signal: Tensor) -> Tensor:
-        """t at which log a takes the given value."""
         cosine = torch.exp(log_signal / self.power + self._log_cos_zero)
         return torch.acos(cosine) * (2 / pi) * (1 + self.offset) - self.offset
 
@@ -142,7 +136,6 @@ class DlpmCosine(Cosine):
 
     @property
     def power(self) -> float:
-        """2 / alpha."""
         return 2 / self.exponent
 
 
@@ -163,10 +156,9 @@ class Linear(ScalePreserving):
     t_max: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
-        _rising("beta_min", self.beta_min, "beta_max", self.beta_max)
+        _check_rising("beta_min", self.beta_min, "beta_max", self.beta_max)
 
     def log_signal(self, t: Tensor) -> Tensor:
-        """log a(t)."""
         t = t.double()
         return -(self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / 2) / self.exponent
 
@@ -190,36 +182,29 @@ class Exploding:
     sigma_max: float = 80.0
 
     def __post_init__(self) -> None:
-        _rising("sigma_min", self.sigma_min, "sigma_max", self.sigma_max)
+        _check_rising("sigma_min", self.sigma_min, "sigma_max", self.sigma_max)
 
     @property
     def t_min(self) -> float:
-        """sigma_min."""
         return self.sigma_min
 
     @property
     def t_max(self) -> float:
-        """sigma_max."""
         return self.sigma_max
 
     def signal(self, t: Tensor) -> Tensor:
-        """1."""
         return torch.ones_like(t)
 
     def ratio(self, t: Tensor) -> Tensor:
-        """sigma."""
         return t.double()
 
     def time(self, rho: Tensor) -> Tensor:
-        """sigma."""
         return rho.double()
 
     def scale(self, t: Tensor) -> Tensor:
-        """sigma."""
         return t.double()
 
     def signal_at(self, rho: Tensor) -> Tensor:
-        """1."""
         return torch.ones_like(rho)
 
 
@@ -235,27 +220,22 @@ class Flow:
     t_max: ClassVar[float] = 0.999
 
     def signal(self, t: Tensor) -> Tensor:
-        """1 - t."""
         return 1 - t.double()
 
     def ratio(self, t: Tensor) -> Tensor:
-        """t / (1 - t)."""
         return t.double() / (1 - t.double())
 
     def time(self, rho: Tensor) -> Tensor:
-        """rho / (1 + rho)."""
         return rho.double() / (1 + rho.double())
 
     def scale(self, t: Tensor) -> Tensor:
-        """t."""
         return t.double()
 
     def signal_at(self, rho: Tensor) -> Tensor:
-        """1 / (1 + rho)."""
         return 1 / (1 + rho)
 
 
-def _rising(low_name: str, low: float, high_name: str, high: float) -> None:
+def _check_rising(low_name: str, low: float, high_name: str, high: float) -> None:
     if not 0 < low < high < inf:
         raise LevyError(f"{low_name} is {low} and {high_name} {high}, but 0 < {low_name} < {high_name} must hold")
 

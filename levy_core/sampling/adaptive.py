@@ -12,7 +12,7 @@ from levy_core.base.conditions import Condition, move, rows_of
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import Streams
 from levy_core.process.noise import Noise
-from levy_core.process.parametrisation import check_shape, spread
+from levy_core.process.parametrisation import broadcast, check_shape
 from levy_core.sampling.guidance import EpsHat
 from levy_core.sampling.loop import not_finite
 
@@ -37,7 +37,6 @@ class Tableau:
 
     @property
     def error(self) -> list[float]:
-        """Weights of the difference of both steps."""
         return [float(high - low) for high, low in zip((*self.b, Fraction(0)), self.b_low, strict=True)]
 
 
@@ -52,7 +51,7 @@ BOGACKI_SHAMPINE = Tableau(
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class AdaptiveSamples:
     """Samples, float32 [B, *shape] on the CPU, and the network evaluations that each of them took, int64 [B]."""
 
     samples: Tensor
@@ -72,12 +71,12 @@ def sample_adaptive(
     tolerance: float = 1e-3,
     most_evaluations: int = 1000,
     device: str | torch.device = "cpu",
-) -> Adaptive:
+) -> AdaptiveSamples:
     """Solves ``dy = eps_hat d rho`` from rho_max to rho_min with the pair of Bogacki and Shampine (orders 3 and 2).
 
     Every sample has its own steps, so that it does not depend on its batch. A step is accepted if the root mean square
     over coordinates of ``error / (1 + |y|)`` is at most ``tolerance``: absolute for data of order 1, relative while
-    y is large. Three evaluations a step; the last one of an accepted step is the first of the next.
+    y is large. Three evaluations per step; the last one of an accepted step is the first of the next.
 
     Args:
         predictor: eps_hat(y [B, *shape], rho [B], cond), with different rho in a batch.
@@ -124,7 +123,7 @@ def sample_adaptive(
         last = h[rows] >= rho[rows] - rho_min
         step = torch.where(last, rho[rows] - rho_min, h[rows])
         at, level = y[rows], rho[rows]
-        down = spread(-step, at).to(at.dtype)
+        down = broadcast(-step, at).to(at.dtype)
         slopes = [first[rows]]
         for place, before in zip(places, pair.a, strict=True):
             within = at
@@ -142,7 +141,7 @@ def sample_adaptive(
         factor = (SAFETY * (tolerance / norm.clamp(min=1e-30)) ** (1 / pair.order)).clamp(SHRINK, GROW)
         h[rows] = step * factor
         rows = rows[~(accepted & last)]
-    return Adaptive(y.float().cpu(), evaluations.cpu())
+    return AdaptiveSamples(y.float().cpu(), evaluations.cpu())
 
 
 def _weighted(weights: list[float], slopes: list[Tensor]) -> Tensor:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from levy_core.base import torchvision_ops  # noqa: F401  (before diffusers)
 from levy_core.base.errors import LevyError, choose
-from levy_core.process.noise import Gaussian, Noise, Stable, opened
-from levy_core.process.parametrisation import spread
+from levy_core.process.noise import Gaussian, Noise, Stable, open_interval
+from levy_core.process.parametrisation import broadcast
 from levy_core.process.schedule import Exploding
-from levy_core.sampling.loop import Ancestral
+from levy_core.sampling.loop import AncestralPath
 from levy_core.sampling.solver import Solver, StepTable, tabulate
 from levy_core.sampling.steps import FAMILIES
 
@@ -42,8 +42,8 @@ OF_DDIM = ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "tr
 OF_DDIM += ["timestep_spacing", "steps_offset", "rescale_betas_zero_snr"]
 
 
-class TorchSource:
-    """``noise.Source`` for B rows on what pipelines pass: a generator, a list of one a sample, or None (torch's own).
+class TorchStreams:
+    """``noise.RandomStreams`` for B rows on what pipelines pass: a generator, a list of one per sample, or None (torch's own).
 
     Draws stay on the generator's device. Raises LevyError for a list of another length than the batch.
     """
@@ -51,7 +51,7 @@ class TorchSource:
     def __init__(self, generator: Generators, like: Tensor, dtype: torch.dtype):
         each = generator if isinstance(generator, list) else [generator]
         if len(each) not in (1, len(like)):
-            raise LevyError(f"{len(each)} generators came with a batch of {len(like)}: give one, or one a sample")
+            raise LevyError(f"{len(each)} generators came with a batch of {len(like)}: give one, or one per sample")
         self._generator, self._each, self._size, self._dtype = generator, each, len(like), dtype
         device = like.device if each[0] is None else each[0].device
         self.device = torch.device("cpu") if device.type == "mps" else device  # mixing variables are float64
@@ -69,7 +69,7 @@ class TorchSource:
 
     def halves(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """(u, 1 - u, v) of independent uniforms u and v in (0, 1), float32 [B, *shape]."""
-        u, v = (opened(self.uniform(shape)) for _ in range(2))
+        u, v = (open_interval(self.uniform(shape)) for _ in range(2))
         return u.float(), (1 - u).float(), v.float().clamp_(max=1 - 2.0**-24)
 
 
@@ -86,7 +86,7 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
     later (``set_begin_index``, img2img) has no such step: its noise is what the caller added, stable if ``noise_like``.
 
     Args:
-        alpha: tail index in (1, 2]. isotropic: one mixing variable a sample; otherwise one a coordinate.
+        alpha: tail index in (1, 2]. isotropic: one mixing variable per sample; otherwise one per coordinate.
         solver: a key of ``steps.FAMILIES``.
         eta: strength of the noise that comes back. A positive ``eta`` argument of ``step`` goes before it; 0, which
             pipelines pass unasked, does not.
@@ -153,7 +153,7 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         self.num_inference_steps: int | None = None
         self.step_index: int | None = None  # position in timesteps of the next step
         self.begin_index: int | None = None
-        self._path: tuple[torch.Size, Ancestral] | None = None
+        self._path: tuple[torch.Size, AncestralPath] | None = None
 
     def __len__(self) -> int:
         return self.config.num_train_timesteps
@@ -163,7 +163,6 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         self.begin_index = begin_index
 
     def scale_model_input(self, sample: Tensor, timestep: int | Tensor | None = None) -> Tensor:
-        """The sample as it is."""
         return sample
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
@@ -216,18 +215,18 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
             raise LevyError(f"model output and sample are {shapes}, but must have one shape: predict no variance")
         if not torch.isfinite(model_output).all():
             raise LevyError(f"the model output at timestep {t} has NaN or infinite values: look at the training loss")
-        source, shape = self._source(model_output, generator), sample.shape[1:]
+        streams, shape = self._streams(model_output, generator), sample.shape[1:]
         # x_0 is a small difference of large values where rho is large
         x = sample.to(torch.float32 if sample.device.type == "mps" else torch.float64)
-        path = self._mixing_path(x, source, begins=row < 0) if self._family.ancestral else None
+        path = self._mixing_path(x, streams, begins=row < 0) if self._family.ancestral else None
         a, gamma, a_after = (float(v) for v in (self._signal[t], self._scale[t], self._signal[self._after[row]]))
         x0, eps = PREDICTIONS[self.config.prediction_type](x, model_output.to(x), a, gamma)
         x0 = self._limited(x0)
         if row < 0:
             x0 = torch.zeros_like(x)
-            after = a * path.start(x) if path else gamma * self.noise.mixing(shape, source).sqrt().to(x) * x
+            after = a * path.start(x) if path else gamma * self.noise.mixing(shape, streams).sqrt().to(x) * x
         elif path:
-            z = source.normal(shape).to(x) if t > 0 else torch.zeros_like(x)
+            z = streams.normal(shape).to(x) if t > 0 else torch.zeros_like(x)
             after = a_after * path.advance(row, x / a, x / a - x0, z)
         else:
             drift, strength = self._row(gamma / a, float(self._rho[self._after[row]]), eta)
@@ -235,14 +234,14 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
                 eps = (x - a * x0) / gamma
             after = a_after * (x0 + (gamma / a + drift) * eps)
             if float(self._family.strength(torch.tensor(eta))) > 0:  # even for a last step that adds none, as DDIM does
-                after = after + a_after * strength * self.noise.sample(shape, source).to(x)
+                after = after + a_after * strength * self.noise.sample(shape, streams).to(x)
         self.step_index = position + 1
         after, x0 = after.to(sample.dtype), x0.to(sample.dtype)
         return DDIMSchedulerOutput(after, x0) if return_dict else (after, x0)
 
     def noise_like(self, x: Tensor, generator: Generators = None) -> Tensor:
         """Noise e for training, in the shape and type and on the device of x [B, *S]."""
-        return self.noise.sample(x.shape[1:], self._source(x, generator)).to(x)
+        return self.noise.sample(x.shape[1:], self._streams(x, generator)).to(x)
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """``a x_0 + gamma e``, [B, *S], at timesteps [B] or [1]."""
@@ -257,10 +256,10 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
     def _at(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         where = timesteps.flatten().to(like.device)
         signal, scale = (level.to(like.dtype).to(like.device)[where] for level in (self._signal, self._scale))
-        return spread(signal, like), spread(scale, like)
+        return broadcast(signal, like), broadcast(scale, like)
 
-    def _source(self, like: Tensor, generator: Generators) -> TorchSource:
-        return TorchSource(generator, like, like.dtype if self.config.alpha == 2 else torch.float32)
+    def _streams(self, like: Tensor, generator: Generators) -> TorchStreams:
+        return TorchStreams(generator, like, like.dtype if self.config.alpha == 2 else torch.float32)
 
     def _limited(self, x0: Tensor) -> Tensor:
         if self.config.thresholding:
@@ -291,7 +290,7 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         made = self._tabulate(self.config.solver if after else "ode", (now, after), eta)
         return float(made.weights), float(made.noise)  # none on the last step, where it would never be removed
 
-    def _mixing_path(self, x: Tensor, source: TorchSource, begins: bool) -> Ancestral:
+    def _mixing_path(self, x: Tensor, streams: TorchStreams, begins: bool) -> AncestralPath:
         if begins or self._path is None or self._path[0] != x.shape:
             if self._warm_up and not begins:
                 known = f"{self.config.solver} draws the mixing variables of a path with its start"
@@ -299,5 +298,5 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
             levels = self._rho[[*self._times[self._warm_up :], -1]].tolist()
             jumps = self._tabulate(self.config.solver, levels).jumps
             assert jumps is not None
-            self._path = x.shape, Ancestral(jumps, self.noise, source, x.shape[1:], source.device)
+            self._path = x.shape, AncestralPath(jumps, self.noise, streams, x.shape[1:], streams.device)
         return self._path[1]

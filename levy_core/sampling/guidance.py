@@ -42,7 +42,6 @@ class ClassifierFree:
     absent: Condition
 
     def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
-        """eps_hat [B, *S]."""
         nothing = {**cond, **{name: value.to(y.device).expand_as(cond[name]) for name, value in self.absent.items()}}
         return torch.lerp(self.predictor(y, rho, nothing), self.predictor(y, rho, cond), self.strength)
 

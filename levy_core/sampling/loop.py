@@ -9,8 +9,8 @@ from torch import Tensor
 from levy_core.base.conditions import Condition, move
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.seeds import Streams
-from levy_core.process.noise import Noise, Source
-from levy_core.process.parametrisation import check_shape, spread
+from levy_core.process.noise import Noise, RandomStreams
+from levy_core.process.parametrisation import broadcast, check_shape
 from levy_core.sampling.guidance import EpsHat
 from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.solver import StepTable
@@ -33,7 +33,7 @@ def sample(
 
     Sample i is a function of (seed, indices[i], its condition, table, noise, predictor) alone, whatever the batch holds.
     A predictor with a true ``needs_gradient`` may ask for gradients (``torch.enable_grad``), for example of a guide.
-    Memory does not grow with the steps, but for the posterior family with one mixing variable a coordinate.
+    Memory does not grow with the steps, but for the posterior family with one mixing variable per coordinate.
 
     Args:
         predictor: eps_hat(y [B, *shape], rho [B], cond). For Student-t noise and a table that injects noise it also
@@ -52,10 +52,10 @@ def sample(
             raise LevyError(
                 f"{len(indices)} sample indices came with {len(values)} rows of {name}: give one row per sample"
             )
-    source = Streams.of_samples(seed, "sample", indices)
+    streams = Streams.of_samples(seed, "sample", indices)
     with torch.no_grad() if getattr(predictor, "needs_gradient", False) else torch.inference_mode():
-        y, draw = begin(table, noise, source, shape, device)
-        return solve(predictor, table, noise, source, y, move(cond, device), indices, draw, watch).cpu()
+        y, draw = begin(table, noise, streams, shape, device)
+        return solve(predictor, table, noise, streams, y, move(cond, device), indices, draw, watch).cpu()
 
 
 def evaluations(table: StepTable, noise: Noise) -> int:
@@ -65,30 +65,30 @@ def evaluations(table: StepTable, noise: Noise) -> int:
 
 
 def begin(
-    table: StepTable, noise: Noise, source: Source, shape: Sequence[int], device: str | torch.device = "cpu"
-) -> tuple[Tensor, "Ancestral | None"]:
+    table: StepTable, noise: Noise, streams: RandomStreams, shape: Sequence[int], device: str | torch.device = "cpu"
+) -> tuple[Tensor, "AncestralPath | None"]:
     """Where a table starts: y [B, *shape], and the coefficients of the posterior family, drawn with it.
 
     Raises:
         LevyError: the posterior family with noise whose mixing variable belongs to the whole path.
     """
     if table.jumps is None:
-        return (float(table.rho[0]) * noise.sample(shape, source)).to(device), None
+        return (float(table.rho[0]) * noise.sample(shape, streams)).to(device), None
     if noise.refresh == "path":
-        raise LevyError(f"{noise} has one mixing variable a path, so it has no posterior form: choose ode or sde-e")
-    draw = Ancestral(table.jumps, noise, source, shape, device)
-    return draw.start(source.normal(shape)).to(device), draw
+        raise LevyError(f"{noise} has one mixing variable per path, so it has no posterior form: choose ode or sde-e")
+    draw = AncestralPath(table.jumps, noise, streams, shape, device)
+    return draw.start(streams.normal(shape)).to(device), draw
 
 
 def solve(
     predictor: EpsHat,
     table: StepTable,
     noise: Noise,
-    source: Source,
+    streams: RandomStreams,
     y: Tensor,
     cond: Condition,
     indices: Sequence[int],
-    draw: "Ancestral | None" = None,
+    draw: "AncestralPath | None" = None,
     watch: Watch | None = None,
 ) -> Tensor:
     """Follows the table from y [B, *S] of any floating type on any device. Arguments and errors: ``sample``."""
@@ -111,10 +111,10 @@ def solve(
             watch(k, x0)
         newest.appendleft(eps_hat if table.predicts == "noise" else x0)
         if draw is not None:
-            y = draw.advance(k, y, level * eps_hat, source.normal(shape))
+            y = draw.advance(k, y, level * eps_hat, streams.normal(shape))
             continue
         strength = float(table.noise[k])
-        fresh = _fresh(predictor, noise, source, y, rho, cond, eps_hat) * strength if strength > 0 else None
+        fresh = _draw_noise(predictor, noise, streams, y, rho, cond, eps_hat) * strength if strength > 0 else None
         y = y * float(table.keep[k])
         for weight, prediction in zip(table.weights[k].tolist(), newest, strict=False):
             y = y.add_(prediction, alpha=weight) if weight else y
@@ -128,20 +128,20 @@ def solve(
     return y
 
 
-def _fresh(
-    predictor: EpsHat, noise: Noise, source: Source, y: Tensor, rho: Tensor, cond: Condition, eps_hat: Tensor
+def _draw_noise(
+    predictor: EpsHat, noise: Noise, streams: RandomStreams, y: Tensor, rho: Tensor, cond: Condition, eps_hat: Tensor
 ) -> Tensor:
     shape = y.shape[1:]
     if noise.refresh == "step":
-        return noise.sample(shape, source).to(y)
+        return noise.sample(shape, streams).to(y)
     mixing = getattr(predictor, "mixing", None)
     if mixing is None:
         raise LevyError(
             f"noise of {noise} comes back with the variance E[A | y], which this predictor does not give: sample with ode, "
             "or give the predictor a method `mixing`"
         )
-    probe = torch.sign(source.normal(shape)).to(y)
-    return spread(mixing(y, rho, cond, eps_hat, probe), y).sqrt() * source.normal(shape).to(y)
+    probe = torch.sign(streams.normal(shape)).to(y)
+    return broadcast(mixing(y, rho, cond, eps_hat, probe), y).sqrt() * streams.normal(shape).to(y)
 
 
 def not_finite(eps_hat: Tensor) -> list[int]:
@@ -161,7 +161,7 @@ def _check_output(eps_hat: Tensor, y: Tensor, k: int, table: StepTable, indices:
         )
 
 
-class Ancestral:
+class AncestralPath:
     """Coefficients of the posterior family, from the mixing variables of the whole path.
 
     With V_k the variance of y_k given x_0 and the mixing variables, V' the next one and ``Gamma = 1 - V' / V``:
@@ -169,9 +169,9 @@ class Ancestral:
     """
 
     def __init__(
-        self, jumps: Tensor, noise: Noise, source: Source, shape: Sequence[int], device: str | torch.device
+        self, jumps: Tensor, noise: Noise, streams: RandomStreams, shape: Sequence[int], device: str | torch.device
     ) -> None:
-        terms = torch.stack([jump * noise.mixing(shape, source) for jump in jumps])
+        terms = torch.stack([jump * noise.mixing(shape, streams) for jump in jumps])
         self._variance = terms.flip(0).cumsum(0).flip(0).to(device)  # from the small end: no cancellation
 
     def start(self, z: Tensor) -> Tensor:

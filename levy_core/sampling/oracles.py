@@ -19,7 +19,7 @@ from levy_core.base.conditions import Condition
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, generator
 from levy_core.process.noise import Noise, Stable, StudentT
-from levy_core.process.parametrisation import spread
+from levy_core.process.parametrisation import broadcast
 from levy_core.sampling.solver import StepTable
 
 
@@ -31,13 +31,11 @@ class Scale:
     c: float = 1.0
 
     def gain(self, rho: Tensor) -> Tensor:
-        """eps_hat / y."""
         p = self.noise.exponent
         return rho ** (p - 1) / (self.c**p + rho**p)
 
     def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
-        """eps_hat, [B, *S]."""
-        return spread(self.gain(rho.double()), y).to(y) * y
+        return broadcast(self.gain(rho.double()), y).to(y) * y
 
     def data(self, n: int, shape: tuple[int, ...], seed: int) -> Tensor:
         """float32 [n, *shape]."""
@@ -100,7 +98,6 @@ class Modes:
         return log_density(alpha, len(self.means[0]))
 
     def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
-        """eps_hat, [B, d]."""
         p, level = self.noise.exponent, rho.double()
         total = (self.s**p + level**p)[:, None]
         offset = y.double()[:, None, :] - torch.tensor(self.means, dtype=torch.float64)
@@ -195,7 +192,7 @@ class Student:
 
     def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
         """eps_hat, [B, *S]; rho must be the same for the whole batch."""
-        return spread(self._look_up(y, rho, 0), y) * y
+        return broadcast(self._look_up(y, rho, 0), y) * y
 
     def mixing(self, y: Tensor, rho: Tensor, cond: Condition, eps_hat: Tensor, probe: Tensor) -> Tensor:
         """E[A | y], [B]."""

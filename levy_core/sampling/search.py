@@ -11,7 +11,7 @@ from levy_core.process.schedule import Schedule
 from levy_core.sampling.grids import extent
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.solver import Solver
-from levy_core.sampling.steps import FAMILIES, forms
+from levy_core.sampling.steps import FAMILIES, discretisations_of
 
 if TYPE_CHECKING:
     import optuna
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Range = tuple[float, float]
 # Score of the first n samples of a solver, smaller is better; NaN where it failed. The same n samples of every solver
 # start from the same noise, so that differences are the solvers'.
-Judge = Callable[[Solver, int], float]
+Score = Callable[[Solver, int], float]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Space:
         Raises:
             LevyError: none fits.
         """
-        found = {f"{s} {d}": (s, d) for s in self.solvers for d in self.discretisations if d in forms(s)}
+        found = {f"{s} {d}": (s, d) for s in self.solvers for d in self.discretisations if d in discretisations_of(s)}
         if not found:
             raise LevyError(f"none of {', '.join(self.solvers)} has a form in {', '.join(self.discretisations)}")
         return found
@@ -97,20 +97,20 @@ class Space:
         )
 
 
-def _cut(name: str, wanted: Range, allowed: Range, whose: str) -> Range:
-    low, high = max(wanted[0], allowed[0]), min(wanted[1], allowed[1])
+def _cut(name: str, search_range: Range, limits: Range, owner: str) -> Range:
+    low, high = max(search_range[0], limits[0]), min(search_range[1], limits[1])
     if low > high:
         raise LevyError(
-            f"{name} is searched from {wanted[0]:g} to {wanted[1]:g}, but {whose} from {allowed[0]:.4g} to {allowed[1]:.4g}: "
+            f"{name} is searched from {search_range[0]:g} to {search_range[1]:g}, but {owner} from {limits[0]:.4g} to {limits[1]:.4g}: "
             "give a range that overlaps"
         )
     return low, high
 
 
-def _suggest(trial: "optuna.Trial", name: str, within: Range) -> float:
-    value = trial.suggest_float(name, *within, log=True)
+def _suggest(trial: "optuna.Trial", name: str, bounds: Range) -> float:
+    value = trial.suggest_float(name, *bounds, log=True)
     rounded = float(f"{value:.3g}")  # more digits change no sample visibly, and nobody reads them
-    return min(max(rounded, within[0]), within[1])
+    return min(max(rounded, bounds[0]), bounds[1])
 
 
 # Where the search begins: what won on the exact mixtures of docs/benchmarks/solvers.md.
@@ -130,7 +130,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The result of a search.
 
     Attributes:
@@ -152,7 +152,7 @@ def rungs(first: int, factor: int, last: int) -> list[int]:
 
 
 def search(
-    judge: Judge,
+    score: Score,
     schedule: Schedule,
     space: Space,
     steps: int,
@@ -160,7 +160,7 @@ def search(
     counts: list[int],
     seed: int,
     progress: Callable[[int], Any] = lambda evaluations: None,
-) -> Found:
+) -> SearchResult:
     """Searches the samplers of ``steps`` evaluations.
 
     TPE proposes (Bergstra et al., 2011); asynchronous successive halving (Li et al., 2020) gives each proposal
@@ -181,7 +181,7 @@ def search(
         raise LevyError(f"a budget of {samples} samples does not hold one trial of {counts[-1]}: raise it")
     factor = counts[1] // counts[0] if len(counts) > 1 else 2
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`: one model a set of settings
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`: one model per set of settings
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=8)
     study = optuna.create_study(
         sampler=sampler,
@@ -189,42 +189,42 @@ def search(
     )
     for start in space.starts(schedule):
         study.enqueue_trial(start)
-    known: dict[Solver, Trial] = {}
+    trial_of: dict[Solver, Trial] = {}
     trials: list[Trial] = []
-    drawn, repeats = 0, 0
-    while drawn + counts[-1] <= samples and repeats < 20:  # so many repeats: the space is finite and used up
-        asked = study.ask()
-        solver = _feasible(space.propose(asked, schedule, steps))
-        repeats = repeats + 1 if solver in known else 0
-        if solver in known:
-            before = known[solver]
-            if isfinite(before.score):
-                asked.report(before.score, before.n // counts[0])
-            _tell(study, asked, before.score, pruned=before.n < counts[-1])
+    samples_drawn, repeats = 0, 0
+    while samples_drawn + counts[-1] <= samples and repeats < 20:  # so many repeats: the space is finite and used up
+        proposal = study.ask()
+        solver = _feasible(space.propose(proposal, schedule, steps))
+        repeats = repeats + 1 if solver in trial_of else 0
+        if solver in trial_of:
+            previous = trial_of[solver]
+            if isfinite(previous.score):
+                proposal.report(previous.score, previous.n // counts[0])
+            _report_result(study, proposal, previous.score, pruned=previous.n < counts[-1])
             continue
-        done, pruned = Trial(solver, 0, float("nan")), False
+        latest, pruned = Trial(solver, 0, float("nan")), False
         for count in counts:
-            score = judge(solver, count)
-            progress((count - done.n) * steps)
-            drawn += count - done.n
-            done = Trial(solver, count, score)
-            if not isfinite(score):
+            value = score(solver, count)
+            progress((count - latest.n) * steps)
+            samples_drawn += count - latest.n
+            latest = Trial(solver, count, value)
+            if not isfinite(value):
                 break
-            asked.report(score, count // counts[0])
-            if count < counts[-1] and asked.should_prune():
+            proposal.report(value, count // counts[0])
+            if count < counts[-1] and proposal.should_prune():
                 pruned = True
                 break
-        known[solver] = done
-        trials.append(done)
-        _tell(study, asked, done.score, pruned)
-    sound = [trial for trial in trials if isfinite(trial.score)]
-    if not sound:
+        trial_of[solver] = latest
+        trials.append(latest)
+        _report_result(study, proposal, latest.score, pruned)
+    finite_trials = [trial for trial in trials if isfinite(trial.score)]
+    if not finite_trials:
         raise LevyError(
             f"none of {len(trials)} samplers gave a finite score at {steps} steps: look at the training loss, or raise the first count of samples ({counts[0]}) if it is too small for the score"
         )
-    most = max(trial.n for trial in sound)
-    best = min((trial for trial in sound if trial.n == most), key=lambda trial: trial.score)
-    return Found(best, tuple(trials), drawn)
+    most = max(trial.n for trial in finite_trials)
+    best = min((trial for trial in finite_trials if trial.n == most), key=lambda trial: trial.score)
+    return SearchResult(best, tuple(trials), samples_drawn)
 
 
 def _feasible(solver: Solver) -> Solver:
@@ -234,12 +234,12 @@ def _feasible(solver: Solver) -> Solver:
     return solver
 
 
-def _tell(study: "optuna.Study", asked: "optuna.Trial", score: float, pruned: bool = False) -> None:
+def _report_result(study: "optuna.Study", proposal: "optuna.Trial", score: float, pruned: bool = False) -> None:
     from optuna.trial import TrialState
 
     if not isfinite(score):
-        study.tell(asked, state=TrialState.FAIL)
+        study.tell(proposal, state=TrialState.FAIL)
     elif pruned:
-        study.tell(asked, state=TrialState.PRUNED)
+        study.tell(proposal, state=TrialState.PRUNED)
     else:
-        study.tell(asked, score)
+        study.tell(proposal, score)

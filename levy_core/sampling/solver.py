@@ -12,7 +12,7 @@ from levy_core.process.schedule import Schedule
 from levy_core.sampling.grids import GRIDS, Levels, custom, extent
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.limits import LIMITS
-from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, Process, Weights, fits, forms
+from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, Process, Weights, discretisations_of, fits
 
 # name -> eta of each of n steps, as shares of the largest; float64 [n]
 ETA_SCHEDULES: dict[str, Callable[[int], Tensor]] = {
@@ -29,7 +29,7 @@ class Solver:
 
     Args:
         grid: a name, or levels of one's own (rho, falling, the last 0 or above): these have their ends already.
-        steps: network evaluations a sample. Heun spends two a step, but one on a step to rho = 0; where the number does not
+        steps: network evaluations per sample. Heun spends two per step, but one on a step to rho = 0; where the number does not
             come out even, the last step above rho = 0 is an Euler step with one.
         eta: strength of the noise that comes back; ignored by families without it.
         eta_schedule: how eta changes along the path.
@@ -67,7 +67,7 @@ class Solver:
             object.__setattr__(self, "strength", 0.0)
         if not fits(self.family, self.discretisation):
             raise LevyError(
-                f"{self.family} has no {self.discretisation} form: choose {' or '.join(forms(self.family))}"
+                f"{self.family} has no {self.discretisation} form: choose {' or '.join(discretisations_of(self.family))}"
             )
         if isinstance(self.grid, str):
             choose("grid", self.grid, GRIDS)
@@ -156,7 +156,7 @@ class Solver:
 
 @dataclass(frozen=True)
 class StepTable:
-    """What a solver does, one row a network evaluation; float64.
+    """What a solver does, one row per network evaluation; float64.
 
     Attributes:
         rho: level that each row evaluates, and the level where sampling ends, [n + 1].
@@ -206,21 +206,21 @@ def tabulate(solver: Solver, schedule: Schedule) -> StepTable:
     process = Process(levels, schedule, kappa, strength)
     if family.update:
         drift, noise = family.update(now, after, p, eta)
-        made = Weights(levels.rho, torch.ones_like(now), drift[:, None], noise)
+        weights = Weights(levels.rho, torch.ones_like(now), drift[:, None], noise)
     else:
-        made = DISCRETISATIONS[solver.discretisation].weights(process)
+        weights = DISCRETISATIONS[solver.discretisation].weights(process)
     jumps = None
     if family.ancestral:
         power = torch.cat([levels.rho, torch.zeros(1, dtype=torch.float64)]) ** p
         jumps = (power[:-1] - power[1:]).clamp(min=0) ** (2 / p)
-    rows = list(range(len(made.keep)))
+    rows = list(range(len(weights.keep)))
     if len(rows) > solver.steps:  # Heun's evaluations do not come out even: the last step above rho = 0 is Euler's
         del rows[-1 - solver.ends_at_0]
     return StepTable(
-        rho=torch.cat([made.rho[:-1][rows], levels.rho[-1:]]),
-        keep=made.keep[rows],
-        weights=made.weights[rows],
-        noise=made.noise[rows],
+        rho=torch.cat([weights.rho[:-1][rows], levels.rho[-1:]]),
+        keep=weights.keep[rows],
+        weights=weights.weights[rows],
+        noise=weights.noise[rows],
         predicts=DISCRETISATIONS[solver.discretisation].predicts,
         limit=solver.limit,
         jumps=jumps,

@@ -1,7 +1,7 @@
 """Solvers as tables.
 
 A family says how strong the drift is and how much noise comes back; a discretisation turns a grid of noise levels into
-weights. Together they make a ``StepTable``, one row a network evaluation, for
+weights. Together they make a ``StepTable``, one row per network evaluation, for
 
     y <- keep * y + sum_j weights[j] * h[j] + noise * e_new
 
@@ -87,7 +87,6 @@ class Process:
 
     @property
     def p(self) -> float:
-        """The exponent."""
         return self.schedule.exponent
 
     @property
@@ -170,13 +169,13 @@ def _multistep(kernel: Callable[[np.ndarray], np.ndarray], nodes: list[float], s
     the one before (the last of a grid uniform in t); order 3 on equal steps amplifies 3.7 times.
     """
 
-    def basis(j: int, used: list[float]) -> Callable[[np.ndarray], np.ndarray]:
-        others = [x for i, x in enumerate(used) if i != j]
-        return lambda u: kernel(u) * np.prod([(u - x) / (used[j] - x) for x in others], axis=0)
+    def basis(j: int, points: list[float]) -> Callable[[np.ndarray], np.ndarray]:
+        others = [x for i, x in enumerate(points) if i != j]
+        return lambda u: kernel(u) * np.prod([(u - x) / (points[j] - x) for x in others], axis=0)
 
     for count in range(len(nodes), 0, -1):
-        used = nodes[:count]
-        weights = [_quadrature(basis(j, used), start, end) for j in range(count)]
+        points = nodes[:count]
+        weights = [_quadrature(basis(j, points), start, end) for j in range(count)]
         if sum(map(abs, weights)) <= AMPLIFICATION * abs(sum(weights)):
             break
     return weights
@@ -191,8 +190,8 @@ def noise_prediction(process: Process, order: int) -> Weights:
     weights = torch.zeros(len(rho) - 1, order, dtype=torch.float64)
     for k in range(len(rho) - 1):
         nodes = [rho[k - j] for j in range(min(order, k + 1))]
-        made = _multistep(np.ones_like, nodes, rho[k], rho[k + 1])
-        weights[k, : len(made)] = process.kappa[k] * torch.tensor(made, dtype=torch.float64)
+        row = _multistep(np.ones_like, nodes, rho[k], rho[k + 1])
+        weights[k, : len(row)] = process.kappa[k] * torch.tensor(row, dtype=torch.float64)
     return Weights(process.levels.rho, torch.ones_like(process.kappa), weights, process.exact_noise)
 
 
@@ -218,8 +217,8 @@ def data_prediction(process: Process, order: int) -> Weights:
         def kernel(u: np.ndarray, h: float = h, strength: float = strength) -> np.ndarray:
             return strength * np.exp(-strength * (h - u))
 
-        made = _multistep(kernel, nodes, 0.0, h)
-        weights[k, : len(made)] = torch.tensor(made, dtype=torch.float64)
+        row = _multistep(kernel, nodes, 0.0, h)
+        weights[k, : len(row)] = torch.tensor(row, dtype=torch.float64)
     excess = (kappa - 1).clamp(min=1e-300)
     spread = -torch.expm1(p * excess * torch.log(shrink)) / excess
     noise = torch.where(process.strength > 0, after * (process.strength * spread) ** (1 / p), 0.0)
@@ -249,7 +248,7 @@ class Discretisation:
     Args:
         predicts: what the rows weigh: eps_hat ("noise") or x0_hat ("data").
         order: of convergence on the ODE.
-        evaluations: rows a step.
+        evaluations: rows per step.
     """
 
     weights: Callable[[Process], Weights]
@@ -270,7 +269,7 @@ DISCRETISATIONS = {
 }
 
 
-def forms(family: str) -> list[str]:
+def discretisations_of(family: str) -> list[str]:
     """The discretisations that a family can be combined with."""
     return [name for name in DISCRETISATIONS if fits(family, name)]
 

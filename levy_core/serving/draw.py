@@ -37,7 +37,7 @@ def cost(model: "Model", solver: Solver) -> int:
     return evaluations(table, model.design.noise) * GUIDES[solver.guide].evaluations
 
 
-def guided(model: "Model", solver: Solver) -> EpsHat:
+def guide_predictor(model: "Model", solver: Solver) -> EpsHat:
     """The model's predictor with the solver's guide."""
     return GUIDES[solver.guide].wrap(model.predictor, solver.strength, model.samples.absent)
 
@@ -67,30 +67,30 @@ def draw_samples(
         NotFiniteError: the sampler left the finite numbers.
     """
     check_guide(model, solver, labels)
-    table, predictor = tabulate(solver, model.design.schedule), guided(model, solver)
+    table, predictor = tabulate(solver, model.design.schedule), guide_predictor(model, solver)
     parts = []
     for start in range(0, len(labels), batch):
         part = labels[start : start + batch]
         indices, cond = range(first + start, first + start + len(part)), model.samples.condition(part)
         drawn = sample(predictor, table, model.design.noise, seed, indices, model.net.shape, cond, device)
-        parts.append(_as_kept(model, drawn.numpy()))
+        parts.append(_convert_samples(model, drawn.numpy()))
     return np.concatenate(parts)
 
 
-def _as_kept(model: "Model", drawn: np.ndarray) -> np.ndarray:
+def _convert_samples(model: "Model", values: np.ndarray) -> np.ndarray:
     """Pixels, or values as they are where their extremes matter."""
-    return to_uint8(drawn) if model.samples.dtype == "uint8" else drawn
+    return to_uint8(values) if model.samples.dtype == "uint8" else values
 
 
 def trajectories(model: "Model", solver: Solver, seed: int, n: int) -> np.ndarray:
     """What the network takes for the final samples at each evaluation, [steps, n, C, H, W]: the grid's first n samples."""
-    table, seen = tabulate(solver, model.design.schedule), []
+    table, predictions = tabulate(solver, model.design.schedule), []
     cond = model.samples.condition(model.samples.usual_labels(0, n))
     sample(
-        guided(model, solver), table, model.design.noise, seed, range(n), model.net.shape, cond,
-        watch=lambda k, x0: seen.append(_as_kept(model, x0.cpu().numpy())),
+        guide_predictor(model, solver), table, model.design.noise, seed, range(n), model.net.shape, cond,
+        watch=lambda k, x0: predictions.append(_convert_samples(model, x0.cpu().numpy())),
     )  # fmt: skip
-    return np.stack(seen)
+    return np.stack(predictions)
 
 
 def evaluation_flops(model: "Model") -> int:

@@ -49,11 +49,11 @@ class RegisteredModel:
         self._exporter: Exporter = exporter_of(self._model.samples)(folder, self._model.samples)
 
     def get_raw_model(self) -> "RegisteredModel":
-        """Itself, for MLflow's method of this name."""
+        """This object, for MLflow's method of this name."""
         return self
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
-        """Images, uint8 [N, H, W, C], or fields in physical units, float32 [N, C, H, W]; one block a request row.
+        """Images, uint8 [N, H, W, C], or fields in physical units, float32 [N, C, H, W]; one block per request row.
 
         Args:
             model_input: rows with ``n`` and optionally ``class`` (a class name; without it, whatever the model thinks
@@ -128,14 +128,13 @@ class RegisteredModel:
 
     @property
     def samples(self) -> Samples:
-        """What the samples are."""
         return self._model.samples
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations a sample of the default sampler."""
+        """Network evaluations per sample of the default sampler."""
         return cost(self._model, self._default)
 
-    def usual(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def draw_default(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """What a request without further wishes draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
         return self._draw({"n": n, "seed": seed})

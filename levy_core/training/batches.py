@@ -16,7 +16,7 @@ READ_STEPS = 64  # at most in one read
 AHEAD = 2  # reads that are made before they are needed
 
 
-class Source(Protocol):
+class SampleStore(Protocol):
     """Samples that need not fit in memory, such as a prepared store's."""
 
     @property
@@ -31,7 +31,7 @@ class Source(Protocol):
         ...
 
 
-Data = Tensor | Source
+Data = Tensor | SampleStore
 
 
 def sample_shape(samples: Data) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from levy_core.process.design import Design
 from levy_core.process.parametrisation import Predictor
 
 FORMAT = 2  # rises whenever an older file would load but mean something else
-MEND = "train the model again, or fetch it anew"
+REMEDY = "train the model again, or fetch it anew"
 Part = TypeVar("Part")
 NETS: dict[str, tuple[Any, Any]] = {"unet": (UNetConfig, UNet), "mlp": (MLPConfig, MLP)}
 
@@ -47,14 +47,14 @@ def save_model(
 ) -> None:
     """Writes the two files. ``about`` is free text for people (training settings, code version)."""
     write_tensors(folder / "model.safetensors", weights)
-    described = {
+    description = {
         "format": FORMAT,
         "design": design.to_mapping(),
         "net": {"kind": next(name for name, row in NETS.items() if row[0] is type(net)), **net.to_mapping()},
         "samples": samples.to_mapping(),
         "about": about,
     }
-    write_json(folder / "design.json", described)
+    write_json(folder / "design.json", description)
 
 
 def load_model(folder: Path, device: str | torch.device = "cpu", design: Design | None = None) -> Model:
@@ -68,11 +68,13 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
             format or design, or weights of another network.
     """
     path = folder / "design.json"
-    found, config, net, samples = _read(path)
-    if design is not None and design != found:
-        mine, its = design.to_mapping(), found.to_mapping()
+    saved_design, config, net, samples = _read(path)
+    if design is not None and design != saved_design:
+        expected, saved = design.to_mapping(), saved_design.to_mapping()
         differing = [
-            f"{key} {its.get(key)!r} and not {mine.get(key)!r}" for key in its | mine if its.get(key) != mine.get(key)
+            f"{key} {saved.get(key)!r} and not {expected.get(key)!r}"
+            for key in saved | expected
+            if saved.get(key) != expected.get(key)
         ]
         raise LevyError(
             f"{folder} holds a model of another design: {', '.join(differing)}; train this design, or load without it"
@@ -81,40 +83,42 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
         net.load_state_dict(read_tensors(folder / "model.safetensors"))
     except RuntimeError as error:
         raise LevyError(f"{folder / 'model.safetensors'} does not belong to the network in {path}: {error}") from error
-    predictor = found.predictor(net.to(device)).eval().requires_grad_(False)
-    return Model(predictor, found, config, samples)
+    predictor = saved_design.predictor(net.to(device)).eval().requires_grad_(False)
+    return Model(predictor, saved_design, config, samples)
 
 
 def _read(path: Path) -> tuple[Design, UNetConfig | MLPConfig, nn.Module, Samples]:
     """What ``design.json`` describes; the network has no weights yet."""
     try:
-        described = json.loads(path.read_text())
+        description = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise LevyError(
             f"{path} cannot be read ({error}): it stands beside model.safetensors in a trained model"
         ) from error
-    if not isinstance(described, dict):
-        raise LevyError(f"{path} holds a {type(described).__name__} where a model is described by a mapping: {MEND}")
-    if described.get("format") != FORMAT:
-        about = described.get("about")
+    if not isinstance(description, dict):
+        raise LevyError(
+            f"{path} holds a {type(description).__name__} where a model is described by a mapping: {REMEDY}"
+        )
+    if description.get("format") != FORMAT:
+        about = description.get("about")
         writer = about.get("levy") if isinstance(about, dict) else None
         raise LevyError(
-            f"{path} has format {described.get('format')}, but this version of levy reads format {FORMAT}: "
+            f"{path} has format {description.get('format')}, but this version of levy reads format {FORMAT}: "
             f"it was written by levy {writer or 'of an unknown version'}; install that version, or train the model again"
         )
     for name in ("design", "net", "samples"):
-        if not isinstance(described.get(name), dict):
-            found = f"its {name!r} is {described[name]!r}" if name in described else f"it has no {name!r}"
-            raise LevyError(f"{path} describes no model: {found}, but a mapping is expected; {MEND}")
-    size = dict(described["net"])
+        if not isinstance(description.get(name), dict):
+            fault = f"its {name!r} is {description[name]!r}" if name in description else f"it has no {name!r}"
+            raise LevyError(f"{path} describes no model: {fault}, but a mapping is expected; {REMEDY}")
+    size = dict(description["net"])
     try:
         config_class, net_class = choose("kind of network", size.pop("kind", "unet"), NETS)
         config = _typed("net", config_class, size)
-        given = described["samples"]
-        samples = _typed("samples", Samples, RECORDED.get(str(given.get("kind")), {}) | given)
-        return Design.from_mapping(described["design"]), config, net_class(config), samples
+        recorded_samples = description["samples"]
+        samples = _typed("samples", Samples, RECORDED.get(str(recorded_samples.get("kind")), {}) | recorded_samples)
+        return Design.from_mapping(description["design"]), config, net_class(config), samples
     except Exception as error:  # a network of sizes that do not fit together raises many kinds
-        raise LevyError(f"{path} describes no model: {error}; {MEND}") from error
+        raise LevyError(f"{path} describes no model: {error}; {REMEDY}") from error
 
 
 def _typed(name: str, kind: type[Part], values: dict[str, Any]) -> Part:

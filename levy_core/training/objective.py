@@ -12,7 +12,7 @@ from torch import Tensor
 
 from levy_core.base.conditions import Condition
 from levy_core.process.design import Design
-from levy_core.process.parametrisation import spread
+from levy_core.process.parametrisation import broadcast
 
 Predict = Callable[[Tensor, Tensor, Condition], Tensor]
 
@@ -36,7 +36,7 @@ class Batch:
     @property
     def y(self) -> Tensor:
         """What the network sees: ``x0 + rho e``."""
-        return self.x0 + spread(self.rho, self.e) * self.e
+        return self.x0 + broadcast(self.rho, self.e) * self.e
 
 
 class Objective(Protocol):
@@ -58,10 +58,8 @@ class NoiseResidual:
 
     @property
     def repeats(self) -> int:
-        """The design's."""
         return self.design.loss.repeats
 
     def __call__(self, predict: Predict, batch: Batch) -> Tensor:
-        """[B]."""
         eps_hat, design = predict(batch.y, batch.rho, batch.cond), self.design
         return design.loss(eps_hat, batch.e, batch.rho, design.units, design.noise, batch.valid)

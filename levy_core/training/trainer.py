@@ -50,7 +50,7 @@ class Trainer:
     Several processes, each with its share of every batch, make the steps of one but for the order of float sums: all
     draw the same batch and noise and keep their own rows, and gradients are summed, not averaged, over shares that are
     each divided by the size of the whole batch. So uneven shares and values that are missing in some weigh as they
-    should. (Masks of dropout are drawn a process.)
+    should. (Masks of dropout are drawn per process.)
 
     Args:
         data: float32 [N, *S] in memory, or a store of as many samples, to the same result; images in [-1, 1], fields
@@ -77,7 +77,7 @@ class Trainer:
         objective: Objective | None = None,
     ):
         self.design, self.config, self.device = design, config, device
-        self.share, self.mine = share, share.of(config.batch)
+        self.share, self.own_rows = share, share.of(config.batch)
         self.predictor = design.predictor(net.to(device))
         self.objective: Objective = objective or NoiseResidual(design)
         for name, values in cond.items():
@@ -104,7 +104,7 @@ class Trainer:
         """
         self.predictor.train()
         steps = range(self.step, self.config.steps)
-        with closing(batches(self.data, lambda step: self._rows(step)[0][self.mine], steps)) as samples:
+        with closing(batches(self.data, lambda step: self._rows(step)[0][self.own_rows], steps)) as samples:
             for x0 in samples:
                 yield self._advance(x0)
 
@@ -115,23 +115,23 @@ class Trainer:
 
     def _batch(self, x0: Tensor) -> Batch:
         """This process's rows; drawn for the whole batch, so that they do not depend on the share."""
-        config, mine, repeats = self.config, self.mine, self.objective.repeats
+        config, own_rows, repeats = self.config, self.own_rows, self.objective.repeats
         rows, g = self._rows(self.step)
         cond = rows_of(self.cond, rows)
         if config.flip:
-            mirrored = torch.rand(config.batch, generator=g)[mine] < 0.5
+            mirrored = torch.rand(config.batch, generator=g)[own_rows] < 0.5
             x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
         dropped = torch.rand(config.batch, generator=g) < config.label_dropout
         for name, nothing in self.absent.items():
             cond[name][dropped] = nothing
-        rho = self.design.levels.draw(self.design.schedule, config.batch, g).float()[mine]
+        rho = self.design.levels.draw(self.design.schedule, config.batch, g).float()[own_rows]
         x0, valid = fill_missing(x0)
         copies = (repeats, *[1] * (x0.dim() - 1))
         return Batch(
             x0=x0.repeat(copies).to(self.device),
             rho=rho.repeat(repeats).to(self.device),
             e=self._noise(x0.shape[1:]).to(self.device),
-            cond=move(repeat(rows_of(cond, mine), repeats), self.device),
+            cond=move(repeat(rows_of(cond, own_rows), repeats), self.device),
             valid=None if valid is None else valid.repeat(copies).to(self.device),
         )
 
@@ -139,7 +139,7 @@ class Trainer:
         """Noise of this process's rows, [repeats * share, *shape]: the share of each of the repeats of the batch."""
         repeats = self.objective.repeats
         source = BatchStream(repeats * self.config.batch, self.config.seed, "noise", self.step)
-        return self.design.noise.sample(shape, source).unflatten(0, (repeats, -1))[:, self.mine].flatten(0, 1)
+        return self.design.noise.sample(shape, source).unflatten(0, (repeats, -1))[:, self.own_rows].flatten(0, 1)
 
     def _advance(self, samples: Tensor) -> Progress:
         batch = self._batch(samples)
@@ -182,9 +182,9 @@ class Trainer:
         return total[0]
 
     @torch.no_grad()
-    def _average(self, averaged: list[Tensor], current: list[Tensor], seen: Tensor) -> None:
+    def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         # The decay warms up, so that a short run does not average in the random start.
-        decay = min(self.config.ema, (1 + int(seen)) / (10 + int(seen)))
+        decay = min(self.config.ema, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
     def averaged_weights(self) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.search import Space, rungs
 from levy_core.sampling.solver import ETA_SCHEDULES, Solver
-from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, fits, forms
+from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, discretisations_of, fits
 from tasks.kinds.kind import Kind, kind_names, kind_of
 from tasks.params import plain_yaml
 from tasks.params.resolution import design_of, takes_tail_index
@@ -146,8 +146,10 @@ class Block(Settings):
             LevyError: a solver with none of the forms, or a number out of range.
         """
         for family in self.solvers:
-            if not set(forms(family)) & set(self.discretisations):
-                raise LevyError(f"{family} has none of its forms in discretisations: {', '.join(forms(family))}")
+            if not set(discretisations_of(family)) & set(self.discretisations):
+                raise LevyError(
+                    f"{family} has none of its forms in discretisations: {', '.join(discretisations_of(family))}"
+                )
         pairs = [(f, d) for f in self.solvers for d in self.discretisations if fits(f, d)]
         rest = product(
             self.grids, self.steps, self.etas, self.eta_schedules, self.rho_max, self.rho_min, self.denoise, self.limits,

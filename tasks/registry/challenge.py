@@ -12,7 +12,7 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
 from levy_core.base.measure import Measure
 from levy_core.base.seeds import seed_of
-from levy_core.metrics.common.paired import Line, Rule, compare
+from levy_core.metrics.common.paired import Comparison, Rule, compare
 from levy_core.serving.registered import RegisteredModel
 from tasks.kinds.kind import Metrics
 from tasks.kinds.opening import open_metrics
@@ -35,7 +35,7 @@ class Verdict:
 
     promoted: bool
     reason: str
-    lines: tuple[Line, ...]
+    lines: tuple[Comparison, ...]
     seeds: int
     n: int
     confidence: float
@@ -104,7 +104,7 @@ def decide(
 
 
 def _verdict(
-    settings: RetrainParams, promoted: bool, reason: str, lines: tuple[Line, ...], evaluations: dict[str, int]
+    settings: RetrainParams, promoted: bool, reason: str, lines: tuple[Comparison, ...], evaluations: dict[str, int]
 ) -> Verdict:
     return Verdict(promoted, reason, lines, len(settings.seeds), settings.n, settings.confidence, evaluations)
 
@@ -113,7 +113,7 @@ def _measure(settings: RetrainParams, metrics: Metrics, sampler: RegisteredModel
     rows = []
     for seed in settings.seeds:
         # Not one of the grid's or of the search's: there a sampler may have been lucky.
-        samples, labels = sampler.usual(settings.n, seed_of("judge", seed) % 2**31)
+        samples, labels = sampler.draw_default(settings.n, seed_of("judge", seed) % 2**31)
         rows.append(metrics.measure_held_out(accepted(samples, labels), labels))
     return rows
 

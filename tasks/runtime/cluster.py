@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import dask
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields.reading import Spread
+from levy_core.datasets.fields.reading import BlockMap
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -19,7 +19,7 @@ AHEAD = 2  # blocks a worker: one in work, one waiting
 
 
 @contextmanager
-def spread() -> Iterator[Spread]:
+def open_block_map() -> Iterator[BlockMap]:
     """``map`` over the workers of the cluster that `DASK_SCHEDULER_ADDRESS` (or dask's own configuration) names; else ``map``.
 
     Raises:

@@ -440,7 +440,7 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
     image = np.array(drawn.samples)
     verdicts = classify(load_classifier(classifier_folder(paths.reference("digits"))), image)
     features = measured_with.embed(image)
-    alone = fidelity.evaluate(features, verdicts, references, counts, fidelity_config(small.evaluation("digits")))
+    alone = fidelity.measure_images(features, verdicts, references, counts, fidelity_config(small.evaluation("digits")))
     for name, value in alone.items():
         assert row[name] == pytest.approx(value, rel=1e-6, nan_ok=True), name
     for name, real in references.items():

@@ -16,7 +16,7 @@ Hashes = dict[str, list[str]]  # of each group, of the source's fields in each o
 
 
 @dataclass(frozen=True)
-class Previous:
+class PreviousStore:
     """A folder prepared before, of the same standardisation; ``hashes`` are of the sources that it was made from."""
 
     folder: Path
@@ -32,7 +32,6 @@ class Previous:
         return [i for i, (old, new) in both if old == new and _size(self.chunk(group, i)) == chunk_bytes]
 
     def chunk(self, group: str, number: int) -> Path:
-        """The file of a chunk."""
         return self.folder / _chunk(group, number)
 
     def take_over(self, group: str, chunks: list[int], into: Path) -> None:
@@ -46,12 +45,12 @@ class Previous:
                 shutil.copyfile(source, target)
 
 
-def describe(folder: Path, hashes: Hashes) -> None:
-    """Writes what ``find`` asks about."""
+def write_hashes(folder: Path, hashes: Hashes) -> None:
+    """Writes what ``find_previous`` asks about."""
     write_json(folder / PREPARED, {"format": FORMAT, "hashes": hashes})
 
 
-def find(folder: Path | None, new: Path) -> Previous | None:
+def find_previous(folder: Path | None, new: Path) -> PreviousStore | None:
     """What was prepared before, if its standardisation is, byte for byte, that of ``new``; else None.
 
     Args:
@@ -60,12 +59,12 @@ def find(folder: Path | None, new: Path) -> Previous | None:
     if folder is None:
         return None
     try:
-        described = json.loads((folder / PREPARED).read_text())
-        if described["format"] != FORMAT:
+        record = json.loads((folder / PREPARED).read_text())
+        if record["format"] != FORMAT:
             return None
         same = all((folder / name).read_bytes() == (new / name).read_bytes() for name in (JSON, TENSORS))
-        hashes = {group: list(described["hashes"][group]) for group in GROUPS}
-        return Previous(folder, hashes) if same else None
+        hashes = {group: list(record["hashes"][group]) for group in GROUPS}
+        return PreviousStore(folder, hashes) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

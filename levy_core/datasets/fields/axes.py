@@ -81,20 +81,20 @@ def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int
             f"{where} lies on a curved grid (its latitude has the dimensions {', '.join(map(str, array[latitude].dims))}): "
             "interpolate it to a regular one first (cdo remapbil, or xesmf)"
         )
-    others = [d for d in array.dims if d not in (*time_dims, *space)]
-    wide = [d for d in others if array.sizes[d] > 1]
-    if len(wide) == 1 and not space:
-        others.remove(wide[0])
-        space = wide
-    elif wide:
-        listed = ", ".join(f"{d} ({array.sizes[d]})" for d in wide)
+    extra_dims = [d for d in array.dims if d not in (*time_dims, *space)]
+    long_dims = [d for d in extra_dims if array.sizes[d] > 1]
+    if len(long_dims) == 1 and not space:
+        extra_dims.remove(long_dims[0])
+        space = long_dims
+    elif long_dims:
+        listing = ", ".join(f"{d} ({array.sizes[d]})" for d in long_dims)
         advice = (
             "select one entry of each first"
             if space
             else "no latitude and longitude (degrees_north, degrees_east) is among them"
         )
-        raise LevyError(f"{where} has beside time and place the dimensions {listed}: {advice}")
-    array = array.isel(dict.fromkeys(others, 0), drop=True)
+        raise LevyError(f"{where} has beside time and place the dimensions {listing}: {advice}")
+    array = array.isel(dict.fromkeys(extra_dims, 0), drop=True)
     space = list(dict.fromkeys(space))
     if latitude and longitude and len(space) == 2:
         pieces, spatial = _on_grid(array, latitude, longitude, box, where)
@@ -147,14 +147,16 @@ def _time_name(array: xr.DataArray, where: str) -> str:
         for n in moments
         if array[n].attrs.get("standard_name") != "forecast_reference_time" and not n.endswith("bnds")
     ]
-    named = [n for n in moments if array[n].attrs.get("standard_name") == "time"]
-    named = named or [n for n in moments if n == "valid_time"] or [n for n in moments if n in array.dims] or moments
-    if not named:
+    candidates = [n for n in moments if array[n].attrs.get("standard_name") == "time"]
+    candidates = (
+        candidates or [n for n in moments if n == "valid_time"] or [n for n in moments if n in array.dims] or moments
+    )
+    if not candidates:
         raise LevyError(
             f"{where} has no time (coordinates: {', '.join(map(str, array.coords)) or 'none'}): a coordinate with units such as "
             "'hours since 1900-01-01' is needed"
         )
-    return named[0]
+    return candidates[0]
 
 
 def _is_cftime(coordinate: xr.DataArray) -> bool:

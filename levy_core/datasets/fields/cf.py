@@ -53,7 +53,7 @@ def write_cf(path: Path, codec: Codec, x: np.ndarray, times: np.ndarray, about: 
 
 
 def dataset(codec: Codec, x: np.ndarray, times: np.ndarray, about: dict[str, str]) -> xr.Dataset:
-    """The data set that ``write_cf`` writes: a float32 variable a channel."""
+    """The data set that ``write_cf`` writes: one float32 variable per channel."""
     values = codec.decode(x, times)
     rising = len(times) < 2 or bool(np.all(times[1:] > times[:-1]))
     first = "time" if rising else "sample"
@@ -76,10 +76,10 @@ def dataset(codec: Codec, x: np.ndarray, times: np.ndarray, about: dict[str, str
     for c, v in enumerate(codec.variables):
         field = values[:, c].reshape(len(values), *(codec.shape[1:] if len(space) == 2 else codec.shape[2:]))
         bounded = field if v.minimum is None else np.maximum(field, v.minimum)  # keeps NaN
-        described = {"long_name": v.key, **codec.attributes[c], "units": v.units}
-        if "cell_methods" in described:  # sources call their time by other names
-            described["cell_methods"] = re.sub(r"\b\w*time\w*:", "time:", described["cell_methods"])
+        description = {"long_name": v.key, **codec.attributes[c], "units": v.units}
+        if "cell_methods" in description:  # sources call their time by other names
+            description["cell_methods"] = re.sub(r"\b\w*time\w*:", "time:", description["cell_methods"])
         if v.units in ON_SCALE:
-            described["units_metadata"] = "temperature: on_scale"
-        variables[v.key] = ((first, *space), bounded.astype(np.float32), described)
+            description["units_metadata"] = "temperature: on_scale"
+        variables[v.key] = ((first, *space), bounded.astype(np.float32), description)
     return xr.Dataset(variables, coordinates, {"Conventions": "CF-1.11", "history": "drawn by levy", **about})

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields.opening import Opened
+from levy_core.datasets.fields.opening import LazyFields
 from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.units import registry
 
@@ -18,7 +18,7 @@ PLAUSIBLE = (
     ("relative_humidity", "1", -0.5, 2.0),
     ("surface_air_pressure", "hPa", 300.0, 1100.0),
     ("air_pressure_at_sea_level", "hPa", 850.0, 1100.0),
-    ("precipitation", "kg m-2 s-1", -1.0, 1.0),  # 3.6 m an hour
+    ("precipitation", "kg m-2 s-1", -1.0, 1.0),  # 3.6 m per hour
     ("precipitation", "mm s-1", -1.0, 1.0),
 )
 NOT_ABSOLUTE = ("anomaly", "difference", "range", "tendency", "index", "deviation", "variance", "gradient")
@@ -40,24 +40,24 @@ class Extent:
     missing: np.ndarray
     times: np.ndarray
 
-    def then(self, later: "Extent") -> "Extent":
+    def concatenate(self, later: "Extent") -> "Extent":
         """Both spans, one after the other. Of equal values the first counts."""
         lower, higher = later.low < self.low, later.high > self.high
         return Extent(
             np.where(lower, later.low, self.low),
             np.where(higher, later.high, self.high),
-            _chosen(lower, later.low_times, self.low_times),
-            _chosen(higher, later.high_times, self.high_times),
+            _choose_times(lower, later.low_times, self.low_times),
+            _choose_times(higher, later.high_times, self.high_times),
             np.concatenate([self.missing, later.missing]),
             np.concatenate([self.times, later.times]),
         )
 
 
-def _chosen(which: np.ndarray, these: Sequence[Any], others: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(one if chosen else other for chosen, one, other in zip(which, these, others, strict=True))
+def _choose_times(mask: np.ndarray, times: Sequence[Any], other_times: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(one if chosen else other for chosen, one, other in zip(mask, times, other_times, strict=True))
 
 
-def look(opened: Opened, values: np.ndarray, times: np.ndarray) -> Extent:
+def measure_extent(fields: LazyFields, values: np.ndarray, times: np.ndarray) -> Extent:
     """Looks at physical fields [n, C, H, W] of some times.
 
     Raises:
@@ -65,50 +65,50 @@ def look(opened: Opened, values: np.ndarray, times: np.ndarray) -> Extent:
     """
     cells, missing = values[0, 0].size, np.isnan(values).sum((2, 3))
     lows, highs = np.empty(missing.shape), np.empty(missing.shape)
-    for c, v in enumerate(opened.config.variables):
+    for c, v in enumerate(fields.config.variables):
         empty = np.flatnonzero(missing[:, c] == cells)
         if len(empty):
             _refuse(
-                opened, v.key, times[empty[0]], f"has no value at all ({len(empty)} such fields near it)",
+                fields, v.key, times[empty[0]], f"has no value at all ({len(empty)} such fields near it)",
                 "bring the field, or choose a `period` without it",
             )  # fmt: skip
         lows[:, c], highs[:, c] = np.nanmin(values[:, c], axis=(1, 2)), np.nanmax(values[:, c], axis=(1, 2))
         infinite = np.flatnonzero(np.isinf(lows[:, c]) | np.isinf(highs[:, c]))
         if len(infinite):
-            _refuse(opened, v.key, times[infinite[0]], "has an infinite value", "mend the file")
+            _refuse(fields, v.key, times[infinite[0]], "has an infinite value", "repair the file")
     lowest, highest = lows.argmin(0), highs.argmax(0)
     return Extent(lows.min(0), highs.max(0), tuple(times[lowest]), tuple(times[highest]), missing, times)
 
 
-def judge(opened: Opened, extent: Extent, always: np.ndarray) -> None:
+def check_extent(fields: LazyFields, extent: Extent, always: np.ndarray) -> None:
     """After the last field; ``always`` [C] is the number of cells that are missing at all times.
 
     Raises:
         LevyError: values that its units cannot have or below its minimum, too many missing cells.
     """
-    sizes, most = opened.data.sizes, opened.config.max_missing
+    sizes, most = fields.data.sizes, fields.config.max_missing
     cells = int(np.prod(list(sizes.values()))) // sizes["time"]
-    for c, v in enumerate(opened.config.variables):
+    for c, v in enumerate(fields.config.variables):
         low, high = extent.low[c], extent.high[c]
-        _check_plausible(opened, c, extent)
+        _check_plausible(fields, c, extent)
         if v.minimum is not None and low < v.minimum - PACKING * (high - low):
             _refuse(
-                opened, v.key, extent.low_times[c], f"is {low:g} {v.units}, below its minimum of {v.minimum:g}",
-                "mend the file, or its units or `minimum` in params",
+                fields, v.key, extent.low_times[c], f"is {low:g} {v.units}, below its minimum of {v.minimum:g}",
+                "correct the file, or its units or `minimum` in params",
             )  # fmt: skip
         share = (extent.missing[:, c] - always[c]) / max(1, cells - always[c])
         worst = int(share.argmax())
         if share[worst] > most:
             _refuse(
-                opened, v.key, extent.times[worst],
+                fields, v.key, extent.times[worst],
                 f"lacks {share[worst]:.1%} of the cells that are not always missing (max_missing is {most:.1%}; "
                 f"so do {int((share > most).sum())} fields)",
                 "choose a `period` or `box` without it, or raise max_missing",
             )  # fmt: skip
 
 
-def _check_plausible(opened: Opened, c: int, extent: Extent) -> None:
-    v, array = opened.config.variables[c], list(opened.data.data_vars.values())[c]
+def _check_plausible(fields: LazyFields, c: int, extent: Extent) -> None:
+    v, array = fields.config.variables[c], list(fields.data.data_vars.values())[c]
     names = " ".join(str(array.attrs.get(a, "")) for a in ("standard_name", "long_name")).lower()
     for word, units, lowest, highest in PLAUSIBLE:
         if word not in names or any(n in names for n in NOT_ABSOLUTE):
@@ -120,10 +120,10 @@ def _check_plausible(opened: Opened, c: int, extent: Extent) -> None:
             there = registry.Quantity(value, unit).to(units).magnitude
             if not lowest <= there <= highest:
                 _refuse(
-                    opened, v.key, time, f"is {value:g} {v.units} ({there:g} {units}), which no {word.replace('_', ' ')} is",
+                    fields, v.key, time, f"is {value:g} {v.units} ({there:g} {units}), which no {word.replace('_', ' ')} is",
                     f"the file's units are wrong: write what its numbers are in as `source_units` of variable {v.name!r} in params",
                 )  # fmt: skip
 
 
-def _refuse(opened: Opened, key: str, time: Any, found: str, advice: str) -> NoReturn:
-    raise LevyError(f"{opened.source(key, time)}: variable {key!r} at {say(time)} {found}: {advice}")
+def _refuse(fields: LazyFields, key: str, time: Any, fault: str, advice: str) -> NoReturn:
+    raise LevyError(f"{fields.source(key, time)}: variable {key!r} at {say(time)} {fault}: {advice}")

@@ -7,7 +7,7 @@ import xarray as xr
 
 DAY_HARMONICS = 3
 HOUR_HARMONICS = 2
-SINGULAR = 1e-10  # relative: terms that the data do not tell apart (sin of 2 a day, with 4 fields a day) get 0
+SINGULAR = 1e-10  # relative: terms that the data do not tell apart (sin of 2 per day, with 4 fields per day) get 0
 
 
 def design(kind: str, times: np.ndarray) -> np.ndarray:
@@ -78,7 +78,6 @@ class Fit:
         self.merge(block)
 
     def merge(self, later: "Fit") -> None:
-        """Adds the sums of later fields."""
         late = (self.count == 0) & (later.count > 0) & (self._gram[0, 0] > 0)  # seen there first: all before is a gap
         gone = (self.count > 0) & (later.count == 0)  # all of the later is a gap
         within = later._slot >= 0

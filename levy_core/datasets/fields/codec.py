@@ -52,7 +52,6 @@ class Codec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The channels' names."""
         return tuple(v.key for v in self.variables)
 
     @property
@@ -122,20 +121,19 @@ class Codec:
         return anomalies if self.climatology is not None else self._inverse(anomalies)
 
     def save(self, folder: Path) -> None:
-        """Writes ``codec.json`` and ``codec.safetensors``."""
         arrays = {name: getattr(self, name) for name in ("mean", "std", "valid", "latitude", "longitude", "locations")}
         if self.climatology is not None:
             arrays["climatology"] = self.climatology.coefficients
         tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items() if v is not None}
         write_tensors(folder / TENSORS, tensors)
-        described = {
+        description = {
             "variables": [asdict(v) for v in self.variables],
             "places": self.places,
             "climatology": None if self.climatology is None else self.climatology.kind,
             "calendar": self.calendar,
             "attributes": list(self.attributes),
         }
-        write_json(folder / JSON, described)
+        write_json(folder / JSON, description)
 
     @classmethod
     def load(cls, folder: Path) -> "Codec":
@@ -146,15 +144,15 @@ class Codec:
         """
         arrays = {k: v.numpy() for k, v in read_tensors(folder / TENSORS).items()}
         try:
-            described: dict[str, Any] = json.loads((folder / JSON).read_text())
-            coefficients, kind = arrays.pop("climatology", None), described["climatology"]
+            description: dict[str, Any] = json.loads((folder / JSON).read_text())
+            coefficients, kind = arrays.pop("climatology", None), description["climatology"]
             return cls(
                 **arrays,
-                variables=tuple(Variable(**v) for v in described["variables"]),
-                places=None if described["places"] is None else tuple(described["places"]),
+                variables=tuple(Variable(**v) for v in description["variables"]),
+                places=None if description["places"] is None else tuple(description["places"]),
                 climatology=None if coefficients is None else Climatology(kind, coefficients),
-                calendar=described["calendar"],
-                attributes=tuple(described["attributes"]),
+                calendar=description["calendar"],
+                attributes=tuple(description["attributes"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LevyError(

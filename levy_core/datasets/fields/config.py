@@ -94,12 +94,12 @@ class FieldsConfig:
         keys = [v.key for v in self.variables]
         if not keys or len(set(keys)) < len(keys):
             raise LevyError(f"the variables are {', '.join(keys) or 'none'}: at least one is needed, each only once")
-        for kind, value, allowed in (
+        for kind, value, choices in (
             ("climatology", self.climatology, CLIMATOLOGIES),
             ("season", self.season, SEASONS),
             ("way to resample", self.how, REDUCTIONS),
         ):
-            choose(kind, value, dict.fromkeys(allowed))
+            choose(kind, value, dict.fromkeys(choices))
         if self.box is not None:
             _check_box(self.box)
         for name, share in (("test_share", self.test_share), ("max_missing", self.max_missing)):
@@ -113,7 +113,6 @@ class FieldsConfig:
             )
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
         return asdict(self)
 
     @classmethod

@@ -16,7 +16,7 @@ def rows(latitude: np.ndarray, box: Box | None, where: str) -> slice:
     """
     step = np.diff(latitude)
     if not (np.all(step > 0) or np.all(step < 0)):
-        raise LevyError(f"{where}: latitudes must rise or fall all the way, each once; mend the file")
+        raise LevyError(f"{where}: latitudes must rise or fall all the way, each once; repair the file")
     inside = np.ones(len(latitude), dtype=bool)
     if box is not None:
         inside = (latitude >= box[0] - CLOSE) & (latitude <= box[1] + CLOSE)

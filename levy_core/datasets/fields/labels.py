@@ -18,21 +18,21 @@ def classes(season: str, times: np.ndarray) -> tuple[str, ...]:
     return tuple(names[i] for i in np.unique(_numbers(season, times)))
 
 
-def label(season: str, times: np.ndarray, known: tuple[str, ...]) -> np.ndarray:
-    """The class of each time as its position in ``known``, int64 [N].
+def label(season: str, times: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    """The class of each time as its position in ``class_names``, int64 [N].
 
     Raises:
-        LevyError: a time of a class that is not known.
+        LevyError: a time of a class that is not among them.
     """
     if season == "none":
         return np.zeros(len(times), dtype=np.int64)
     names = SEASONS if season == "season" else MONTHS
-    position = np.array([known.index(n) if n in known else -1 for n in names])
+    position = np.array([class_names.index(n) if n in class_names else -1 for n in names])
     labels = position[_numbers(season, times)]
     if np.any(labels < 0):
         time = times[np.argmax(labels < 0)]
         raise LevyError(
-            f"the test period has {say(time)}, a {season} of which the training period has no field (it has {', '.join(known)}): "
+            f"the test period has {say(time)}, a {season} of which the training period has no field (it has {', '.join(class_names)}): "
             "set season to none, or bring a longer training period"
         )
     return labels.astype(np.int64)

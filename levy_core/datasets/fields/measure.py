@@ -11,62 +11,62 @@ from threadpoolctl import threadpool_limits
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import climatology
-from levy_core.datasets.fields.check import Extent, judge, look
+from levy_core.datasets.fields.check import Extent, check_extent, measure_extent
 from levy_core.datasets.fields.climatology import Climatology, Fit
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import FieldsConfig
-from levy_core.datasets.fields.opening import Opened
-from levy_core.datasets.fields.reading import BLOCK_BYTES, Spread, blocks, field_shape, hash_chunks, read
+from levy_core.datasets.fields.opening import LazyFields
+from levy_core.datasets.fields.reading import BLOCK_BYTES, BlockMap, blocks, field_shape, hash_chunks, read
 from levy_core.datasets.fields.store import GROUPS
 from levy_core.datasets.fields.timeline import say, seconds_between
 
 Progress = Callable[[list[slice]], Iterable[slice]]
 YEAR = 360 * 86400.0  # seconds, of the shortest calendar
 one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")  # sums are the same bits for any number of cores
-FIELDS_A_TERM = 4  # of a span, at least: its sums are a field a term, and travel where the fields would
+FIELDS_PER_TERM = 4  # of a span, at least: its sums are one field per term, and travel where the fields would
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What one pass keeps of a span of fields: their extent, a fit a channel, or none of fields that are only checked, and hashes."""
+    """What one pass keeps of a span of fields: their extent, one fit per channel, or none of fields that are only checked, and hashes."""
 
     extent: Extent
     fits: tuple[Fit, ...]
     hashes: tuple[str, ...]
 
-    def then(self, later: "Sums") -> "Sums":
+    def concatenate(self, later: "Sums") -> "Sums":
         """Both spans, one after the other; the fits of this one take the later ones in."""
         for fit, more in zip(self.fits, later.fits, strict=True):
             fit.merge(more)
-        return Sums(self.extent.then(later.extent), self.fits, self.hashes + later.hashes)
+        return Sums(self.extent.concatenate(later.extent), self.fits, self.hashes + later.hashes)
 
 
 @one_blas_thread
 def measure(
-    opened: Opened,
+    fields: LazyFields,
     train: slice,
     test: slice,
     progress: Progress,
     block_bytes: int = BLOCK_BYTES,
-    spread: Spread = map,
+    block_map: BlockMap = map,
 ) -> tuple[Codec, dict[str, dict[str, Any]], dict[str, list[str]]]:
     """The codec of a data set, numbers of each channel's training period (units, mean, std, min, max, missing), hashes.
 
     The hashes are of each chunk of the groups' sources (``reading.hash_chunks``), as they were when they were summed.
-    The fields are read once, span by span, and summed through ``spread``; the sums of spans are added here, in the order of time.
+    The fields are read once, span by span, and summed through ``block_map``; the sums of spans are added here, in the order of time.
     Only the training period decides the codec; the test period is checked.
 
     Raises:
-        LevyError: as ``look`` and ``judge``; a constant variable; a transform that has no value for some field.
+        LevyError: as ``measure_extent`` and ``check_extent``; a constant variable; a transform that has no value for some field.
     """
-    config, shift = opened.config, _shift(opened, blocks(train, field_shape(opened), block_bytes)[0])
-    first, second = _spans(opened, train, block_bytes), _spans(opened, test, block_bytes)
-    found = _each(partial(_sums, opened, train, shift, block_bytes), first + second, progress, spread)
-    sums, checked = reduce(Sums.then, islice(found, len(first))), reduce(Sums.then, found)
-    extent = sums.extent.then(checked.extent)
-    fits, shape = sums.fits, field_shape(opened)
+    config, shift = fields.config, _shift(fields, blocks(train, field_shape(fields), block_bytes)[0])
+    first, second = _spans(fields, train, block_bytes), _spans(fields, test, block_bytes)
+    found = _each(partial(_sums, fields, train, shift, block_bytes), first + second, progress, block_map)
+    sums, checked = reduce(Sums.concatenate, islice(found, len(first))), reduce(Sums.concatenate, found)
+    extent = sums.extent.concatenate(checked.extent)
+    fits, shape = sums.fits, field_shape(fields)
     valid = np.stack([fit.count > 0 for fit in fits]).reshape(shape)
-    judge(opened, extent, (~valid).sum((1, 2)))
+    check_extent(fields, extent, (~valid).sum((1, 2)))
     low, high = sums.extent.low, sums.extent.high
     for v, lowest, highest in zip(config.variables, low, high, strict=True):
         if lowest == highest:
@@ -86,44 +86,44 @@ def measure(
         for c, v in enumerate(config.variables)
     }
     hashes = dict(zip(GROUPS, (list(sums.hashes), list(checked.hashes)), strict=True))
-    return _codec(opened, mean, std, valid, cycle), numbers, hashes
+    return _codec(fields, mean, std, valid, cycle), numbers, hashes
 
 
-def _each(work: Callable[[slice], Sums], spans: list[slice], progress: Progress, spread: Spread) -> Iterator[Sums]:
-    return (found for _, found in zip(progress(spans), spread(work, spans), strict=True))
+def _each(work: Callable[[slice], Sums], spans: list[slice], progress: Progress, block_map: BlockMap) -> Iterator[Sums]:
+    return (found for _, found in zip(progress(spans), block_map(work, spans), strict=True))
 
 
-def _spans(opened: Opened, rows: slice, block_bytes: int) -> list[slice]:
+def _spans(fields: LazyFields, rows: slice, block_bytes: int) -> list[slice]:
     """Blocks; where one has few fields, because they are large, several in one, so that their sums are small beside them."""
-    shape = field_shape(opened)
-    terms = climatology.design(opened.config.climatology, opened.data.time[:1].to_numpy()).shape[1]
-    return blocks(rows, shape, max(block_bytes, FIELDS_A_TERM * terms * 8 * int(np.prod(shape))))
+    shape = field_shape(fields)
+    terms = climatology.design(fields.config.climatology, fields.data.time[:1].to_numpy()).shape[1]
+    return blocks(rows, shape, max(block_bytes, FIELDS_PER_TERM * terms * 8 * int(np.prod(shape))))
 
 
 @one_blas_thread
-def _sums(opened: Opened, train: slice, shift: np.ndarray, block_bytes: int, span: slice) -> Sums:
-    """Reads, checks and sums the fields of a span, a block at a time."""
-    every = blocks(span, field_shape(opened), block_bytes)
-    return reduce(Sums.then, (_sums_of_block(opened, train, shift, rows) for rows in every))
+def _sums(fields: LazyFields, train: slice, shift: np.ndarray, block_bytes: int, span: slice) -> Sums:
+    """Reads, checks and sums the fields of a span, one block at a time."""
+    every = blocks(span, field_shape(fields), block_bytes)
+    return reduce(Sums.concatenate, (_sums_of_block(fields, train, shift, rows) for rows in every))
 
 
-def _sums_of_block(opened: Opened, train: slice, shift: np.ndarray, rows: slice) -> Sums:
-    values, times = read(opened, rows), opened.data.time[rows].to_numpy()
-    extent, transformed, fits = look(opened, values, times), _transformed(opened, values, times), []
+def _sums_of_block(fields: LazyFields, train: slice, shift: np.ndarray, rows: slice) -> Sums:
+    values, times = read(fields, rows), fields.data.time[rows].to_numpy()
+    extent, transformed, fits = measure_extent(fields, values, times), _transformed(fields, values, times), []
     if train.start <= rows.start and rows.stop <= train.stop:
-        terms = climatology.design(opened.config.climatology, times)
+        terms = climatology.design(fields.config.climatology, times)
         for c, by in enumerate(shift):
             fit = Fit(terms.shape[1], transformed[0, c].size)
             fit.add(terms, transformed[:, c].reshape(len(values), -1) - by)
             fits.append(fit)
-    return Sums(extent, tuple(fits), hash_chunks(opened, rows, values))
+    return Sums(extent, tuple(fits), hash_chunks(fields, rows, values))
 
 
-def _shift(opened: Opened, block: slice) -> np.ndarray:
+def _shift(fields: LazyFields, block: slice) -> np.ndarray:
     """[C], near the mean of each transformed channel, against cancellation in sums: the mean of one block."""
-    values, times = read(opened, block), opened.data.time[block].to_numpy()
-    look(opened, values, times)
-    return np.nanmean(_transformed(opened, values, times), axis=(0, 2, 3))
+    values, times = read(fields, block), fields.data.time[block].to_numpy()
+    measure_extent(fields, values, times)
+    return np.nanmean(_transformed(fields, values, times), axis=(0, 2, 3))
 
 
 def _moments(
@@ -141,17 +141,17 @@ def _moments(
 
 
 def _codec(
-    opened: Opened,
+    fields: LazyFields,
     mean: np.ndarray,
     std: np.ndarray,
     valid: np.ndarray,
     cycle: Climatology | None,
 ) -> Codec:
-    data = opened.data
+    data = fields.data
     on_grid = "place" not in data.dims
     located = [data[k].to_numpy() for k in ("latitude", "longitude") if k in data.coords]
     return Codec(
-        variables=opened.config.variables,
+        variables=fields.config.variables,
         mean=mean,
         std=std,
         valid=valid,
@@ -181,21 +181,21 @@ def check_cycle(config: FieldsConfig, times: np.ndarray) -> None:
     if "hour" in config.climatology and step > 43200:
         raise LevyError(
             f"climatology is {config.climatology!r}, but the fields are {step / 3600:g} hours apart: a cycle of the day needs "
-            "several fields a day, so take day or none"
+            "several fields per day, so take day or none"
         )
 
 
-def _transformed(opened: Opened, values: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _transformed(fields: LazyFields, values: np.ndarray, times: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        transformed = transform(opened.config.variables, values)
+        transformed = transform(fields.config.variables, values)
     wrong = ~np.isfinite(transformed) & ~np.isnan(values)
     if wrong.any():
         n, c, *cell = np.argwhere(wrong)[0]
-        v = opened.config.variables[c]
+        v = fields.config.variables[c]
         value = values[n, c, *cell]
         below = "" if v.minimum is None or value >= v.minimum else f", below its minimum of {v.minimum:g},"
         raise LevyError(
-            f"{opened.source(v.key, times[n])}: variable {v.key!r} at {say(times[n])} is {value:g} {v.units}{below} of which "
-            f"{v.transform} with scale {v.scale:g} is no number: mend the file, or take a larger scale or another transform"
+            f"{fields.source(v.key, times[n])}: variable {v.key!r} at {say(times[n])} is {value:g} {v.units}{below} of which "
+            f"{v.transform} with scale {v.scale:g} is no number: repair the file, or take a larger scale or another transform"
         )
     return transformed

@@ -15,12 +15,12 @@ from levy_core.datasets.fields.units import conversion, suited_name
 
 
 @dataclass(frozen=True)
-class Opened:
+class LazyFields:
     """Lazy fields.
 
     Attributes:
         folder, config: from which they were opened.
-        data: a variable a channel, on (time, latitude, longitude) or (time, place); attributes are the source's, ``units`` as wanted.
+        data: one variable per channel, on (time, latitude, longitude) or (time, place); attributes are the source's, ``units`` as wanted.
         parts: of each channel the first time and the source of each of its parts, in order of time.
     """
 
@@ -42,7 +42,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
     """The fields of a data set, lazily: metadata are read and checked, no field is.
 
     Returns:
-        A variable a channel (named ``Variable.key``), float64 in ``Variable.units``, on (time, latitude, longitude), from north
+        One variable per channel (named ``Variable.key``), float64 in ``Variable.units``, on (time, latitude, longitude), from north
         to south and eastwards, or (time, place).
 
     Raises:
@@ -52,31 +52,33 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
     return open_parts(folder, config).data
 
 
-def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> Opened:
-    """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least a field)."""
+def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> LazyFields:
+    """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least one field)."""
     names = find(folder)
-    found: dict[str, list[tuple[str, xr.DataArray]]] = {v.key: [] for v in config.variables}
-    seen: dict[str, str] = {}
+    arrays: dict[str, list[tuple[str, xr.DataArray]]] = {v.key: [] for v in config.variables}
+    standard_names: dict[str, str] = {}
     for name in names:
         datasets = open_source(name)
-        seen |= {str(k): str(v.attrs.get("standard_name", "")) for d in datasets for k, v in d.data_vars.items()}
+        standard_names |= {
+            str(k): str(v.attrs.get("standard_name", "")) for d in datasets for k, v in d.data_vars.items()
+        }
         for variable in config.variables:
             array = choose_variable(datasets, variable, name)
             if array is not None:
-                found[variable.key].append((name, _in_units(array, variable, config, name, chunk_bytes)))
+                arrays[variable.key].append((name, _in_units(array, variable, config, name, chunk_bytes)))
     for variable in config.variables:
-        if not found[variable.key]:
-            held = ", ".join(f"{k} ({s})" if s else k for k, s in sorted(seen.items()))
+        if not arrays[variable.key]:
+            held = ", ".join(f"{k} ({s})" if s else k for k, s in sorted(standard_names.items()))
             raise LevyError(f"{folder} has no variable {variable.name!r}: there are {held}")
-    _check_grids(found)
-    joined = {key: timeline.join(key, parts, config.period) for key, parts in found.items()}
+    _check_grids(arrays)
+    joined = {key: timeline.join(key, parts, config.period) for key, parts in arrays.items()}
     timeline.check_equal(joined)
     data = xr.Dataset(joined)
     data = data if config.resample is None else timeline.resample(data, config.resample, config.how)
     starts = {
-        key: sorted(((a.time.to_numpy()[0], n) for n, a in parts), key=lambda p: p[0]) for key, parts in found.items()
+        key: sorted(((a.time.to_numpy()[0], n) for n, a in parts), key=lambda p: p[0]) for key, parts in arrays.items()
     }
-    return Opened(folder, config, data, starts)
+    return LazyFields(folder, config, data, starts)
 
 
 def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) -> xr.DataArray | None:
@@ -85,19 +87,19 @@ def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) 
     Raises:
         LevyError: several variables match.
     """
-    named = [d[variable.name] for d in datasets if variable.name in d.data_vars]
-    if not named:
-        named = [a for d in datasets for a in d.data_vars.values() if a.attrs.get("standard_name") == variable.name]
-    if variable.level is not None and len(named) > 1:
-        named = [a for a in named if pressure_axis(a) is not None] or named
-    if len(named) > 1:
-        listed = ", ".join(
-            sorted(f"{a.name} ({a.attrs.get('GRIB_typeOfLevel', a.attrs.get('long_name', '?'))})" for a in named)
+    matches = [d[variable.name] for d in datasets if variable.name in d.data_vars]
+    if not matches:
+        matches = [a for d in datasets for a in d.data_vars.values() if a.attrs.get("standard_name") == variable.name]
+    if variable.level is not None and len(matches) > 1:
+        matches = [a for a in matches if pressure_axis(a) is not None] or matches
+    if len(matches) > 1:
+        listing = ", ".join(
+            sorted(f"{a.name} ({a.attrs.get('GRIB_typeOfLevel', a.attrs.get('long_name', '?'))})" for a in matches)
         )
         raise LevyError(
-            f"{where} has several variables that are {variable.name!r}: {listed}; write the name of one, or split the file"
+            f"{where} has several variables that are {variable.name!r}: {listing}; write the name of one, or split the file"
         )
-    return named[0] if named else None
+    return matches[0] if matches else None
 
 
 def _in_units(
@@ -113,8 +115,8 @@ def _in_units(
     return xr.DataArray(convert(field.data), field.coords, field.dims, attrs=kept)
 
 
-def _check_grids(found: dict[str, list[tuple[str, xr.DataArray]]]) -> None:
-    every = [(key, name, array) for key, parts in found.items() for name, array in parts]
+def _check_grids(arrays: dict[str, list[tuple[str, xr.DataArray]]]) -> None:
+    every = [(key, name, array) for key, parts in arrays.items() for name, array in parts]
     key, name, first = every[0]
     for other_key, other_name, other in every[1:]:
         same = other.dims == first.dims and all(
@@ -126,7 +128,7 @@ def _check_grids(found: dict[str, list[tuple[str, xr.DataArray]]]) -> None:
                 f"different grids: {_grid(first)} for {key!r} in {name}, but {_grid(other)} for {other_key!r} in {other_name}: "
                 "all variables and files must lie on one grid, so interpolate or remove one"
             )
-    for parts in found.values():  # equal but for rounding: they must be one to be joined
+    for parts in arrays.values():  # equal but for rounding: they must be one to be joined
         parts[:] = [(n, a.assign_coords({d: first[d] for d in first.dims[1:]})) for n, a in parts]
 
 

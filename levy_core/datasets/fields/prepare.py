@@ -9,13 +9,13 @@ import zarr
 
 from levy_core.base.files import write_json
 from levy_core.datasets.fields import append, tiles
-from levy_core.datasets.fields.append import STORE, Previous
+from levy_core.datasets.fields.append import STORE, PreviousStore
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.labels import classes, label
 from levy_core.datasets.fields.measure import Progress, check_cycle, measure, one_blas_thread
-from levy_core.datasets.fields.opening import Opened, open_parts
-from levy_core.datasets.fields.reading import BLOCK_BYTES, Spread, blocks, field_shape, read
+from levy_core.datasets.fields.opening import LazyFields, open_parts
+from levy_core.datasets.fields.reading import BLOCK_BYTES, BlockMap, blocks, field_shape, read
 from levy_core.datasets.fields.store import GROUPS, chunk_rows, create_group
 from levy_core.datasets.fields.timeline import say, split
 
@@ -23,35 +23,35 @@ STATISTICS = "statistics.json"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Inspection:
     """What can be known of a data set without reading a field.
 
     Attributes:
-        opened: the lazy fields. periods: rows of the groups train and test. classes: names of the classes.
+        fields: the lazy fields. periods: rows of the groups train and test. classes: names of the classes.
         labels: of each group's fields, int64. tiles: samples that a field is cut into.
     """
 
-    opened: Opened
+    fields: LazyFields
     periods: dict[str, slice]
     classes: tuple[str, ...]
     labels: dict[str, np.ndarray]
     tiles: int
 
 
-def plan(folder: Path, config: FieldsConfig) -> Plan:
+def inspect(folder: Path, config: FieldsConfig) -> Inspection:
     """All checks that need no field, for use before anything runs.
 
     Raises:
         LevyError: as ``open_fields``; a period too short for the split or the climatology; classes of the test period that
             are not in training; a patch larger than the fields.
     """
-    opened = open_parts(folder, config)
-    times = opened.data.time.to_numpy()
+    fields = open_parts(folder, config)
+    times = fields.data.time.to_numpy()
     periods = dict(zip(GROUPS, split(times, config), strict=True))
     check_cycle(config, times[periods["train"]])
     names = classes(config.season, times[periods["train"]])
     labels = {group: label(config.season, times[rows], names) for group, rows in periods.items()}
-    return Plan(opened, periods, names, labels, tiles.count(field_shape(opened), config.patch))
+    return Inspection(fields, periods, names, labels, tiles.count(field_shape(fields), config.patch))
 
 
 def prepare_fields(
@@ -61,7 +61,7 @@ def prepare_fields(
     previous: Path | None,
     progress: Progress,
     block_bytes: int = BLOCK_BYTES,
-    spread: Spread = map,
+    block_map: BlockMap = map,
 ) -> dict[str, object]:
     """Writes ``fields.zarr``, the codec and ``statistics.json`` into the empty folder ``into``.
 
@@ -71,62 +71,62 @@ def prepare_fields(
             the same as then, chunks of ``previous`` are linked and not computed again. The result is the same without it.
         progress: wraps a list of blocks, for a bar.
         block_bytes: of float64 fields held at a time; sums may differ in their last bits with it.
-        spread: where blocks are read, converted and written; the files are the same bytes wherever.
+        block_map: where blocks are read, converted and written; the files are the same bytes wherever.
 
     Returns:
         The statistics: shape, classes, calendar, first and last times and counts of each group, and per variable
         units, mean, std, min, max and cells that are always missing, of the training period.
 
     Raises:
-        LevyError: as ``plan`` and ``measure``. Nothing has been written then.
+        LevyError: as ``inspect`` and ``measure``. Nothing has been written then.
     """
-    planned = plan(folder, config)
-    opened, periods, cut = planned.opened, planned.periods, planned.tiles
-    times, shape = opened.data.time.to_numpy(), field_shape(opened)
-    codec, numbers, hashes = measure(opened, periods["train"], periods["test"], progress, block_bytes, spread)
+    inspection = inspect(folder, config)
+    fields, periods, cut = inspection.fields, inspection.periods, inspection.tiles
+    times, shape = fields.data.time.to_numpy(), field_shape(fields)
+    codec, numbers, hashes = measure(fields, periods["train"], periods["test"], progress, block_bytes, block_map)
     codec = codec if config.patch is None else _of_tiles(codec, (shape[0], *config.patch))
     codec.save(into)
-    old, chunk = append.find(previous, into), chunk_rows(shape)
+    old, chunk = append.find_previous(previous, into), chunk_rows(shape)
     for group, rows in periods.items():
         field = create_group(
-            into.absolute() / STORE, group, codec.shape, np.repeat(planned.labels[group], cut), np.repeat(times[rows], cut), chunk * cut,
-            codec.calendar, {"classes": list(planned.classes), "channels": list(codec.names)},
+            into.absolute() / STORE, group, codec.shape, np.repeat(inspection.labels[group], cut), np.repeat(times[rows], cut), chunk * cut,
+            codec.calendar, {"classes": list(inspection.classes), "channels": list(codec.names)},
         )  # fmt: skip
-        kept = [] if old is None else _unchanged(old, group, hashes[group], opened, codec, rows, chunk)
+        unchanged = [] if old is None else _unchanged(old, group, hashes[group], fields, codec, rows, chunk)
         if old is not None:
-            old.take_over(group, kept, into)
-        write = partial(_write, opened, codec, field, rows.start)
-        every = [block for part in _between(rows, kept, chunk) for block in blocks(part, shape, block_bytes)]
-        for _ in zip(progress(every), spread(write, every), strict=True):
+            old.take_over(group, unchanged, into)
+        write = partial(_write, fields, codec, field, rows.start)
+        every = [block for part in _between(rows, unchanged, chunk) for block in blocks(part, shape, block_bytes)]
+        for _ in zip(progress(every), block_map(write, every), strict=True):
             pass
-    append.describe(into, hashes)
+    append.write_hashes(into, hashes)
     statistics: dict[str, object] = {
         "shape": list(codec.shape),
-        "classes": list(planned.classes),
+        "classes": list(inspection.classes),
         "calendar": codec.calendar,
         "variables": numbers,
     }
     for group, rows in periods.items():
         ends = {"first": say(times[rows.start]), "last": say(times[rows.stop - 1])}
-        counts = np.bincount(np.repeat(planned.labels[group], cut), minlength=len(planned.classes)).tolist()
+        counts = np.bincount(np.repeat(inspection.labels[group], cut), minlength=len(inspection.classes)).tolist()
         statistics[group] = {"samples": sum(counts), "counts": counts, **ends}
     write_json(into / STATISTICS, statistics)
     return statistics
 
 
-def _write(opened: Opened, codec: Codec, array: zarr.Array, start: int, block: slice) -> None:
+def _write(fields: LazyFields, codec: Codec, array: zarr.Array, start: int, block: slice) -> None:
     """Writes the samples of a block, which are whole chunks, into the array, whose first field is at ``start``."""
-    samples = _samples(opened, codec, block)
-    first = (block.start - start) * tiles.count(field_shape(opened), opened.config.patch)
+    samples = _samples(fields, codec, block)
+    first = (block.start - start) * tiles.count(field_shape(fields), fields.config.patch)
     array[first : first + len(samples)] = samples
 
 
 @one_blas_thread
-def _samples(opened: Opened, codec: Codec, block: slice) -> np.ndarray:
-    """Float32, a chunk at a time: the last bits of a climatology depend on how many fields are asked for at once."""
-    cut, shape = tiles.count(field_shape(opened), opened.config.patch), field_shape(opened)
-    values = tiles.cut(read(opened, block), opened.config.patch)
-    times, samples = np.repeat(opened.data.time[block].to_numpy(), cut), np.empty(values.shape, "<f4")
+def _samples(fields: LazyFields, codec: Codec, block: slice) -> np.ndarray:
+    """Float32, one chunk at a time: the last bits of a climatology depend on how many fields are asked for at once."""
+    cut, shape = tiles.count(field_shape(fields), fields.config.patch), field_shape(fields)
+    values = tiles.cut(read(fields, block), fields.config.patch)
+    times, samples = np.repeat(fields.data.time[block].to_numpy(), cut), np.empty(values.shape, "<f4")
     for first in range(0, len(values), chunk_rows(shape) * cut):
         chunk = slice(first, first + chunk_rows(shape) * cut)
         samples[chunk] = codec.encode(values[chunk], times[chunk])
@@ -134,23 +134,23 @@ def _samples(opened: Opened, codec: Codec, block: slice) -> np.ndarray:
 
 
 def _unchanged(
-    old: Previous, group: str, hashes: list[str], opened: Opened, codec: Codec, rows: slice, chunk: int
+    old: PreviousStore, group: str, hashes: list[str], fields: LazyFields, codec: Codec, rows: slice, chunk: int
 ) -> list[int]:
     """The chunks of a group that are taken over: none if the first of them would be written as other bytes by this code."""
-    cut = tiles.count(field_shape(opened), opened.config.patch)
-    kept = old.unchanged(group, hashes, 4 * chunk * cut * int(np.prod(codec.shape)))
-    if kept:
-        first = rows.start + kept[0] * chunk
-        samples = _samples(opened, codec, slice(first, min(first + chunk, rows.stop)))
-        if not old.chunk(group, kept[0]).read_bytes().startswith(samples.tobytes()):
+    cut = tiles.count(field_shape(fields), fields.config.patch)
+    chunks = old.unchanged(group, hashes, 4 * chunk * cut * int(np.prod(codec.shape)))
+    if chunks:
+        first = rows.start + chunks[0] * chunk
+        samples = _samples(fields, codec, slice(first, min(first + chunk, rows.stop)))
+        if not old.chunk(group, chunks[0]).read_bytes().startswith(samples.tobytes()):
             return []
-    return kept
+    return chunks
 
 
-def _between(rows: slice, kept: list[int], chunk: int) -> list[slice]:
-    """The rows that are not in the chunks ``kept``, in runs."""
-    ends = [*(rows.start + i * chunk for i in kept), rows.stop]
-    starts = [rows.start, *(rows.start + (i + 1) * chunk for i in kept)]
+def _between(rows: slice, chunks: list[int], chunk: int) -> list[slice]:
+    """The rows that are not in the given chunks, in runs."""
+    ends = [*(rows.start + i * chunk for i in chunks), rows.stop]
+    starts = [rows.start, *(rows.start + (i + 1) * chunk for i in chunks)]
     return [slice(a, b) for a, b in zip(starts, ends, strict=True) if a < b]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields.opening import Opened, open_parts
+from levy_core.datasets.fields.opening import LazyFields, open_parts
 from levy_core.datasets.fields.store import chunk_rows, seconds
 from levy_core.datasets.fields.timeline import say
 
@@ -16,7 +16,7 @@ BLOCK_BYTES = 64 * 2**20
 Result = TypeVar("Result")
 
 
-class Spread(Protocol):
+class BlockMap(Protocol):
     """Like ``map``: what a function says of each block of rows, in their order; perhaps in other processes.
 
     Function and results can be pickled. What the function raises is raised here.
@@ -25,10 +25,10 @@ class Spread(Protocol):
     def __call__(self, work: Callable[[slice], Result], rows: list[slice], /) -> Iterable[Result]: ...
 
 
-def field_shape(opened: Opened) -> tuple[int, int, int]:
+def field_shape(fields: LazyFields) -> tuple[int, int, int]:
     """C, H, W of a field; places are 1 x W."""
-    space = tuple(opened.data.sizes[d] for d in ("latitude", "longitude", "place") if d in opened.data.dims)
-    return len(opened.data.data_vars), *(space if len(space) == 2 else (1, *space))  # type: ignore[return-value]
+    space = tuple(fields.data.sizes[d] for d in ("latitude", "longitude", "place") if d in fields.data.dims)
+    return len(fields.data.data_vars), *(space if len(space) == 2 else (1, *space))  # type: ignore[return-value]
 
 
 def blocks(rows: slice, shape: tuple[int, int, int], block_bytes: int = BLOCK_BYTES) -> list[slice]:
@@ -38,38 +38,38 @@ def blocks(rows: slice, shape: tuple[int, int, int], block_bytes: int = BLOCK_BY
     return [slice(a, min(a + size, rows.stop)) for a in range(rows.start, rows.stop, size)]
 
 
-def hash_chunks(opened: Opened, rows: slice, values: np.ndarray) -> tuple[str, ...]:
+def hash_chunks(fields: LazyFields, rows: slice, values: np.ndarray) -> tuple[str, ...]:
     """SHA-256 of the times and values of each chunk of the store in a block: of equal hashes, fields are equal.
 
     Args:
         rows: one of ``blocks``. values: [n, C, H, W], what ``read`` gave of it.
     """
-    times = seconds(opened.data.time[rows].to_numpy(), opened.data.time.dt.calendar)
-    size, found = chunk_rows(field_shape(opened)), []
+    times = seconds(fields.data.time[rows].to_numpy(), fields.data.time.dt.calendar)
+    size, hashes = chunk_rows(field_shape(fields)), []
     for first in range(0, len(values), size):
         digest = hashlib.sha256(times[first : first + size].tobytes())
         digest.update(np.ascontiguousarray(values[first : first + size]).data)
-        found.append(digest.hexdigest())
-    return tuple(found)
+        hashes.append(digest.hexdigest())
+    return tuple(hashes)
 
 
-def read(opened: Opened, rows: slice) -> np.ndarray:
+def read(fields: LazyFields, rows: slice) -> np.ndarray:
     """Fields float64 [n, C, H, W], NaN where missing.
 
     Raises:
         LevyError: a field that cannot be read: its variable, time and source are named.
     """
-    data = opened.data.isel(time=rows)
-    values = np.empty((data.sizes["time"], *field_shape(opened)))
+    data = fields.data.isel(time=rows)
+    values = np.empty((data.sizes["time"], *field_shape(fields)))
     for c, array in enumerate(data.data_vars.values()):
         try:
             # In this thread alone: the HDF5 library of netCDF4 is not safe with several.
             values[:, c] = array.data.compute(scheduler="synchronous").reshape(values[:, c].shape)
         except Exception as error:  # each library raises many kinds
             key = str(array.name)
-            time = _first_unreadable(open_parts(opened.folder, opened.config, chunk_bytes=0).data[key].isel(time=rows))
+            time = _first_unreadable(open_parts(fields.folder, fields.config, chunk_bytes=0).data[key].isel(time=rows))
             raise LevyError(
-                f"{opened.source(key, time)}: variable {key!r} at {say(time)} cannot be read, the file is damaged or truncated "
+                f"{fields.source(key, time)}: variable {key!r} at {say(time)} cannot be read, the file is damaged or truncated "
                 f"({type(error).__name__}: {error}): fetch it again"
             ) from error
     return values

@@ -21,8 +21,8 @@ CLASSIC = (b"CDF\x01", b"CDF\x02")
 OPTIONS: dict[str, Any] = {"decode_timedelta": False}
 ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata")
 EXPECTED = (
-    "GRIB (.grib, .grb, .grib2), NetCDF (.nc, .nc4) or zarr (a folder) are expected there, or a file sources.txt with a path, "
-    "glob or URL a line"
+    "GRIB (.grib, .grb, .grib2), NetCDF (.nc, .nc4) or zarr (a folder) are expected there, or a file sources.txt with one path, "
+    "glob or URL per line"
 )
 
 
@@ -37,13 +37,13 @@ def find(folder: Path) -> list[str]:
     listed = folder / LISTED
     if listed.is_file():
         lines = [line.strip() for line in listed.read_text().splitlines()]
-        found = [name for line in lines if line and not line.startswith("#") for name in _expand(line, folder)]
+        names = [name for line in lines if line and not line.startswith("#") for name in _expand(line, folder)]
     else:
-        found = sorted(_search(folder))
-    if not found:
+        names = sorted(_search(folder))
+    if not names:
         held = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
         raise LevyError(f"{folder} holds {held}: {EXPECTED}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
 def _search(folder: Path) -> Iterator[str]:
@@ -62,15 +62,15 @@ def _is_zarr(path: Path) -> bool:
 
 def _expand(line: str, folder: Path) -> list[str]:
     if "://" not in line:
-        found = sorted(glob.glob(str(folder / Path(line).expanduser()), recursive=True))
+        names = sorted(glob.glob(str(folder / Path(line).expanduser()), recursive=True))
     elif glob.has_magic(line):
-        found = sorted(_filesystem(line).glob(line))
-        found = [_filesystem(line).unstrip_protocol(name) for name in found]
+        names = sorted(_filesystem(line).glob(line))
+        names = [_filesystem(line).unstrip_protocol(name) for name in names]
     else:
-        found = [line]
-    if not found:
-        raise LevyError(f"{folder / LISTED}: {line} finds no file: mend the path, relative to {folder}, or the URL")
-    return [name.removeprefix("file://") for name in found]
+        names = [line]
+    if not names:
+        raise LevyError(f"{folder / LISTED}: {line} finds no file: correct the path, relative to {folder}, or the URL")
+    return [name.removeprefix("file://") for name in names]
 
 
 def _filesystem(url: str) -> fsspec.AbstractFileSystem:
@@ -78,7 +78,7 @@ def _filesystem(url: str) -> fsspec.AbstractFileSystem:
         return fsspec.core.url_to_fs(url)[0]
     except (ImportError, ValueError) as error:  # fsspec names the package that is missing
         raise LevyError(
-            f"{url} cannot be opened ({error}): install the named package into this environment, or mend the URL"
+            f"{url} cannot be opened ({error}): install the named package into this environment, or correct the URL"
         ) from error
 
 
@@ -119,7 +119,7 @@ def _open_zarr(store: Any) -> xr.Dataset:
 
 def _engine(path: Path) -> str:
     if not path.is_file():
-        raise LevyError(f"{path} is no file: mend its path, or remove it from {LISTED}")
+        raise LevyError(f"{path} is no file: correct its path, or remove it from {LISTED}")
     with path.open("rb") as file:
         start = file.read(4)
     engine = MAGIC.get(start)

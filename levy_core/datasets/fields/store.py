@@ -100,7 +100,7 @@ def create_group(
     """Makes a group with its labels and times, and gives its still empty ``field``.
 
     Args:
-        labels: int64 [N]. times: [N] datetime64 or cftime of ``calendar``. rows: samples a chunk. attributes: of the group; ``classes`` among them.
+        labels: int64 [N]. times: [N] datetime64 or cftime of ``calendar``. rows: samples per chunk. attributes: of the group; ``classes`` among them.
     """
     store = zarr.open_group(path, mode="a").create_group(group, attributes=attributes)
     field = store.create_array(
@@ -114,21 +114,21 @@ def create_group(
         dimension_names=("sample", "channel", "latitude", "longitude"),
     )
     time_attributes = {"units": TIME_UNITS, "calendar": calendar, "standard_name": "time"}
-    for name, values, described in (("label", labels, {}), ("time", seconds(times, calendar), time_attributes)):
+    for name, values, array_attributes in (("label", labels, {}), ("time", seconds(times, calendar), time_attributes)):
         array = store.create_array(
             name,
             shape=values.shape,
             chunks=(max(1, len(values)),),
             dtype="int64",
             dimension_names=("sample",),
-            attributes=described,
+            attributes=array_attributes,
         )
         array[:] = values
     return field
 
 
 def chunk_rows(shape: tuple[int, int, int]) -> int:
-    """Samples a chunk: a few MB, whatever the number of samples."""
+    """Samples per chunk: a few MB, whatever the number of samples."""
     return max(1, CHUNK_BYTES // (4 * int(np.prod(shape))))
 
 

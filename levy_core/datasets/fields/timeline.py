@@ -57,14 +57,14 @@ def _check_sorted(key: str, name: str, times: np.ndarray) -> None:
 def _within(key: str, array: xr.DataArray, period: tuple[str, str]) -> xr.DataArray:
     index = array.indexes["time"]
     try:
-        chosen = array.isel(time=index.slice_indexer(*period))
+        field = array.isel(time=index.slice_indexer(*period))
     except (ValueError, TypeError, KeyError) as error:
         raise LevyError(f"period {list(period)} is not two times such as 2019-03-01 ({error})") from error
-    if not chosen.sizes["time"]:
+    if not field.sizes["time"]:
         raise LevyError(
             f"variable {key!r} has no time in the period {period[0]} to {period[1]}: it has {say(index[0])} to {say(index[-1])}"
         )
-    return chosen
+    return field
 
 
 def _check_regular(key: str, parts: list[Part], times: np.ndarray) -> None:
@@ -93,12 +93,12 @@ def check_equal(joined: Mapping[str, xr.DataArray]) -> None:
     (key, first), *others = joined.items()
     times = first.time.to_numpy()
     for other_key, other in others:
-        theirs = other.time.to_numpy()
-        if times.dtype.kind != theirs.dtype.kind:
+        other_times = other.time.to_numpy()
+        if times.dtype.kind != other_times.dtype.kind:
             raise LevyError(
                 f"variables {key!r} and {other_key!r} have times of different calendars: convert them to one"
             )
-        odd = np.setxor1d(times, theirs)
+        odd = np.setxor1d(times, other_times)
         if len(odd):
             owner, lacking = (key, other_key) if odd[0] in set(times) else (other_key, key)
             raise LevyError(

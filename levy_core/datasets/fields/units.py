@@ -68,12 +68,12 @@ def conversion(variable: Variable, attribute: str | None, where: str) -> Convers
     """
     name = f"{where}: variable {variable.name!r}"
     here = f"variable {variable.name!r} in params"
-    wanted = f"add `source_units` to {here} (for instance source_units: {variable.units!r})"
+    remedy = f"add `source_units` to {here} (for instance source_units: {variable.units!r})"
     text = variable.source_units if variable.source_units is not None else (attribute or "").strip()
-    source = _parse(text, name, wanted)
+    source = _parse(text, name, remedy)
     target = _parse(variable.units, f"params: `units` of variable {variable.name!r}", "write unambiguous units")
     if text == "1" and target == registry.Unit("percent") and variable.source_units is None:
-        raise LevyError(f"{name} has units '1' and '%' is wanted, but files often say '1' of a percentage: {wanted}")
+        raise LevyError(f"{name} has units '1' and '%' is wanted, but files often say '1' of a percentage: {remedy}")
     if variable.accumulated is not None:
         time = registry.Quantity(duration(variable.accumulated, "accumulated").total_seconds(), "s")
         factor = _factor(1 / time * source, target)
@@ -92,7 +92,7 @@ def conversion(variable: Variable, attribute: str | None, where: str) -> Convers
     if factor is not None:
         return Conversion(factor)
     second = registry.Quantity(1.0, "s")
-    advice = f"mend the `units` of {here}, or add `source_units` if the file is wrong"
+    advice = f"correct the `units` of {here}, or add `source_units` if the file is wrong"
     if _factor(source / second, target) is not None:
         advice = f"write over which time it was gathered, such as `accumulated: 1h`, in {here}"
     elif _factor(source * second, target) is not None:

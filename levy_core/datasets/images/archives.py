@@ -52,7 +52,7 @@ def unpack_gzip(path: Path) -> bytes:
     return data
 
 
-class _Rationed:
+class _RationedReader:
     """A stream that refuses to read more bytes than it was allowed."""
 
     def __init__(self, stream: BinaryIO, path: Path):
@@ -83,7 +83,7 @@ def files_of_tar(path: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
         with path.open("rb") as raw:
             packed = raw.read(len(GZIP)) == GZIP
             raw.seek(0)
-            stream = _Rationed(gzip.GzipFile(fileobj=raw) if packed else raw, path)  # type: ignore[arg-type]
+            stream = _RationedReader(gzip.GzipFile(fileobj=raw) if packed else raw, path)  # type: ignore[arg-type]
             stream.allowed = headers = MAX_HEADER_BYTES
             with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
                 for member in archive:

@@ -43,7 +43,7 @@ _ARRAY_PARTS = frozenset(
 )
 
 
-class _Inert(pickle.Unpickler):
+class _InertUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ARRAY_PARTS:
             return _Record
@@ -54,7 +54,7 @@ class _Inert(pickle.Unpickler):
 
 def _load(data: bytes, where: str) -> dict[bytes, Any]:
     try:
-        batch = _Inert(io.BytesIO(data), encoding="bytes").load()
+        batch = _InertUnpickler(io.BytesIO(data), encoding="bytes").load()
         return {k if isinstance(k, bytes) else str(k).encode(): v for k, v in batch.items()}
     except LevyError as error:
         raise LevyError(f"{where}: {error}") from error

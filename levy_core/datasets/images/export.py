@@ -19,7 +19,6 @@ class ImageExporter:
         return samples.transpose(0, 2, 3, 1)
 
     def write(self, samples: np.ndarray, labels: np.ndarray, folder: Path) -> str:
-        """One PNG file per image."""
         for number, image in enumerate(self.array(samples, labels)):
             Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(folder / f"{number:05d}.png")
         return f"{len(samples)} images in {folder}"

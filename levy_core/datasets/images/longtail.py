@@ -9,7 +9,7 @@ def longtail_counts(available: list[int], imbalance: float) -> list[int]:
     """How many images of each class the standard exponential profile keeps: ``n_max * imbalance**(-c / (C - 1))``.
 
     n_max is the largest number for which every class has enough images. Counts are rounded down, as in the published
-    long-tailed CIFAR: 5,000 images a class at imbalance 100 give 5000, 2997, ..., 50.
+    long-tailed CIFAR: 5,000 images per class at imbalance 100 give 5000, 2997, ..., 50.
 
     Source: Cui et al. (2019), Class-balanced loss; Cao et al. (2019), LDAM, appendix.
 

@@ -1,6 +1,6 @@
 """Readers of labelled images as people have them.
 
-``open_source(folder)`` recognises: sub-folders per class, a zip with a sub-folder per class, CIFAR-10/100's python
+``open_source(folder)`` recognises: one sub-folder per class, a zip with a sub-folder per class, CIFAR-10/100's python
 archive (packed or not), and MNIST's idx files (gzipped or not). Archives are read in place: nothing is extracted, and
 the pickles inside CIFAR's archive are read as data without running anything (``cifar.py``).
 """
@@ -201,23 +201,23 @@ def _cifar_archive(folder: Path, entries: list[Path], files: dict[str, Path]) ->
 
 
 def _idx_files(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
-    found = {}
+    paths = {}
     for kind in ("images-idx3", "labels-idx1"):
         matches = [
             p for name, p in files.items() if re.fullmatch(rf"train-{kind}-ubyte(\.gz)?", name.replace(".idx", "-idx"))
         ]
         if matches:
-            found[kind] = matches[0]
-    if len(found) < 2:
+            paths[kind] = matches[0]
+    if len(paths) < 2:
         return None
-    images = _read_idx(found["images-idx3"], dimensions=3)
-    labels = _read_idx(found["labels-idx1"], dimensions=1).astype(np.int64)
+    images = _read_idx(paths["images-idx3"], dimensions=3)
+    labels = _read_idx(paths["labels-idx1"], dimensions=1).astype(np.int64)
     if len(images) != len(labels):
         raise LevyError(
-            f"{found['images-idx3']} has {len(images)} images, but {found['labels-idx1']} has {len(labels)} labels"
+            f"{paths['images-idx3']} has {len(images)} images, but {paths['labels-idx1']} has {len(labels)} labels"
         )
     classes = [str(c) for c in range(int(labels.max()) + 1)]
-    return Source(classes, labels, found["images-idx3"], _numbered, lambda index: images[index][None])
+    return Source(classes, labels, paths["images-idx3"], _numbered, lambda index: images[index][None])
 
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:

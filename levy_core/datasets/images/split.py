@@ -66,7 +66,7 @@ class Split:
         return np.lexsort((self.place, self.labels))
 
 
-def plan(
+def assign_groups(
     source: Source, imbalance: float, reference_per_class: int | None, seed: int, test_share: float
 ) -> dict[str, np.ndarray]:
     """Indices of the images of each group: ``train``, ``balanced`` and, of a share above 0, ``test``.

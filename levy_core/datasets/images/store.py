@@ -1,7 +1,7 @@
 """The packed store of an image data set: one zarr store with the groups ``train``, ``balanced`` and ``test``.
 
 Each group has ``image`` uint8 (sample, channel, y, x), ``label`` int64 (sample) and ``source_index`` int64 (sample), a
-few MB a chunk; xarray opens it as a data set. Attributes: class names, counts and pixel statistics of the group.
+few MB per chunk; xarray opens it as a data set. Attributes: class names, counts and pixel statistics of the group.
 """
 
 from collections.abc import Callable, Iterator

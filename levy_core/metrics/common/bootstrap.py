@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def spread(n: int, most: int, block: int) -> np.ndarray:
+def thin_rows(n: int, most: int, block: int) -> np.ndarray:
     """Rows of at most ``most`` of n times: all, or contiguous blocks spread evenly from the first to the last.
 
     Blocks keep the persistence of weather, which the bootstrap needs to see. int64 [min(n, most)], ascending.

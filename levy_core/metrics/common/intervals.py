@@ -14,7 +14,7 @@ KEPT = 3  # times the share of values that is looked at are kept: a resample may
 Number = dict[str, float | None]  # value, low, high; None where there are too few fields
 
 
-class Resampled:
+class ResampledTails:
     """Pooled values [n], each owned by a field, and their tail when fields are drawn again."""
 
     def __init__(self, values: np.ndarray, owner: np.ndarray, fields: int, share: float):
@@ -43,8 +43,8 @@ def estimates(
         return {}
     pooled = values[owner, cell]
     share = max(1 - min(levels), tail_share)
-    reach = Resampled(np.abs(pooled - np.median(pooled)), owner, len(values), share)
-    upper = Resampled(pooled, owner, len(values), share)
+    reach = ResampledTails(np.abs(pooled - np.median(pooled)), owner, len(values), share)
+    upper = ResampledTails(pooled, owner, len(values), share)
     sums = _power_sums(pooled - pooled.mean(), owner, len(values))
     largest = np.fmax.reduce(values, axis=1)
 
@@ -61,12 +61,12 @@ def estimates(
             ]
         )
 
-    found = _with_intervals(of, len(values), block, resamples, seed)
+    numbers = _with_intervals(of, len(values), block, resamples, seed)
     keys = [f"{q:g}" for q in levels]
     return {
-        **dict(zip(("skewness", "kurtosis", "hill", "gpd"), found, strict=False)),
-        "quantiles": dict(zip(keys, found[4:], strict=False)),
-        "return_levels": dict(zip((f"{p:g}" for p in PERIODS), found[4 + len(keys) :], strict=True)),
+        **dict(zip(("skewness", "kurtosis", "hill", "gpd"), numbers, strict=False)),
+        "quantiles": dict(zip(keys, numbers[4:], strict=False)),
+        "return_levels": dict(zip((f"{p:g}" for p in PERIODS), numbers[4 + len(keys) :], strict=True)),
     }
 
 

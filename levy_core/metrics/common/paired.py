@@ -13,7 +13,7 @@ Rule = Literal["better", "not worse"]
 
 
 @dataclass(frozen=True)
-class Line:
+class Comparison:
     """One metric of both models over the same seeds.
 
     Attributes:
@@ -49,7 +49,7 @@ def compare(
     champion: Sequence[Mapping[str, float]],
     challenger: Sequence[Mapping[str, float]],
     confidence: float,
-) -> tuple[Line, ...]:
+) -> tuple[Comparison, ...]:
     """The lines of a gate; an entry stands for all metrics that it is the beginning of, `ks/test` for `ks/test/t2m`.
 
     Args:
@@ -71,7 +71,7 @@ def compare(
 
 def _line(
     measure: Measure, metric: str, rule: Rule, champion: np.ndarray, challenger: np.ndarray, confidence: float
-) -> Line:
+) -> Comparison:
     sides = {"champion": champion, "challenger": challenger}
     broken = [name for name, values in sides.items() if not np.isfinite(values).all()]
     if broken:
@@ -85,7 +85,7 @@ def _line(
         found = rule if passed else {"better": "not better", "not worse": "worse"}[rule]
     with np.errstate(invalid="ignore"):
         spreads = [(float(v.mean()), float(v.std(ddof=1))) for v in sides.values()]
-    return Line(metric, rule, *spreads[0], *spreads[1], gain, low, high, p, passed, found)
+    return Comparison(metric, rule, *spreads[0], *spreads[1], gain, low, high, p, passed, found)
 
 
 def t_test(gains: np.ndarray, confidence: float) -> tuple[float, float, float, float, float]:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from levy_core.metrics.common import extremes
 from levy_core.metrics.common.bootstrap import block_rows
-from levy_core.metrics.common.intervals import Resampled
+from levy_core.metrics.common.intervals import ResampledTails
 from levy_core.metrics.common.marginal import NAN, Tail
 
 SHARES = (0.1, 0.05, 0.02, 0.01, 0.005)  # of the values that Hill's estimator may look at
@@ -64,7 +64,7 @@ def tail_index(values: np.ndarray, block: int = 10, resamples: int = 200, seed: 
     owner, cell = np.nonzero(np.isfinite(away))
     if not len(owner):
         return Estimate(NAN, NAN, NAN, NAN, NAN, 0, 0)
-    reach = Resampled(away[owner, cell], owner, len(flat), max(SHARES))
+    reach = ResampledTails(away[owner, cell], owner, len(flat), max(SHARES))
     tail = reach.tail(np.ones(len(flat), dtype=np.int64))
     xi = _xi(tail)
     if np.isnan(xi[0]):
@@ -78,14 +78,14 @@ def tail_index(values: np.ndarray, block: int = 10, resamples: int = 200, seed: 
     return Estimate(_inverse(best), _inverse(high), _inverse(low), hill, shape, int(tail.n * share), tail.n)
 
 
-def _agreeing(xi: np.ndarray, drawn: np.ndarray) -> int:
-    """The first of SHARES that agrees with all later ones that are known; ``drawn`` is [resamples, shares]."""
-    known = int((~np.isnan(xi)).sum())
-    for i in range(known):
-        error = np.nanstd(drawn[:, i + 1 : known] - drawn[:, [i]], axis=0)
-        if (np.abs(xi[i + 1 : known] - xi[i]) <= AGREE * error).all():
+def _agreeing(xi: np.ndarray, resampled: np.ndarray) -> int:
+    """The first of SHARES that agrees with all later usable ones; ``resampled`` is [resamples, shares]."""
+    usable = int((~np.isnan(xi)).sum())
+    for i in range(usable):
+        error = np.nanstd(resampled[:, i + 1 : usable] - resampled[:, [i]], axis=0)
+        if (np.abs(xi[i + 1 : usable] - xi[i]) <= AGREE * error).all():
             return i
-    return known - 1
+    return usable - 1
 
 
 def _per_cell(of: Callable[..., np.ndarray], values: np.ndarray) -> np.ndarray:

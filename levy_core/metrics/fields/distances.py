@@ -54,7 +54,7 @@ class Real:
 
 
 @dataclass(frozen=True)
-class Apart:
+class Distances:
     """Three numbers without units, 0 for equal laws; NaN where there are too few fields.
 
     Attributes:
@@ -70,7 +70,7 @@ class Apart:
     tail: Tail
 
     @classmethod
-    def of(cls, fields: np.ndarray, ordered: np.ndarray, real: Real) -> "Apart":
+    def of(cls, fields: np.ndarray, ordered: np.ndarray, real: Real) -> "Distances":
         """Generated fields [N, H, W], whose pooled values are ``ordered`` [n], ascending, against the real ones."""
         tail = Tail.reach(ordered, real.centre, real.share)
         power = spatial.field_power(fields)

@@ -102,11 +102,11 @@ def _cases(
     if min(sizes, default=0) < fewest:
         return
     for label in labels:
-        seen = observed[observed_labels == label]
+        observed_fields = observed[observed_labels == label]
         members = generated[generated_labels == label][:most]
-        seen, members = seen.reshape(len(seen), -1), members.reshape(len(members), -1)
+        observed_fields, members = observed_fields.reshape(len(observed_fields), -1), members.reshape(len(members), -1)
         cells = ~np.isnan(members).any(0)
         ensemble = xr.DataArray(members[:, cells], dims=("member", "cell"))
         times = max(1, ENTRIES // max(1, ensemble.size))
-        for start in range(0, len(seen), times):
-            yield xr.DataArray(seen[start : start + times, cells], dims=("time", "cell")), ensemble
+        for start in range(0, len(observed_fields), times):
+            yield xr.DataArray(observed_fields[start : start + times, cells], dims=("time", "cell")), ensemble

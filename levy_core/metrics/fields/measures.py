@@ -8,15 +8,17 @@ from levy_core.metrics.common import extremes, marginal
 from levy_core.metrics.common.intervals import PERIODS
 from levy_core.metrics.common.marginal import NAN, log_ratio, mean_square, ratio
 from levy_core.metrics.fields import spatial
-from levy_core.metrics.fields.distances import Apart
+from levy_core.metrics.fields.distances import Distances
 from levy_core.metrics.fields.reference import FieldsMeasures, FieldsReference, distance
 
-__all__ = ["FieldsMeasures", "FieldsReference", "distance", "evaluate", "quantile_pairs"]
+__all__ = ["FieldsMeasures", "FieldsReference", "distance", "measure_fields", "quantile_pairs"]
 
 FEWEST_OF_CLASS = 20  # samples and real fields that a class is judged by
 
 
-def evaluate(generated: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]) -> dict[str, float]:
+def measure_fields(
+    generated: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]
+) -> dict[str, float]:
     """All measures of one set of samples as flat names ``MEASURE/REFERENCE/VARIABLE``.
 
     Args:
@@ -35,7 +37,7 @@ def evaluate(generated: np.ndarray, labels: np.ndarray, references: dict[str, Fi
     row: dict[str, float] = {"samples": float(len(generated))}
     for name, real in references.items():
         fields = real.masked(generated)
-        variables = [real.apart(fields[:, c], c) for c in range(len(real.names))]
+        variables = [real.distances_of(fields[:, c], c) for c in range(len(real.names))]
         row[f"distance/{name}"] = float(np.mean([v.distance for v in variables]))
         for c, variable in enumerate(real.names):
             found = _of_values(variables[c], real, c) | _of_fields(fields[:, c], real, c)
@@ -50,25 +52,25 @@ def evaluate(generated: np.ndarray, labels: np.ndarray, references: dict[str, Fi
     return row
 
 
-def _of_values(found: Apart, real: FieldsReference, c: int) -> dict[str, float]:
+def _of_values(distances: Distances, real: FieldsReference, c: int) -> dict[str, float]:
     """Measures of the pooled values."""
-    its, share = real.variables[c], real.config.tail_share
-    skewness, kurtosis = marginal.moments(found.ordered)
-    index = extremes.hill(found.tail, share)
+    reference_tail, share = real.variables[c], real.config.tail_share
+    skewness, kurtosis = marginal.moments(distances.ordered)
+    index = extremes.hill(distances.tail, share)
     row = {
-        "ks": found.ks,
-        "skew_ratio": ratio(skewness, its.moments[0]),
-        "kurtosis_ratio": ratio(kurtosis, its.moments[1]),
-        "tail_error": found.tail_error,
-        "q999_ratio": ratio(found.tail.quantile(0.999), its.tail.quantile(0.999)),
+        "ks": distances.ks,
+        "skew_ratio": ratio(skewness, reference_tail.moments[0]),
+        "kurtosis_ratio": ratio(kurtosis, reference_tail.moments[1]),
+        "tail_error": distances.tail_error,
+        "q999_ratio": ratio(distances.tail.quantile(0.999), reference_tail.tail.quantile(0.999)),
         "hill": index,
-        "hill_ratio": ratio(index, extremes.hill(its.tail, share)),
-        "gpd": extremes.pareto_shape(found.tail, share),
-        "spectrum_error": found.spectrum_error,
+        "hill_ratio": ratio(index, extremes.hill(reference_tail.tail, share)),
+        "gpd": extremes.pareto_shape(distances.tail, share),
+        "spectrum_error": distances.spectrum_error,
     }
-    for name, (threshold, rate) in its.high.items():
-        enough = len(found.ordered) * rate >= marginal.BEYOND
-        row[f"exceed{name}_ratio"] = ratio(marginal.share_above(found.ordered, threshold), rate) if enough else NAN
+    for name, (threshold, rate) in reference_tail.high.items():
+        enough = len(distances.ordered) * rate >= marginal.BEYOND
+        row[f"exceed{name}_ratio"] = ratio(marginal.share_above(distances.ordered, threshold), rate) if enough else NAN
     return row
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.metrics.common.bootstrap import block_rows, spread
+from levy_core.metrics.common.bootstrap import block_rows, thin_rows
 from levy_core.metrics.common.extremes import return_levels
 from levy_core.metrics.common.intervals import PERIODS, estimates
 from levy_core.metrics.fields import spatial
-from levy_core.metrics.fields.distances import Apart, Real
+from levy_core.metrics.fields.distances import Distances, Real
 from levy_core.metrics.fields.spatial import even_cells
 
 
@@ -23,7 +23,7 @@ class FieldsMeasures:
     Attributes:
         levels: upper quantiles of the reach that ``tail_error`` looks at, those that enough values lie above.
         tail_share: share of the values that Hill's index and the generalised Pareto shape are estimated from.
-        block: times a block of the bootstrap: several times as long as weather remembers.
+        block: times per block of the bootstrap: several times as long as weather remembers.
         resamples: draws of the bootstrap. most: real fields kept, in blocks spread evenly over the period.
     """
 
@@ -63,7 +63,7 @@ class FieldsReference:
         """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
 
         ``latitude`` [H] in degrees thins the rows of a grid towards the poles (``even_cells``). At most ``config.most``
-        fields are kept and looked at; ``bootstrap.spread`` says which, so that a caller need not read the others.
+        fields are kept and looked at; ``bootstrap.thin_rows`` says which, so that a caller need not read the others.
 
         Raises:
             LevyError: shapes that do not fit together, or a variable without any value.
@@ -73,7 +73,7 @@ class FieldsReference:
                 f"real fields have the shape {values.shape} with {len(labels)} labels and the variables {', '.join(names)}: "
                 f"[N, C, H, W] with N labels, C names and at least one field was expected"
             )
-        rows = spread(len(values), config.most, config.block)
+        rows = thin_rows(len(values), config.most, config.block)
         fields = values[rows].astype(np.float32)
         for c, name in enumerate(names):
             if np.isnan(fields[:, c]).all():
@@ -92,10 +92,10 @@ class FieldsReference:
         return cls(fields, labels[rows].astype(np.int64), tuple(names), latitude, config, found)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """For a safetensors file; with ``described`` all that ``read`` needs."""
+        """For a safetensors file; with ``description`` all that ``read`` needs."""
         return {"fields": torch.from_numpy(self.fields), "labels": torch.from_numpy(self.labels)}
 
-    def described(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """For a JSON file: settings, names, latitudes, and under ``variables`` each real number with its interval."""
         latitude = None if self.latitude is None else [float(v) for v in self.latitude]
         return {
@@ -106,17 +106,17 @@ class FieldsReference:
         }
 
     @classmethod
-    def read(cls, tensors: dict[str, torch.Tensor], described: dict[str, Any]) -> "FieldsReference":
-        """The reference again, from what ``tensors`` and ``described`` gave."""
-        config = FieldsMeasures(**described["config"] | {"levels": tuple(described["config"]["levels"])})
-        latitude = None if described["latitude"] is None else np.array(described["latitude"])
+    def read(cls, tensors: dict[str, torch.Tensor], description: dict[str, Any]) -> "FieldsReference":
+        """The reference again, from what ``tensors`` and ``description`` gave."""
+        config = FieldsMeasures(**description["config"] | {"levels": tuple(description["config"]["levels"])})
+        latitude = None if description["latitude"] is None else np.array(description["latitude"])
         return cls(
             tensors["fields"].numpy(),
             tensors["labels"].numpy(),
-            tuple(described["names"]),
+            tuple(description["names"]),
             latitude,
             config,
-            described["variables"],
+            description["variables"],
         )
 
     def rows(self, rows: np.ndarray) -> "FieldsReference":
@@ -129,11 +129,11 @@ class FieldsReference:
         Real fields drawn one by one stand for the samples, and a resample of blocks for the real fields.
         """
         rng = np.random.default_rng(0)
-        found = []
+        distances = []
         for rows in block_rows(len(self.fields), self.config.block, draws, rng):
             chosen = rng.integers(len(self.fields), size=n)
-            found.append(distance(self.fields[chosen].astype(np.float64), self.rows(rows)))
-        return float(np.mean(found))
+            distances.append(distance(self.fields[chosen].astype(np.float64), self.rows(rows)))
+        return float(np.mean(distances))
 
     @cached_property
     def missing(self) -> np.ndarray:
@@ -184,7 +184,6 @@ class FieldsReference:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(H, W)."""
         return self.fields.shape[2], self.fields.shape[3]
 
     def pooled(self, fields: np.ndarray, c: int) -> np.ndarray:
@@ -209,9 +208,9 @@ class FieldsReference:
         rows = np.arange(len(generated)) * len(self.fields) // max(1, len(generated))
         return np.where(self.missing[rows], np.nan, generated)
 
-    def apart(self, fields: np.ndarray, c: int) -> Apart:
+    def distances_of(self, fields: np.ndarray, c: int) -> Distances:
         """Variable ``c`` of generated fields, [N, H, W] of ``masked`` ones, against the real one."""
-        return Apart.of(fields, self.pooled(fields, c), self.variables[c])
+        return Distances.of(fields, self.pooled(fields, c), self.variables[c])
 
 
 def distance(generated: np.ndarray, real: FieldsReference) -> float:
@@ -220,4 +219,4 @@ def distance(generated: np.ndarray, real: FieldsReference) -> float:
     ``generated`` is float64 [N, C, H, W] in the units of the real fields. NaN for too few samples.
     """
     fields = real.masked(generated)
-    return float(np.mean([real.apart(fields[:, c], c).distance for c in range(len(real.names))]))
+    return float(np.mean([real.distances_of(fields[:, c], c).distance for c in range(len(real.names))]))

@@ -6,7 +6,7 @@ from scipy import fft, stats
 from levy_core.base.errors import LevyError
 from levy_core.metrics.common.marginal import NAN
 
-PAIRS = 64  # pairs of cells a class of distance
+PAIRS = 64  # pairs of cells per class of distance
 Pairs = tuple[np.ndarray, np.ndarray]  # flat indices of cells, one beside the other
 FEWEST_FIELDS = 20  # fields that correlations and thresholds of single cells are estimated from
 
@@ -89,14 +89,14 @@ def damped_power(power: np.ndarray, variance: np.ndarray, scale: float) -> np.nd
 
 
 def pairs_by_distance(valid: np.ndarray, seed: int = 0) -> list[Pairs]:
-    """Pairs of cells that are 1, 2..3, 4..7, ... cells apart, at most PAIRS a class.
+    """Pairs of cells that are 1, 2..3, 4..7, ... cells apart, at most PAIRS per class.
 
     ``valid`` is bool [H, W]: cells that have values. Every direction is as likely as any other.
     """
     height, width = valid.shape
     rng = np.random.default_rng(seed)
     cells = np.argwhere(valid)
-    found = []
+    classes = []
     radius = 1.0
     while len(cells) and radius < max(height, width):
         first = cells[rng.integers(len(cells), size=20 * PAIRS)]
@@ -112,9 +112,9 @@ def pairs_by_distance(valid: np.ndarray, seed: int = 0) -> list[Pairs]:
         _, order = np.unique(flat, axis=0, return_index=True)
         chosen = flat[np.sort(order)[:PAIRS]]
         if len(chosen):
-            found.append((chosen[:, 0], chosen[:, 1]))
+            classes.append((chosen[:, 0], chosen[:, 1]))
         radius *= 2
-    return found
+    return classes
 
 
 def rank_correlation(values: np.ndarray, pairs: Pairs) -> np.ndarray:

@@ -34,7 +34,7 @@ class Classifier(nn.Module):
             *_block(width, 2 * width),
             *_block(2 * width, 2 * width),
         )
-        # Unit variance a feature: distances then have the same scale for every data set.
+        # Unit variance per feature: distances then have the same scale for every data set.
         self.embed = nn.Sequential(nn.Linear(4 * 2 * width, features), nn.BatchNorm1d(features, affine=False))
         self.score = nn.Linear(features, classes)
 
@@ -44,7 +44,6 @@ class Classifier(nn.Module):
         return self.embed(F.adaptive_avg_pool2d(x, 2).flatten(1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Class scores, float32 [B, classes]."""
         return self.score(F.relu(self.features(image)))
 
 
@@ -64,7 +63,7 @@ class ClassifierConfig:
     seed: int
 
 
-def split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(training rows, held-out rows) of a labelled set, a fifth of it held out."""
     rows = torch.randperm(len(labels), generator=generator(seed, "classifier-split")).numpy()
     held_out = int(len(rows) * HELD_OUT)

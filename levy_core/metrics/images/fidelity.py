@@ -166,7 +166,7 @@ class Reference:
         return float(np.mean([frechet(statistics(self.features[r]), self.statistics()) for r in rows]))
 
 
-def evaluate(
+def measure_images(
     generated: Tensor,
     classes: np.ndarray,
     references: dict[str, Reference],
@@ -197,12 +197,12 @@ def evaluate(
     for name, real in references.items():
         row[f"fid/{name}"] = frechet(mine, real.statistics())
         row[f"kid/{name}"] = kid(generated, real.features, config)
-        found = manifold.support(generated, real.features, real.radii, config.neighborhood)
-        recalled[name] = found.recalled.numpy() if found else np.full(len(real.labels), NAN)
-        row[f"precision/{name}"] = float(found.precise.double().mean()) if found else NAN
+        real_support = manifold.support(generated, real.features, real.radii, config.neighborhood)
+        recalled[name] = real_support.recalled.numpy() if real_support else np.full(len(real.labels), NAN)
+        row[f"precision/{name}"] = float(real_support.precise.double().mean()) if real_support else NAN
         row[f"recall/{name}"] = float(recalled[name].mean())
-        row[f"density/{name}"] = found.density if found else NAN
-        row[f"coverage/{name}"] = float(found.covered.double().mean()) if found else NAN
+        row[f"density/{name}"] = real_support.density if real_support else NAN
+        row[f"coverage/{name}"] = float(real_support.covered.double().mean()) if real_support else NAN
         row[f"rare_fid/{name}"] = frechet(rare_mine, real.statistics(tuple(rare)))
         row[f"rare_recall/{name}"] = _mean(recalled[name][np.isin(real.labels, rare)])
     first, train = next(iter(references.items())), list(references.values())[-1]

@@ -28,10 +28,10 @@ def radii(features: Tensor, neighborhood: int) -> Tensor:
     return torch.cat(parts)
 
 
-def nearest(features: Tensor, to: Tensor) -> Tensor:
+def nearest(features: Tensor, others: Tensor) -> Tensor:
     """Distance of each row of [N, D] to the nearest row of [M, D], float64 [N]."""
     return (
-        torch.cat([block.amin(1) for _, block in _blocks(features, to)])
+        torch.cat([block.amin(1) for _, block in _blocks(features, others)])
         if len(features)
         else torch.empty(0, dtype=torch.float64)
     )

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def _check(raw: Path, settings: FieldSettings) -> None:
-    from levy_core.datasets.fields.prepare import plan
+    from levy_core.datasets.fields.prepare import inspect
 
-    plan(raw, settings.config)
+    inspect(raw, settings.config)
 
 
 def _count(raw: Path, settings: FieldSettings) -> dict[str, Any]:
     """The number of fields, and their first and last time."""
-    from levy_core.datasets.fields.prepare import plan
+    from levy_core.datasets.fields.prepare import inspect
 
-    times = plan(raw, settings.config).opened.data.time.to_numpy()
+    times = inspect(raw, settings.config).fields.data.time.to_numpy()
     return {"counts": {"fields": len(times)}, "first": str(times[0]), "last": str(times[-1])}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from levy_core.base.files import write_json
 from levy_core.datasets.fields.prepare import prepare_fields
 from levy_core.datasets.fields.store import FieldStore
-from levy_core.metrics.common.bootstrap import spread
+from levy_core.metrics.common.bootstrap import thin_rows
 from levy_core.metrics.common.tail_index import tail_index
 from levy_core.metrics.fields.measures import FieldsMeasures
 from tasks.kinds.fields.settings import FieldSettings
@@ -23,18 +23,18 @@ HEAVY = 10.0  # below, a tail index says that a Gaussian does not do
 
 def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | None, dataset: str) -> None:
     """A training and a held-out period, and the tail index of each variable."""
-    with cluster.spread() as spread_blocks:
+    with cluster.open_block_map() as map_blocks:
         statistics: dict[str, Any] = prepare_fields(
             raw,
             settings.config,
             folder,
             previous,
             partial(bar, what="packing fields", unit="block"),
-            spread=spread_blocks,
+            block_map=map_blocks,
         )
     store = FieldStore.open(folder / "fields.zarr", "train")
     usual = FieldsMeasures()
-    fields = store[spread(len(store), usual.most, usual.block)].astype(np.float64)
+    fields = store[thin_rows(len(store), usual.most, usual.block)].astype(np.float64)
     for c, (name, described) in enumerate(statistics["variables"].items()):
         found = tail_index(fields[:, c])
         # JSON knows no infinity: null stands for a tail as light as a Gaussian's.

@@ -17,9 +17,9 @@ from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples, times_of
-from levy_core.metrics.common.bootstrap import spread
+from levy_core.metrics.common.bootstrap import thin_rows
 from levy_core.metrics.fields import ensembles
-from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, evaluate
+from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_fields
 from tasks.kinds.fields.settings import FieldEvaluation
 
 FORECASTS = 200
@@ -84,7 +84,7 @@ class FieldMetrics:
 
     def _row(self, samples: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]) -> dict[str, float]:
         values = self.codec.measured(samples)
-        row = evaluate(values, labels, references)
+        row = measure_fields(values, labels, references)
         if self.samples.shares is not None:
             names = self.codec.names
             (real, seen), train = (_some(self.references[name]) for name in ("test", "train"))
@@ -103,11 +103,11 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
     codec, measured_with = Codec.load(prepared), FieldsMeasures(**settings.model_dump())
     for name in PERIODS:
         store = FieldStore.open(prepared / "fields.zarr", name)
-        rows = spread(len(store), measured_with.most, measured_with.block)
+        rows = thin_rows(len(store), measured_with.most, measured_with.block)
         values = codec.measured(store[rows])
         made = FieldsReference.of(values, store.labels[rows], codec.names, codec.latitude, measured_with)
         write_tensors(folder / f"{name}.safetensors", made.tensors())
-        write_json(folder / f"{name}.json", made.described())
+        write_json(folder / f"{name}.json", made.description())
     codec.save(folder)
     write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
     print(f"{dataset}: {', '.join(codec.names)} of both periods measured")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def _check(raw: Path, settings: ImageSettings) -> None:
     from levy_core.datasets.images.sources import open_source
-    from levy_core.datasets.images.split import plan
+    from levy_core.datasets.images.split import assign_groups
 
-    plan(open_source(raw), **settings.selection)
+    assign_groups(open_source(raw), **settings.selection)
 
 
 def _count(raw: Path, settings: ImageSettings) -> dict[str, Any]:

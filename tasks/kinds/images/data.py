@@ -6,7 +6,7 @@ from typing import Any
 
 from levy_core.base.files import write_json
 from levy_core.datasets.images.sources import checked_reader, open_source
-from levy_core.datasets.images.split import plan
+from levy_core.datasets.images.split import assign_groups
 from levy_core.datasets.images.store import write_group
 from tasks.kinds.images.settings import ImageSettings
 from tasks.runtime.progress import bar
@@ -15,7 +15,7 @@ from tasks.runtime.progress import bar
 def prepare(raw: Path, settings: ImageSettings, folder: Path, dataset: str) -> None:
     """A long-tailed training set, a balanced reference, and the images that are held out of both."""
     source = open_source(raw)
-    groups = plan(source, **settings.selection)
+    groups = assign_groups(source, **settings.selection)
     first = int(groups["balanced"][0])
     read = checked_reader(source, first)
     shape = read(first).shape

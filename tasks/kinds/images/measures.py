@@ -1,4 +1,4 @@
-"""What images are measured by; definitions: ``levy_core.metrics.images.fidelity.evaluate``."""
+"""What images are measured by; definitions: ``levy_core.metrics.images.fidelity.measure_images``."""
 
 from levy_core.base.measure import Measure
 

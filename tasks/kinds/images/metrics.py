@@ -21,9 +21,9 @@ from levy_core.metrics.images.classifier import (
     Classifier,
     ClassifierConfig,
     classify,
+    hold_out,
     load_classifier,
     save_classifier,
-    split,
     train_classifier,
 )
 from levy_core.metrics.images.fidelity import Features, FidelityConfig, Reference
@@ -80,7 +80,7 @@ class ImageMetrics:
     def measure(self, samples: np.ndarray) -> dict[str, float]:
         """All metrics; the classes are the classifier's verdicts, whatever was asked for."""
         verdicts = classify(self.classifier, samples)
-        return fidelity.evaluate(self.embed(samples), verdicts, self.references, self._counts, self._config)
+        return fidelity.measure_images(self.embed(samples), verdicts, self.references, self._counts, self._config)
 
     def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., np.ndarray]:
         """Images of another size cannot be compared; those of other classes can, because the classifier says what they are."""
@@ -94,7 +94,7 @@ class ImageMetrics:
     def measure_held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """As ``measure``; ``tail_*`` look at the held-out images in the proportions of the training data."""
         verdicts = classify(self.classifier, samples)
-        row = fidelity.evaluate(self.embed(samples), verdicts, self._held_out, self._counts, self._config)
+        row = fidelity.measure_images(self.embed(samples), verdicts, self._held_out, self._counts, self._config)
         return {k: v for k, v in row.items() if not k.startswith(("near", "class_near"))}  # nothing here was trained on
 
     @cached_property
@@ -156,7 +156,7 @@ def _train_classifier(settings: ImageEvaluation, dataset: str, store: Path, fold
     """Trains on four fifths of the balanced images, measures on the rest."""
     images = read_group(store, "balanced")
     config = ClassifierConfig(**settings.classifier.model_dump())
-    train, held_out = split(images.label, config.seed)
+    train, held_out = hold_out(images.label, config.seed)
     steps = train_classifier(images.image[train], images.label[train], len(images.classes), config, on)
     with bar(steps, "classifier", total=config.steps, unit="step") as progress:
         for _, loss, trained in progress:

@@ -20,7 +20,7 @@ class ImageSettings(Settings):
 
     @property
     def selection(self) -> dict[str, Any]:
-        """What decides which images are used, by the names of ``levy_core.datasets.images.split.plan``."""
+        """What decides which images are used, by the names of ``levy_core.datasets.images.split.assign_groups``."""
         return self.model_dump(exclude={"kind", "flip"})
 
 

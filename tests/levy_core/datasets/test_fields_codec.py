@@ -144,7 +144,7 @@ def test_a_climatology_with_gaps_is_that_of_least_squares_cell_by_cell(cuts):
 
 
 def test_terms_that_few_fields_a_day_do_not_tell_apart_are_harmless():
-    times = TIMES["360-day years"]  # 4 a day: the second sine of the day is 0 at all of them
+    times = TIMES["360-day years"]  # 4 per day: the second sine of the day is 0 at all of them
     fit = Fit(5, 1)
     hour = np.tile([0.0, 3.0, -1.0, 2.0], len(times) // 4)
     fit.add(design("hour", times), hour[:, None])

@@ -25,7 +25,7 @@ PEAK = """
 
 
 def long_store(path, days, side=64):
-    """Daily fields on side x side cells, made a year at a time."""
+    """Daily fields on side x side cells, made one year at a time."""
     rng = np.random.default_rng(0)
     one = temperature(365, np.linspace(60, 40, side), np.linspace(0, 20, side), freq="D")
     for start in range(0, days, 365):

@@ -18,7 +18,7 @@ from levy_core.datasets.fields import reading
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.opening import open_fields
-from levy_core.datasets.fields.prepare import plan
+from levy_core.datasets.fields.prepare import inspect
 from levy_core.datasets.fields.store import FieldStore
 from tests.support.fields import RAIN, REAL, config, groups, linked, prepare, temperature, write
 
@@ -73,12 +73,12 @@ def test_rows_are_read_in_the_order_asked_for(rows, tmp_path, monkeypatch):
 def test_a_plan_checks_all_that_needs_no_field(tmp_path, monkeypatch):
     folder = write(tmp_path / "data", temperature(400, freq="D"))
     monkeypatch.setattr(dask.array.Array, "compute", lambda *_, **__: pytest.fail("a field was read"))
-    planned = plan(folder, config(season="season"))
+    planned = inspect(folder, config(season="season"))
     assert planned.classes == ("DJF", "MAM", "JJA", "SON")
     assert planned.periods == {"train": slice(0, 318), "test": slice(320, 400)}
     for changes in ({"patch": (9, 9)}, {"climatology": "day"}, {"climatology": "hour"}, {"train_until": "2009-01-01"}):
         with pytest.raises(LevyError):
-            plan(folder, config(**changes))
+            inspect(folder, config(**changes))
 
 
 def test_opening_a_store_reads_no_field(tmp_path):
@@ -121,9 +121,9 @@ def test_sums_of_large_fields_are_those_of_spans_that_are_larger_than_their_sums
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "chunk_rows", lambda shape: 1)
-        prepare(folder, settings, tmp_path / "spans", block_bytes=8 * 12, spread=spread)  # a field a block
+        prepare(folder, settings, tmp_path / "spans", block_bytes=8 * 12, block_map=spread)  # one field per block
     assert {s.stop - s.start for s in asked[0]} == {4 * 5}  # of 5 terms
-    assert {s.stop - s.start for s in asked[1]} == {1}  # written a block at a time
+    assert {s.stop - s.start for s in asked[1]} == {1}  # written one block at a time
     one, other = (Codec.load(tmp_path / name) for name in ("whole", "spans"))
     assert np.allclose(one.climatology.coefficients, other.climatology.coefficients, rtol=1e-12)
     assert np.allclose(one.std, other.std, rtol=1e-9)
@@ -216,7 +216,7 @@ def test_appending_writes_the_new_times_only_and_equals_a_full_preparation_byte_
     prepare(folder, settings, tmp_path / "full")
     read, module = [], sys.modules["levy_core.datasets.fields.prepare"]  # of the second pass
     whole = module.read
-    monkeypatch.setattr(module, "read", lambda opened, rows: read.append(rows) or whole(opened, rows))
+    monkeypatch.setattr(module, "read", lambda fields, rows: read.append(rows) or whole(fields, rows))
     prepare(folder, settings, tmp_path / "grown", tmp_path / "before")
     assert contents(tmp_path / "grown") == contents(tmp_path / "full")
     times, (_, test) = open_fields(folder, settings)["time"].size, groups(tmp_path / "before")

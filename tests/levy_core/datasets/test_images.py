@@ -20,7 +20,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.pixels import to_uint8, to_unit
 from levy_core.datasets.images.longtail import in_proportion, longtail_counts, rare_classes
 from levy_core.datasets.images.sources import Source, checked_reader, open_source
-from levy_core.datasets.images.split import Split, plan
+from levy_core.datasets.images.split import Split, assign_groups
 from levy_core.datasets.images.store import read_group, write_group
 from levy_core.datasets.starter import digits
 from tests.conftest import ROOT, SHARED
@@ -146,11 +146,11 @@ def test_no_image_changes_sides_and_few_are_exchanged_when_images_come_and_go(se
 
 def test_the_groups_of_a_plan_keep_the_held_out_images_to_themselves():
     source = named(*((c, k) for c, n in CLASSES for k in range(n)))
-    groups = plan(source, imbalance=4, reference_per_class=None, seed=0, test_share=0.2)
+    groups = assign_groups(source, imbalance=4, reference_per_class=None, seed=0, test_share=0.2)
     assert list(groups) == ["train", "balanced", "test"]
     assert not set(groups["test"]) & (set(groups["train"]) | set(groups["balanced"]))
     assert len(set(np.bincount(source.labels[groups["balanced"]]))) == 1
-    everything = plan(source, imbalance=1, reference_per_class=None, seed=0, test_share=0)
+    everything = assign_groups(source, imbalance=1, reference_per_class=None, seed=0, test_share=0)
     assert list(everything) == ["train", "balanced"]
     assert sorted(everything["train"]) == list(range(180))
 
@@ -173,7 +173,7 @@ def test_the_groups_of_a_plan_keep_the_held_out_images_to_themselves():
 def test_images_that_do_not_suffice_are_named(changes, message):
     source = named(*((c, k) for c, n in [*CLASSES, ("d", 9)] for k in range(n)))
     with pytest.raises(LevyError, match=message):
-        plan(source, **{"imbalance": 2, "reference_per_class": None, "seed": 0, "test_share": 0.3} | changes)
+        assign_groups(source, **{"imbalance": 2, "reference_per_class": None, "seed": 0, "test_share": 0.3} | changes)
 
 
 def test_the_rare_third():
@@ -356,7 +356,7 @@ def test_images_of_mixed_sizes_or_channels_are_named(tmp_path, other, what):
 
 
 def test_the_packed_store_returns_what_was_written_and_xarray_opens_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("levy_core.datasets.images.store.CHUNK_BYTES", 3 * 12)  # three images a chunk: several chunks
+    monkeypatch.setattr("levy_core.datasets.images.store.CHUNK_BYTES", 3 * 12)  # three images per chunk: several chunks
     images = np.random.default_rng(0).integers(0, 256, (7, 1, 3, 4), dtype=np.uint8)
     labels = np.array([0, 0, 0, 0, 1, 1, 1])
     indices = np.array([6, 5, 4, 3, 2, 1, 0])
@@ -423,7 +423,7 @@ def test_real_cifar_becomes_cifar_10_lt(tmp_path):
     counts = longtail_counts(available, 100)
     assert available == [5000] * 10
     assert counts == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
-    chosen = plan(source, imbalance=100, reference_per_class=None, seed=0, test_share=0)["train"]
+    chosen = assign_groups(source, imbalance=100, reference_per_class=None, seed=0, test_share=0)["train"]
     assert np.bincount(source.labels[chosen]).tolist() == counts
     read = checked_reader(source, int(chosen[0]))
     assert {read(int(i)).shape for i in chosen[::500]} == {(3, 32, 32)}

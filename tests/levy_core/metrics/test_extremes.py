@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from levy_core.metrics.common import extremes, tail_index
-from levy_core.metrics.common.bootstrap import block_rows, interval, spread
+from levy_core.metrics.common.bootstrap import block_rows, interval, thin_rows
 from levy_core.metrics.common.marginal import Tail
 from levy_core.metrics.common.tail_index import tail_index as estimate
 
@@ -158,8 +158,8 @@ def test_resampled_rows_are_blocks_of_the_circle_and_kept_rows_are_spread():
     steps = np.diff(rows.reshape(50, -1), axis=1) % 103
     assert (steps == 1).sum() >= 50 * (103 - 11)
     assert (np.bincount(rows.reshape(-1), minlength=103) > 0).all()
-    assert np.array_equal(spread(50, 60, 10), np.arange(50))
-    kept = spread(1000, 100, 10)
+    assert np.array_equal(thin_rows(50, 60, 10), np.arange(50))
+    kept = thin_rows(1000, 100, 10)
     assert (len(kept), kept[0], kept[-1], len(np.unique(kept))) == (100, 0, 999, 100)
     assert (np.diff(kept.reshape(10, 10), axis=1) == 1).all()
     assert np.isnan(interval(np.full(9, np.nan))).all()

@@ -16,9 +16,9 @@ from levy_core.metrics.images.classifier import (
     Classifier,
     ClassifierConfig,
     classify,
+    hold_out,
     load_classifier,
     save_classifier,
-    split,
     train_classifier,
 )
 
@@ -36,7 +36,7 @@ def normal(n, d, seed, scale=1.0):
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
 
 
-def judged(generated, real, neighborhood=CONFIG.neighborhood):
+def measure_support(generated, real, neighborhood=CONFIG.neighborhood):
     return manifold.support(generated, real, manifold.radii(real, neighborhood), neighborhood)
 
 
@@ -77,7 +77,7 @@ def test_the_numbers_are_those_of_torch_fidelitys_calculate_metrics(folder):
     fa, fb = features(a), features(b)
     assert metrics.fid(fa, fb) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
     assert metrics.kid(fa, fb, CONFIG) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
-    row = metrics.evaluate(fa, np.zeros(60, dtype=int), {"longtail": reference(fb)}, [80, 1], CONFIG)
+    row = metrics.measure_images(fa, np.zeros(60, dtype=int), {"longtail": reference(fb)}, [80, 1], CONFIG)
     for name, key in (("fid", "frechet_inception_distance"), ("kid", "kernel_inception_distance_mean")):
         assert row[f"{name}/longtail"] == pytest.approx(theirs[key], rel=1e-4)
     for name in ("precision", "recall"):
@@ -109,7 +109,7 @@ def test_precision_and_recall_are_torch_fidelitys(n, m, d, k, scale, seed):
     theirs = metric_prc.prc_features_to_metric(
         generated, real, prc_neighborhood=k, prc_batch_size=1000, save_cpu_ram=False, verbose=False
     )
-    found = judged(generated, real, k)
+    found = measure_support(generated, real, k)
     assert found.precise.double().mean().item() == pytest.approx(theirs["precision"])
     assert found.recalled.double().mean().item() == pytest.approx(theirs["recall"])
 
@@ -128,7 +128,7 @@ def density_and_coverage(generated, real, k):
 def test_density_and_coverage_are_the_published_formulas(n, m, d, k, scale, seed):
     generated, real = normal(n, d, seed, scale), normal(m, d, seed + 1)
     density, coverage = density_and_coverage(generated.numpy(), real.numpy(), k)
-    found = judged(generated, real, k)
+    found = measure_support(generated, real, k)
     assert found.density == pytest.approx(density)
     assert found.covered.double().mean().item() == pytest.approx(coverage)
 
@@ -146,10 +146,10 @@ def test_radii_and_distances_are_those_of_sorted_distances():
 
 def test_results_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
     generated, real = normal(53, 6, 0), normal(47, 6, 1)
-    whole, radii, near = judged(generated, real), manifold.radii(real, 3), manifold.nearest(generated, real)
+    whole, radii, near = measure_support(generated, real), manifold.radii(real, 3), manifold.nearest(generated, real)
     for entries in (1, 100, 5 * 47 + 3):  # blocks of 1, 2 and 5 rows: the last is not full
         monkeypatch.setattr(manifold, "ENTRIES", entries)
-        parts = judged(generated, real)
+        parts = measure_support(generated, real)
         for name in ("precise", "balls", "recalled", "covered"):
             assert torch.equal(getattr(parts, name), getattr(whole, name)), name
         assert torch.allclose(manifold.radii(real, 3), radii, rtol=1e-12)
@@ -158,11 +158,11 @@ def test_results_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
 
 def test_a_set_against_itself_is_perfect():
     f = normal(50, 4, 0)
-    row = metrics.evaluate(f, np.zeros(50, dtype=int), {"longtail": reference(f)}, [49, 1], CONFIG)
+    row = metrics.measure_images(f, np.zeros(50, dtype=int), {"longtail": reference(f)}, [49, 1], CONFIG)
     assert row["fid/longtail"] == pytest.approx(0, abs=1e-5)
     assert [row[f"{name}/longtail"] for name in ("precision", "recall", "coverage")] == [1, 1, 1]
     few = normal(20, 4, 0)  # so few that distances are not by matrix products: ties are exact
-    assert judged(few, few).density == 4 / 3  # a ball holds its k neighbours and its centre
+    assert measure_support(few, few).density == 4 / 3  # a ball holds its k neighbours and its centre
     assert [row[name] for name in ("tail_ks", "tail_error", "tail_q99")] == [0, 0, 1]
 
 
@@ -170,20 +170,20 @@ def test_density_and_coverage_survive_the_outliers_that_deceive_precision_and_re
     """Naeem et al. (2020), figures 2 and 3."""
     real, outlier = normal(200, 2, 0), torch.tensor([[40.0, 0.0]], dtype=torch.float64)
     around_outlier = outlier + normal(100, 2, 1, 5.0)
-    found = judged(around_outlier, torch.cat([real, outlier]))
+    found = measure_support(around_outlier, torch.cat([real, outlier]))
     assert found.precise.all()  # one huge ball of the real outlier
     assert found.density == pytest.approx(1 / 3)
     assert found.covered.sum() == 1
     # One faulty generated row far out, with three that are fine: its huge ball recalls all, though next to none is covered.
     few = torch.cat([normal(3, 2, 2, 0.01), outlier])
-    found = judged(few, real)
+    found = measure_support(few, real)
     assert found.recalled.all()
     assert found.covered.double().mean() < 0.1
 
 
 def test_samples_beyond_all_real_balls_are_worth_nothing():
     real, away = normal(60, 3, 0), normal(60, 3, 1) + 100
-    found = judged(away, real)
+    found = measure_support(away, real)
     assert (found.density, int(found.precise.sum()), int(found.covered.sum()), int(found.recalled.sum())) == (
         0,
         0,
@@ -195,10 +195,10 @@ def test_samples_beyond_all_real_balls_are_worth_nothing():
 def test_too_few_samples_give_nan_not_a_number():
     f, none = torch.randn(50, 4), torch.empty(0, 4)
     assert np.isnan(metrics.fid(none, f))
-    assert judged(torch.randn(3, 4), f) is None
-    assert judged(f, torch.randn(3, 4)) is None
+    assert measure_support(torch.randn(3, 4), f) is None
+    assert measure_support(f, torch.randn(3, 4)) is None
     assert np.isnan(list(tails.compare(np.ones(1), np.ones(5)).values())).all()
-    row = metrics.evaluate(f[:3], np.zeros(3, dtype=int), {"longtail": reference(f)}, [49, 1], CONFIG)
+    row = metrics.measure_images(f[:3], np.zeros(3, dtype=int), {"longtail": reference(f)}, [49, 1], CONFIG)
     for name in ("precision/longtail", "recall/longtail", "density/longtail", "coverage/longtail", "class_recall/0"):
         assert np.isnan(row[name]), name
     assert np.isfinite(row["near_train"])
@@ -207,11 +207,11 @@ def test_too_few_samples_give_nan_not_a_number():
 def test_rare_classes_are_counted_against_their_true_share():
     labels = np.repeat([0, 1, 2], [80, 16, 4])
     real = reference(normal(100, 3, 0) + torch.from_numpy(labels)[:, None] * 5, labels)
-    row = metrics.evaluate(real.features, labels, {"longtail": real}, [80, 16, 4], CONFIG)
+    row = metrics.measure_images(real.features, labels, {"longtail": real}, [80, 16, 4], CONFIG)
     assert row["rare_share_ratio"] == pytest.approx(1.0)
     assert row["rare_count"] == 4
     assert [row[f"class_count/{c}"] for c in range(3)] == [80, 16, 4]
-    forgets = metrics.evaluate(real.features[:80], labels[:80], {"longtail": real}, [80, 16, 4], CONFIG)
+    forgets = metrics.measure_images(real.features[:80], labels[:80], {"longtail": real}, [80, 16, 4], CONFIG)
     assert forgets["rare_share_ratio"] == 0
     assert forgets["rare_recall/longtail"] == 0
     assert forgets["class_recall/2"] == 0
@@ -227,7 +227,9 @@ def test_a_class_is_judged_by_its_own_images():
     shift = torch.zeros(800, 3, dtype=torch.float64)
     shift[400:, 0] = 2
     generated, verdicts = normal(800, 3, 2) + offset[:800] + shift, labels[:800]
-    row = metrics.evaluate(generated, verdicts, {"balanced": balanced, "longtail": train}, [400, 400, 400], CONFIG)
+    row = metrics.measure_images(
+        generated, verdicts, {"balanced": balanced, "longtail": train}, [400, 400, 400], CONFIG
+    )
     for c in (0, 1):  # the first reference judges the classes
         assert row[f"class_fid/{c}"] == pytest.approx(
             metrics.fid(generated[verdicts == c], balanced.features[labels == c])
@@ -236,7 +238,7 @@ def test_a_class_is_judged_by_its_own_images():
     assert row["class_fid/0"] < 0.1
     assert row["class_fid/1"] == pytest.approx(4.06, abs=1.1)
     assert np.isnan([row["class_fid/2"], row["class_near/2"]]).all()
-    recalled = judged(generated, balanced.features).recalled.double().numpy()
+    recalled = measure_support(generated, balanced.features).recalled.double().numpy()
     for c in range(3):
         assert row[f"class_recall/{c}"] == recalled[labels == c].mean()
     assert row["class_recall/2"] == 0
@@ -250,7 +252,7 @@ def test_near_train_is_0_for_copies_and_1_for_new_images_of_the_same_law():
 
     def near(generated):
         labels = np.zeros(len(generated), dtype=int)
-        return metrics.evaluate(generated, labels, {"longtail": train}, [1999, 1], CONFIG)["near_train"]
+        return metrics.measure_images(generated, labels, {"longtail": train}, [1999, 1], CONFIG)["near_train"]
 
     assert near(train.features[:500]) < 1e-6
     assert near(torch.cat([train.features[:300], normal(200, 4, 1)])) < 1e-6  # most are copies
@@ -262,7 +264,7 @@ def test_training_images_that_are_all_doubles_give_no_ratio_rather_than_an_error
     labels = np.repeat([0, 1], [40, 2])
     f = normal(42, 4, 0)
     f[41] = f[40]  # a rare class of one image twice
-    row = metrics.evaluate(f, labels, {"longtail": reference(f, labels)}, [40, 2], CONFIG)
+    row = metrics.measure_images(f, labels, {"longtail": reference(f, labels)}, [40, 2], CONFIG)
     assert np.isnan(row["class_near/1"])
     assert row["class_near/0"] < 1e-6
 
@@ -282,7 +284,7 @@ def test_the_distance_of_tails_is_scipys_and_scale_shows_as_its_squared_logarith
 def test_tails_are_distances_from_the_centre_of_the_training_images():
     train, generated = normal(300, 3, 0) + 7, (normal(200, 3, 1) * 2) + 7
     references = {"balanced": reference(normal(100, 3, 2)), "longtail": reference(train)}
-    row = metrics.evaluate(generated, np.zeros(200, dtype=int), references, [299, 1], CONFIG)
+    row = metrics.measure_images(generated, np.zeros(200, dtype=int), references, [299, 1], CONFIG)
     far = [np.linalg.norm(f.numpy() - train.numpy().mean(0), axis=1) for f in (generated, train)]
     assert row["tail_ks"] == pytest.approx(stats.ks_2samp(*far).statistic)
     assert row["tail_q99"] == pytest.approx(np.quantile(far[0], 0.99) / np.quantile(far[1], 0.99))
@@ -341,7 +343,7 @@ def test_weights_that_would_run_code_are_refused(folder, tmp_path):
 def test_the_classifier_learns_and_survives_disk(tmp_path):
     image, label = digits()
     image = image[:, None]
-    train, held_out = split(label, 0)
+    train, held_out = hold_out(label, 0)
     assert set(train).isdisjoint(held_out)
     config = ClassifierConfig(steps=150, batch=64, lr=0.01, width=8, features=16, seed=0)
     *_, (_, _, net) = train_classifier(image[train], label[train], 10, config, torch.device("cpu"))

@@ -19,7 +19,7 @@ def rows(metric, values):
     return [{metric: float(value)} for value in values]
 
 
-def judged(metric, rule, champion, challenger, confidence=0.95):
+def compare_metric(metric, rule, champion, challenger, confidence=0.95):
     (line,) = compare({metric: rule}, MEASURES, rows(metric, champion), rows(metric, challenger), confidence)
     return line
 
@@ -38,11 +38,11 @@ def test_p_and_the_interval_are_those_of_scipys_t_test(gains, confidence):
 @given(GAINS, st.floats(0.6, 0.99))
 def test_better_is_an_interval_above_zero_and_worse_one_below(gains, confidence):
     zero = np.zeros(len(gains))
-    better, kept = (judged("fid/x", rule, gains, zero, confidence) for rule in ("better", "not worse"))
+    better, kept = (compare_metric("fid/x", rule, gains, zero, confidence) for rule in ("better", "not worse"))
     assert better.passed == (better.low >= 0)
     assert kept.passed == (kept.high > 0)
     assert kept.passed or not better.passed
-    mirrored = judged("fid/x", "better", zero, gains, confidence)
+    mirrored = compare_metric("fid/x", "better", zero, gains, confidence)
     assert (mirrored.gain, mirrored.low) == pytest.approx((-better.gain, -better.high))
 
 
@@ -53,7 +53,7 @@ def test_of_equal_models_as_many_are_promoted_as_the_confidence_says(confidence)
     shared = rng.standard_normal((draws, 5))  # what equal seeds have in common is no noise
     champion, challenger = (5 + shared + rng.standard_normal((draws, 5)) for _ in range(2))
     promoted = np.mean(
-        [judged("fid/x", "better", *pair, confidence).passed for pair in zip(champion, challenger, strict=True)]
+        [compare_metric("fid/x", "better", *pair, confidence).passed for pair in zip(champion, challenger, strict=True)]
     )
     assert abs(promoted - (1 - confidence)) < 4 * (confidence * (1 - confidence) / draws) ** 0.5
 
@@ -61,16 +61,16 @@ def test_of_equal_models_as_many_are_promoted_as_the_confidence_says(confidence)
 def test_what_equal_seeds_have_in_common_hides_no_difference():
     shared = np.array([3.0, 9.0, 1.0, 14.0, 6.0])
     own = np.array([0.1, -0.1, 0.05, 0.0, -0.05])
-    assert judged("fid/x", "better", shared + 0.5, shared + own).passed
-    assert not judged("fid/x", "better", shared + 0.5, shared[::-1] + own).passed
+    assert compare_metric("fid/x", "better", shared + 0.5, shared + own).passed
+    assert not compare_metric("fid/x", "better", shared + 0.5, shared[::-1] + own).passed
 
 
 def test_equal_values_are_neither_better_nor_worse():
     for values in ([3.0, 4.0, 5.0], [0.0, 0.0, 0.0]):
-        better, kept = (judged("fid/x", rule, values, values) for rule in ("better", "not worse"))
+        better, kept = (compare_metric("fid/x", rule, values, values) for rule in ("better", "not worse"))
         assert (better.passed, better.p, better.found) == (False, 1, "not better")
         assert (kept.passed, kept.p, kept.found) == (True, 1, "not worse")
-    constant = judged("fid/x", "better", [3.0, 4.0, 5.0], [2.0, 3.0, 4.0])
+    constant = compare_metric("fid/x", "better", [3.0, 4.0, 5.0], [2.0, 3.0, 4.0])
     assert (constant.passed, constant.p, constant.low, constant.high) == (True, 0, 1, 1)
 
 
@@ -91,8 +91,8 @@ def test_every_metric_knows_its_good_direction(metric, bad, good):
     error = measure_of(metric, MEASURES).error
     assert 0 <= error(good) < error(bad)
     noise = np.array([0.01, -0.01, 0.02, 0.0, -0.02]) * good
-    up = judged(metric, "better", bad + noise[::-1], good + noise)
-    down = judged(metric, "not worse", good + noise, bad + noise[::-1])
+    up = compare_metric(metric, "better", bad + noise[::-1], good + noise)
+    down = compare_metric(metric, "not worse", good + noise, bad + noise[::-1])
     assert (up.found, up.gain > 0) == ("better", True)
     assert (down.found, down.gain < 0) == ("worse", True)
 
@@ -130,10 +130,10 @@ def test_a_value_that_is_no_number_passes_no_rule_and_says_whose_it_is(lost):
     whole, broken = [1.0, 2.0, 3.0], [1.0, lost, 3.0]
     for rule in ("better", "not worse"):
         for sides, whose in (((whole, broken), "the challenger left"), ((broken, whole), "the champion left")):
-            line = judged("fid/x", rule, *sides)
+            line = compare_metric("fid/x", rule, *sides)
             assert not line.passed
             assert f"{whose} no finite number" in str(line)
-    assert "champion and the challenger left" in judged("fid/x", "better", broken, broken).found
+    assert "champion and the challenger left" in compare_metric("fid/x", "better", broken, broken).found
 
 
 def test_an_entry_stands_for_every_variable_and_for_no_other_reference():
@@ -154,5 +154,5 @@ def test_a_metric_that_only_the_challenger_has_is_not_judged():
 
 
 def test_a_line_reads_as_a_sentence():
-    line = judged("fid/x", "better", [3.9, 4.2, 3.6, 3.8, 4.0], [3.1, 3.3, 2.9, 3.0, 3.2])
+    line = compare_metric("fid/x", "better", [3.9, 4.2, 3.6, 3.8, 4.0], [3.1, 3.3, 2.9, 3.0, 3.2])
     assert str(line) == "fid/x 3.1 ± 0.16 against the champion's 3.9 ± 0.22: better (p = 7.2e-06)"

@@ -8,7 +8,7 @@ import torch
 
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import RECORDED, Samples
-from levy_core.nets.globe import padded
+from levy_core.nets.globe import pad_indices
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import load_model, save_model
@@ -52,10 +52,10 @@ def test_a_size_that_does_not_fit_is_padded_with_its_edge_and_cut_back():
 
 
 def test_round_the_globe_the_padding_is_what_comes_next():
-    assert padded(5, 4, wraps=True).tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
-    assert padded(1, 4, wraps=True).tolist() == [0, 0, 0, 0]
-    assert padded(5, 4).tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
-    assert padded(8, 4).tolist() == list(range(8))
+    assert pad_indices(5, 4, wraps=True).tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert pad_indices(1, 4, wraps=True).tolist() == [0, 0, 0, 0]
+    assert pad_indices(5, 4).tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+    assert pad_indices(8, 4).tolist() == list(range(8))
 
 
 @pytest.mark.parametrize("shift", [4, 12, -8])

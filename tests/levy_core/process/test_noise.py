@@ -9,7 +9,7 @@ from scipy import stats
 
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, Streams
-from levy_core.process.noise import Gaussian, Stable, StudentT, opened, positive_stable, symmetric_stable
+from levy_core.process.noise import Gaussian, Stable, StudentT, open_interval, positive_stable, symmetric_stable
 
 N = 20_000
 
@@ -47,7 +47,9 @@ def test_characteristic_function(alpha, isotropic):
 @pytest.mark.parametrize("a", [0.55, 0.75, 0.95])
 def test_kanters_variable_has_its_laplace_transform(a):
     source = BatchStream(N, "kanter")
-    s = positive_stable(a, torch.pi * opened(source.uniform([1])), -torch.log(opened(source.uniform([1]))))
+    s = positive_stable(
+        a, torch.pi * open_interval(source.uniform([1])), -torch.log(open_interval(source.uniform([1])))
+    )
     for u in (0.2, 1.0, 3.0):
         assert abs(torch.exp(-u * s).mean() - np.exp(-(u**a))) < 2.2 / np.sqrt(N)  # values in [0, 1]: 4.4 sigma
 

@@ -11,8 +11,8 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.process.noise import Stable
 from levy_core.process.schedule import Exploding
-from levy_core.sampling.diffusers_scheduler import LevyScheduler, TorchSource
-from levy_core.sampling.loop import Ancestral, solve
+from levy_core.sampling.diffusers_scheduler import LevyScheduler, TorchStreams
+from levy_core.sampling.loop import AncestralPath, solve
 from levy_core.sampling.oracles import Scale, scale_after
 from levy_core.sampling.solver import Solver, tabulate
 
@@ -298,12 +298,12 @@ def test_the_scheduler_is_the_projects_sampling_loop(solver, isotropic, limit):
     steps = n - 1  # sde-a's last step differs: the scheduler adds no noise that nothing removes
     table = tabulate(Solver(solver, "ei-noise", (*rho, 0.0), n, eta, limit=limit), Exploding(alpha))
     table = replace(table, **{k: getattr(table, k)[:steps] for k in ("keep", "weights", "noise")})
-    source = TorchSource(seeded(), z, torch.float32)
+    source = TorchStreams(seeded(), z, torch.float32)
     draw = None
     if table.jumps is None:
         y = rho[0] * z * scheduler.noise.mixing(shape, source).sqrt()
     else:
-        draw = Ancestral(table.jumps, scheduler.noise, source, shape, "cpu")
+        draw = AncestralPath(table.jumps, scheduler.noise, source, shape, "cpu")
         y = draw.start(z)
     expected = solve(oracle, table, scheduler.noise, source, y, torch.zeros(4), range(4), draw) * a[steps]
 
@@ -344,7 +344,7 @@ def test_the_first_of_two_equal_timesteps_makes_the_start_stable():
     assert scheduler.timesteps.tolist() == [900, 900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
     z = torch.randn(4, 3, generator=seeded(0))
     begun = scheduler.step(network(z, 900), 900, z, generator=seeded())
-    mixing = Stable(1.5).mixing((3,), TorchSource(seeded(), z, torch.float32))
+    mixing = Stable(1.5).mixing((3,), TorchStreams(seeded(), z, torch.float32))
     acp = float(scheduler.alphas_cumprod[900])
     assert torch.allclose(begun.prev_sample, (z * (1 - acp) ** (1 / 1.5) * mixing.sqrt()).float())
     assert not begun.pred_original_sample.any()

@@ -38,7 +38,7 @@ SCHEDULE = Cosine(1.5)
 
 
 class Valley:
-    """A judge whose answer is known: smallest at one rho_max, without noise, far from where the search starts."""
+    """A score whose optimum is known: smallest at one rho_max, without noise, far from where the search starts."""
 
     def __init__(self, fails=lambda solver, n: False):
         self.fails, self.asked = fails, []
@@ -52,15 +52,15 @@ class Valley:
 
     @property
     def ladders(self):
-        """The numbers of samples that each solver was judged with, in order."""
-        found = defaultdict(list)
+        """The numbers of samples that each solver was scored with, in order."""
+        ladders_by_solver = defaultdict(list)
         for solver, n in self.asked:
-            found[solver].append(n)
-        return found
+            ladders_by_solver[solver].append(n)
+        return ladders_by_solver
 
 
-def searched(judge=None, space=SPACE, schedule=SCHEDULE, steps=10, samples=1500, counts=(8, 16, 32, 64), seed=0):
-    return search(judge or Valley(), schedule, space, steps, samples, list(counts), seed)
+def run_search(score=None, space=SPACE, schedule=SCHEDULE, steps=10, samples=1500, counts=(8, 16, 32, 64), seed=0):
+    return search(score or Valley(), schedule, space, steps, samples, list(counts), seed)
 
 
 def lies_in(solver, space, schedule):
@@ -87,8 +87,8 @@ def lies_in(solver, space, schedule):
 
 
 def test_equal_arguments_give_an_equal_search():
-    assert searched() == searched()
-    assert searched(seed=1).trials != searched().trials
+    assert run_search() == run_search()
+    assert run_search(seed=1).trials != run_search().trials
 
 
 def test_the_numbers_of_samples_rise_by_the_factor_up_to_the_last():
@@ -121,9 +121,9 @@ def test_the_budget_is_kept_and_every_sampler_is_one_of_the_space_with_the_right
     space, schedule, steps, counts, more, seed
 ):
     schedule = SCHEDULES[schedule](1.5)
-    judge, samples, told = Valley(), counts[-1] + more, []
-    found = search(judge, schedule, space, steps, samples, counts, seed, told.append)
-    ladders = judge.ladders
+    valley, samples, reports = Valley(), counts[-1] + more, []
+    found = search(valley, schedule, space, steps, samples, counts, seed, reports.append)
+    ladders = valley.ladders
     for solver, ladder in ladders.items():
         assert ladder == counts[: len(ladder)]
         assert solver.steps == steps
@@ -132,7 +132,7 @@ def test_the_budget_is_kept_and_every_sampler_is_one_of_the_space_with_the_right
     drawn = sum(ladder[-1] for ladder in ladders.values())
     assert samples - counts[-1] < drawn <= samples
     assert found.samples == drawn
-    assert sum(told) == drawn * steps
+    assert sum(reports) == drawn * steps
     assert [(t.solver, t.n) for t in found.trials] == [(solver, ladder[-1]) for solver, ladder in ladders.items()]
 
 
@@ -152,8 +152,8 @@ def halving(scores, factor):
 @pytest.mark.parametrize("factor", [2, 3])
 def test_only_the_best_share_of_each_rung_gets_the_next_count(factor):
     counts = rungs(8, factor, 80)
-    judge = Valley()
-    found = searched(judge, samples=3000, counts=counts)
+    valley = Valley()
+    found = run_search(valley, samples=3000, counts=counts)
     scores = [[Valley()(trial.solver, n) for n in counts] for trial in found.trials]
     assert [counts.index(trial.n) + 1 for trial in found.trials] == halving(scores, factor)
     assert len({trial.n for trial in found.trials}) > 2
@@ -162,8 +162,8 @@ def test_only_the_best_share_of_each_rung_gets_the_next_count(factor):
 
 
 def test_it_finds_the_bottom_of_a_valley_and_tries_more_samplers_than_judging_each_in_full_would():
-    judge = Valley()
-    found = searched(judge, samples=4000)
+    valley = Valley()
+    found = run_search(valley, samples=4000)
     best = found.best.solver
     assert (best.family, best.grid, best.denoise) == ("sde-e", "karras", False)
     assert 30 < best.rho_max < 80
@@ -180,18 +180,18 @@ def test_it_finds_the_bottom_of_a_valley_and_tries_more_samplers_than_judging_ea
     ],
 )
 def test_failed_samplers_are_survived(fails, survivors):
-    judge = Valley(fails)
-    found = searched(judge)
+    valley = Valley(fails)
+    found = run_search(valley)
     assert isfinite(found.best.score)
     assert not fails(found.best.solver, found.best.n)
     assert found.best.n == 64
     failed = [trial for trial in found.trials if not isfinite(trial.score)]
     assert failed
     for trial in failed:
-        assert judge.ladders[trial.solver][-1] == trial.n  # no more samples are drawn of it
+        assert valley.ladders[trial.solver][-1] == trial.n  # no more samples are drawn of it
     assert {trial.solver.family for trial in found.trials if isfinite(trial.score)} == survivors
     assert found.samples == sum(trial.n for trial in found.trials)
-    assert searched(Valley(fails)).trials[-1].solver == found.trials[-1].solver
+    assert run_search(Valley(fails)).trials[-1].solver == found.trials[-1].solver
 
 
 @pytest.mark.parametrize("score", [nan, inf, -inf])
@@ -199,26 +199,28 @@ def test_a_model_that_only_fails_is_named_as_such(score):
     with pytest.raises(
         LevyError, match=r"none of \d+ samplers gave a finite score at 7 steps: look at the training loss"
     ):
-        searched(lambda solver, n: score, steps=7)
+        run_search(lambda solver, n: score, steps=7)
 
 
-def test_a_budget_that_does_not_hold_one_trial_is_refused_before_anything_is_judged():
-    judge = Valley()
+def test_a_budget_that_does_not_hold_one_trial_is_refused_before_anything_is_scored():
+    valley = Valley()
     with pytest.raises(LevyError, match="a budget of 63 samples does not hold one trial of 64: raise it"):
-        searched(judge, samples=63)
-    assert judge.asked == []
-    assert len(searched(samples=64).trials) == 1
+        run_search(valley, samples=63)
+    assert valley.asked == []
+    assert len(run_search(samples=64).trials) == 1
 
 
 def test_a_space_that_is_used_up_ends_the_search():
     point = replace(
         SPACE, solvers=("ode",), discretisations=("3m-data",), grids=("karras",), limits=("none",), rho_max=(20, 20), rho_min=(0.1, 0.1)
     )  # fmt: skip
-    judge = Valley()
-    found = searched(judge, point, samples=10_000)
+    valley = Valley()
+    found = run_search(valley, point, samples=10_000)
     assert {trial.solver.denoise for trial in found.trials} == {True, False}
     assert len(found.trials) == 2
-    assert len(judge.asked) == sum([8, 16, 32, 64].index(trial.n) + 1 for trial in found.trials)  # none is judged again
+    assert len(valley.asked) == sum(
+        [8, 16, 32, 64].index(trial.n) + 1 for trial in found.trials
+    )  # none is scored again
 
 
 def test_a_sampler_that_is_proposed_again_is_told_as_it_was_the_first_time(monkeypatch):
@@ -227,21 +229,21 @@ def test_a_sampler_that_is_proposed_again_is_told_as_it_was_the_first_time(monke
     )
     studies, create = [], optuna.create_study
     monkeypatch.setattr(optuna, "create_study", lambda **settings: studies.append(create(**settings)) or studies[-1])
-    searched(Valley(lambda solver, n: solver.grid == "uniform-t" and n > 16), small, samples=10_000)
-    told = defaultdict(list)
+    run_search(Valley(lambda solver, n: solver.grid == "uniform-t" and n > 16), small, samples=10_000)
+    reports = defaultdict(list)
     for trial in studies[0].trials:
         scores = trial.intermediate_values
         score = scores[max(scores)] if trial.state == TrialState.PRUNED else trial.value
-        told[frozenset(trial.params.items())].append((trial.state, score))
-    repeated = {state for _, *more in told.values() for state, _ in more}
+        reports[frozenset(trial.params.items())].append((trial.state, score))
+    repeated = {state for _, *more in reports.values() for state, _ in more}
     assert repeated >= {TrialState.COMPLETE, TrialState.PRUNED}
-    for first, *more in told.values():
+    for first, *more in reports.values():
         assert more == [first] * len(more)
 
 
 @pytest.mark.parametrize("ends", [(118.76, 118.84), (5.001, 5.004)])
 def test_numbers_rounded_to_three_digits_stay_in_their_range(ends):
-    found = searched(space=replace(SPACE, rho_max=ends), samples=300)
+    found = run_search(space=replace(SPACE, rho_max=ends), samples=300)
     assert all(ends[0] <= trial.solver.rho_max <= ends[1] for trial in found.trials)
 
 
@@ -252,18 +254,18 @@ def test_the_search_begins_with_what_won_on_exact_mixtures_moved_into_the_ranges
         (replace(SPACE, rho_max=(30, 40), rho_min=(0.1, 0.2)), (30, 0.1)),
         (replace(SPACE, rho_max=(5, 10), rho_min=(0.005, 0.01)), (10, 0.01)),
     ):
-        first = searched(space=space).trials[0].solver
+        first = run_search(space=space).trials[0].solver
         assert f"{first.family} {first.discretisation}" == start["form"]
         assert (first.grid, first.denoise) == (start["grid"], True)
         assert (first.rho_max, first.rho_min) == ends
-    second = searched(schedule=Exploding(2.0, sigma_max=50.0)).trials[1].solver
+    second = run_search(schedule=Exploding(2.0, sigma_max=50.0)).trials[1].solver
     assert second.rho_max == 50  # of 80, beyond the schedule's end
-    assert searched(space=replace(SPACE, discretisations=("ei-noise",))).trials  # none fits
+    assert run_search(space=replace(SPACE, discretisations=("ei-noise",))).trials  # none fits
 
 
 def test_ends_that_overlap_make_a_grid_that_falls():
     space = replace(SPACE, rho_max=(0.05, 1.0), rho_min=(0.05, 0.9))
-    for trial in searched(space=space).trials:
+    for trial in run_search(space=space).trials:
         assert trial.solver.rho_min < trial.solver.rho_max
         tabulate(trial.solver, SCHEDULE)
 
@@ -291,7 +293,7 @@ def test_ends_that_overlap_make_a_grid_that_falls():
 )
 def test_spaces_with_nothing_in_them_are_named(changes, message):
     with pytest.raises(LevyError, match=message):
-        searched(space=replace(SPACE, **changes), schedule=Exploding(2.0))
+        run_search(space=replace(SPACE, **changes), schedule=Exploding(2.0))
 
 
 # The search is worth its price: an exact prediction in the place of a network, so that only samplers differ.
@@ -319,7 +321,7 @@ def draw(solver, n, seed):
 
 
 class Energy:
-    """Energy distance of samples to data of the mixture; as a judge, of the first n of the samples of one seed."""
+    """Energy distance of samples to data of the mixture; as a score, of the first n of the samples of one seed."""
 
     def __init__(self, n, seed):
         self.n, self.seed, self.solver = n, seed, None
@@ -334,11 +336,11 @@ class Energy:
 
 
 def test_ten_evaluations_tuned_are_no_worse_than_the_best_of_a_full_grid_that_cost_five_times_the_samples():
-    """Two searches of 30,000 samples against 72 cells, judged on seeds that neither has seen.
+    """Two searches of 30,000 samples against 72 cells, scored on seeds that neither has seen.
 
     The grid chooses twice: its four best by its own samples, and of those the best by the fresh seeds. In longer runs (24,000
-    samples a judgement, spread 0.0001) six searches ended at 0.00066 each and the grid's best in hindsight was at 0.00121; eight
-    without ``STARTS`` ended at 0.0009 on average, two of them above the grid. With 3,000 samples, 400 a trial, a score's noise
+    samples per judgement, spread 0.0001) six searches ended at 0.00066 each and the grid's best in hindsight was at 0.00121; eight
+    without ``STARTS`` ended at 0.0009 on average, two of them above the grid. With 3,000 samples, 400 per trial, a score's noise
     is as large as these distances, and the search is no surer than the grid.
     """
     space = replace(SPACE, limits=("none",))
@@ -350,14 +352,14 @@ def test_ten_evaluations_tuned_are_no_worse_than_the_best_of_a_full_grid_that_co
 
     found = [tuned(seed) for seed in (0, 1)]
     assert len(FULL_GRID) * PER_CELL >= 5 * BUDGET
-    scores = {cell: judge(cell, PER_CELL) for judge in [Energy(PER_CELL, 2)] for cell in FULL_GRID}
+    scores = {cell: energy(cell, PER_CELL) for energy in [Energy(PER_CELL, 2)] for cell in FULL_GRID}
     fresh = [Energy(5000, seed) for seed in (100, 101, 102)]
 
-    def judged(solver):
-        return float(np.mean([judge(solver, judge.n) for judge in fresh]))
+    def mean_distance_of(solver):
+        return float(np.mean([energy(solver, energy.n) for energy in fresh]))
 
-    grid = {cell.label: judged(cell) for cell in sorted(scores, key=scores.get)[:4]}
+    grid = {cell.label: mean_distance_of(cell) for cell in sorted(scores, key=scores.get)[:4]}
     for one in found:
-        distance = judged(one.best.solver)
-        told = f"{one.best.solver.label}: {distance:.5f} after {len(one.trials)} trials, {one.samples} samples; grid {grid}"
-        assert distance <= min(grid.values()), told
+        distance = mean_distance_of(one.best.solver)
+        reports = f"{one.best.solver.label}: {distance:.5f} after {len(one.trials)} trials, {one.samples} samples; grid {grid}"
+        assert distance <= min(grid.values()), reports

@@ -14,7 +14,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream
 from levy_core.process.noise import Gaussian, Stable
 from levy_core.process.schedule import SCHEDULES, Cosine, Exploding
-from levy_core.sampling.loop import Ancestral, begin, solve
+from levy_core.sampling.loop import AncestralPath, begin, solve
 from levy_core.sampling.oracles import Scale, scale_after
 from levy_core.sampling.solver import ETA_SCHEDULES, Solver, tabulate
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, Process, ei_score, fits
@@ -262,7 +262,7 @@ def test_the_posterior_is_gaussian_conditioning_on_the_augmented_chain(noise):
     rho = torch.tensor([20.0, 7.0, 2.0, 0.5, 0.1, 0.0], dtype=torch.float64)
     jumps = (rho[:-1] ** p - rho[1:] ** p) ** (2 / p)
     a = torch.stack([noise.mixing(shape, s) for s in [BatchStream(batch, "chain")] for _ in jumps])
-    drawn = Ancestral(jumps, noise, BatchStream(batch, "chain"), shape, "cpu")
+    drawn = AncestralPath(jumps, noise, BatchStream(batch, "chain"), shape, "cpu")
     x0, y, z = (
         torch.randn(batch, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)
     )
@@ -289,7 +289,7 @@ def test_the_posterior_returns_gaussian_data():
 
 
 def test_the_posterior_narrows_heavy_tailed_data():
-    # The docstring's claim: E[e | y] for E[e | y, A] loses scale at alpha < 2, and more steps do not mend it.
+    # The docstring's claim: E[e | y] for E[e | y, A] loses scale at alpha < 2, and more steps do not repair it.
     scales = []
     for steps in (50, 400):
         n, noise = 60_000, Stable(1.5)

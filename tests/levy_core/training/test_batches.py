@@ -28,7 +28,7 @@ SHAPE = (2, 4, 8)
 
 
 class Store:
-    """Rows of a zarr array on disk, a few a chunk."""
+    """Rows of a zarr array on disk, a few per chunk."""
 
     def __init__(self, path, values):
         self.array = zarr.create_array(path, shape=values.shape, chunks=(7, *values.shape[1:]), dtype="float32")

@@ -41,7 +41,7 @@ def named(two_workers, monkeypatch):
 
 def prepared(folder, into, settings, spread=map, previous=None):
     into.mkdir()
-    prepare_fields(folder, settings, into, previous, lambda blocks: blocks, block_bytes=SMALL, spread=spread)
+    prepare_fields(folder, settings, into, previous, lambda blocks: blocks, block_bytes=SMALL, block_map=spread)
     return contents(into)
 
 
@@ -58,7 +58,7 @@ def test_two_workers_write_the_bytes_of_one_process(named, tmp_path, kind):
     settings = config(max_missing=0.1, test_share=0.4, **SETTINGS[kind])
     shape = (1, 64, 64)
     assert len(reading.blocks(slice(0, 900), shape, SMALL)) > 2
-    with cluster.spread() as spread:
+    with cluster.open_block_map() as spread:
         assert spread is not map
         found = prepared(folder, tmp_path / "two", settings, spread)
     assert found == prepared(folder, tmp_path / "one", settings)
@@ -71,7 +71,7 @@ def test_added_hours_are_read_by_the_workers_too(named, tmp_path):
     prepared(folder, tmp_path / "before", settings)
     write(tmp_path / "data" / "later", data.isel(time=slice(1000, 1500)))
     full = prepared(folder, tmp_path / "full", settings)
-    with cluster.spread() as spread:
+    with cluster.open_block_map() as spread:
         assert prepared(folder, tmp_path / "grown", settings, spread, tmp_path / "before") == full
 
 
@@ -96,7 +96,7 @@ def test_what_is_wrong_with_the_data_is_said_as_in_one_process(named, tmp_path):
     ):
         messages = []
         for i in range(2):
-            with cluster.spread() as found, pytest.raises(LevyError) as error:
+            with cluster.open_block_map() as found, pytest.raises(LevyError) as error:
                 prepared(tmp_path / name, tmp_path / f"{name}{i}", config(), (map, found)[i])
             messages.append(str(error.value))
             assert not list((tmp_path / f"{name}{i}").iterdir())
@@ -107,7 +107,7 @@ def test_what_is_wrong_with_the_data_is_said_as_in_one_process(named, tmp_path):
 def test_a_worker_that_dies_is_replaced_or_named_and_nothing_is_half_done(named, tmp_path):
     folder, settings = write(tmp_path / "data", fields(1200)), config(max_missing=0.1)
     expected = prepared(folder, tmp_path / "one", settings)
-    with cluster.spread() as spread:
+    with cluster.open_block_map() as spread:
 
         def and_kill(work, rows):
             for i, result in enumerate(spread(work, rows)):
@@ -123,7 +123,7 @@ def refused(address, message):
     with (
         dask.config.set({"scheduler-address": address}),
         pytest.raises(LevyError, match=message),
-        cluster.spread(),
+        cluster.open_block_map(),
     ):
         pass
 
@@ -140,5 +140,5 @@ def test_a_cluster_that_cannot_be_used_is_refused_with_what_to_do():
 
 
 def test_without_a_cluster_nothing_is_spread():
-    with cluster.spread() as spread:
+    with cluster.open_block_map() as spread:
         assert spread is map
