@@ -17,7 +17,7 @@ from levy_core.base.errors import LevyError
 
 if TYPE_CHECKING:
     from flows.pipeline.dvc import Dvc
-    from flows.pipeline.graph import Answers, Plan
+    from flows.pipeline.graph import DvcState, Plan
     from tasks.params.schema import Params
 
 app = typer.Typer(
@@ -129,7 +129,7 @@ def doctor(
     if mend:
         try:
             with one_run_at_a_time():
-                for line in recovery.mend(Dvc()):
+                for line in recovery.repair_checkout(Dvc()):
                     print(f"mended   {line}", file=sys.stderr, flush=True)
         except DvcBusyError as error:
             raise LevyError(f"DVC is busy in this checkout ({error}): wait for it, and mend then") from error
@@ -139,7 +139,7 @@ def doctor(
         if not as_json:
             print(checkup.as_line(name, finding), flush=True)
     print(json.dumps(checkup.as_json(found), indent=2) if as_json else checkup.summary(found))
-    raise typer.Exit(0 if checkup.healthy(found) else 1)
+    raise typer.Exit(0 if checkup.is_healthy(found) else 1)
 
 
 @app.command()
@@ -149,7 +149,7 @@ def lookup(
     ] = "",
 ) -> None:
     """Show registered models: versions, aliases, winner and lineage."""
-    from flows.reproduce.versions import described
+    from flows.reproduce.versions import describe
     from tasks.registry import tracking
 
     tracking.check_server(tracking.address())
@@ -161,7 +161,7 @@ def lookup(
         )
     for v in sorted(versions, key=lambda v: (v.name, int(v.version))):
         aliases = client.get_model_version(v.name, v.version).aliases
-        print(described(v, aliases))
+        print(describe(v, aliases))
 
 
 @app.command()
@@ -238,17 +238,17 @@ def _preflight(dvc: "Dvc", datasets: Sequence[str] = (), mending: bool = False) 
         mending: mends what killed processes left of DVC's own files, moves outputs of designs that are not named any more
             out of the way, and says so; without it, says what a run would mend, and changes nothing.
     """
-    from flows.pipeline.dvc import DvcBusyError, check_root, find_rwlock_damage, mend_rwlock
-    from flows.pipeline.graph import ask, plan
-    from flows.pipeline.recovery import find_lock_damage, mend_lock
+    from flows.pipeline.dvc import DvcBusyError, check_root, find_rwlock_damage, repair_rwlock
+    from flows.pipeline.graph import plan, read_state
+    from flows.pipeline.recovery import find_lock_damage, repair_lock
 
     check_root()
-    found = [mend_rwlock(), mend_lock()] if mending else [find_rwlock_damage(), find_lock_damage()]
+    found = [repair_rwlock(), repair_lock()] if mending else [find_rwlock_damage(), find_lock_damage()]
     damage = [line for line in found if line]
     for line in damage:
         print(line, file=sys.stderr)
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask, dvc)  # DVC's processes start while this one imports torch
+        asked = pool.submit(read_state, dvc)  # DVC's processes start while this one imports torch
         try:
             from flows.pipeline.preflight import check_sources, prune_outputs
             from tasks.params import schema
@@ -262,15 +262,15 @@ def _preflight(dvc: "Dvc", datasets: Sequence[str] = (), mending: bool = False) 
     for line in moved:
         print(line, file=sys.stderr)
     try:
-        answers = _unless_damaged([] if mending else damage, (lambda: ask(dvc)) if moved else asked.result)
-        return settings, plan(dvc, answers, settings.datasets)
+        state = _unless_damaged([] if mending else damage, (lambda: read_state(dvc)) if moved else asked.result)
+        return settings, plan(dvc, state, settings.datasets)
     except DvcBusyError as error:
         raise LevyError(
             f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
         ) from error
 
 
-def _unless_damaged(damage: Sequence[str], answer: Callable[[], "Answers"]) -> "Answers":
+def _unless_damaged(damage: Sequence[str], answer: Callable[[], "DvcState"]) -> "DvcState":
     """What DVC answers; where it cannot, the damage that keeps it from it."""
     try:
         return answer()

@@ -24,7 +24,7 @@ from tasks.params import schema as settings
 from tasks.params.metrics import open_metrics
 from tasks.params.schema import Block
 from tasks.runtime import stage
-from tasks.tune import Judge, Memo, affordable
+from tasks.tune import Memo, Scorer, filter_by_cost
 
 STEPS, SLOW = 10, 50  # evaluations
 GRID_N = 300  # samples of a cell of the full grid
@@ -41,14 +41,14 @@ class Bench:
         self.space = self.params.space(dataset)
         self.ruler = open_metrics(self.params, dataset)
 
-    def judge(self, model: Model, seed: int, memo: Memo) -> Judge:
+    def judge(self, model: Model, seed: int, memo: Memo) -> Scorer:
         """Scores of solvers with the noise of one seed."""
-        return Judge(model, self.ruler, seed, 250, torch.device("cpu"), memo)
+        return Scorer(model, self.ruler, seed, 250, torch.device("cpu"), memo)
 
     def tuned(self, model: Model, steps: int, memo: Memo) -> tuple[Solver, int]:
         """What the search finds with the settings of params.yaml, and the samples that it drew."""
         tune = self.params.tune
-        judge, space = self.judge(model, 1, memo), affordable(self.space, model)
+        judge, space = self.judge(model, 1, memo), filter_by_cost(self.space, model)
         found = search(judge, model.design.schedule, space, steps, tune.samples, tune.counts(), tune.seed)
         return found.best.solver, found.samples
 
@@ -79,7 +79,7 @@ def full_grid(steps: int) -> list[Solver]:
     return list(dict.fromkeys(cells))
 
 
-def best_of(judge: Judge, cells: list[Solver]) -> tuple[Solver, float]:
+def best_of(judge: Scorer, cells: list[Solver]) -> tuple[Solver, float]:
     """The cell with the smallest FID."""
     scores = [judge(cell, GRID_N) for cell in stage.bar(cells, "grid", unit="cell")]
     k = int(np.nanargmin(scores))

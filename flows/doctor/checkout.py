@@ -18,10 +18,10 @@ INSTALL = f"{sys.executable} -m pip install --no-deps -r requirements.lock"
 def environment() -> Iterator[Finding]:
     """The installed packages go together, as pip sees it."""
     done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line]
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line]
     if not done.returncode:
-        yield ok(f"Python {'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}: {' '.join(said)}")
-    for line in said if done.returncode else ():
+        yield ok(f"Python {'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}: {' '.join(lines)}")
+    for line in lines if done.returncode else ():
         yield wrong(line, INSTALL)
 
 
@@ -70,11 +70,11 @@ def git_repository() -> Iterator[Finding]:
     if Path(top) != here:
         yield wrong(f"{here} belongs to the repository {top}", "work in a clone of its own")
     if kept := git("ls-files", "--", *KEPT_OUT, at=here).splitlines():
-        yield wrong(f"git keeps {_some(kept)}", f"git rm -r --cached {' '.join(kept[:3])} && git commit")
+        yield wrong(f"git keeps {_join_first(kept)}", f"git rm -r --cached {' '.join(kept[:3])} && git commit")
     changed = git("status", "--porcelain", "--", ".", ":!dvc.lock", at=here).splitlines()
     if changed:
         yield warning(
-            f"not committed: {_some([line[2:].strip() for line in changed])}",
+            f"not committed: {_join_first([line[2:].strip() for line in changed])}",
             "git add and git commit them: models recorded now are marked git.dirty",
         )
     else:
@@ -84,12 +84,14 @@ def git_repository() -> Iterator[Finding]:
 def secrets() -> Iterator[Finding]:
     """Nobody else reads the files that passwords belong into."""
     files = [path for path in (Path(".dvc/config.local"), *Path().glob("*.env")) if path.exists()]
-    bare = [str(path) for path in files if path.stat().st_mode & 0o077 and SECRET.search(path.read_text())]
-    if bare:
-        yield wrong(f"others can read {_some(bare)}, with passwords or keys in it", f"chmod 600 {' '.join(bare)}")
+    readable = [str(path) for path in files if path.stat().st_mode & 0o077 and SECRET.search(path.read_text())]
+    if readable:
+        yield wrong(
+            f"others can read {_join_first(readable)}, with passwords or keys in it", f"chmod 600 {' '.join(readable)}"
+        )
     else:
         yield ok("none in a file that others can read")
 
 
-def _some(names: list[str]) -> str:
+def _join_first(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.pipeline.dvc import Dvc, DvcBusyError, alone, check_root
+from flows.pipeline.dvc import Dvc, DvcBusyError, check_root, hold_lock
 from flows.pipeline.graph import check_data
 from flows.pipeline.preflight import check_sources
 from flows.pipeline.workspace import FOLDER, Workspace
@@ -59,7 +59,7 @@ def run(changes: Path, datasets: Sequence[str], workers: int, recording: bool) -
     """
     settings, text = check(changes, datasets)
     folder = workspace_of(changes)
-    with alone(folder.with_name(f"{folder.name}.lock"), "`levy run --params`", str(folder)):
+    with hold_lock(folder.with_name(f"{folder.name}.lock"), "`levy run --params`", str(folder)):
         workspace = Workspace.of_working_tree(folder.name, {str(schema.PARAMS): text})
         print(f"{changes}, merged onto {schema.PARAMS}, runs in {workspace.root}", file=sys.stderr)
         try:

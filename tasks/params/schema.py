@@ -244,10 +244,10 @@ def _gate_of(kind: Kind) -> Any:
             except LevyError as error:
                 raise ValueError(f"retrain.gate.{kind.name}: {error}") from None
             if not measure.held_out:
-                others = ", ".join(sorted(other.name for other in kind.measures if other.held_out))
+                held_out = ", ".join(sorted(m.name for m in kind.measures if m.held_out))
                 raise ValueError(
                     f"retrain.gate.{kind.name}: {metric!r} is no measure of held-out data, on which models are judged: "
-                    f"choose one of {others}"
+                    f"choose one of {held_out}"
                 )
         if "better" not in gate.values():
             raise ValueError(
@@ -317,12 +317,12 @@ class Params(Settings):
         for pair in product(self.datasets, self.designs):
             other = joined.setdefault("-".join(pair), pair)
             if other != pair:
-                told = " and ".join(
+                pairs = " and ".join(
                     f"the data set {dataset!r} with the design {design!r}" for dataset, design in (other, pair)
                 )
                 longer = max(other[1], pair[1], key=len)
                 raise ValueError(
-                    f"{told} would both be the stage {'-'.join(pair)!r}, of which DVC keeps one: "
+                    f"{pairs} would both be the stage {'-'.join(pair)!r}, of which DVC keeps one: "
                     f"rename the design {longer!r}, for example to {longer.replace('-', '_')!r}"
                 )
         return self

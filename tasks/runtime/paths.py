@@ -62,7 +62,7 @@ def finished_reference(dataset: str) -> Path:
     return OUTPUTS / dataset / "resume" / ".reference.done.json"
 
 
-def judged(dataset: str, design: str) -> Path:
+def scores(dataset: str, design: str) -> Path:
     """Scores of a search, for the next one of the same model and metric; no DVC output."""
     return OUTPUTS / dataset / "resume" / f"{design}.jsonl"
 

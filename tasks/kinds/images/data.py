@@ -42,14 +42,14 @@ def prepare(raw: Path, settings: ImageSettings, folder: Path, dataset: str) -> N
 
 def read_training_data(prepared: Path) -> TrainingData:
     """Long-tailed images in [-1, 1]."""
-    found = read_group(prepared / "images.zarr", "train")
-    digest = hashlib.sha256(found.image.tobytes())
-    digest.update(found.label.tobytes())
+    images = read_group(prepared / "images.zarr", "train")
+    digest = hashlib.sha256(images.image.tobytes())
+    digest.update(images.label.tobytes())
     flip = json.loads((prepared / "statistics.json").read_text())["flip"]
     return TrainingData(
-        torch.from_numpy(to_unit(found.image)),
-        of_labels(torch.from_numpy(found.label)),
-        Samples("images", found.classes, RECORDED["images"]["dtype"], RECORDED["images"]["exporter"]),
+        torch.from_numpy(to_unit(images.image)),
+        of_labels(torch.from_numpy(images.label)),
+        Samples("images", images.classes, RECORDED["images"]["dtype"], RECORDED["images"]["exporter"]),
         digest.hexdigest(),
         flip,
     )

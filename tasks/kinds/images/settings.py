@@ -36,7 +36,7 @@ class ClassifierSettings(Settings):
 
 
 class ImageEvaluation(Settings):
-    """torch-fidelity's settings, and the judge of classes."""
+    """torch-fidelity's settings, and the classifier."""
 
     kid_subsets: int = Field(ge=1)
     kid_subset_size: int = Field(ge=2)

@@ -96,7 +96,7 @@ def test_adding_an_eta_draws_only_its_cells(ran, tmp_path):
     # One new eta: 3 discretisations x 2 numbers of steps x 2 seeds; beside the grid stand the tuned samplers.
     cells = len(kept) - 1
     assert f"{cells + 12} cells, 12 to draw" in shown[0]
-    assert f"{cells + 12} cells, 12 newly judged" in shown[1]
+    assert f"{cells + 12} cells, 12 newly measured" in shown[1]
     assert set(kept) < set(before.read_text().splitlines())  # the rows of the others are the same bytes
 
 

@@ -11,7 +11,7 @@ from tests.conftest import Checkout
 from tests.support.outputs import finished_checkout, flip
 
 MODEL, CURVE, REFERENCE = paths.model("digits", "ddpm"), paths.curve("digits", "ddpm"), paths.reference("digits")
-TUNED, MEMO = paths.tuned("digits", "ddpm"), paths.judged("digits", "ddpm")
+TUNED, MEMO = paths.tuned("digits", "ddpm"), paths.scores("digits", "ddpm")
 KEPT = {"train": "the model is kept", "reference": "the reference is kept"}
 
 
