@@ -26,7 +26,7 @@ from levy_core.sampling.loop import sample
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.training.share import Share
 from levy_core.training.trainer import TrainConfig, Trainer
-from tasks.params.schema import ComputeParams
+from tasks.params.sections import ComputeParams
 from tasks.runtime import processes, stage
 
 SHAPE, BATCH, STEPS, CELLS = (3, 32, 32), 16, 4, 4

@@ -20,9 +20,9 @@ from levy_core.sampling.steps import fits
 from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import is_published
-from tasks.params import schema as settings
+from tasks.params import loading as settings
 from tasks.params.metrics import open_metrics
-from tasks.params.schema import Block
+from tasks.params.sections import Block
 from tasks.runtime import stage
 from tasks.tune import Memo, Scorer, filter_by_cost
 

@@ -27,9 +27,9 @@ def environment() -> Iterator[Finding]:
 
 def params_file() -> Iterator[Finding]:
     """params.yaml can be read."""
-    from tasks.params import schema
+    from tasks.params import loading
 
-    settings = schema.load()
+    settings = loading.load()
     yield ok(f"data sets {', '.join(settings.datasets)}; designs {', '.join(settings.designs)}")
 
 
@@ -37,10 +37,10 @@ def processors() -> Iterator[Finding]:
     """torch sees the processors and GPUs that the machine and params.yaml have."""
     import torch
 
-    from tasks.params import schema
+    from tasks.params import loading
     from tasks.runtime import stage
 
-    compute, cores = schema.load().compute, len(os.sched_getaffinity(0))
+    compute, cores = loading.load().compute, len(os.sched_getaffinity(0))
     device = stage.device(compute.device)
     if device.type == "cpu" and compute.device == "auto" and Path("/dev/nvidia0").exists():
         yield warning(

@@ -80,10 +80,10 @@ def data() -> Iterator[Finding]:
     """data/ is the version that data.dvc names, and dvc.yaml can be read."""
     from flows.pipeline.dvc import Dvc, DvcBusyError
     from flows.pipeline.graph import plan, read_state
-    from tasks.params import schema
+    from tasks.params import loading
 
     try:
-        stages = plan(dvc := Dvc(), read_state(dvc), schema.load().datasets)
+        stages = plan(dvc := Dvc(), read_state(dvc), loading.load().datasets)
     except DvcBusyError as error:
         yield warning(f"DVC is busy: {error}", "look again when it is done, or see locks")
         return

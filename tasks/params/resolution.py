@@ -10,7 +10,7 @@ from levy_core.sampling.solver import Solver
 from tasks.kinds.kind import Kind
 
 if TYPE_CHECKING:
-    from tasks.params.schema import SampleParams, TuneParams
+    from tasks.params.sections import SampleParams, TuneParams
 
 FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
 # From where noise has the moments that losses need, to where it is as good as Gaussian (alpha: to where it is).

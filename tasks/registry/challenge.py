@@ -16,7 +16,8 @@ from levy_core.metrics.common.paired import Line, Rule, compare
 from levy_core.serving.registered import RegisteredModel
 from tasks.kinds.kind import Metrics
 from tasks.params.metrics import open_metrics
-from tasks.params.schema import Params, RetrainParams
+from tasks.params.schema import Params
+from tasks.params.sections import RetrainParams
 
 Rows = list[dict[str, float]]  # all metrics by name, one mapping per seed
 Accepted = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what `Metrics.accept` gives

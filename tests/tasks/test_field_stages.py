@@ -21,7 +21,7 @@ from levy_core.training.checkpoint import load_model
 from tasks.cells.store import read_cells
 from tasks.compare import compare
 from tasks.evaluate import evaluate
-from tasks.params import schema as settings
+from tasks.params import loading as settings
 from tasks.params.metrics import open_metrics
 from tasks.params.resolution import check_tail_index
 from tasks.prepare import prepare

@@ -32,7 +32,7 @@ from tasks.cells.store import INDEX, Cell, has_failed, is_done, read_cells, writ
 from tasks.cells.tuned import read_tuned, write_tuned
 from tasks.evaluate import evaluate
 from tasks.kinds.images.metrics import classifier_folder, fidelity_config
-from tasks.params import schema as settings
+from tasks.params import loading as settings
 from tasks.params.metrics import open_metrics
 from tasks.prepare import prepare
 from tasks.reference import reference

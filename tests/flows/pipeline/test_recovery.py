@@ -30,7 +30,8 @@ from flows.pipeline.recovery import (
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.tensors import write_tensors
-from tasks.params import schema
+from tasks.params import loading
+from tasks.params.schema import Params
 from tasks.runtime import stage
 from tests.conftest import ROOT, wait_until
 from tests.support.outputs import flip
@@ -314,9 +315,9 @@ WRITERS = {
 def test_a_full_disk_is_named_whichever_library_meets_it(tmp_path, small_disk, monkeypatch, library):
     small_disk(tmp_path / "small", 64)
 
-    def work(settings: schema.Params) -> None:
+    def work(settings: Params) -> None:
         WRITERS[library](tmp_path / "small")
 
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit, match=r"error: the disk is full .* free some space and run the same command again"):
-        stage.run(work, schema.load)
+        stage.run(work, loading.load)

@@ -23,7 +23,7 @@ from flows.reproduce.versions import Version, check_commit, find
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.tensors import read_tensors, write_tensors
-from tasks.params.schema import load
+from tasks.params.loading import load
 from tasks.registry import lineage
 from tasks.registry.environment import Environment
 from tests.conftest import TINY, make_checkout, merged, wait_until

@@ -29,7 +29,7 @@ from tasks.compare import compare, summarise
 from tasks.evaluate import _read_known_rows
 from tasks.page import tables
 from tasks.params import plain_yaml
-from tasks.params.schema import load
+from tasks.params.loading import load
 from tasks.runtime import paths
 from tests.conftest import ROOT, merged
 

@@ -25,7 +25,7 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
 from levy_core.training.checkpoint import save_model
-from tasks.params import schema as settings
+from tasks.params import loading as settings
 from tasks.params.metrics import open_metrics
 from tasks.prepare import prepare
 from tasks.reference import reference
