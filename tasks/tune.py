@@ -85,7 +85,7 @@ def filter_by_cost(space: Space, model: Model) -> Space:
     ]
     if not kept:
         raise LevyError(
-            f"of tune.solvers, {', '.join(space.solvers)}, each evaluates the network twice a step with noise of "
+            f"of tune.solvers, {', '.join(space.solvers)}, each evaluates the network twice per step with noise of "
             f"{model.design.noise}: add ode"
         )
     return replace(space, solvers=tuple(dict.fromkeys(kept)))
@@ -98,7 +98,7 @@ def _fingerprint(params: Params, dataset: str, model: Path, metrics: Metrics) ->
 
 
 class Memo:
-    """Scores on disk, one a line; those of another model, metric or code are not used."""
+    """Scores on disk, one per line; those of another model, metric or code are not used."""
 
     def __init__(self, path: Path, fingerprint: str):
         self._path, self._fingerprint = path, fingerprint

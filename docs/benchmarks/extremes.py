@@ -36,7 +36,7 @@ def rows_of(params: Params, dataset: str, design: str, seed: int) -> pd.DataFram
 
 
 def main(dataset: str) -> None:
-    """Prints a table a period: mean and standard deviation over training seeds."""
+    """Prints one table per period: mean and standard deviation over training seeds."""
     params = settings.load()
     prepare(params, dataset)
     reference(params, dataset)

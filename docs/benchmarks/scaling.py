@@ -142,7 +142,7 @@ def main() -> None:
     parts = ("train", "sample", "prepare")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--hours", type=int, default=384, help="of the fields that are prepared (0.5 MB an hour)")
+    parser.add_argument("--hours", type=int, default=384, help="of the fields that are prepared (0.5 MB per hour)")
     arguments = parser.parse_args()
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, torch {torch.__version__}"

@@ -39,11 +39,11 @@ class Bench:
         self.params = settings.load()
         stage.reproducible(self.params.compute.threads)
         self.space = self.params.space(dataset)
-        self.ruler = open_metrics(self.params, dataset)
+        self.metrics = open_metrics(self.params, dataset)
 
     def judge(self, model: Model, seed: int, memo: Memo) -> Scorer:
         """Scores of solvers with the noise of one seed."""
-        return Scorer(model, self.ruler, seed, 250, torch.device("cpu"), memo)
+        return Scorer(model, self.metrics, seed, 250, torch.device("cpu"), memo)
 
     def tuned(self, model: Model, steps: int, memo: Memo) -> tuple[Solver, int]:
         """What the search finds with the settings of params.yaml, and the samples that it drew."""
@@ -56,7 +56,7 @@ class Bench:
         """All metrics on each fresh seed."""
         labels = model.samples.usual_labels(0, N)
         return [
-            self.ruler.measure(draw_samples(model, solver, seed, labels, 250, torch.device("cpu"))) for seed in FRESH
+            self.metrics.measure(draw_samples(model, solver, seed, labels, 250, torch.device("cpu"))) for seed in FRESH
         ]
 
 
@@ -97,7 +97,7 @@ def line(name: str, drawn: str, solver: Solver, rows: list[dict[str, float]]) ->
 def run_search(dataset: str, folder: str) -> None:
     """The table of one model."""
     bench, model = Bench(dataset), load_model(Path(folder))
-    print(f"FID floor of {N} perfect samples: {bench.ruler.floors(N)['floor/longtail']:.3f}\n")
+    print(f"FID floor of {N} perfect samples: {bench.metrics.floors(N)['floor/longtail']:.3f}\n")
     print("| sampler | evaluations spent to find it | what it is | FID on fresh seeds |\n|---|---|---|---|")
     with TemporaryDirectory() as scratch:
         memo = Memo(Path(scratch) / "memo", "")

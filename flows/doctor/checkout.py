@@ -49,8 +49,9 @@ def processors() -> Iterator[Finding]:
         )
     elif compute.threads * compute.processes > cores:
         yield warning(
-            f"compute.threads {compute.threads} times compute.processes {compute.processes} on {cores} cores",
-            "lower them in params.yaml",
+            f"stages want more cores than there are: {compute.threads * compute.processes} "
+            f"(compute.threads {compute.threads} times compute.processes {compute.processes}), but there are {cores}",
+            "lower compute.threads or compute.processes in params.yaml",
         )
     else:
         gpus = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
@@ -65,17 +66,24 @@ def git_repository() -> Iterator[Finding]:
     try:
         top, commit = git("rev-parse", "--show-toplevel", at=here), git("rev-parse", "--short", "HEAD", at=here)
     except LevyError as error:
-        yield wrong(f"no commit: {error}", "work in a clone: results carry the commit that made them")
+        yield wrong(f"results cannot name the commit that made them: {error}", "work in a clone of the repository")
         return
     if Path(top) != here:
-        yield wrong(f"{here} belongs to the repository {top}", "work in a clone of its own")
+        yield wrong(
+            f"results would name the commits of another repository: {here} lies inside {top}",
+            "work in a clone of its own",
+        )
     if kept := git("ls-files", "--", *KEPT_OUT, at=here).splitlines():
-        yield wrong(f"git keeps {_join_first(kept)}", f"git rm -r --cached {' '.join(kept[:3])} && git commit")
+        yield wrong(
+            f"git keeps {_join_first(kept)}, which it must not ({len(kept)} files)",
+            f"git rm -r --cached {' '.join(kept[:3])} && git commit",
+        )
     changed = git("status", "--porcelain", "--", ".", ":!dvc.lock", at=here).splitlines()
     if changed:
         yield warning(
-            f"not committed: {_join_first([line[2:].strip() for line in changed])}",
-            "git add and git commit them: models recorded now are marked git.dirty",
+            f"no commit holds what runs: {len(changed)} files are not committed, "
+            f"{_join_first([line[2:].strip() for line in changed])}",
+            "git add and git commit them; until then models are marked git.dirty",
         )
     else:
         yield ok(f"commit {commit}, all committed")

@@ -25,7 +25,7 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def ok(found: str) -> Finding:
-    """All in order."""
+    """A check that found everything in order."""
     return Finding("ok", found)
 
 

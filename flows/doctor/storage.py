@@ -43,7 +43,7 @@ def disk() -> Iterator[Finding]:
             yield ok(f"{text}; cache links: {', '.join(kinds) if kinds else 'reflink or copy'}")
     if kinds and set(kinds) <= {"hardlink"} and os.stat(folder).st_dev != Path.cwd().stat().st_dev:
         yield wrong(
-            f"cache.type is hardlink, but the cache {folder} is on another disk",
+            f"DVC cannot link files from its cache: cache.type is hardlink, but {folder} is on another disk",
             "dvc config --local cache.type reflink,copy",
         )
 
@@ -58,7 +58,7 @@ def locks() -> Iterator[Finding]:
     try:
         held = json.loads(RWLOCK.read_text()) if RWLOCK.exists() else {}
     except ValueError:
-        yield wrong(f"{RWLOCK} is half written, and DVC refuses it", repair)
+        yield wrong(f"DVC refuses to work: {RWLOCK} is half written", repair)
         return
     infos = [*held.get("write", {}).values(), *(info for found in held.get("read", {}).values() for info in found)]
     holders = {int(info["pid"]): str(info["cmd"]) for info in infos if info}
@@ -66,12 +66,14 @@ def locks() -> Iterator[Finding]:
         try:
             line = " ".join(psutil.Process(pid).cmdline())
         except psutil.NoSuchProcess:
-            yield warning(f"process {pid} ({command}) was killed and left a lock", repair)
+            yield warning(f"a lock was left behind: process {pid} ({command}) was killed", repair)
             continue
         if "dvc" in line:
             yield ok(f"DVC is at work: process {pid} ({command})")
         else:
-            yield wrong(f"a lock names process {pid} as DVC, but that is `{line}`: DVC would wait for it", repair)
+            yield wrong(
+                f"DVC would wait for a process that is not DVC: a lock names process {pid}, which is `{line}`", repair
+            )
     if not holders:
         yield ok("none held")
 
@@ -103,7 +105,7 @@ def cache(deep: bool) -> Iterator[Finding]:
     damaged = [str(entry) for entry in selected if not is_sound(entry)]
     if damaged:
         yield wrong(
-            f"{len(damaged)} of {len(selected)} entries in {folder} are damaged: {', '.join(damaged[:3])}",
+            f"the cache {folder} is damaged: {len(damaged)} of {len(selected)} entries, {', '.join(damaged[:3])}",
             f"rm -f {' '.join(damaged)} && dvc pull --allow-missing; `levy run` makes again what no remote has",
         )
     else:
@@ -120,7 +122,10 @@ def remotes() -> Iterator[Finding]:
     for name in names:
         yield from run_check(partial(_remote, name), REMOTE_SECONDS)
     if not names:
-        yield wrong("none", "dvc remote add --default storage ssh://HOST/PATH (docs/servers.md)")
+        yield wrong(
+            "data/ and outputs are kept on this machine alone: 0 remotes",
+            "dvc remote add --default storage ssh://HOST/PATH (docs/servers.md)",
+        )
     elif not default:
         # DVC calls this out at every `dvc pull`, though it pulls what names its remote, as data.dvc does.
         yield ok("no default: `dvc pull` says so and pulls data.dvc from its own; `dvc push` of outputs needs one")
@@ -143,4 +148,4 @@ def _remote(name: str) -> Iterator[Finding]:
     if there:
         yield ok(place)
     else:
-        yield warning(f"{place} is empty", f"dvc push --remote {name}")
+        yield warning(f"nothing is kept in the remote {place}: it is empty", f"dvc push --remote {name}")

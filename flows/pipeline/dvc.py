@@ -162,7 +162,7 @@ def one_run_at_a_time() -> contextlib.AbstractContextManager[None]:
 
 
 class LockHeldError(LevyError):
-    """Another process does the same."""
+    """Another process holds the lock."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The pipeline as a Prefect flow: one task a stage of dvc.yaml, in its order, then the record and the registry."""
+"""The pipeline as a Prefect flow: one task per stage of dvc.yaml, in its order, then the record and the registry."""
 
 from typing import Any
 

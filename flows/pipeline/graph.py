@@ -49,7 +49,7 @@ class Graph:
 def parse_dot(text: str) -> Graph:
     """The graph that `dvc dag --dot` prints: an edge goes from a stage to the one that needs it.
 
-    Not by pydot, whose parser takes a second for a dozen stages: DVC writes a quoted name or an edge a line, and nothing else.
+    Not by pydot, whose parser takes a second for a dozen stages: DVC writes one quoted name or one edge per line, and nothing else.
 
     Raises:
         LevyError: another line.

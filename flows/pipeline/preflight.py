@@ -31,7 +31,7 @@ def prune_outputs(params: Params) -> list[str]:
     that was interrupted are nowhere else.
 
     Returns:
-        For people, what was moved, a line for each data set and direction.
+        For people, what was moved, one line for each data set and direction.
     """
     lines = []
     for dataset in params.datasets:

@@ -15,7 +15,7 @@ NUMBERS = "biuf"  # kinds of numpy's types
 
 
 def list_differences(expected: Path, rerun: Path) -> list[str]:
-    """A line for each file or store that differs, equal ones left out.
+    """One line for each file or store that differs, equal ones left out.
 
     Args:
         expected: the recorded file or folder. rerun: the one made now.

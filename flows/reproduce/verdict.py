@@ -100,7 +100,7 @@ def explain(
 
 
 def itemise(title: str, items: list[str]) -> str:
-    """A title and the first of its items, a line each."""
+    """A title and the first of its items, one line each."""
     more = [f"and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
     return "\n  ".join([f"{title}:", *items[:SHOWN], *more])
 

@@ -31,7 +31,7 @@ class Arrival:
 
     @property
     def text(self) -> str:
-        """In a line."""
+        """What came, in one line."""
         if self.old == self.new:
             return "no new data"
         count_before, count_after = (sum(c["counts"].values()) for c in (self.before, self.after))

@@ -73,7 +73,7 @@ def _notify_of_failure(flow: Any, flow_run: Any, state: State) -> None:
 def retrain(
     dataset: str, source: str | None = None, quiet: float = 60.0, most_lost: float = 0.1, workers: int = 2
 ) -> State:
-    """Retrains on new data, unattended. At most one run a data set: a second one ends at once, as skipped.
+    """Retrains on new data, unattended. At most one run per data set: a second one ends at once, as skipped.
 
     Args:
         dataset: a name in `datasets` of the committed params.yaml.

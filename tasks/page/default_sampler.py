@@ -1,4 +1,4 @@
-"""The sampler that the report shows a design with."""
+"""The sampler with which the report shows a design."""
 
 from dataclasses import dataclass
 

@@ -32,7 +32,7 @@ STYLE = {
 def open_panels(
     titles: list[str], size: tuple[float, float] = (5.4, 3.9), share: bool = True
 ) -> Iterator[tuple[list, list[str]]]:
-    """Axes, a panel a title; the list that is given beside them receives the SVG."""
+    """Axes, one panel per title; the list that is given beside them receives the SVG."""
     svg: list[str] = []
     with plt.rc_context(STYLE):  # also while saving: without its hashsalt the ids differ from run to run
         figure, axes = plt.subplots(
@@ -69,7 +69,7 @@ def add_legend(axes: list, columns: int) -> None:
 
 
 def plot_quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: float) -> str:
-    """The metric against network evaluations, a panel a design: the paper's solvers (SDE-E at its best eta), the tuned ones, the rest."""
+    """The metric against network evaluations, one panel per design: the paper's solvers (SDE-E at its best eta), the tuned ones, the rest."""
     with open_panels(designs) as (axes, svg):
         for axis, design in zip(axes, designs, strict=True):
             cells = grid[grid.design == design].dropna(subset=[metric])
@@ -94,7 +94,7 @@ def plot_quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: flo
             _draw_line(axis, cells[cells.tuned], metric, "tuned", color=TUNED, marker="*", ms=12, linewidth=3)
             axis.axhline(floor, color=INK, linestyle=":", linewidth=1.2, label="perfect samples, as many")
             ticks = sorted(grid.nfe.unique())
-            axis.set(xlabel="network evaluations a sample", xscale="log")
+            axis.set(xlabel="network evaluations per sample", xscale="log")
             axis.set_xticks(ticks, [str(tick) for tick in ticks])
             axis.minorticks_off()
         _set_log_scale(axes, metric_name(metric), positive=bool((grid[metric].dropna() > 0).all()))

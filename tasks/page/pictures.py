@@ -19,14 +19,14 @@ def choose_classes(counts: list[int]) -> list[int]:
 
 
 def draw_by_class(image: np.ndarray, verdict: np.ndarray, rows: list[int]) -> Image.Image:
-    """A row a class of uint8 [N, C, H, W] with classes [N]; a class without images has an empty row."""
+    """One row per class of uint8 [N, C, H, W] with classes [N]; a class without images has an empty row."""
     return _draw_sheet(
         [[image[i] for i in np.flatnonzero(verdict == c)[:PER_CLASS]] for c in rows], image.shape[1:], PER_CLASS
     )
 
 
 def draw_trajectories(steps: np.ndarray, most: int = 12) -> Image.Image:
-    """uint8 [steps, n, C, H, W]: a row a sample, a column an evaluation (``most`` of them, spread evenly)."""
+    """uint8 [steps, n, C, H, W]: one row per sample, one column per evaluation (``most`` of them, spread evenly)."""
     columns = np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int))
     return _draw_sheet([[steps[k, i] for k in columns] for i in range(steps.shape[1])], steps.shape[2:], len(columns))
 

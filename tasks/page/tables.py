@@ -91,7 +91,7 @@ def make_card(design: str, cell: pd.Series, metric: str) -> dict[str, str]:
 
 
 def tabulate_grid(grid: pd.DataFrame, designs: list[str], metric: str) -> list[dict[str, Any]]:
-    """Tables of the paper's form, one a path of levels: a row a family and eta, a column a discretisation and number of evaluations."""
+    """The grid as the paper prints it, one table per path of levels: one row per family and eta, one column per discretisation and cost."""
     solvers = pd.Series([solver_of(row) for _, row in grid.iterrows()], index=grid.index)
     named = pd.DataFrame(
         {"path": solvers.map(lambda s: s.path), "row": solvers.map(lambda s: s.form.rsplit(" ", 1)[0])}

@@ -33,7 +33,7 @@ def _one_of(kind: str, table: dict) -> AfterValidator:
 
 
 class NetParams(Settings):
-    """The network."""
+    """Size and depth of the network."""
 
     channels: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
     layers: int = Field(ge=1)

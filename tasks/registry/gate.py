@@ -33,7 +33,7 @@ class Decision:
 
     @property
     def text(self) -> str:
-        """In a line."""
+        """The decision in one line."""
         return f"{self.name} version {self.version} {self.verdict}: {self.reason}"
 
     def to_mapping(self) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class Lineage:
 
     @classmethod
     def here(cls, dataset: str, environment: Environment) -> "Lineage":
-        """Of the working directory."""
+        """The lineage of the outputs in the working directory."""
         winner = json.loads(paths.winner(dataset).read_text())
         return cls(stages_of(dataset), PARAMS.read_text(), DATA.read_text(), winner, environment)
 

@@ -28,7 +28,7 @@ class Move:
     done: bool = True
 
     def to_tag(self) -> tuple[str, str]:
-        """Key and value."""
+        """Key and value of the tag that keeps the move."""
         fields = asdict(self)
         return TAG + fields.pop("when"), json.dumps(fields)
 

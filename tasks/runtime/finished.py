@@ -1,6 +1,6 @@
 """Results that stay: a stage that has finished does nothing where all that decides its result is as it was.
 
-DVC starts a stage again when a room that it imports from has changed, which is more often than that what it uses of it has.
+DVC starts a stage again when a room that it imports from has changed, which happens more often than a change of what it uses.
 """
 
 import json

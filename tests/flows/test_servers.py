@@ -247,7 +247,7 @@ def test_a_deployment_without_a_worker_is_named_and_the_unit_of_the_worker_mends
     become("levy")
     monkeypatch.chdir(tmp_path)
     Path("prefect.yaml").write_text("deployments: [{name: nightly}]")
-    ask = doctor_servers.ask_prefect
+    ask = doctor_servers.query_prefect
 
     def state():
         return [finding.state for finding in run_check(doctor_servers.schedule, 60)]

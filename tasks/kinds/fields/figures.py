@@ -1,4 +1,4 @@
-"""The report's figures of fields, a panel a variable."""
+"""The report's figures of fields, one panel per variable."""
 
 from collections.abc import Callable
 

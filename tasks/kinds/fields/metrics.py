@@ -53,7 +53,7 @@ class FieldMetrics:
         return torch.from_numpy(self.codec.measured(samples).astype(np.float32))
 
     def score(self, embedded: Tensor, metric: str) -> float:
-        """The distance from a period."""
+        """The distance from the period that the metric names; 0 is perfect."""
         return distance(embedded.double().numpy(), self.references[metric.split("/")[1]])
 
     def measure(self, samples: np.ndarray) -> dict[str, float]:

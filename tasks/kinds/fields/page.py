@@ -38,7 +38,7 @@ class FieldPage:
         self.training_samples = int(self._statistics["train"]["samples"])
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
-        """The extremes."""
+        """Ratios of the 99.9 % quantile to the real one, and tail indices."""
         ratios = [cell[f"q999_ratio/test/{v}"] for v in self.variables]
         indices = [f"{v} {cell[f'hill/test/{v}']:.2g}" for v in self.variables]
         return {
@@ -61,7 +61,7 @@ class FieldPage:
         }
 
     def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
-        """For page.html.j2."""
+        """What page.html.j2 asks for."""
         variables = self._statistics["variables"]
         return {
             "variables": [

@@ -62,7 +62,7 @@ class ImageMetrics:
 
     @cached_property
     def classifier(self) -> Classifier:
-        """Of images into classes."""
+        """The classifier that the reference stage trained."""
         return load_classifier(classifier_folder(self._folder)).to(self._device)
 
     def embed(self, samples: np.ndarray) -> Tensor:

@@ -26,7 +26,7 @@ PER_CLASS = [
 
 
 class ImagePage:
-    """Classes, commonest first."""
+    """The classes of a data set, commonest first."""
 
     template = Path(__file__).with_name("page.html.j2")
     trajectories = 6
@@ -43,7 +43,7 @@ class ImagePage:
         self.training_samples = sum(self._counts)
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
-        """The rare classes."""
+        """Share and recall of the rare classes."""
         return {
             "title": f"{design}: rare classes",
             "value": f"{cell['rare_share_ratio']:.2f}",
@@ -69,7 +69,7 @@ class ImagePage:
         return [sampler.cell[f"class_count/{c}"] / sampler.cell["samples"] for c in range(len(self._classes))]
 
     def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
-        """For page.html.j2."""
+        """What page.html.j2 asks for."""
         classifier = classifier_folder(self._folders.reference) / "classifier.json"
         return {
             "per_class": self._per_class(samplers),
@@ -82,7 +82,7 @@ class ImagePage:
         }
 
     def _per_class(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
-        """Rows a class, rarest last; columns the measures of each design."""
+        """One row per class, rarest last; columns are the measures of each design."""
         rows = []
         for c in sorted(range(len(self._classes)), key=lambda c: (-self._counts[c], c)):
             true = self._counts[c] / self.training_samples
@@ -96,7 +96,7 @@ class ImagePage:
         return {"groups": [name for name, _ in PER_CLASS], "rows": rows}
 
     def pictures(self, folder: Path, samplers: dict[str, DefaultSampler]) -> list[dict[str, str]]:
-        """A row a class, by the classifier's verdict."""
+        """One row per class, by the classifier's verdict."""
         train = read_group(self._folders.prepared / "images.zarr", "train")
         sets = {"real": (train.image, train.label, "the long-tailed training data")}
         net = self._metrics.classifier
@@ -112,5 +112,5 @@ class ImagePage:
         ]
 
     def pixels(self, samples: np.ndarray) -> np.ndarray:
-        """They are pixels already."""
+        """The samples themselves, which are pixels already."""
         return samples

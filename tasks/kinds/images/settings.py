@@ -25,7 +25,7 @@ class ImageSettings(Settings):
 
 
 class ClassifierSettings(Settings):
-    """Training of the classifier."""
+    """How the classifier of samples is trained."""
 
     steps: int = Field(ge=1)
     batch: int = Field(ge=2)

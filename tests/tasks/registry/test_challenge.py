@@ -319,7 +319,7 @@ def test_what_a_transform_cannot_invert_survives_a_champion_of_another_standardi
     x, codec = stored(4)
     labels, samples = np.ones(4, dtype=np.int64), Samples("fields", ("all",), **RECORDED["fields"])
     replace(codec, mean=codec.mean + 3, std=codec.std * 2).save(tmp_path)
-    x[0, 1, 0, 0] = -300  # rain of -1 mm a day and a hair: the inverse of its logarithm has no such number
+    x[0, 1, 0, 0] = -300  # rain of a hair under -1 mm per day: the inverse of its logarithm has no such number
     accepted = open_metrics(fields, "weather").accept(tmp_path, codec.shape, samples)
     assert np.isfinite(accepted(x, labels)).all()
 
