@@ -25,7 +25,7 @@ from tasks.kinds.kind import TrainingData
 from tasks.params.resolution import check_tail_index, design_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, processes, stage
-from tasks.runtime.finished import Finished
+from tasks.runtime.finished import FinishedStage
 from tasks.runtime.progress import bar
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
@@ -69,7 +69,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     made_by = [hash_code(__name__, *FILES_CODE, leaves=[__name__]), params.kind(dataset).hash_code("data")]
     machine = [params.compute.threads, state.device.type]
     decided_by = hash_json([fingerprint.hex(), about, made_by, machine])
-    finished = Finished(paths.finished_training(dataset, design_name), decided_by, outputs)
+    finished = FinishedStage(paths.finished_training(dataset, design_name), decided_by, outputs)
     kept = finished.is_kept()
     _check_start((kept, trainer.step, trainer.bf16, fingerprint.hex()))
     main = state.is_main_process

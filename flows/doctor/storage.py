@@ -33,14 +33,14 @@ def disk() -> Iterator[Finding]:
         folder = folder.parent
     for place in dict.fromkeys((Path.cwd(), folder)):
         free, inodes = shutil.disk_usage(place).free, os.statvfs(place)
-        text = f"{free / 2**30:.1f} GiB free at {place}"
+        room = f"{free / 2**30:.1f} GiB free at {place}"
         advice = "free some space; `dvc gc --workspace --all-commits` drops cached outputs that no commit names"
         if free < FREE_BYTES or (inodes.f_files and inodes.f_favail < 1000):
-            yield wrong(f"{text}, {inodes.f_favail} inodes", advice)
+            yield wrong(f"the disk is nearly full: {room}, {inodes.f_favail} inodes", advice)
         elif free < ROOMY:
-            yield warning(text, advice)
+            yield warning(f"the disk is filling up: {room}", advice)
         elif place == Path.cwd():
-            yield ok(f"{text}; cache links: {', '.join(kinds) if kinds else 'reflink or copy'}")
+            yield ok(f"{room}; cache links: {', '.join(kinds) if kinds else 'reflink or copy'}")
     if kinds and set(kinds) <= {"hardlink"} and os.stat(folder).st_dev != Path.cwd().stat().st_dev:
         yield wrong(
             f"DVC cannot link files from its cache: cache.type is hardlink, but {folder} is on another disk",

@@ -12,7 +12,7 @@ from levy_core.base.files import write_json
 from tasks.registry.checksums import hashes_of
 
 
-class Finished:
+class FinishedStage:
     """What a stage finished with: the fingerprint of what decided its outputs, and the hashes of their files.
 
     Args:

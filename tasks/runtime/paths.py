@@ -87,7 +87,7 @@ def evaluation(dataset: str, design: str) -> Path:
     return OUTPUTS / dataset / "evaluations" / f"{design}.csv"
 
 
-def of_design(dataset: str, design: str) -> list[Path]:
+def outputs_of_design(dataset: str, design: str) -> list[Path]:
     """Every output of a design, each in a folder with those of the other designs, which later stages read as a whole."""
     return [output(dataset, design) for output in (model, curve, tuned, trials, samples, evaluation)]
 

@@ -168,7 +168,7 @@ def test_outputs_of_designs_that_are_not_named_are_kept_aside_and_come_back(tmp_
     designs, (dataset,) = both.designs[:2], both.datasets[:1]
     both = both.model_copy(update={"designs": designs, "datasets": [dataset]})
     one = both.model_copy(update={"designs": designs[:1]})
-    for output in (output for design in designs for output in paths.of_design(dataset, design)):
+    for output in (output for design in designs for output in paths.outputs_of_design(dataset, design)):
         file = output if output.suffix else output / "cell.npy"  # one that DVC's cache has never seen
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"hours of work on {file}")
@@ -185,7 +185,7 @@ def test_outputs_of_designs_that_are_not_named_are_kept_aside_and_come_back(tmp_
     (line,) = prune_outputs(one)
     assert f"moved to outputs/{dataset}/.pruned, as params.yaml does not name their designs" in line
     assert f"samples/{designs[1]}" in line
-    for folder in (output.parent for output in paths.of_design(dataset, designs[0])):
+    for folder in (output.parent for output in paths.outputs_of_design(dataset, designs[0])):
         assert [path.name.removesuffix(path.suffix) for path in folder.iterdir()] == [designs[0]]
     assert resume.exists()
     assert sorted(contents().values()) == sorted(before.values())
