@@ -3,22 +3,15 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.commands import registry
 from flows.commands import solver as solver_commands
 from levy_core.base.errors import LevyError
-
-if TYPE_CHECKING:
-    from flows.pipeline.dvc import Dvc
-    from flows.pipeline.graph import Answers, Plan
-    from tasks.params.schema import Params
 
 app = typer.Typer(
     help="Reproducible pipelines for heavy-tailed generative models. Run it from the root of the repository.",
@@ -53,64 +46,31 @@ def run(
 
     Interrupted, the same command goes on. A second run with nothing changed computes nothing.
     """
-    from flows.pipeline import server
-    from flows.pipeline.dvc import Dvc, one_run_at_a_time
+    from flows.pipeline import command
 
-    _check_servers()
+    command.check_servers()
     if params:
         from flows.pipeline import overrides
 
         overrides.run(params, datasets or [], workers, recording)
-        return
-    dvc = Dvc()
-    with one_run_at_a_time():
-        # The private server takes the longest to start: it does while the checks go on, whether or not there is work for it.
-        private = server.start_unless_configured()
-        try:
-            settings, plan = _preflight(dvc, datasets or [], mending=True)
-        except BaseException:
-            if private:
-                private.stop()
-            raise
-        from flows.pipeline.outcome import Outcome, as_text
-        from tasks.registry import record
-
-        if plan.todo or private is None:
-            from flows.pipeline import flow  # Prefect reads the address of its server when it is imported
-
-            if private:
-                private.wait()
-            outcome = flow.run(settings, dvc, plan, workers, recording)
-        else:  # nothing to schedule; the record is completed if an earlier run could not
-            private.stop()
-            recorded = {dataset: record.record(settings, dataset) for dataset in settings.datasets if recording}
-            outcome = Outcome(dict.fromkeys(plan.graph.order, "up to date"), recorded)
-    print("\n" + as_text(settings, outcome))
+    else:
+        print("\n" + command.run(datasets or [], workers, recording))
 
 
 @app.command()
 def check(params: ParamsFile = None) -> None:
     """Check params.yaml, data/ and the servers without running or changing anything."""
-    from flows.pipeline.dvc import Dvc
+    from flows.pipeline import command
 
-    _check_servers()
-    if params:
-        from flows.pipeline import overrides
-
-        settings, _ = overrides.check(params)
-        stages = f"`levy run --params {params}` runs in {overrides.workspace_of(params)}"
-    else:
-        settings, plan = _preflight(Dvc())
-        stages = f"{len(plan.todo)} of {len(plan.graph.needs)} stages to run"
-    grid = f"{len(settings.designs)} designs, {len(settings.sample.cells())} cells a design, {len(settings.sample.seeds)} seeds"
-    print(f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}")
+    command.check_servers()
+    print(command.check_overrides(params) if params else command.check())
 
 
 @app.command()
 def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Read the whole cache and every registered model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    mend: Annotated[
+    repair: Annotated[
         bool,
         typer.Option(
             "--mend", help="First mend damaged outputs, entries of DVC's cache, dvc.lock and locks of dead processes."
@@ -126,10 +86,10 @@ def doctor(
     from flows.pipeline.dvc import Dvc, DvcBusyError, check_root, one_run_at_a_time
 
     check_root()
-    if mend:
+    if repair:
         try:
             with one_run_at_a_time():
-                for line in recovery.mend(Dvc()):
+                for line in recovery.repair_checkout(Dvc()):
                     print(f"mended   {line}", file=sys.stderr, flush=True)
         except DvcBusyError as error:
             raise LevyError(f"DVC is busy in this checkout ({error}): wait for it, and mend then") from error
@@ -139,7 +99,7 @@ def doctor(
         if not as_json:
             print(checkup.as_line(name, finding), flush=True)
     print(json.dumps(checkup.as_json(found), indent=2) if as_json else checkup.summary(found))
-    raise typer.Exit(0 if checkup.healthy(found) else 1)
+    raise typer.Exit(0 if checkup.is_healthy(found) else 1)
 
 
 @app.command()
@@ -149,7 +109,7 @@ def lookup(
     ] = "",
 ) -> None:
     """Show registered models: versions, aliases, winner and lineage."""
-    from flows.reproduce.versions import described
+    from flows.reproduce.versions import describe
     from tasks.registry import tracking
 
     tracking.check_server(tracking.address())
@@ -161,7 +121,7 @@ def lookup(
         )
     for v in sorted(versions, key=lambda v: (v.name, int(v.version))):
         aliases = client.get_model_version(v.name, v.version).aliases
-        print(described(v, aliases))
+        print(describe(v, aliases))
 
 
 @app.command()
@@ -224,63 +184,6 @@ def reproduce(
 
 for command in (registry.retrain, registry.gate, registry.history, registry.promote, registry.rollback):
     app.command()(command)
-
-
-def _check_servers() -> None:
-    from flows.pipeline import server
-    from tasks.registry import tracking
-
-    server.check_server()
-    tracking.check_server(tracking.address())
-
-
-def _preflight(dvc: "Dvc", datasets: Sequence[str] = (), mending: bool = False) -> "tuple[Params, Plan]":
-    """Everything that can be wrong before any long computation. Imports are late so that --help is quick.
-
-    Args:
-        mending: mends what killed processes left of DVC's own files, moves outputs of designs that are not named any more
-            out of the way, and says so; without it, says what a run would mend, and changes nothing.
-    """
-    from flows.pipeline.dvc import DvcBusyError, check_root, find_rwlock_damage, mend_rwlock
-    from flows.pipeline.graph import ask, plan
-    from flows.pipeline.recovery import find_lock_damage, mend_lock
-
-    check_root()
-    found = [mend_rwlock(), mend_lock()] if mending else [find_rwlock_damage(), find_lock_damage()]
-    damage = [line for line in found if line]
-    for line in damage:
-        print(line, file=sys.stderr)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(ask, dvc)  # DVC's processes start while this one imports torch
-        try:
-            from flows.pipeline.preflight import check_sources, prune_outputs
-            from tasks.params import schema
-
-            settings = schema.load().only(list(datasets))
-            check_sources(settings)
-        except BaseException:
-            dvc.stop_all()  # its answer would be waited for
-            raise
-    moved = prune_outputs(settings) if mending else []
-    for line in moved:
-        print(line, file=sys.stderr)
-    try:
-        answers = _unless_damaged([] if mending else damage, (lambda: ask(dvc)) if moved else asked.result)
-        return settings, plan(dvc, answers, settings.datasets)
-    except DvcBusyError as error:
-        raise LevyError(
-            f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
-        ) from error
-
-
-def _unless_damaged(damage: Sequence[str], answer: Callable[[], "Answers"]) -> "Answers":
-    """What DVC answers; where it cannot, the damage that keeps it from it."""
-    try:
-        return answer()
-    except Exception as error:
-        if not damage:
-            raise
-        raise LevyError(f"{'; '.join(damage)}. Before that, DVC cannot say which stages have to run") from error
 
 
 def dispatch() -> None:

@@ -38,7 +38,7 @@ def main() -> None:
     asked = vars(parser.parse_args())
     program = asked.pop("program")
     module = import_module(PROGRAMS[program][0])
-    from tasks.params.schema import load  # late: `--help` needs none of what it imports
+    from tasks.params.loading import load  # late: `--help` needs none of what it imports
     from tasks.runtime import stage
 
     stage.run(getattr(module, program), load, **asked)

@@ -7,10 +7,10 @@ import pandas as pd
 from levy_core.base.files import write_json
 from tasks.cells.selection import (
     SETTINGS,
-    best,
     cell_label,
-    difference,
     is_published,
+    paired_difference,
+    rank_cells,
     sampler_of,
     select_default,
     solver_of,
@@ -36,17 +36,17 @@ def compare(params: Params, dataset: str) -> None:
     write_rows(paths.grid(dataset), grid, digits=6, exact=SETTINGS)
 
     winner = select_default(grid, metric)
-    chosen = {d: mine for d in params.designs if (mine := grid[grid.design == d])[metric].notna().any()}
-    budgets = {d: _budgets(rows, mine, metric) for d, mine in chosen.items()}
-    defaults = {d: select_default(mine, metric) for d, mine in chosen.items()}
-    write_json(paths.winner(dataset), {"metric": metric, **_plain(winner)})
+    cells_of = {d: cells for d in params.designs if (cells := grid[grid.design == d])[metric].notna().any()}
+    budgets = {d: _list_budgets(rows, cells, metric) for d, cells in cells_of.items()}
+    defaults = {d: select_default(cells, metric) for d, cells in cells_of.items()}
+    write_json(paths.winner(dataset), {"metric": metric, **_to_plain(winner)})
     write_json(
         paths.eta(dataset),
         {d: {"metric": metric, "default": int(defaults[d]["nfe"]), "budgets": budgets[d]} for d in budgets},
     )
     write_json(
         paths.metrics(dataset),
-        {d: _headline(params.kind(dataset), mine, defaults[d], metric) for d, mine in chosen.items()},
+        {d: _pick_headline(params.kind(dataset), cells, defaults[d], metric) for d, cells in cells_of.items()},
     )
     _write_curves(dataset, grid, metric)
     print(f"{dataset}: {cell_label(winner)}: {metric} {winner[metric]:.3f}")
@@ -66,11 +66,11 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([seeds, failed, *metrics], axis=1).copy().reset_index()
 
 
-def _budgets(rows: pd.DataFrame, grid: pd.DataFrame, metric: str) -> dict[str, Any]:
+def _list_budgets(rows: pd.DataFrame, grid: pd.DataFrame, metric: str) -> dict[str, Any]:
     """The best sampler of a design at each number of evaluations, and how far ahead of the paper's own it is."""
-    found = {}
+    budgets = {}
     for nfe, cells in grid.dropna(subset=[metric]).groupby("nfe"):
-        first = best(cells, metric).iloc[0]
+        first = rank_cells(cells, metric).iloc[0]
         entry = {
             "sampler": sampler_of(first),
             "tuned": bool(first["tuned"]),
@@ -81,49 +81,51 @@ def _budgets(rows: pd.DataFrame, grid: pd.DataFrame, metric: str) -> dict[str, A
         }
         published = cells[[is_published(solver_of(row)) for _, row in cells.iterrows()]]
         if len(published):
-            other = best(published, metric).iloc[0]
-            ahead, error = difference(rows, first, other, metric)
-            entry["published"] = {"sampler": sampler_of(other), "mean": other[metric], "std": other[f"{metric}_std"]}
+            reference = rank_cells(published, metric).iloc[0]
+            ahead, error = paired_difference(rows, first, reference, metric)
+            entry["published"] = {
+                "sampler": sampler_of(reference),
+                "mean": reference[metric],
+                "std": reference[f"{metric}_std"],
+            }
             entry["difference"], entry["error"] = ahead, error
-        found[str(nfe)] = _rounded(entry)
-    return found
+        budgets[str(nfe)] = _round(entry)
+    return budgets
 
 
-def _headline(kind: Kind, grid: pd.DataFrame, default: pd.Series, metric: str) -> dict[str, Any]:
+def _pick_headline(kind: Kind, grid: pd.DataFrame, default: pd.Series, metric: str) -> dict[str, Any]:
     values = {name.replace("/", "_"): default[name] for name in kind.headline(default.index) if pd.notna(default[name])}
-    ranked = best(grid, metric).groupby("nfe").head(1).sort_values("nfe")
+    ranked = rank_cells(grid, metric).groupby("nfe").head(1).sort_values("nfe")
     at = {f"at_{nfe}": value for nfe, value in zip(ranked.nfe, ranked[metric], strict=True)}
-    return _rounded(
-        {"evaluations": int(default["nfe"]), **values, metric.replace("/", "_"): default[metric], "best": at}
-    )
+    return _round({"evaluations": int(default["nfe"]), **values, metric.replace("/", "_"): default[metric], "best": at})
 
 
-def _rounded(value: Any) -> Any:
+def _round(value: Any) -> Any:
     """Six significant digits; None for what is not a number."""
     if isinstance(value, dict):
-        return {key: _rounded(entry) if key != "sampler" else entry for key, entry in value.items()}
+        return {key: _round(entry) if key != "sampler" else entry for key, entry in value.items()}
     if isinstance(value, float):
         return None if pd.isna(value) else float(f"{value:.6g}")
     return value
 
 
-def _plain(row: pd.Series) -> dict[str, Any]:
+def _to_plain(row: pd.Series) -> dict[str, Any]:
     return {str(key): None if pd.isna(value) else value for key, value in row.to_dict().items()}
 
 
 def _write_curves(dataset: str, grid: pd.DataFrame, metric: str) -> None:
     """What `dvc plots` draws: the best of each solver at each cost, and the best of each eta."""
-    shown = grid.dropna(subset=[metric])
-    labels = [solver_of(row) for _, row in shown.iterrows()]
-    shown = shown.assign(value=shown[metric], spread=shown[f"{metric}_std"])
-    shown["series"] = [
+    measured = grid.dropna(subset=[metric])
+    labels = [solver_of(row) for _, row in measured.iterrows()]
+    measured = measured.assign(value=measured[metric], spread=measured[f"{metric}_std"])
+    measured["series"] = [
         f"{d} {'tuned' if t else s.form.split('(')[0].split(' ')[0]}"
-        for d, t, s in zip(shown.design, shown.tuned, labels, strict=True)
+        for d, t, s in zip(measured.design, measured.tuned, labels, strict=True)
     ]
     columns = ["series", "nfe", "value", "spread"]
-    lowest = shown.sort_values("value").groupby(["series", "nfe"]).head(1).sort_values(["series", "nfe"])
+    lowest = measured.sort_values("value").groupby(["series", "nfe"]).head(1).sort_values(["series", "nfe"])
     write_rows(paths.quality_curve(dataset), lowest[columns], digits=6, exact=SETTINGS)
-    with_eta = shown[[s.uses_eta and s.eta_schedule == "constant" for s in labels]]
+    with_eta = measured[[s.uses_eta and s.eta_schedule == "constant" for s in labels]]
     series = with_eta.assign(series=with_eta.design + ", " + with_eta.nfe.astype(str) + " evaluations")
     lowest = series.sort_values("value").groupby(["series", "eta"]).head(1).sort_values(["series", "eta"])
     write_rows(paths.eta_curve(dataset), lowest[["series", "eta", "value", "spread"]], digits=6, exact=SETTINGS)

@@ -19,14 +19,14 @@ BIAS = 0.5  # warn where perfect samples would score more than this, for their n
 
 
 def evaluate(params: Params, dataset: str, design: str) -> None:
-    """Judges the cells that have no row yet; the rows of an earlier table are kept where nothing that decides them changed."""
+    """Measures the cells that have no row yet; the rows of an earlier table are kept where nothing that decides them changed."""
     make_reproducible(params.compute.threads)
     metrics = open_metrics(params, dataset)
     floors = metrics.floors(params.sample.n)
     _warn_of_bias(params.sample.n, floors)
 
     out = paths.evaluation(dataset, design)
-    known = _known_rows(out, metrics.hash)
+    known = _read_known_rows(out, metrics.hash)
     rows, cells = [], read_cells(paths.samples(dataset, design))
     for drawn in bar(cells, f"evaluate {design}", unit="cell"):
         row: dict[str, Any] = {"design": design, **drawn.cell.settings, "seed": drawn.cell.seed}
@@ -37,21 +37,21 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
             row |= metrics.measure(np.array(drawn.samples)) | floors
         rows.append(row)
     fresh = sum(row["cell"] not in known for row in rows)
-    print(f"{design} on {dataset}: {len(rows)} cells, {fresh} newly judged")
+    print(f"{design} on {dataset}: {len(rows)} cells, {fresh} newly measured")
     settings = {name for drawn in cells for name in drawn.cell.settings}
     write_rows(out, pd.DataFrame(rows), digits=8, exact=settings)
 
 
-def _known_rows(path: Path, ruler: str) -> dict[str, dict[str, Any]]:
-    """The metrics of an earlier table by cell, measured with the same ruler."""
+def _read_known_rows(path: Path, metrics_hash: str) -> dict[str, dict[str, Any]]:
+    """The metrics of an earlier table by cell, measured with metrics of the same hash."""
     try:
         table = read_rows(path)
-        same = table[table.ruler == ruler].set_index("cell")
+        same = table[table.ruler == metrics_hash].set_index("cell")
     except (OSError, ValueError, AttributeError, KeyError):  # none, damaged, or of an earlier version
         return {}
-    metric = same.columns[list(same.columns).index("failed") + 1 :]
-    judged = same[same.failed.isna()]
-    return {str(cell): {str(k): v for k, v in row.items()} for cell, row in judged[metric].iterrows()}
+    names = same.columns[list(same.columns).index("failed") + 1 :]
+    measured = same[same.failed.isna()]
+    return {str(cell): {str(k): v for k, v in row.items()} for cell, row in measured[names].iterrows()}
 
 
 def _warn_of_bias(n: int, floors: dict[str, float]) -> None:

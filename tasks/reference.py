@@ -5,7 +5,7 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.files import hash_json
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
-from tasks.runtime.finished import Finished, hash_contents
+from tasks.runtime.finished import FinishedStage, hash_contents
 
 
 def reference(params: Params, dataset: str) -> None:
@@ -15,7 +15,7 @@ def reference(params: Params, dataset: str) -> None:
     settings, device = params.evaluation(dataset), stage.device(params.compute.device)
     code = [hash_code(__name__, leaves=[__name__]), kind.hash_code("metrics")]
     decided_by = [hash_contents(prepared), settings.model_dump(mode="json"), code, device.type, params.compute.threads]
-    finished = Finished(paths.finished_reference(dataset), hash_json(decided_by), [paths.reference(dataset)])
+    finished = FinishedStage(paths.finished_reference(dataset), hash_json(decided_by), [paths.reference(dataset)])
     if finished.is_kept():
         print(
             f"{dataset}: the reference is kept, because its data, its settings and its code are those that it was made with"

@@ -16,7 +16,7 @@ from tasks.cells.store import read_cells
 from tasks.cells.tables import metric_name, read_rows
 from tasks.kinds.kind import Page
 from tasks.page import figures, pictures, tables
-from tasks.page.shown import Shown
+from tasks.page.default_sampler import DefaultSampler
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
 
@@ -28,18 +28,18 @@ def report(params: Params, dataset: str) -> None:
     winner = json.loads(paths.winner(dataset).read_text())
     eta = json.loads(paths.eta(dataset).read_text())
     metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show
-    shown = {d: _shown(dataset, d, select_default(grid[grid.design == d], metric)) for d in designs}
+    samplers = {d: _default_sampler(dataset, d, select_default(grid[grid.design == d], metric)) for d in designs}
     models = {d: load_model(paths.model(dataset, d)) for d in designs}
     device, kind = stage.device(params.compute.device), params.kind(dataset)
     of_kind = kind.open_page(paths.folders(dataset), params.evaluation(dataset), device)
     floor = float(grid[f"floor/{metric.split('/')[1]}"].dropna().iloc[0])
     drawings = {
-        "quality": figures.quality(grid, designs, metric, 0.0 if metric.startswith("kid") else floor),
-        "eta": figures.eta_curves(grid, designs, metric),
-        "training": figures.losses({d: pd.read_csv(paths.curve(dataset, d)) for d in designs}),
-        **of_kind.figures(shown),
+        "quality": figures.plot_quality(grid, designs, metric, 0.0 if metric.startswith("kid") else floor),
+        "eta": figures.plot_eta(grid, designs, metric),
+        "training": figures.plot_losses({d: pd.read_csv(paths.curve(dataset, d)) for d in designs}),
+        **of_kind.figures(samplers),
     }
-    cells = {d: c.cell for d, c in shown.items()}
+    cells = {d: c.cell for d, c in samplers.items()}
     page: dict[str, Any] = {
         "dataset": dataset,
         "designs": designs,
@@ -48,17 +48,19 @@ def report(params: Params, dataset: str) -> None:
         "name": metric_name(metric),
         "winner": winner,
         "winner_label": _label(winner),
-        "headline": tables.budgets(eta),
-        "overtaken": tables.overtaken(eta, grid, metric),
-        "cards": [card for d, c in shown.items() for card in (tables.card(d, c.cell, metric), of_kind.card(d, c.cell))],
-        "tables": tables.papers_form(grid, designs, metric),
-        "measures": tables.measures(cells, designs, kind.shown(of_kind.variables)),
+        "headline": tables.list_budgets(eta),
+        "cheaper_than_published": tables.list_cheaper_than_published(eta, grid, metric),
+        "cards": [
+            card for d, c in samplers.items() for card in (tables.make_card(d, c.cell, metric), of_kind.card(d, c.cell))
+        ],
+        "tables": tables.tabulate_grid(grid, designs, metric),
+        "measures": tables.tabulate_measures(cells, designs, kind.list_measures(of_kind.variables)),
         "cost": _cost(params, models, cells, of_kind.training_samples),
         "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
         "floor": floor,
         "figures": drawings,
         "picture_width": of_kind.picture_width,
-        **of_kind.values(shown),
+        **of_kind.values(samplers),
     }
     loader = jinja2.FileSystemLoader([of_kind.template.parent, Path(__file__).with_name("page")])
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -67,8 +69,8 @@ def report(params: Params, dataset: str) -> None:
         for title, svg in drawings.items():
             if svg:
                 (folder / f"{title}.svg").write_text(svg.replace("currentColor", "#1d232b"))
-        page["pictures"] = of_kind.pictures(folder, shown)
-        page["ways"] = _ways(folder, models, shown, of_kind)
+        page["pictures"] = of_kind.pictures(folder, samplers)
+        page["ways"] = _write_trajectories(folder, models, samplers, of_kind)
         (folder / "index.html").write_text(template.render(**page))
     print(f"report: {paths.report(dataset) / 'index.html'}")
 
@@ -77,25 +79,25 @@ def _label(cell: Row) -> str:
     return f"{solver_of(cell).label}, {int(cell['nfe'])} evaluations"
 
 
-def _shown(dataset: str, design: str, cell: pd.Series) -> Shown:
+def _default_sampler(dataset: str, design: str, cell: pd.Series) -> DefaultSampler:
     solver = solver_of(cell)
     cells = read_cells(paths.samples(dataset, design))
     drawn = [np.asarray(d.samples) for d in cells if solver_of(d.cell.settings) == solver]
-    return Shown(cell, _label(cell), np.concatenate(drawn))
+    return DefaultSampler(cell, _label(cell), np.concatenate(drawn))
 
 
-def _cost(params: Params, models: dict[str, Model], shown: dict[str, pd.Series], samples: int) -> list[dict[str, Any]]:
-    seen = params.train.steps * params.train.batch
+def _cost(params: Params, models: dict[str, Model], cells: dict[str, pd.Series], samples: int) -> list[dict[str, Any]]:
+    drawn = params.train.steps * params.train.batch
     rows = []
     for design, model in models.items():
-        one, nfe = evaluation_flops(model), int(shown[design]["nfe"])
+        one, nfe = evaluation_flops(model), int(cells[design]["nfe"])
         rows.append(
             {
                 "design": design,
                 "parameters": sum(p.numel() for p in model.predictor.parameters()),
-                "seen": seen,
-                "epochs": seen / samples,
-                "training": 3 * one * seen / 1e12,  # a backward pass costs about two forward passes
+                "seen": drawn,
+                "epochs": drawn / samples,
+                "training": 3 * one * drawn / 1e12,  # a backward pass costs about two forward passes
                 "one": one / 1e6,
                 "nfe": nfe,
                 "sample": one * nfe / 1e6,
@@ -104,10 +106,12 @@ def _cost(params: Params, models: dict[str, Model], shown: dict[str, pd.Series],
     return rows
 
 
-def _ways(folder: Path, models: dict[str, Model], shown: dict[str, Shown], page: Page) -> list[dict[str, str]]:
-    made = []
+def _write_trajectories(
+    folder: Path, models: dict[str, Model], samplers: dict[str, DefaultSampler], page: Page
+) -> list[dict[str, str]]:
+    entries = []
     for design, model in models.items():
-        steps = page.pixels(trajectories(model, solver_of(shown[design].cell), seed=0, n=page.trajectories))
-        png = pictures.save(folder / f"steps-{design}.png", pictures.along(steps))
-        made.append({"title": design, "text": shown[design].label, "png": png})
-    return made
+        steps = page.pixels(trajectories(model, solver_of(samplers[design].cell), seed=0, n=page.trajectories))
+        png = pictures.save_png(folder / f"steps-{design}.png", pictures.draw_trajectories(steps))
+        entries.append({"title": design, "text": samplers[design].label, "png": png})
+    return entries

@@ -19,7 +19,8 @@ from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.store import Cell, has_failed, is_done, remove_damaged, write_cell, write_failure, write_index
 from tasks.cells.tuned import read_tuned
 from tasks.params.samplers import cells_of
-from tasks.params.schema import Params, SampleParams
+from tasks.params.schema import Params
+from tasks.params.sections import SampleParams
 from tasks.runtime import paths, processes
 from tasks.runtime.progress import bar
 

@@ -25,7 +25,7 @@ from tasks.kinds.kind import TrainingData
 from tasks.params.resolution import check_tail_index, design_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, processes, stage
-from tasks.runtime.finished import Finished
+from tasks.runtime.finished import FinishedStage
 from tasks.runtime.progress import bar
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
@@ -69,7 +69,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     code = [hash_code(__name__, *FILES_CODE, leaves=[__name__]), kind.hash_code("data"), kind.hash_code("training")]
     decided_by = hash_json([fingerprint.hex(), training.samples.to_mapping(), about, code, machine])
     outputs = [paths.model(dataset, design_name), paths.curve(dataset, design_name)]
-    finished = Finished(paths.finished_training(dataset, design_name), decided_by, outputs)
+    finished = FinishedStage(paths.finished_training(dataset, design_name), decided_by, outputs)
     kept = finished.is_kept()
     _check_start((kept, trainer.step, trainer.bf16, fingerprint.hex()))
     main = state.is_main_process
@@ -86,8 +86,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
             print(f"going on after step {trainer.step}")
         elif resume.unused:
             print(resume.unused)
-    shown = {"initial": trainer.step, "total": config.steps, "unit": "step", "disable": not main}
-    with bar(trainer.run(), f"train {design_name}", **shown) as progress:
+    options = {"initial": trainer.step, "total": config.steps, "unit": "step", "disable": not main}
+    with bar(trainer.run(), f"train {design_name}", **options) as progress:
         for p in progress:
             curve.append((p.loss, p.grad_norm))
             progress.set_postfix(loss=f"{p.loss:.3f}", refresh=False)
@@ -113,11 +113,11 @@ def _check_number(wanted: int, state: PartialState) -> None:
         )
 
 
-def _check_start(mine: tuple[bool, int, bool, str]) -> None:
+def _check_start(start: tuple[bool, int, bool, str]) -> None:
     """All processes must go on from the same step with the same settings, code and data, or all keep what is finished."""
-    every = gather_object([mine])
-    if len(set(every)) > 1:
-        steps = ", ".join("finished" if kept else str(step) for kept, step, _, _ in every)
+    starts = gather_object([start])
+    if len(set(starts)) > 1:
+        steps = ", ".join("finished" if kept else str(step) for kept, step, _, _ in starts)
         raise LevyError(
             f"the processes do not start from the same point (steps {steps}; settings, code, data or precision may differ too): "
             "all of them need the same commit and one file system with its outputs, on processors of one kind"
@@ -180,8 +180,8 @@ class Resume:
         before = "bfloat16" if state.pop("bfloat16", False) else "float32"
         if not torch.equal(fingerprint, self.fingerprint):
             precision = f"it was in {before}, and this one is in {self.precision} (see train.precision)"
-            others = "its design, network, settings, code or data were others"
-            self.unused = f"{anew}: {precision if before != self.precision else others}"
+            changed = "its design, network, settings, code or data were others"
+            self.unused = f"{anew}: {precision if before != self.precision else changed}"
             return []
         trainer.restore(state)
         return [(loss, norm) for loss, norm in curve.tolist()]

@@ -1,6 +1,6 @@
 """Stage tune: the best sampler of one model at each number of steps, found with a fixed budget of samples.
 
-It draws with noise of its own (a seed apart from the grid's), so that the grid's seeds judge what it finds as new samples.
+It draws with noise of its own (a seed apart from the grid's), so that the grid's seeds score what it finds on new samples.
 """
 
 import json
@@ -41,19 +41,19 @@ def tune(params: Params, dataset: str, design: str) -> None:
     model = load_model(folder, device)
     for guide in params.tune.guides:
         check_guide(model, Solver("ode", "ei-noise", "karras", 4, guide=guide), model.samples.usual_labels(0, 1))
-    space = affordable(space_of(params.tune, params.kind(dataset)), model)
+    space = filter_by_cost(space_of(params.tune, params.kind(dataset)), model)
     metrics = open_metrics(params, dataset)
-    memo = Memo(paths.judged(dataset, design), _fingerprint(params, dataset, folder, metrics))
+    memo = Memo(paths.scores(dataset, design), _fingerprint(params, dataset, folder, metrics))
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
-    found: dict[int, SearchResult] = {}
+    results: dict[int, SearchResult] = {}
     budget = sum(steps * settings.samples for steps in settings.steps)
     with bar(None, f"tune {design}", total=budget, unit="eval", unit_scale=True) as progress:
         for steps in settings.steps:
-            judge = Judge(model, metrics, params.metric(dataset), seed, params.sample.batch, device, memo)
-            found[steps] = search(
-                judge, model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update
+            scorer = Scorer(model, metrics, params.metric(dataset), seed, params.sample.batch, device, memo)
+            results[steps] = search(
+                scorer, model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update
             )  # fmt: skip
-            best = found[steps].best
+            best = results[steps].best
             print(f"{design} on {dataset}, {steps} evaluations: {best.solver.label}: {best.score:.3f}", flush=True)
     write_tuned(
         paths.tuned(dataset, design),
@@ -64,15 +64,15 @@ def tune(params: Params, dataset: str, design: str) -> None:
                 "samples": result.samples,
                 "trials": len(result.trials),
             }
-            for steps, result in found.items()
+            for steps, result in results.items()
         },
     )
-    rows = [{**asdict(t.solver), "n": t.n, "score": t.score} for result in found.values() for t in result.trials]
+    rows = [{**asdict(t.solver), "n": t.n, "score": t.score} for result in results.values() for t in result.trials]
     write_rows(paths.trials(dataset, design), pd.DataFrame(rows), digits=6, exact=SETTINGS)
-    memo.forget_others()
+    memo.forget_stale()
 
 
-def affordable(space: Space, model: Model) -> Space:
+def filter_by_cost(space: Space, model: Model) -> Space:
     """Without solvers that would spend more than their steps: those that bring Student-t noise back evaluate twice.
 
     Raises:
@@ -85,7 +85,7 @@ def affordable(space: Space, model: Model) -> Space:
     ]
     if not kept:
         raise LevyError(
-            f"of tune.solvers, {', '.join(space.solvers)}, each evaluates the network twice a step with noise of "
+            f"of tune.solvers, {', '.join(space.solvers)}, each evaluates the network twice per step with noise of "
             f"{model.design.noise}: add ode"
         )
     return replace(space, solvers=tuple(dict.fromkeys(kept)))
@@ -98,7 +98,7 @@ def _fingerprint(params: Params, dataset: str, model: Path, metrics: Metrics) ->
 
 
 class Memo:
-    """Scores on disk, one a line; those of another model, metric or code are not used."""
+    """Scores on disk, one per line; those of another model, metric or code are not used."""
 
     def __init__(self, path: Path, fingerprint: str):
         self._path, self._fingerprint = path, fingerprint
@@ -130,7 +130,7 @@ class Memo:
     def _line(self, of: str, score: float) -> str:
         return json.dumps({"made_by": self._fingerprint, "of": of, "score": score}) + "\n"
 
-    def forget_others(self) -> None:
+    def forget_stale(self) -> None:
         """Keeps on disk the scores of this model, metric and code only."""
         lines = [self._line(of, score) for of, score in self._scores.items()]
         with replacing(self._path) as temporary:
@@ -141,7 +141,7 @@ class Memo:
         return json.dumps([asdict(solver), n], sort_keys=True)
 
 
-class Judge:
+class Scorer:
     """Scores the first n samples of a solver; the samples of its smaller counts are drawn once."""
 
     def __init__(

@@ -13,7 +13,7 @@ import pandas as pd
 from tasks.cells.tables import read_rows
 from tasks.cells.tuned import write_tuned
 from tasks.evaluate import evaluate
-from tasks.params import schema as settings
+from tasks.params import loading as settings
 from tasks.params.schema import Params
 from tasks.prepare import prepare
 from tasks.reference import reference
@@ -36,7 +36,7 @@ def rows_of(params: Params, dataset: str, design: str, seed: int) -> pd.DataFram
 
 
 def main(dataset: str) -> None:
-    """Prints a table a period: mean and standard deviation over training seeds."""
+    """Prints one table per period: mean and standard deviation over training seeds."""
     params = settings.load()
     prepare(params, dataset)
     reference(params, dataset)

@@ -39,7 +39,7 @@ def seconds(store: FieldStore, data: torch.Tensor | FieldStore, channels: tuple[
 
 
 def main(folder: str) -> None:
-    """Prints a row a network."""
+    """Prints one row per network."""
     torch.set_num_threads(1)
     start = time.perf_counter()
     store = FieldStore.open(Path(folder) / "fields.zarr", "train")

@@ -19,7 +19,7 @@ VALUES = BATCH * 3 * 32 * 32
 
 
 def rate(draw, values=VALUES, rounds=3):
-    """Million values a second: the median of rounds."""
+    """Million values per second: the median of rounds."""
     draw()
     seconds = []
     for _ in range(rounds):
@@ -68,7 +68,7 @@ def main() -> None:
         print(
             f"\n{platform.machine()}, torch {torch.__version__}, {threads} thread(s), batch {BATCH} of {SHAPE}, alpha 1.5\n"
         )
-        print("| noise | million values a second | of randn | of scipy |\n|---|---|---|---|")
+        print("| noise | million values per second | of randn | of scipy |\n|---|---|---|---|")
         found = rates(1.5)
         for name, value in found.items():
             print(

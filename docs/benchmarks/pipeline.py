@@ -70,7 +70,7 @@ def idle(folder: Path, program: str, *command: str) -> float:
 
 
 def main() -> None:
-    """Prints a row a command."""
+    """Prints one row per command."""
     with contextlib.ExitStack() as stack:
         parent = sys.argv[1] if len(sys.argv) > 1 else stack.enter_context(tempfile.TemporaryDirectory())
         folder = Path(parent).resolve() / "clone"

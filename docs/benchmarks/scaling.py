@@ -27,7 +27,7 @@ from levy_core.sampling.loop import sample
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.training.share import Share
 from levy_core.training.trainer import TrainConfig, Trainer
-from tasks.params.schema import ComputeParams
+from tasks.params.sections import ComputeParams
 from tasks.runtime import processes
 
 SHAPE, BATCH, STEPS, CELLS = (3, 32, 32), 16, 4, 4
@@ -143,7 +143,7 @@ def main() -> None:
     parts = ("train", "sample", "prepare")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--hours", type=int, default=384, help="of the fields that are prepared (0.5 MB an hour)")
+    parser.add_argument("--hours", type=int, default=384, help="of the fields that are prepared (0.5 MB per hour)")
     arguments = parser.parse_args()
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, torch {torch.__version__}"

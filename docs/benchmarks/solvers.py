@@ -63,12 +63,12 @@ def rows():
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=10_000, help="samples a seed")
+    parser.add_argument("--n", type=int, default=10_000, help="samples per seed")
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
     n, seeds = arguments.n, range(arguments.seeds)
     print(
-        f"{platform.machine()}, torch {torch.__version__}, {n} samples a seed, {len(seeds)} seeds; mean (range over seeds)."
+        f"{platform.machine()}, torch {torch.__version__}, {n} samples per seed, {len(seeds)} seeds; mean (range over seeds)."
     )
     for alpha in (1.2, 1.5, 1.8):
         noise = Stable(alpha)

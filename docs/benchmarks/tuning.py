@@ -22,11 +22,11 @@ from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import is_published
 from tasks.kinds.opening import open_metrics
-from tasks.params import schema as settings
+from tasks.params import loading as settings
 from tasks.params.samplers import space_of
-from tasks.params.schema import Block
+from tasks.params.sections import Block
 from tasks.runtime.progress import bar
-from tasks.tune import Judge, Memo, affordable
+from tasks.tune import Memo, Scorer, filter_by_cost
 
 STEPS, SLOW = 10, 50  # evaluations
 GRID_N = 300  # samples of a cell of the full grid
@@ -43,14 +43,14 @@ class Bench:
         self.space = space_of(self.params.tune, self.params.kind(dataset))
         self.metrics, self.metric = open_metrics(self.params, dataset), self.params.metric(dataset)
 
-    def judge(self, model: Model, seed: int, memo: Memo) -> Judge:
+    def judge(self, model: Model, seed: int, memo: Memo) -> Scorer:
         """Scores of solvers with the noise of one seed."""
-        return Judge(model, self.metrics, self.metric, seed, 250, torch.device("cpu"), memo)
+        return Scorer(model, self.metrics, self.metric, seed, 250, torch.device("cpu"), memo)
 
     def tuned(self, model: Model, steps: int, memo: Memo) -> tuple[Solver, int]:
         """What the search finds with the settings of params.yaml, and the samples that it drew."""
         tune = self.params.tune
-        judge, space = self.judge(model, 1, memo), affordable(self.space, model)
+        judge, space = self.judge(model, 1, memo), filter_by_cost(self.space, model)
         found = search(judge, model.design.schedule, space, steps, tune.samples, tune.counts(), tune.seed)
         return found.best.solver, found.samples
 
@@ -81,7 +81,7 @@ def full_grid(steps: int) -> list[Solver]:
     return list(dict.fromkeys(cells))
 
 
-def best_of(judge: Judge, cells: list[Solver]) -> tuple[Solver, float]:
+def best_of(judge: Scorer, cells: list[Solver]) -> tuple[Solver, float]:
     """The cell with the smallest FID."""
     scores = [judge(cell, GRID_N) for cell in bar(cells, "grid", unit="cell")]
     k = int(np.nanargmin(scores))

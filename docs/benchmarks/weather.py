@@ -121,7 +121,7 @@ def rows(scale: Scale) -> Iterator[tuple[str, float, int, float, float, float, f
 
 
 def main(arguments: list[str]) -> None:
-    """Prints a row a run, then the mean errors of each design and tail index."""
+    """Prints one row per run, then the mean errors of each design and tail index."""
     torch.set_num_threads(1)
     scale = QUICK if "--quick" in arguments else Scale(seeds=tuple(map(int, arguments)) or Scale.seeds)
     for nu in scale.nus:

@@ -57,12 +57,12 @@ def gate(
     as_json: Annotated[bool, typer.Option("--json", help="The decision as JSON, for programs.")] = False,
 ) -> None:
     """Register the winner of `levy run --no-record` or `dvc repro`, judge it against the champion, promote it or keep it as challenger."""
-    from tasks.params import schema
+    from tasks.params import loading
     from tasks.registry import tracking
     from tasks.registry.gate import gate as decide
 
     tracking.check_server(tracking.address())
-    decision = decide(schema.load().only([dataset]), dataset)
+    decision = decide(loading.load().only([dataset]), dataset)
     print(json.dumps(decision.to_mapping()) if as_json else decision.text)
 
 

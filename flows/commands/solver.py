@@ -46,22 +46,24 @@ def show(
 
     noise = Gaussian() if alpha == 2 else Stable(alpha)
     solver = Solver(family, discretisation, grid, steps, eta, eta_schedule, rho_max, rho_min, denoise)
-    made = tabulate(solver, choose("schedule", schedule, SCHEDULES)(alpha))
-    rows = made.rows()
-    title = f"{solver.label}, {schedule} at alpha {alpha:g}: {made.nfe} evaluations"
+    steps_table = tabulate(solver, choose("schedule", schedule, SCHEDULES)(alpha))
+    rows = steps_table.rows()
+    title = f"{solver.label}, {schedule} at alpha {alpha:g}: {steps_table.nfe} evaluations"
     table = Table("step", *rows[0], title=title)
     for number, row in enumerate(rows, 1):
         table.add_row(str(number), *(f"{value:.5g}" for value in row.values()))
     Console().print(table)
-    print(f"ends at rho = {float(made.rho[-1]):.4g}")
-    if made.jumps is None:
-        print(f"on data of scale 1 in the noise's own law it returns scale {scale_after(made, Scale(noise)):.4f}")
+    print(f"ends at rho = {float(steps_table.rho[-1]):.4g}")
+    if steps_table.jumps is None:
+        print(
+            f"on data of scale 1 in the noise's own law it returns scale {scale_after(steps_table, Scale(noise)):.4f}"
+        )
     else:
         print(
             "a path's coefficients follow from its mixing variables A, drawn first: V = sum of jump * A from here to the end"
         )
     if plot:
-        _draw(made, title, plot)
+        _draw(steps_table, title, plot)
         print(plot)
 
 
@@ -73,8 +75,8 @@ def _draw(table: "StepTable", title: str, path: Path) -> None:
 
     numbers = range(1, table.nfe + 1)
     figure, (levels, coefficients) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    shown = table.rho[table.rho > 0]  # 0, where denoising ends, has no place on a logarithmic axis
-    levels.plot(range(1, len(shown) + 1), shown, marker="o")
+    positive = table.rho[table.rho > 0]  # 0, where denoising ends, has no place on a logarithmic axis
+    levels.plot(range(1, len(positive) + 1), positive, marker="o")
     levels.set(yscale="log", xlabel="step", ylabel="rho", title="noise level")
     rows = table.rows()[: table.nfe]
     for name in [name for name in rows[0] if name != "rho"]:

@@ -18,18 +18,18 @@ INSTALL = f"{sys.executable} -m pip install --no-deps -r requirements.lock"
 def environment() -> Iterator[Finding]:
     """The installed packages go together, as pip sees it."""
     done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line]
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line]
     if not done.returncode:
-        yield ok(f"Python {'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}: {' '.join(said)}")
-    for line in said if done.returncode else ():
+        yield ok(f"Python {'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}: {' '.join(lines)}")
+    for line in lines if done.returncode else ():
         yield wrong(line, INSTALL)
 
 
 def params_file() -> Iterator[Finding]:
     """params.yaml can be read."""
-    from tasks.params import schema
+    from tasks.params import loading
 
-    settings = schema.load()
+    settings = loading.load()
     yield ok(f"data sets {', '.join(settings.datasets)}; designs {', '.join(settings.designs)}")
 
 
@@ -37,10 +37,10 @@ def processors() -> Iterator[Finding]:
     """torch sees the processors and GPUs that the machine and params.yaml have."""
     import torch
 
-    from tasks.params import schema
+    from tasks.params import loading
     from tasks.runtime import stage
 
-    compute, cores = schema.load().compute, len(os.sched_getaffinity(0))
+    compute, cores = loading.load().compute, len(os.sched_getaffinity(0))
     device = stage.device(compute.device)
     if device.type == "cpu" and compute.device == "auto" and Path("/dev/nvidia0").exists():
         yield warning(
@@ -49,8 +49,9 @@ def processors() -> Iterator[Finding]:
         )
     elif compute.threads * compute.processes > cores:
         yield warning(
-            f"compute.threads {compute.threads} times compute.processes {compute.processes} on {cores} cores",
-            "lower them in params.yaml",
+            f"stages want more cores than there are: {compute.threads * compute.processes} "
+            f"(compute.threads {compute.threads} times compute.processes {compute.processes}), but there are {cores}",
+            "lower compute.threads or compute.processes in params.yaml",
         )
     else:
         gpus = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
@@ -65,17 +66,24 @@ def git_repository() -> Iterator[Finding]:
     try:
         top, commit = git("rev-parse", "--show-toplevel", at=here), git("rev-parse", "--short", "HEAD", at=here)
     except LevyError as error:
-        yield wrong(f"no commit: {error}", "work in a clone: results carry the commit that made them")
+        yield wrong(f"results cannot name the commit that made them: {error}", "work in a clone of the repository")
         return
     if Path(top) != here:
-        yield wrong(f"{here} belongs to the repository {top}", "work in a clone of its own")
+        yield wrong(
+            f"results would name the commits of another repository: {here} lies inside {top}",
+            "work in a clone of its own",
+        )
     if kept := git("ls-files", "--", *KEPT_OUT, at=here).splitlines():
-        yield wrong(f"git keeps {_some(kept)}", f"git rm -r --cached {' '.join(kept[:3])} && git commit")
+        yield wrong(
+            f"git keeps {_join_first(kept)}, which it must not ({len(kept)} files)",
+            f"git rm -r --cached {' '.join(kept[:3])} && git commit",
+        )
     changed = git("status", "--porcelain", "--", ".", ":!dvc.lock", at=here).splitlines()
     if changed:
         yield warning(
-            f"not committed: {_some([line[2:].strip() for line in changed])}",
-            "git add and git commit them: models recorded now are marked git.dirty",
+            f"no commit holds what runs: {len(changed)} files are not committed, "
+            f"{_join_first([line[2:].strip() for line in changed])}",
+            "git add and git commit them; until then models are marked git.dirty",
         )
     else:
         yield ok(f"commit {commit}, all committed")
@@ -84,12 +92,14 @@ def git_repository() -> Iterator[Finding]:
 def secrets() -> Iterator[Finding]:
     """Nobody else reads the files that passwords belong into."""
     files = [path for path in (Path(".dvc/config.local"), *Path().glob("*.env")) if path.exists()]
-    bare = [str(path) for path in files if path.stat().st_mode & 0o077 and SECRET.search(path.read_text())]
-    if bare:
-        yield wrong(f"others can read {_some(bare)}, with passwords or keys in it", f"chmod 600 {' '.join(bare)}")
+    readable = [str(path) for path in files if path.stat().st_mode & 0o077 and SECRET.search(path.read_text())]
+    if readable:
+        yield wrong(
+            f"others can read {_join_first(readable)}, with passwords or keys in it", f"chmod 600 {' '.join(readable)}"
+        )
     else:
         yield ok("none in a file that others can read")
 
 
-def _some(names: list[str]) -> str:
+def _join_first(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -9,7 +9,7 @@ from typing import Any
 from flows.doctor import checkout as checkout
 from flows.doctor import registry, servers
 from flows.doctor import storage as dvc
-from flows.doctor.findings import Check, Finding, examined
+from flows.doctor.findings import Check, Finding, run_check
 
 SECONDS = 120.0  # for one check; a dead server is given up after a few
 
@@ -43,7 +43,7 @@ def examine(deep: bool, seconds: float = SECONDS) -> Iterator[tuple[str, Finding
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     for name, check in checks(deep).items():
-        for finding in examined(check, seconds * (30 if deep else 1)):
+        for finding in run_check(check, seconds * (30 if deep else 1)):
             yield name, finding
 
 
@@ -53,17 +53,20 @@ def as_line(name: str, finding: Finding) -> str:
     return f"{finding.state:8s} {name:11s} {finding.found}{advice}"
 
 
-def as_json(found: list[tuple[str, Finding]]) -> dict[str, Any]:
+def as_json(findings: list[tuple[str, Finding]]) -> dict[str, Any]:
     """For programs: whether nothing is wrong, and every finding."""
-    return {"healthy": healthy(found), "findings": [{"check": name, **asdict(finding)} for name, finding in found]}
+    return {
+        "healthy": is_healthy(findings),
+        "findings": [{"check": name, **asdict(finding)} for name, finding in findings],
+    }
 
 
-def healthy(found: list[tuple[str, Finding]]) -> bool:
+def is_healthy(findings: list[tuple[str, Finding]]) -> bool:
     """Whether nothing is wrong; warnings are no illness."""
-    return all(finding.state != "wrong" for _, finding in found)
+    return all(finding.state != "wrong" for _, finding in findings)
 
 
-def summary(found: list[tuple[str, Finding]]) -> str:
+def summary(findings: list[tuple[str, Finding]]) -> str:
     """The last line for people."""
-    count = {state: sum(f.state == state for _, f in found) for state in ("wrong", "warning")}
+    count = {state: sum(f.state == state for _, f in findings) for state in ("wrong", "warning")}
     return f"{count['wrong']} wrong, {count['warning']} warnings" if any(count.values()) else "all in order"

@@ -25,7 +25,7 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def ok(found: str) -> Finding:
-    """All in order."""
+    """A check that found everything in order."""
     return Finding("ok", found)
 
 
@@ -39,12 +39,12 @@ def wrong(found: str, advice: str = "") -> Finding:
     return Finding("wrong", found, advice)
 
 
-def masked(text: str) -> str:
+def mask_passwords(text: str) -> str:
     """One line, with the passwords of addresses left out."""
     return _PASSWORD.sub(r"\1:***@", " ".join(text.split()))
 
 
-def examined(check: Check, seconds: float) -> list[Finding]:
+def run_check(check: Check, seconds: float) -> list[Finding]:
     """What a check finds; whatever it raises, or a check that takes longer than ``seconds``, is something wrong.
 
     A check that hangs is left behind in a thread that ends with the process.
@@ -66,4 +66,4 @@ def examined(check: Check, seconds: float) -> list[Finding]:
     thread.join(seconds)
     if thread.is_alive():
         found = [wrong(f"no answer within {seconds:.0f} s", "see whether the server, remote or disk behind it hangs")]
-    return [Finding(f.state, masked(f.found), masked(f.advice)) for f in found]
+    return [Finding(f.state, mask_passwords(f.found), mask_passwords(f.advice)) for f in found]

@@ -31,7 +31,7 @@ def registry(deep: bool) -> Iterator[Finding]:
                 said = _read(mlflow, client.get_model_version(model.name, number), deep)
             except Exception as error:  # MLflow's, the file system's, or of whatever reads the damaged file
                 again = f"levy rollback {model.name}, or `levy reproduce models:/{model.name}/{number}` makes it again"
-                yield wrong(f"{name}: {type(error).__name__}: {error}", again)
+                yield wrong(f"{name} is not whole: {type(error).__name__}: {error}", again)
             else:
                 yield ok(f"{name} {said}")
     if not models:
@@ -50,10 +50,10 @@ def _read(mlflow: Any, version: Any, deep: bool) -> str:
 
     uri = f"models:/{version.name}/{version.version}"
     with tempfile.TemporaryDirectory() as scratch:
-        described = Model.load(mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=scratch))
-        if described.flavors.get("python_function", {}).get("loader_module") not in LOADERS:
+        info = Model.load(mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=scratch))
+        if info.flavors.get("python_function", {}).get("loader_module") not in LOADERS:
             return "is of another project: not loaded"
-        if (described.model_size_bytes or 0) > LARGE and not deep:
+        if (info.model_size_bytes or 0) > LARGE and not deep:
             return "is there; --deep reads it"
         model = fetch(uri, Path(scratch) / "model")
         RegisteredModel(model)

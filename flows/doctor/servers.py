@@ -65,14 +65,15 @@ def _mlflow_over_http(uri: str) -> Iterator[Finding]:
     fits = served.split(".")[:2] == version("mlflow").split(".")[:2]
     if not fits:
         yield warning(
-            f"{uri} runs mlflow {served}, this environment {version('mlflow')}", "install requirements.lock on both"
+            f"versions of MLflow differ: {uri} runs {served}, this environment {version('mlflow')}",
+            "install requirements.lock on both",
         )
     local = [
         e["name"] for e in experiments if e["name"] != "Default" and e["artifact_location"].startswith(("/", "file:"))
     ]
     if local:
         yield warning(
-            f"artifacts of {', '.join(local)} lie in a folder of the server that clients cannot reach",
+            f"artifacts of {len(local)} experiments lie in a folder of the server that clients cannot reach: {', '.join(local)}",
             "start the server with --artifacts-destination and make new experiments",
         )
     elif fits:
@@ -86,7 +87,7 @@ def prefect_server() -> Iterator[Finding]:
         yield ok("no server named: each `levy run` starts its own, and nothing is scheduled")
         return
     try:
-        served = ask_prefect("admin/version")
+        served = query_prefect("admin/version")
     except health.StatusError as error:
         if error.code != 401:
             raise
@@ -105,7 +106,8 @@ def prefect_server() -> Iterator[Finding]:
         yield ok(f"prefect {served} at {api}")
     else:
         yield wrong(
-            f"{api} runs prefect {served}, this environment {version('prefect')}", "install requirements.lock on both"
+            f"versions of Prefect differ: {api} runs {served}, this environment {version('prefect')}",
+            "install requirements.lock on both",
         )
 
 
@@ -114,15 +116,18 @@ def schedule() -> Iterator[Finding]:
     if not os.environ.get("PREFECT_API_URL"):
         yield ok("nothing is scheduled without a server")
         return
-    deployments = ask_prefect("deployments/filter", {})
+    deployments = query_prefect("deployments/filter", {})
     faults = 0
-    if missing := _declared() - {d["name"] for d in deployments}:
+    if missing := _read_declared() - {d["name"] for d in deployments}:
         faults += 1
-        yield warning(f"prefect.yaml has {', '.join(sorted(missing))}, the server has not", "prefect deploy --all")
+        yield warning(
+            f"the server does not know {len(missing)} deployments of prefect.yaml: {', '.join(sorted(missing))}",
+            "prefect deploy --all",
+        )
     pools = {d["work_pool_name"] for d in deployments if d["work_pool_name"]}
     for pool in sorted(pools):
-        workers = ask_prefect(f"work_pools/{quote(pool)}/workers/filter", {})
-        if ask_prefect(f"work_pools/{quote(pool)}")["is_paused"]:
+        workers = query_prefect(f"work_pools/{quote(pool)}/workers/filter", {})
+        if query_prefect(f"work_pools/{quote(pool)}")["is_paused"]:
             faults += 1
             yield warning(f"the work pool {pool} is paused", f"prefect work-pool resume {pool}")
         if not any(worker["status"] == "ONLINE" for worker in workers):
@@ -136,7 +141,7 @@ def schedule() -> Iterator[Finding]:
         if d["paused"] or (d["schedules"] and not any(s["active"] for s in d["schedules"])):
             faults += 1
             yield warning(f"the deployment {name} is paused", f"prefect deployment schedule ls '*/{name}', then resume")
-    late = ask_prefect("flow_runs/count", {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}})
+    late = query_prefect("flow_runs/count", {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}})
     if late:
         faults += 1
         yield warning(
@@ -147,14 +152,14 @@ def schedule() -> Iterator[Finding]:
         yield ok(f"{len(deployments)} deployments, {scheduled} with a schedule; none late")
 
 
-def _declared() -> set[str]:
-    """The deployments of prefect.yaml."""
+def _read_declared() -> set[str]:
+    """Names of the deployments in prefect.yaml."""
     path = Path("prefect.yaml")
     declared = plain_yaml.read(path.read_text()) if path.exists() else {}
     return {entry["name"] for entry in declared.get("deployments") or []}
 
 
-def ask_prefect(path: str, body: dict | None = None) -> Any:
+def query_prefect(path: str, body: dict | None = None) -> Any:
     """The reply of the Prefect server to GET, or with a body to POST.
 
     Raises:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from flows.doctor.findings import Finding, examined, ok, warning, wrong
+from flows.doctor.findings import Finding, ok, run_check, warning, wrong
 from flows.pipeline.cache import is_sound
 from flows.pipeline.dvc import RWLOCK
 from flows.pipeline.recovery import find_lock_damage
@@ -33,17 +33,17 @@ def disk() -> Iterator[Finding]:
         folder = folder.parent
     for place in dict.fromkeys((Path.cwd(), folder)):
         free, inodes = shutil.disk_usage(place).free, os.statvfs(place)
-        text = f"{free / 2**30:.1f} GiB free at {place}"
+        room = f"{free / 2**30:.1f} GiB free at {place}"
         advice = "free some space; `dvc gc --workspace --all-commits` drops cached outputs that no commit names"
         if free < FREE_BYTES or (inodes.f_files and inodes.f_favail < 1000):
-            yield wrong(f"{text}, {inodes.f_favail} inodes", advice)
+            yield wrong(f"the disk is nearly full: {room}, {inodes.f_favail} inodes", advice)
         elif free < ROOMY:
-            yield warning(text, advice)
+            yield warning(f"the disk is filling up: {room}", advice)
         elif place == Path.cwd():
-            yield ok(f"{text}; cache links: {', '.join(kinds) if kinds else 'reflink or copy'}")
+            yield ok(f"{room}; cache links: {', '.join(kinds) if kinds else 'reflink or copy'}")
     if kinds and set(kinds) <= {"hardlink"} and os.stat(folder).st_dev != Path.cwd().stat().st_dev:
         yield wrong(
-            f"cache.type is hardlink, but the cache {folder} is on another disk",
+            f"DVC cannot link files from its cache: cache.type is hardlink, but {folder} is on another disk",
             "dvc config --local cache.type reflink,copy",
         )
 
@@ -52,13 +52,13 @@ def locks() -> Iterator[Finding]:
     """DVC can read dvc.lock and its file of locks, and the processes that the latter names are alive and DVC's."""
     import psutil
 
-    mend = "levy doctor --mend"
+    repair = "levy doctor --mend"
     if damage := find_lock_damage():
-        yield wrong(damage, mend)
+        yield wrong(damage, repair)
     try:
         held = json.loads(RWLOCK.read_text()) if RWLOCK.exists() else {}
     except ValueError:
-        yield wrong(f"{RWLOCK} is half written, and DVC refuses it", mend)
+        yield wrong(f"DVC refuses to work: {RWLOCK} is half written", repair)
         return
     infos = [*held.get("write", {}).values(), *(info for found in held.get("read", {}).values() for info in found)]
     holders = {int(info["pid"]): str(info["cmd"]) for info in infos if info}
@@ -66,12 +66,14 @@ def locks() -> Iterator[Finding]:
         try:
             line = " ".join(psutil.Process(pid).cmdline())
         except psutil.NoSuchProcess:
-            yield warning(f"process {pid} ({command}) was killed and left a lock", mend)
+            yield warning(f"a lock was left behind: process {pid} ({command}) was killed", repair)
             continue
         if "dvc" in line:
             yield ok(f"DVC is at work: process {pid} ({command})")
         else:
-            yield wrong(f"a lock names process {pid} as DVC, but that is `{line}`: DVC would wait for it", mend)
+            yield wrong(
+                f"DVC would wait for a process that is not DVC: a lock names process {pid}, which is `{line}`", repair
+            )
     if not holders:
         yield ok("none held")
 
@@ -79,15 +81,15 @@ def locks() -> Iterator[Finding]:
 def data() -> Iterator[Finding]:
     """data/ is the version that data.dvc names, and dvc.yaml can be read."""
     from flows.pipeline.dvc import Dvc, DvcBusyError
-    from flows.pipeline.graph import ask, plan
-    from tasks.params import schema
+    from flows.pipeline.graph import plan, read_state
+    from tasks.params import loading
 
     try:
-        found = plan(dvc := Dvc(), ask(dvc), schema.load().datasets)
+        stages = plan(dvc := Dvc(), read_state(dvc), loading.load().datasets)
     except DvcBusyError as error:
         yield warning(f"DVC is busy: {error}", "look again when it is done, or see locks")
         return
-    yield ok(f"data/ is what data.dvc names; {len(found.todo)} of {len(found.graph.needs)} stages to run")
+    yield ok(f"data/ is what data.dvc names; {len(stages.todo)} of {len(stages.graph.needs)} stages to run")
 
 
 def cache(deep: bool) -> Iterator[Finding]:
@@ -97,18 +99,18 @@ def cache(deep: bool) -> Iterator[Finding]:
     with Repo() as repo:
         folder = Path(repo.cache.local.path)  # of entries by md5
     entries = [entry for entry in folder.glob("[0-9a-f][0-9a-f]/*") if len(entry.name.removesuffix(".dir")) == 30]
-    chosen = entries if deep else [entry for entry in entries if entry.stat().st_size <= SMALL]
-    if not deep and len(chosen) > SAMPLED:
-        chosen = random.sample(chosen, SAMPLED)  # others the next time
-    damaged = [str(entry) for entry in chosen if not is_sound(entry)]
+    selected = entries if deep else [entry for entry in entries if entry.stat().st_size <= SMALL]
+    if not deep and len(selected) > SAMPLED:
+        selected = random.sample(selected, SAMPLED)  # others the next time
+    damaged = [str(entry) for entry in selected if not is_sound(entry)]
     if damaged:
         yield wrong(
-            f"{len(damaged)} of {len(chosen)} entries in {folder} are damaged: {', '.join(damaged[:3])}",
+            f"the cache {folder} is damaged: {len(damaged)} of {len(selected)} entries, {', '.join(damaged[:3])}",
             f"rm -f {' '.join(damaged)} && dvc pull --allow-missing; `levy run` makes again what no remote has",
         )
     else:
-        more = "" if len(chosen) == len(entries) else f" ({len(entries)} in all: --deep reads them)"
-        yield ok(f"{len(chosen)} entries hold what their names say{more}")
+        more = "" if len(selected) == len(entries) else f" ({len(entries)} in all: --deep reads them)"
+        yield ok(f"{len(selected)} entries hold what their names say{more}")
 
 
 def remotes() -> Iterator[Finding]:
@@ -118,9 +120,12 @@ def remotes() -> Iterator[Finding]:
     with Repo() as repo:
         names, default = list(repo.config["remote"]), repo.config["core"].get("remote")
     for name in names:
-        yield from examined(partial(_remote, name), REMOTE_SECONDS)
+        yield from run_check(partial(_remote, name), REMOTE_SECONDS)
     if not names:
-        yield wrong("none", "dvc remote add --default storage ssh://HOST/PATH (docs/servers.md)")
+        yield wrong(
+            "data/ and outputs are kept on this machine alone: 0 remotes",
+            "dvc remote add --default storage ssh://HOST/PATH (docs/servers.md)",
+        )
     elif not default:
         # DVC calls this out at every `dvc pull`, though it pulls what names its remote, as data.dvc does.
         yield ok("no default: `dvc pull` says so and pulls data.dvc from its own; `dvc push` of outputs needs one")
@@ -143,4 +148,4 @@ def _remote(name: str) -> Iterator[Finding]:
     if there:
         yield ok(place)
     else:
-        yield warning(f"{place} is empty", f"dvc push --remote {name}")
+        yield warning(f"nothing is kept in the remote {place}: it is empty", f"dvc push --remote {name}")

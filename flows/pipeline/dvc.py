@@ -158,19 +158,19 @@ def check_root() -> None:
 
 def one_run_at_a_time() -> contextlib.AbstractContextManager[None]:
     """Refuses a second run in the same checkout; the lock goes with the process that holds it."""
-    return alone(LOCK_FILE, "`levy run`", "this checkout")
+    return hold_lock(LOCK_FILE, "`levy run`", "this checkout")
 
 
-class NotAloneError(LevyError):
-    """Another process does the same."""
+class LockHeldError(LevyError):
+    """Another process holds the lock."""
 
 
 @contextlib.contextmanager
-def alone(path: Path, what: str, where: str) -> Iterator[None]:
+def hold_lock(path: Path, what: str, where: str) -> Iterator[None]:
     """Holds the lock of a file, in which stands the process that holds it; the lock goes with that process.
 
     Raises:
-        NotAloneError: names the process that holds the lock.
+        LockHeldError: names the process that holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
@@ -178,7 +178,7 @@ def alone(path: Path, what: str, where: str) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.seek(0)
-            raise NotAloneError(
+            raise LockHeldError(
                 f"another {what} (process {stream.read().strip() or 'unknown'}) is using {where}: wait for it or stop it"
             ) from None
         stream.truncate(0)
@@ -201,7 +201,7 @@ def find_rwlock_damage(folder: Path = Path()) -> str:
     return f"{RWLOCK} names processes that have ended: `levy run` takes them out"
 
 
-def mend_rwlock(folder: Path = Path()) -> str:
+def repair_rwlock(folder: Path = Path()) -> str:
     """Takes out of DVC's ``rwlock`` what killed processes left: a half-written file, and locks of processes that are no more.
 
     DVC refuses to work with a half-written file for ever, and takes any process that has the number of a dead one for the dead

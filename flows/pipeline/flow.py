@@ -1,4 +1,4 @@
-"""The pipeline as a Prefect flow: one task a stage of dvc.yaml, in its order, then the record and the registry."""
+"""The pipeline as a Prefect flow: one task per stage of dvc.yaml, in its order, then the record and the registry."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def run_stage(stage: str, dvc: Dvc) -> str:
 
 
 @task(task_run_name="record-{dataset}", cache_policy=NO_CACHE, persist_result=False)
-def record_dataset(params: Params, dataset: str) -> record.Recorded:
+def record_dataset(params: Params, dataset: str) -> record.RecordedRun:
     """MLflow record and registry of one data set."""
     return record.record(params, dataset)
 

@@ -49,19 +49,19 @@ class Graph:
 def parse_dot(text: str) -> Graph:
     """The graph that `dvc dag --dot` prints: an edge goes from a stage to the one that needs it.
 
-    Not by pydot, whose parser takes a second for a dozen stages: DVC writes a quoted name or an edge a line, and nothing else.
+    Not by pydot, whose parser takes a second for a dozen stages: DVC writes one quoted name or one edge per line, and nothing else.
 
     Raises:
         LevyError: another line.
     """
     needs: dict[str, set[str]] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
-        found = LINE.fullmatch(line)
-        if found is None:
+        match = LINE.fullmatch(line)
+        if match is None:
             raise LevyError(f"`dvc dag --dot` printed {line!r}, which this version of levy cannot read")
-        if before := found["before"]:
+        if before := match["before"]:
             needs.setdefault(before, set())
-            if after := found["after"]:
+            if after := match["after"]:
                 needs.setdefault(after, set()).add(before)
     tracked = {name for name in needs if name.endswith(".dvc")}
     return Graph({stage: frozenset(before - tracked) for stage, before in needs.items() if stage not in tracked})
@@ -76,7 +76,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Answers:
+class DvcState:
     """What DVC says of the working directory: its whole graph, and `dvc status` by stage."""
 
     graph: Graph
@@ -85,30 +85,30 @@ class Answers:
     @property
     def changed_outputs(self) -> frozenset[str]:
         """Outputs that DVC knows to be other than dvc.lock says."""
-        changes = [change for found in self.status.values() for change in found if isinstance(change, dict)]
+        changes = [change for entries in self.status.values() for change in entries if isinstance(change, dict)]
         return frozenset(output for change in changes for output in change.get("changed outs", ()))
 
 
-def ask(dvc: Dvc) -> Answers:
-    """Two questions at the same time.
+def read_state(dvc: Dvc) -> DvcState:
+    """Asks DVC for its graph and its status at the same time.
 
     Raises:
         DvcBusyError, LevyError: as ``Dvc.output``.
     """
     with ThreadPoolExecutor(2) as pool:
         dot, status = pool.submit(dvc.output, "dag", "--dot"), pool.submit(dvc.output, "status", "--json")
-        return Answers(parse_dot(dot.result()), json.loads(status.result()))
+        return DvcState(parse_dot(dot.result()), json.loads(status.result()))
 
 
-def plan(dvc: Dvc, answers: Answers, datasets: Sequence[str]) -> Plan:
+def plan(dvc: Dvc, state: DvcState, datasets: Sequence[str]) -> Plan:
     """The graph of these data sets, and what of it is stale.
 
     Raises:
         LevyError: data/ is not the version that data.dvc names; DVC would otherwise adopt a half-pulled folder as new data.
     """
-    status = answers.status
+    status = state.status
     check_data(dvc, status)
-    wanted = answers.graph.up_to(f"report@{dataset}" for dataset in datasets)
+    wanted = state.graph.up_to(f"report@{dataset}" for dataset in datasets)
     todo = frozenset(wanted.affected_by(set(status) & set(wanted.needs)))
     return Plan(wanted, todo)
 
@@ -127,11 +127,11 @@ def check_data(dvc: Dvc, status: dict[str, list[Any]]) -> None:
 
 
 def _refuse_data(dvc: Dvc, changes: str) -> NoReturn:
-    found = (
+    problem = (
         "is missing or only partly there" if re.search(r"deleted|not in cache", changes) else "differs from data.dvc"
     )
     raise LevyError(
-        f"data/ {found}: {_data_diff(dvc)}. Either get the recorded version back with `dvc pull data.dvc` "
+        f"data/ {problem}: {_data_diff(dvc)}. Either get the recorded version back with `dvc pull data.dvc` "
         "(add --force to discard what is there), or make what is there the new version with `dvc add data`"
     )
 

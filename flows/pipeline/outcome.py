@@ -15,7 +15,7 @@ class Outcome:
     """What became of each stage, and what each data set left in MLflow."""
 
     stages: dict[str, str]
-    recorded: dict[str, record.Recorded]
+    recorded: dict[str, record.RecordedRun]
 
 
 def best_cell(dataset: str, metric: str) -> str:

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.pipeline.dvc import Dvc, DvcBusyError, alone, check_root
+from flows.pipeline.dvc import Dvc, DvcBusyError, check_root, hold_lock
 from flows.pipeline.graph import check_data
 from flows.pipeline.preflight import check_sources
 from flows.pipeline.workspace import FOLDER, Workspace
 from levy_core.base.errors import LevyError
-from tasks.params import plain_yaml, schema
+from tasks.params import loading, plain_yaml
 from tasks.params.schema import Params
 from tasks.registry.lineage import DATA
+from tasks.runtime.paths import PARAMS
 
 
 def workspace_of(changes: Path) -> Path:
@@ -34,7 +35,7 @@ def check(changes: Path, datasets: Sequence[str] = ()) -> tuple[Params, str]:
     """
     check_root()
     dvc = Dvc()
-    settings, values = schema.load_merged(changes)
+    settings, values = loading.load_merged(changes)
     settings = settings.only(list(datasets))
     check_sources(settings)
     try:
@@ -59,9 +60,9 @@ def run(changes: Path, datasets: Sequence[str], workers: int, recording: bool) -
     """
     settings, text = check(changes, datasets)
     folder = workspace_of(changes)
-    with alone(folder.with_name(f"{folder.name}.lock"), "`levy run --params`", str(folder)):
-        workspace = Workspace.of_working_tree(folder.name, {str(schema.PARAMS): text})
-        print(f"{changes}, merged onto {schema.PARAMS}, runs in {workspace.root}", file=sys.stderr)
+    with hold_lock(folder.with_name(f"{folder.name}.lock"), "`levy run --params`", str(folder)):
+        workspace = Workspace.of_working_tree(folder.name, {str(PARAMS): text})
+        print(f"{changes}, merged onto {PARAMS}, runs in {workspace.root}", file=sys.stderr)
         try:
             workspace.dvc("checkout", "--quiet", str(DATA))
         except LevyError:  # not all of it is in the cache

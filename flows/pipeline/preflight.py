@@ -31,11 +31,11 @@ def prune_outputs(params: Params) -> list[str]:
     that was interrupted are nowhere else.
 
     Returns:
-        For people, what was moved, a line for each data set and direction.
+        For people, what was moved, one line for each data set and direction.
     """
     lines = []
     for dataset in params.datasets:
-        expected = [output for design in params.designs for output in paths.of_design(dataset, design)]
+        expected = [output for design in params.designs for output in paths.outputs_of_design(dataset, design)]
         pruned = paths.pruned(dataset)
         if names := _bring_back(expected, pruned):
             lines.append(f"brought back from {pruned}, as params.yaml names their designs again: {', '.join(names)}")

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flows.pipeline.cache import is_sound
-from flows.pipeline.dvc import Dvc, mend_rwlock
-from flows.pipeline.graph import ask
+from flows.pipeline.dvc import Dvc, repair_rwlock
+from flows.pipeline.graph import read_state
 from levy_core.base.errors import LevyError
 from levy_core.base.files import replacing
 from tasks.params import plain_yaml
@@ -30,7 +30,7 @@ def _dvc_waits() -> Iterator[None]:
 
 
 def keep_lock() -> None:
-    """Keeps a copy of ``dvc.lock`` as it is after a stage: what ``mend_lock`` takes."""
+    """Keeps a copy of ``dvc.lock`` as it is after a stage: what ``repair_lock`` takes."""
     with _dvc_waits():
         if LOCK.exists():
             with replacing(KEPT) as temporary:
@@ -54,7 +54,7 @@ def find_lock_damage() -> str:
     )
 
 
-def mend_lock() -> str:
+def repair_lock() -> str:
     """Puts the last whole ``dvc.lock``, kept by a run or else by git, in place of one that DVC cannot read.
 
     DVC writes the file in place: a kill or a full disk in that moment leaves it empty or cut off. A file that DVC can read is
@@ -115,7 +115,7 @@ def _damage_of(text: str) -> str:
     return "" if isinstance(stages, dict) else "it names no stages"
 
 
-def mend_outputs(dvc: Dvc, stages: Collection[str], changed: Collection[str] = ()) -> list[str]:
+def repair_outputs(dvc: Dvc, stages: Collection[str], changed: Collection[str] = ()) -> list[str]:
     """Removes files of outputs that are not what ``dvc.lock`` says, mends damaged entries of DVC's cache, and names both.
 
     DVC believes its cache: a damaged entry is copied into outputs and called up to date. What is removed here comes back from
@@ -128,29 +128,29 @@ def mend_outputs(dvc: Dvc, stages: Collection[str], changed: Collection[str] = (
     with _dvc_waits():
         entries = read_stages(LOCK)
     store = Path(dvc.output("cache", "dir").strip()) / "files" / "md5"
-    mended: list[str] = []
+    repaired: list[str] = []
     for out in (out for stage in stages if stage in entries for out in entries[stage].get("outs", [])):
         path = Path(out["path"])
         if "md5" not in out or str(path) in changed or not path.exists():
             continue
         hashes = hashes_of(path)
         if hash_of_output(path, hashes) == out["md5"]:
-            mended += _mend_entries(path, hashes, out["md5"], store)
+            repaired += _repair_entries(path, hashes, out["md5"], store)
             continue
         damaged = _damaged(path, hashes, out["md5"], store)
         for file in damaged:
             file.unlink()
         with suppress(LevyError):  # not in the cache any more: its stage runs
             dvc.output("checkout", str(path))
-        mended += map(str, damaged)
-    return mended
+        repaired += map(str, damaged)
+    return repaired
 
 
 def _entry(store: Path, content: str) -> Path:
     return store / content[:2] / content[2:]
 
 
-def _mend_entries(path: Path, hashes: Mapping[Path, str], expected: str, store: Path) -> list[str]:
+def _repair_entries(path: Path, hashes: Mapping[Path, str], expected: str, store: Path) -> list[str]:
     """Writes damaged entries of the cache anew from an output that is whole, and names them."""
     contents = {_entry(store, content): file for file, content in hashes.items()}
     damaged = [entry for entry in contents if not is_sound(entry)]
@@ -183,18 +183,18 @@ def _damaged(path: Path, hashes: Mapping[Path, str], expected: str, store: Path)
     return [file for file, content in hashes.items() if wanted.get(file) != content]
 
 
-def mend(dvc: Dvc) -> Iterator[str]:
-    """All that can be mended in this checkout, also what takes long: lines for people, none where all is whole.
+def repair_checkout(dvc: Dvc) -> Iterator[str]:
+    """All that can be repaired in this checkout, also what takes long: lines for people, none where all is whole.
 
     Raises:
         LevyError: ``dvc.lock`` holds the marks of a git merge, or DVC cannot say what is changed.
         DvcBusyError: another DVC is at work.
     """
-    yield from filter(None, (mend_rwlock(), mend_lock()))
-    answers = ask(dvc)
-    if mended := mend_outputs(dvc, answers.graph.needs, answers.changed_outputs):
-        shown = ", ".join(mended[:3]) + (", ..." if len(mended) > 3 else "")
+    yield from filter(None, (repair_rwlock(), repair_lock()))
+    state = read_state(dvc)
+    if repaired := repair_outputs(dvc, state.graph.needs, state.changed_outputs):
+        names = ", ".join(repaired[:3]) + (", ..." if len(repaired) > 3 else "")
         yield (
-            f"{len(mended)} damaged files of outputs or of DVC's cache came back from a whole copy or were removed, "
-            f"and `levy run` makes those again: {shown}"
+            f"{len(repaired)} damaged files of outputs or of DVC's cache came back from a whole copy or were removed, "
+            f"and `levy run` makes those again: {names}"
         )

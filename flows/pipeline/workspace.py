@@ -91,11 +91,11 @@ class Workspace:
 
     def _share(self) -> None:
         """Cache, remotes and credentials of this machine, which git does not keep."""
-        own, local = self.root / ".dvc" / "config.local", self.home / ".dvc" / "config.local"
-        theirs = [path.stat().st_mtime for path in (local, self.home / ".dvc" / "config") if path.exists()]
-        if own.exists() and own.stat().st_mtime > max(theirs):
+        workspace_config, home_config = self.root / ".dvc" / "config.local", self.home / ".dvc" / "config.local"
+        times = [path.stat().st_mtime for path in (home_config, self.home / ".dvc" / "config") if path.exists()]
+        if workspace_config.exists() and workspace_config.stat().st_mtime > max(times):
             return
-        own.write_text(local.read_text() if local.exists() else "")
+        workspace_config.write_text(home_config.read_text() if home_config.exists() else "")
         cache = self.home / Dvc(self.home).output("cache", "dir").strip()
         self.dvc("cache", "dir", "--local", str(cache.resolve()))
 

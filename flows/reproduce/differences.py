@@ -14,22 +14,22 @@ BLOCK = 2**22  # numbers compared at a time
 NUMBERS = "biuf"  # kinds of numpy's types
 
 
-def differences(expected: Path, found: Path) -> list[str]:
-    """A line for each file or store that differs, equal ones left out.
+def list_differences(expected: Path, rerun: Path) -> list[str]:
+    """One line for each file or store that differs, equal ones left out.
 
     Args:
-        expected: the recorded file or folder. found: the one made now.
+        expected: the recorded file or folder. rerun: the one made now.
     """
-    before, after = _parts(expected), _parts(found)
+    before, after = _parts(expected), _parts(rerun)
     lines = []
     for name in sorted({*before, *after}):
-        shown = name or found.name
+        title = name or rerun.name
         if name not in after:
-            lines.append(f"{shown} was not made")
+            lines.append(f"{title} was not made")
         elif name not in before:
-            lines.append(f"{shown} is new")
+            lines.append(f"{title} is new")
         elif not _same_bytes(before[name], after[name]):
-            lines.append(f"{shown}: {_by_how_much(before[name], after[name])}")
+            lines.append(f"{title}: {_by_how_much(before[name], after[name])}")
     return lines
 
 

@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from flows.pipeline.dvc import Dvc, alone, mend_rwlock
+from flows.pipeline.dvc import Dvc, hold_lock, repair_rwlock
 from flows.pipeline.graph import Graph, parse_dot
 from flows.pipeline.workspace import FOLDER, Workspace
 from flows.reproduce.verdict import explain, first_difference, itemise
@@ -39,7 +39,7 @@ def reproduce(uri: str, workers: int, say: Callable[[str], None] = print) -> boo
     """
     version = find(uri)
     name = f"reproduce-{version.name}-{version.number}"
-    with alone(FOLDER / f"{name}.lock", f"`levy reproduce {uri}`", str(FOLDER / name)):
+    with hold_lock(FOLDER / f"{name}.lock", f"`levy reproduce {uri}`", str(FOLDER / name)):
         check_commit(version)
         commit = version.tags["git.commit"]
         say(f"{version.name} version {version.number}: data set {version.dataset}, commit {commit}")
@@ -63,7 +63,7 @@ def reproduce(uri: str, workers: int, say: Callable[[str], None] = print) -> boo
         else:
             say("\n" + "\n".join(explain(version, workspace.root, difference, graph.order, found, dvc)))
         (workspace.root / BEGUN).unlink()  # the next call starts over
-        say(_kept(workspace.root))
+        say(_describe_size(workspace.root))
         return difference is None
 
 
@@ -72,7 +72,7 @@ def _workspace(name: str, version: Version) -> tuple[Workspace, bool]:
     known = Workspace(Path.cwd() / FOLDER / name, Path.cwd())
     begun = known.root / BEGUN
     if begun.exists() and begun.read_text() == version.identity:
-        mend_rwlock(known.root)
+        repair_rwlock(known.root)
         return known, False
     if known.root.exists():
         shutil.rmtree(known.root)
@@ -81,11 +81,11 @@ def _workspace(name: str, version: Version) -> tuple[Workspace, bool]:
 
 def _begin(workspace: Workspace, version: Version, dvc: Dvc, say: Callable[[str], None]) -> None:
     """Params and data as recorded, and no dvc.lock, so that DVC knows no earlier result."""
-    root, made = workspace.root, version.lineage
-    (root / "params.yaml").write_text(made.params)
-    (root / lineage.DATA).write_text(made.data)
+    root, recorded = workspace.root, version.lineage
+    (root / "params.yaml").write_text(recorded.params)
+    (root / lineage.DATA).write_text(recorded.data)
     _get_data(version, dvc)
-    made.write(root / RECORDED)
+    recorded.write(root / RECORDED)
     shutil.copy(root / RECORDED / lineage.LOCK, root / lineage.LOCK)
     _check_inputs(version, dvc, say)
     (root / lineage.LOCK).unlink()
@@ -189,6 +189,6 @@ def _rerun(dvc: Dvc, graph: Graph, done: set[str], workers: int, say: Callable[[
             dvc.stop_all()
 
 
-def _kept(root: Path) -> str:
+def _describe_size(root: Path) -> str:
     size = sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir())
     return f"{root} keeps {size / 2**20:.1f} MiB: `git worktree remove --force {root}` removes it"

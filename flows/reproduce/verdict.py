@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.pipeline.dvc import Dvc
-from flows.reproduce.differences import differences
+from flows.reproduce.differences import list_differences
 from flows.reproduce.versions import Version
 from levy_core.base.errors import LevyError
 from tasks.params import plain_yaml
@@ -26,18 +26,18 @@ class Difference:
     outputs: list[tuple[str, str, str]]
 
 
-def first_difference(recorded: dict[str, Any], found: dict[str, Any], order: list[str]) -> Difference | None:
+def first_difference(recorded: dict[str, Any], rerun: dict[str, Any], order: list[str]) -> Difference | None:
     """Compares the outputs of two dvc.lock, and the inputs of the first stage with another output.
 
     Args:
-        recorded, found: stages of dvc.lock. order: their names in topological order.
+        recorded, rerun: stages of dvc.lock. order: their names in topological order.
     """
     for stage in order:
-        before, after = _hashes(recorded[stage], "outs"), _hashes(found[stage], "outs")
+        before, after = _hashes(recorded[stage], "outs"), _hashes(rerun[stage], "outs")
         outputs = [(path, before.get(path, ""), after.get(path, "")) for path in sorted({*before, *after})]
         outputs = [entry for entry in outputs if entry[1] != entry[2]]
         if outputs:
-            return Difference(stage, _changed_inputs(recorded[stage], found[stage]), outputs)
+            return Difference(stage, _changed_inputs(recorded[stage], rerun[stage]), outputs)
     return None
 
 
@@ -67,17 +67,17 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def explain(
-    version: Version, root: Path, first: Difference, order: list[str], found: dict[str, Any], dvc: Dvc
+    version: Version, root: Path, first: Difference, order: list[str], rerun: dict[str, Any], dvc: Dvc
 ) -> list[str]:
     """Lines for people: which stage differs first, why as far as hashes tell, by how much, and what that does to the winner.
 
     Args:
         version: what was to be reproduced. root: of the workspace, where `dvc` works. first: the difference.
-        order: the stages. found: their entries in the workspace's dvc.lock.
+        order: the stages. rerun: their entries in the workspace's dvc.lock.
     """
     recorded = version.lineage.stages
-    others = sum(_hashes(recorded[stage], "outs") != _hashes(found[stage], "outs") for stage in order)
-    lines = [f"not reproduced: the outputs of {others} of {len(order)} stages differ. First: {first.stage}"]
+    count = sum(_hashes(recorded[stage], "outs") != _hashes(rerun[stage], "outs") for stage in order)
+    lines = [f"not reproduced: the outputs of {count} of {len(order)} stages differ. First: {first.stage}"]
     if first.inputs:
         lines.append(itemise("its inputs differ too", first.inputs))
     else:
@@ -90,7 +90,7 @@ def explain(
             why = "no cache and no remote has the recorded files, so only hashes can be compared"
             lines.append(f"{path}: md5 {after}, was {before}; {why}")
         else:
-            lines.append(itemise(path, differences(expected, root / path)))
+            lines.append(itemise(path, list_differences(expected, root / path)))
     metric, then = version.tags["levy.metric"], version.lineage.winner
     now = json.loads((root / paths.winner(version.dataset)).read_text())
     lines.append(
@@ -100,7 +100,7 @@ def explain(
 
 
 def itemise(title: str, items: list[str]) -> str:
-    """A title and the first of its items, a line each."""
+    """A title and the first of its items, one line each."""
     more = [f"and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
     return "\n  ".join([f"{title}:", *items[:SHOWN], *more])
 

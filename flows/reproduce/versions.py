@@ -34,8 +34,10 @@ class Version:
     @property
     def identity(self) -> str:
         """Changes with anything that a rerun starts from."""
-        made = self.lineage
-        return lineage.digest([self.name, self.number, self.tags["git.commit"], made.stages, made.params, made.data])
+        origin = self.lineage
+        return lineage.digest(
+            [self.name, self.number, self.tags["git.commit"], origin.stages, origin.params, origin.data]
+        )
 
 
 def find(uri: str) -> Version:
@@ -54,22 +56,22 @@ def find(uri: str) -> Version:
     client, name = mlflow.MlflowClient(), parts["name"]
     try:
         if parts["alias"]:
-            found = client.get_model_version_by_alias(name, parts["alias"])
+            registered = client.get_model_version_by_alias(name, parts["alias"])
         else:
-            found = client.get_model_version(name, parts["version"])
+            registered = client.get_model_version(name, parts["version"])
     except MlflowException as error:
         raise LevyError(
             f"{uri} is not in {tracking.address()} ({error.message}): `levy lookup` lists what is"
         ) from None
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            source = f"models:/{name}/{found.version}/{IN_ARTIFACT}"
+            source = f"models:/{name}/{registered.version}/{IN_ARTIFACT}"
             folder = mlflow.artifacts.download_artifacts(source, dst_path=scratch)
         except (MlflowException, OSError) as error:
             raise LevyError(
                 f"{uri} carries no lineage ({error}): it was registered by an earlier levy, or its files are gone"
             ) from None
-        return Version(name, str(found.version), dict(found.tags), Lineage.read(Path(folder)))
+        return Version(name, str(registered.version), dict(registered.tags), Lineage.read(Path(folder)))
 
 
 def check_commit(version: Version) -> None:
@@ -93,17 +95,17 @@ def check_commit(version: Version) -> None:
         ) from None
 
 
-def described(found: Any, aliases: list[str]) -> str:
+def describe(version: Any, aliases: list[str]) -> str:
     """A version of MLflow's registry for people, with all its tags."""
-    tags = dict(found.tags)
+    tags = dict(version.tags)
     take = lambda key: tags.pop(key, "?")
-    lines = [f"{found.name} version {found.version}{''.join(f' @{alias}' for alias in aliases)}"]
+    lines = [f"{version.name} version {version.version}{''.join(f' @{alias}' for alias in aliases)}"]
     if "levy.metric" in tags:  # of versions with the whole lineage
         spread = f" ± {tags.pop('levy.spread')}" if "levy.spread" in tags else ""
         score = f"{take('levy.metric')} {take('levy.mean')}{spread} over {take('levy.seeds')} seeds"
         dirty = " with uncommitted changes" if take("git.dirty") == "true" else ""
         source = f" of {tags.pop('git.remote')}" if "git.remote" in tags else ""
-        shown = {
+        details = {
             "winner": take("levy.winner"),
             "score": score,
             "data": f"{take('levy.dataset')}, {take('levy.data_md5')}",
@@ -111,7 +113,7 @@ def described(found: Any, aliases: list[str]) -> str:
             "outputs": take("levy.lock"),
             "commit": take("git.commit") + dirty + source,
             "environment": f"{take('levy.environment')}: {take('levy.machine')}",
-            "reproduce": f"levy reproduce models:/{found.name}/{found.version}",
+            "reproduce": f"levy reproduce models:/{version.name}/{version.version}",
         }
-        lines += [f"    {key:16s} {value}" for key, value in shown.items()]
+        lines += [f"    {key:16s} {value}" for key, value in details.items()]
     return "\n".join([*lines, *(f"    {tag:16s} {value}" for tag, value in sorted(tags.items()))])

@@ -31,12 +31,12 @@ class Arrival:
 
     @property
     def text(self) -> str:
-        """In a line."""
+        """What came, in one line."""
         if self.old == self.new:
             return "no new data"
-        had, has = (sum(c["counts"].values()) for c in (self.before, self.after))
+        count_before, count_after = (sum(c["counts"].values()) for c in (self.before, self.after))
         last = f" up to {self.after['last']}" if "last" in self.after else ""
-        return f"{had} -> {has} samples{last}, data {self.old[:7]} -> {self.new[:7]}"
+        return f"{count_before} -> {count_after} samples{last}, data {self.old[:7]} -> {self.new[:7]}"
 
 
 def take(workspace: Workspace, dataset: str, source: Path, mirror: bool, quiet: float, most_lost: float) -> Arrival:
@@ -52,16 +52,16 @@ def take(workspace: Workspace, dataset: str, source: Path, mirror: bool, quiet: 
     """
     if not source.is_dir():
         raise LevyError(f"{source} is not a folder: new data of {dataset} are expected there")
-    target, old, kept = (
+    target, old, snapshot = (
         workspace.root / paths.raw(dataset),
         data_md5(workspace.root / DATA),
-        _Kept(workspace.root, dataset),
+        _Snapshot(workspace.root, dataset),
     )
-    before = kept.census(old, target)
+    before = snapshot.census(old, target)
     if before is None:
         workspace.dvc("pull", "--quiet", "--force", str(DATA))
         before = _census(workspace, dataset) if target.is_dir() else {"counts": {}}
-    kept.forget()
+    snapshot.forget()
     copied, after = _copy(source, target, mirror, quiet), before
     if copied or (target / "sources.txt").exists():
         after = _census(workspace, dataset)
@@ -69,11 +69,11 @@ def take(workspace: Workspace, dataset: str, source: Path, mirror: bool, quiet: 
             write_json(target / SEEN, after)
         _add(workspace)
         _refuse_losses(dataset, before, after, most_lost)
-    kept.keep(data_md5(workspace.root / DATA), after, target)
+    snapshot.keep(data_md5(workspace.root / DATA), after, target)
     return Arrival(before, after, old, data_md5(workspace.root / DATA))
 
 
-class _Kept:
+class _Snapshot:
     """What a workspace held when the last run left it, so that a run without new data need not ask DVC."""
 
     def __init__(self, root: Path, dataset: str):
@@ -82,10 +82,10 @@ class _Kept:
     def census(self, data: str, target: Path) -> dict[str, Any] | None:
         """The counts, if the workspace is still as it was with this version of the data."""
         try:
-            found = json.loads(self._path.read_text())
+            content = json.loads(self._path.read_text())
         except (OSError, ValueError):
             return None
-        return found["census"] if found["data"] == data and found["files"] == _list(target) else None
+        return content["census"] if content["data"] == data and content["files"] == _list(target) else None
 
     def keep(self, data: str, census: dict[str, Any], target: Path) -> None:
         write_json(self._path, {"data": data, "census": census, "files": _list(target)})
@@ -116,13 +116,13 @@ def _copy(source: Path, target: Path, mirror: bool, quiet: float) -> bool:
 
 def _list(folder: Path) -> dict[str, list[int]]:
     """[size, time] of every file but hidden ones, which half-sent files are by custom."""
-    found = {}
+    files = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts) and name.as_posix() != SEEN:
             status = path.stat()
-            found[name.as_posix()] = [status.st_size, status.st_mtime_ns]
-    return found
+            files[name.as_posix()] = [status.st_size, status.st_mtime_ns]
+    return files
 
 
 def _make_same(source: Path, target: Path, listed: dict[str, list[int]], mirror: bool) -> bool:
@@ -132,14 +132,14 @@ def _make_same(source: Path, target: Path, listed: dict[str, list[int]], mirror:
         with replacing(target / name) as temporary:  # never through a link into the cache
             shutil.copy2(source / name, temporary)
         shutil.copystat(source / name, target / name)
-    gone = sorted(set(have) - set(listed)) if mirror else []
-    for name in gone:
+    removed = sorted(set(have) - set(listed)) if mirror else []
+    for name in removed:
         (target / name).unlink()
         for folder in (target / name).parents:
             if folder == target or any(folder.iterdir()):
                 break
             folder.rmdir()  # an empty one would be a class without images
-    return bool(new or gone)
+    return bool(new or removed)
 
 
 def _add(workspace: Workspace) -> None:

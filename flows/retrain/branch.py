@@ -32,10 +32,10 @@ class Branch:
         base = git("rev-parse", "--verify", "HEAD", at=home)
         listed = git("worktree", "list", "--porcelain", at=home).split("\n\n")
         entries = [entry.splitlines() for entry in listed]  # the first line is `worktree PATH`
-        taken = [lines[0].split(" ", 1)[1] for lines in entries if f"branch refs/heads/{name}" in lines]
-        if taken:
+        checkouts = [lines[0].split(" ", 1)[1] for lines in entries if f"branch refs/heads/{name}" in lines]
+        if checkouts:
             raise LevyError(
-                f"the branch {name} is checked out in {taken[0]}, and a retraining moves it: run `git checkout --detach` there"
+                f"the branch {name} is checked out in {checkouts[0]}, and a retraining moves it: run `git checkout --detach` there"
             )
         tip = git("for-each-ref", "--format=%(objectname)", f"refs/heads/{name}", at=home)
         return cls(name, home, base, tip or None)
@@ -60,19 +60,19 @@ class Branch:
             LevyError: the branch has moved meanwhile.
         """
         if self.tip and self.holds(workspace):
-            made = self.tip
+            commit = self.tip
         else:
-            made = git(*self._identity(), "commit-tree", self._tree(workspace), *self._parents(), "-m", message,
+            commit = git(*self._identity(), "commit-tree", self._tree(workspace), *self._parents(), "-m", message,
                        "-m", f"{BASE}: {self.base}", at=self.home)  # fmt: skip
-            git("update-ref", "-m", message, f"refs/heads/{self.name}", made, self.tip or "0" * 40, at=self.home)
-        workspace.git("checkout", "--quiet", "--detach", made)
-        return made
+            git("update-ref", "-m", message, f"refs/heads/{self.name}", commit, self.tip or "0" * 40, at=self.home)
+        workspace.git("checkout", "--quiet", "--detach", commit)
+        return commit
 
     def _parents(self) -> list[str]:
         if self.tip is None:
             return ["-p", self.base]
-        known = git("merge-base", self.tip, self.base, at=self.home) == self.base
-        return ["-p", self.tip] if known else ["-p", self.tip, "-p", self.base]
+        has_base = git("merge-base", self.tip, self.base, at=self.home) == self.base
+        return ["-p", self.tip] if has_base else ["-p", self.tip, "-p", self.base]
 
     def _tree(self, workspace: Workspace) -> str:
         workspace.git("add", *FILES)

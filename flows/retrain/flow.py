@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.states import Completed, State
 
-from flows.pipeline.dvc import NotAloneError, alone
+from flows.pipeline.dvc import LockHeldError, hold_lock
 from flows.pipeline.workspace import FOLDER, Workspace
 from flows.retrain import arrivals
 from flows.retrain.arrivals import Arrival
@@ -57,7 +57,7 @@ def pass_gate(workspace: Workspace, dataset: str) -> dict[str, Any]:
     return json.loads(workspace.watch("-m", "flows.cli", "gate", dataset, "--json")[-1])
 
 
-def _failed(flow: Any, flow_run: Any, state: State) -> None:
+def _notify_of_failure(flow: Any, flow_run: Any, state: State) -> None:
     notify(
         f"levy: retraining of {flow_run.parameters.get('dataset')} failed", state.message or state.name or "no message"
     )
@@ -66,14 +66,14 @@ def _failed(flow: Any, flow_run: Any, state: State) -> None:
 @flow(
     name="levy-retrain",
     flow_run_name="retrain-{dataset}",
-    on_failure=[_failed],
-    on_crashed=[_failed],
+    on_failure=[_notify_of_failure],
+    on_crashed=[_notify_of_failure],
     persist_result=False,
 )
 def retrain(
     dataset: str, source: str | None = None, quiet: float = 60.0, most_lost: float = 0.1, workers: int = 2
 ) -> State:
-    """Retrains on new data, unattended. At most one run a data set: a second one ends at once, as skipped.
+    """Retrains on new data, unattended. At most one run per data set: a second one ends at once, as skipped.
 
     Args:
         dataset: a name in `datasets` of the committed params.yaml.
@@ -87,9 +87,9 @@ def retrain(
         A completed state with the outcome in its message.
     """
     try:
-        with alone(FOLDER / f"retrain-{dataset}.lock", "retraining", f"the data set {dataset}"):
+        with hold_lock(FOLDER / f"retrain-{dataset}.lock", "retraining", f"the data set {dataset}"):
             return _retrain(dataset, source, quiet, most_lost, workers)
-    except NotAloneError as error:
+    except LockHeldError as error:
         get_run_logger().warning("skipped: %s", error)
         return Completed(name="Skipped", message=str(error))
 
@@ -100,7 +100,7 @@ def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, w
     branch = Branch.of(f"retrain/{dataset}", home)
     workspace = Workspace.at(f"retrain-{dataset}", branch.base)
     branch.restore(workspace)
-    _known(workspace, dataset)
+    _check_dataset(workspace, dataset)
     folder = Path(source).resolve() if source else home / paths.raw(dataset)
     arrival = bring_data(workspace, dataset, folder, source is None, quiet, most_lost)
     workspace.bring_outputs(dataset)
@@ -115,7 +115,7 @@ def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, w
     logger.info(text)
     create_markdown_artifact(
         key=re.sub(r"[^a-z0-9]+", "-", f"levy-retrain-{dataset}".lower()),
-        markdown=_markdown(dataset, arrival, decision, commit),
+        markdown=_to_markdown(dataset, arrival, decision, commit),
         description="What a retraining came to",
     )
     promoted = decision["champion"] == decision["version"]
@@ -129,7 +129,7 @@ def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, w
     return Completed(name="Promoted" if promoted else "Kept", message=text)
 
 
-def _known(workspace: Workspace, dataset: str) -> None:
+def _check_dataset(workspace: Workspace, dataset: str) -> None:
     names = plain_yaml.read((workspace.root / paths.PARAMS).read_text())["datasets"]
     if dataset not in names:
         raise LevyError(
@@ -137,7 +137,7 @@ def _known(workspace: Workspace, dataset: str) -> None:
         )
 
 
-def _markdown(dataset: str, arrival: Arrival, decision: dict[str, Any], commit: str) -> str:
+def _to_markdown(dataset: str, arrival: Arrival, decision: dict[str, Any], commit: str) -> str:
     rows = [
         ("data", arrival.text),
         ("commit", f"`{commit}` on `retrain/{dataset}`"),

@@ -33,11 +33,11 @@ def solver_of(row: Row) -> Solver:
         LevyError: a name that is unknown or a number out of range.
     """
     kinds = get_type_hints(Solver)
-    named = [field.name for field in fields(Solver) if field.name in row and pd.notna(row[field.name])]
-    return Solver(**{name: _plain(row[name], kinds[name]) for name in named})
+    present = [field.name for field in fields(Solver) if field.name in row and pd.notna(row[field.name])]
+    return Solver(**{name: _to_plain(row[name], kinds[name]) for name in present})
 
 
-def _plain(value: Any, kind: Any) -> Any:
+def _to_plain(value: Any, kind: Any) -> Any:
     """``value`` as the type of its field; of ``int | None`` that is int."""
     readers = [READERS[k] for k in (kind, *get_args(kind)) if k in READERS]
     return readers[0](value) if readers else value
@@ -54,7 +54,7 @@ def cell_label(row: Row) -> str:
     return f"{row['design']} with {solver.label}, {solver.steps} evaluations"
 
 
-def best(grid: pd.DataFrame, metric: str) -> pd.DataFrame:
+def rank_cells(grid: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The cells that have a value of ``metric``, best first; ties go to fewer evaluations, then to the order of the table.
 
     Raises:
@@ -75,25 +75,25 @@ def select_default(grid: pd.DataFrame, metric: str) -> pd.Series:
 
     Source: the one-standard-error rule of model selection (Breiman et al., 1984), with the spread over seeds.
     """
-    ranked = best(grid, metric)
+    ranked = rank_cells(grid, metric)
     spread = ranked.iloc[0][f"{metric}_std"]
     near = ranked[ranked[metric] <= ranked.iloc[0][metric] + (0.0 if pd.isna(spread) else spread)]
     return near.sort_values(["nfe", metric], kind="stable").iloc[0]
 
 
-def same_cell(rows: pd.DataFrame, cell: Row) -> pd.DataFrame:
+def rows_of_cell(rows: pd.DataFrame, cell: Row) -> pd.DataFrame:
     """The rows of ``cell``'s design and solver."""
     wanted = solver_of(cell)
-    mine = rows[rows.design == cell["design"]]
-    return mine[[solver_of(row) == wanted for _, row in mine.iterrows()]]
+    of_design = rows[rows.design == cell["design"]]
+    return of_design[[solver_of(row) == wanted for _, row in of_design.iterrows()]]
 
 
-def difference(rows: pd.DataFrame, a: Row, b: Row, metric: str) -> tuple[float, float]:
+def paired_difference(rows: pd.DataFrame, a: Row, b: Row, metric: str) -> tuple[float, float]:
     """Mean of ``metric`` of cell a less that of b, paired by seed, and its standard error (NaN with one seed).
 
     Equal seeds start from equal noise: the pairs share what the draw of the noise adds to both.
     """
-    pairs = [same_cell(rows, cell).set_index("seed")[metric] for cell in (a, b)]
+    pairs = [rows_of_cell(rows, cell).set_index("seed")[metric] for cell in (a, b)]
     values = (pairs[0] - pairs[1]).dropna()
     return float(values.mean()), float(values.std(ddof=1) / max(1, len(values)) ** 0.5)
 

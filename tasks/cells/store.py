@@ -32,12 +32,12 @@ class Cell:
 
     def key(self, model_hash: str, n: int) -> str:
         """Hash of everything that determines the samples."""
-        determined_by = {**self.settings, "seed": self.seed, "model": model_hash, "n": n}
-        return hash_json(determined_by)[:16]
+        decided_by = {**self.settings, "seed": self.seed, "model": model_hash, "n": n}
+        return hash_json(decided_by)[:16]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnCell:
     """A cell that has been tried: its samples [n, *S] (memory-mapped) as their kind keeps them, or why it has none."""
 
     key: str
@@ -65,22 +65,22 @@ def remove_damaged(folder: Path, keys: Iterable[str], shape: tuple[int, ...], dt
     that says something.
     """
     header = BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, described)
+    layout = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, layout)
     begin = header.getvalue()
     size = len(begin) + prod(shape) * dtype.itemsize
     damaged = []
     for key in keys:
         array, reason = folder / f"{key}.npy", folder / f"{key}.txt"
         cut = reason.exists() and not reason.stat().st_size
-        if cut or (array.exists() and (array.stat().st_size != size or _first(array, len(begin)) != begin)):
+        if cut or (array.exists() and (array.stat().st_size != size or _read_start(array, len(begin)) != begin)):
             damaged.append(key)
             for path in (array, reason):
                 path.unlink(missing_ok=True)
     return damaged
 
 
-def _first(path: Path, count: int) -> bytes:
+def _read_start(path: Path, count: int) -> bytes:
     with path.open("rb") as stream:
         return stream.read(count)
 
@@ -97,7 +97,7 @@ def has_failed(folder: Path, key: str) -> bool:
 
 def write_index(folder: Path, cells: dict[str, Cell]) -> None:
     """``cells.json`` names the cells, with their settings in the order in which they were given; files that it does not name are removed."""
-    index = {key: _described(cells[key]) for key in sorted(cells)}
+    index = {key: _to_entry(cells[key]) for key in sorted(cells)}
     for path in folder.iterdir():
         if path.name != INDEX and path.stem not in index:
             path.unlink()
@@ -105,11 +105,11 @@ def write_index(folder: Path, cells: dict[str, Cell]) -> None:
         temporary.write_text(json.dumps(index, indent=1) + "\n")
 
 
-def _described(cell: Cell) -> dict[str, Any]:
+def _to_entry(cell: Cell) -> dict[str, Any]:
     return {"settings": dict(cell.settings), "label": cell.label, "seed": cell.seed, "nfe": cell.nfe}
 
 
-def read_cells(folder: Path) -> list[Drawn]:
+def read_cells(folder: Path) -> list[DrawnCell]:
     """The cells in the order of steps, solver and seed.
 
     Raises:
@@ -118,13 +118,13 @@ def read_cells(folder: Path) -> list[Drawn]:
     try:
         index = json.loads((folder / INDEX).read_text())
         cells = [_read(folder, key, Cell(**entry)) for key, entry in index.items()]
-        return sorted(cells, key=lambda drawn: (drawn.cell.settings["steps"], drawn.cell.label, drawn.cell.seed))
+        return sorted(cells, key=lambda entry: (entry.cell.settings["steps"], entry.cell.label, entry.cell.seed))
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LevyError(f"{folder} holds no complete grid ({error}): run the sample stage again") from error
 
 
-def _read(folder: Path, key: str, cell: Cell) -> Drawn:
+def _read(folder: Path, key: str, cell: Cell) -> DrawnCell:
     reason = folder / f"{key}.txt"
     if reason.exists():
-        return Drawn(key, cell, None, reason.read_text())
-    return Drawn(key, cell, np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False), None)
+        return DrawnCell(key, cell, None, reason.read_text())
+    return DrawnCell(key, cell, np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False), None)

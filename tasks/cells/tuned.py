@@ -8,9 +8,9 @@ from levy_core.base.files import write_json
 from levy_core.sampling.solver import Solver
 
 
-def write_tuned(path: Path, found: dict[int, dict]) -> None:
-    """``found[steps]`` has ``sampler`` (a solver's fields) and how it was found."""
-    write_json(path, {str(steps): entry for steps, entry in found.items()})
+def write_tuned(path: Path, samplers: dict[int, dict]) -> None:
+    """``samplers[steps]`` has ``sampler`` (a solver's fields) and how it was found."""
+    write_json(path, {str(steps): entry for steps, entry in samplers.items()})
 
 
 def read_tuned(path: Path) -> dict[int, Solver]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from levy_core.base.conditions import Condition
     from levy_core.base.samples import Samples
     from levy_core.training.batches import Data
-    from tasks.page.shown import Shown
+    from tasks.page.default_sampler import DefaultSampler
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ class Page(Protocol):
     def card(self, design: str, cell: "pd.Series") -> dict[str, str]:
         """What to know of a design at a glance: title, value, unit, text."""
 
-    def figures(self, shown: "dict[str, Shown]") -> dict[str, str]:
+    def figures(self, samplers: "dict[str, DefaultSampler]") -> dict[str, str]:
         """SVG by name."""
 
-    def values(self, shown: "dict[str, Shown]") -> dict[str, Any]:
+    def values(self, samplers: "dict[str, DefaultSampler]") -> dict[str, Any]:
         """What the template of this kind asks for."""
 
-    def pictures(self, folder: Path, shown: "dict[str, Shown]") -> list[dict[str, str]]:
+    def pictures(self, folder: Path, samplers: "dict[str, DefaultSampler]") -> list[dict[str, str]]:
         """Real samples, then each design's, also as files ``samples-DESIGN.png``: title, text, png in base64."""
 
     def pixels(self, samples: "np.ndarray") -> "np.ndarray":
@@ -171,7 +171,7 @@ class Kind:
         patterns = [pattern for measure in self.measures for pattern in measure.headline]
         return [metric for metric in metrics if any(fnmatchcase(metric, pattern) for pattern in patterns)]
 
-    def shown(self, variables: list[str]) -> list[tuple[str, str, float]]:
+    def list_measures(self, variables: list[str]) -> list[tuple[str, str, float]]:
         """(text for people, metric, factor) of the report's table, for the variables of a data set."""
         whole = [(text, metric, m.factor) for m in self.measures for text, metric in m.shown if "{}" not in metric]
         of_variable = [(m, text, metric) for m in self.measures for text, metric in m.shown if "{}" in metric]
@@ -193,7 +193,7 @@ class Kind:
 
 def kind_names() -> list[str]:
     """The kinds that there are: the folders beside this module."""
-    return sorted(found.name for found in iter_modules([str(Path(__file__).parent)]) if found.ispkg)
+    return sorted(module.name for module in iter_modules([str(Path(__file__).parent)]) if module.ispkg)
 
 
 def kind_of(name: str) -> Kind:

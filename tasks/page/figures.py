@@ -29,22 +29,22 @@ STYLE = {
 
 
 @contextmanager
-def panels(
+def open_panels(
     titles: list[str], size: tuple[float, float] = (5.4, 3.9), share: bool = True
 ) -> Iterator[tuple[list, list[str]]]:
-    """Axes, a panel a title; the list that is given beside them receives the SVG."""
-    made: list[str] = []
+    """Axes, one panel per title; the list that is given beside them receives the SVG."""
+    svg: list[str] = []
     with plt.rc_context(STYLE):  # also while saving: without its hashsalt the ids differ from run to run
         figure, axes = plt.subplots(
             1, len(titles), figsize=(size[0] * len(titles), size[1]), sharey=share, squeeze=False, layout="constrained"
         )
         for axis, title in zip(axes[0], titles, strict=True):
             axis.set_title(title)
-        yield list(axes[0]), made
-        made.append(_svg(figure))
+        yield list(axes[0]), svg
+        svg.append(_to_svg(figure))
 
 
-def _svg(figure: Figure) -> str:
+def _to_svg(figure: Figure) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     plt.close(figure)
@@ -52,7 +52,7 @@ def _svg(figure: Figure) -> str:
     return text[text.index("<svg") :].replace(INK, "currentColor")
 
 
-def _log_scale(axes: list, label: str, positive: bool) -> None:
+def _set_log_scale(axes: list, label: str, positive: bool) -> None:
     """A logarithmic y axis where the values allow one (KID can be negative)."""
     axes[0].set_ylabel(label)
     if positive:
@@ -62,27 +62,27 @@ def _log_scale(axes: list, label: str, positive: bool) -> None:
         axes[0].yaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
-def legend(axes: list, columns: int) -> None:
+def add_legend(axes: list, columns: int) -> None:
     """One legend of all panels, below them."""
     entries = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     axes[0].figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=9)
 
 
-def quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: float) -> str:
-    """The metric against network evaluations, a panel a design: the paper's solvers (SDE-E at its best eta), the tuned ones, the rest."""
-    with panels(designs) as (axes, made):
+def plot_quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: float) -> str:
+    """The metric against network evaluations, one panel per design: the paper's solvers (SDE-E at its best eta), the tuned ones, the rest."""
+    with open_panels(designs) as (axes, svg):
         for axis, design in zip(axes, designs, strict=True):
-            mine = grid[grid.design == design].dropna(subset=[metric])
-            solvers = [solver_of(row) for _, row in mine.iterrows()]
+            cells = grid[grid.design == design].dropna(subset=[metric])
+            solvers = [solver_of(row) for _, row in cells.iterrows()]
             published = np.array([is_published(solver) for solver in solvers], dtype=bool)
-            for key, part in mine[published].groupby(["family", "discretisation"], sort=False):
+            for key, part in cells[published].groupby(["family", "discretisation"], sort=False):
                 family, form = map(str, key)
                 label = f"{family.upper()} {form}"
-                _line(axis, part, metric, label, color=FAMILIES[family], linestyle=STYLES[form], marker="o", ms=4)
-            others = mine[~published & ~mine.tuned]
-            for k, (key, part) in enumerate(others.groupby(["family", "discretisation"], sort=False)):
+                _draw_line(axis, part, metric, label, color=FAMILIES[family], linestyle=STYLES[form], marker="o", ms=4)
+            other_grids = cells[~published & ~cells.tuned]
+            for k, (key, part) in enumerate(other_grids.groupby(["family", "discretisation"], sort=False)):
                 family, form = map(str, key)
-                _line(
+                _draw_line(
                     axis,
                     part,
                     metric,
@@ -91,18 +91,18 @@ def quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: float) -
                     marker="D",
                     ms=4,
                 )
-            _line(axis, mine[mine.tuned], metric, "tuned", color=TUNED, marker="*", ms=12, linewidth=3)
+            _draw_line(axis, cells[cells.tuned], metric, "tuned", color=TUNED, marker="*", ms=12, linewidth=3)
             axis.axhline(floor, color=INK, linestyle=":", linewidth=1.2, label="perfect samples, as many")
             ticks = sorted(grid.nfe.unique())
-            axis.set(xlabel="network evaluations a sample", xscale="log")
+            axis.set(xlabel="network evaluations per sample", xscale="log")
             axis.set_xticks(ticks, [str(tick) for tick in ticks])
             axis.minorticks_off()
-        _log_scale(axes, metric_name(metric), positive=bool((grid[metric].dropna() > 0).all()))
-        legend(axes, 3)
-    return made[0]
+        _set_log_scale(axes, metric_name(metric), positive=bool((grid[metric].dropna() > 0).all()))
+        add_legend(axes, 3)
+    return svg[0]
 
 
-def _line(axis, part: pd.DataFrame, metric: str, label: str, **style) -> None:
+def _draw_line(axis, part: pd.DataFrame, metric: str, label: str, **style) -> None:
     if part.empty:
         return
     lowest = part.sort_values(metric).groupby("nfe").head(1).sort_values("nfe")
@@ -110,7 +110,7 @@ def _line(axis, part: pd.DataFrame, metric: str, label: str, **style) -> None:
     axis.errorbar(lowest.nfe, lowest[metric], yerr=spread, label=label, capsize=2, elinewidth=1, **style)
 
 
-def eta_curves(grid: pd.DataFrame, designs: list[str], metric: str) -> str:
+def plot_eta(grid: pd.DataFrame, designs: list[str], metric: str) -> str:
     """The metric of SDE-E against eta at each number of evaluations, the ODE at eta 0; a ring marks each curve's optimum.
 
     Empty where the grid has no such solver.
@@ -124,10 +124,10 @@ def eta_curves(grid: pd.DataFrame, designs: list[str], metric: str) -> str:
     if curves.empty:
         return ""
     costs = sorted(map(int, curves.nfe.unique()))
-    with panels(designs) as (axes, made):
+    with open_panels(designs) as (axes, svg):
         for axis, design in zip(axes, designs, strict=True):
-            mine = curves[curves.design == design]
-            for key, cells in mine.groupby(["nfe", "discretisation"]):
+            of_design = curves[curves.design == design]
+            for key, cells in of_design.groupby(["nfe", "discretisation"]):
                 (nfe, form), part = map(str, key), cells.sort_values("eta")
                 colour = plt.get_cmap("viridis")(0.3 + 0.6 * costs.index(int(nfe)) / max(1, len(costs) - 1))
                 axis.errorbar(
@@ -141,16 +141,16 @@ def eta_curves(grid: pd.DataFrame, designs: list[str], metric: str) -> str:
             ticks = [0, *sorted(eta for eta in curves.eta.unique() if eta > 0)]
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.minorticks_off()
-        _log_scale(axes, metric_name(metric), positive=bool((curves[metric] > 0).all()))
-        legend(axes, 3)
-    return made[0]
+        _set_log_scale(axes, metric_name(metric), positive=bool((curves[metric] > 0).all()))
+        add_legend(axes, 3)
+    return svg[0]
 
 
-def shares(classes: list[str], counts: list[int], generated: dict[str, list[float]]) -> str:
+def plot_shares(classes: list[str], counts: list[int], generated: dict[str, list[float]]) -> str:
     """Bars of class shares, commonest class first."""
     order = sorted(range(len(counts)), key=lambda c: (-counts[c], c))
     truth = [count / sum(counts) for count in counts]
-    with panels([""], (10.8, 3.4)) as ([axis], made):
+    with open_panels([""], (10.8, 3.4)) as ([axis], svg):
         width = 0.8 / (len(generated) + 1)
         for k, (name, share) in enumerate([("training data", truth), *generated.items()]):
             place = np.arange(len(order)) + (k - len(generated) / 2) * width
@@ -161,13 +161,13 @@ def shares(classes: list[str], counts: list[int], generated: dict[str, list[floa
         axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=1))
         axis.grid(axis="x", visible=False)
         axis.legend(fontsize=9)
-    return made[0]
+    return svg[0]
 
 
-def tails(real: np.ndarray, generated: dict[str, np.ndarray]) -> str:
+def plot_tails(real: np.ndarray, generated: dict[str, np.ndarray]) -> str:
     """Quantiles of generated against real distances from the centre of the training images: on the line, the law is right."""
     levels = np.concatenate([np.linspace(0.02, 0.9, 45), 1 - np.geomspace(0.1, 0.005, 12)])
-    with panels([""], (5.8, 4.6)) as ([axis], made):
+    with open_panels([""], (5.8, 4.6)) as ([axis], svg):
         x = np.quantile(real, levels)
         axis.plot(x, x, color=INK, linewidth=1, linestyle=":", label="the data")
         for k, (name, values) in enumerate(generated.items()):
@@ -183,14 +183,14 @@ def tails(real: np.ndarray, generated: dict[str, np.ndarray]) -> str:
         axis.axvline(np.quantile(real, 0.9), color=INK, linewidth=0.8, alpha=0.4)
         axis.set(xlabel="quantile of the training images", ylabel="quantile of the samples")
         axis.legend(fontsize=9)
-    return made[0]
+    return svg[0]
 
 
-def losses(curves: dict[str, pd.DataFrame]) -> str:
+def plot_losses(curves: dict[str, pd.DataFrame]) -> str:
     """Training curves."""
-    with panels([""], (10.8, 3.1)) as ([axis], made):
+    with open_panels([""], (10.8, 3.1)) as ([axis], svg):
         for k, (name, curve) in enumerate(curves.items()):
             axis.plot(curve.step, curve.loss, color=COLOURS[k % len(COLOURS)], label=name)
         axis.set(xlabel="optimiser step", ylabel="loss", yscale="log")
         axis.legend(fontsize=9)
-    return made[0]
+    return svg[0]

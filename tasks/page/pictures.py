@@ -11,27 +11,27 @@ MOST_CLASSES = 20  # rows; the commonest and the rarest, where there are more
 GAP = 2
 
 
-def rows_of(counts: list[int]) -> list[int]:
+def choose_classes(counts: list[int]) -> list[int]:
     """Classes to show, commonest first; where there are too many, half from each end, so that rare ones are seen."""
     order = sorted(range(len(counts)), key=lambda c: (-counts[c], c))
     half = MOST_CLASSES // 2
     return order if len(order) <= MOST_CLASSES else order[:half] + order[-half:]
 
 
-def by_class(image: np.ndarray, verdict: np.ndarray, rows: list[int]) -> Image.Image:
-    """A row a class of uint8 [N, C, H, W] with classes [N]; a class without images has an empty row."""
-    return _sheet(
+def draw_by_class(image: np.ndarray, verdict: np.ndarray, rows: list[int]) -> Image.Image:
+    """One row per class of uint8 [N, C, H, W] with classes [N]; a class without images has an empty row."""
+    return _draw_sheet(
         [[image[i] for i in np.flatnonzero(verdict == c)[:PER_CLASS]] for c in rows], image.shape[1:], PER_CLASS
     )
 
 
-def along(steps: np.ndarray, most: int = 12) -> Image.Image:
-    """uint8 [steps, n, C, H, W]: a row a sample, a column an evaluation (``most`` of them, spread evenly)."""
-    shown = np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int))
-    return _sheet([[steps[k, i] for k in shown] for i in range(steps.shape[1])], steps.shape[2:], len(shown))
+def draw_trajectories(steps: np.ndarray, most: int = 12) -> Image.Image:
+    """uint8 [steps, n, C, H, W]: one row per sample, one column per evaluation (``most`` of them, spread evenly)."""
+    columns = np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int))
+    return _draw_sheet([[steps[k, i] for k in columns] for i in range(steps.shape[1])], steps.shape[2:], len(columns))
 
 
-def _sheet(rows: list[list[np.ndarray]], shape: tuple[int, ...], columns: int) -> Image.Image:
+def _draw_sheet(rows: list[list[np.ndarray]], shape: tuple[int, ...], columns: int) -> Image.Image:
     channels, height, width = shape
     zoom = max(1, 32 // height)
     down, across = height * zoom + GAP, width * zoom + GAP
@@ -43,7 +43,7 @@ def _sheet(rows: list[list[np.ndarray]], shape: tuple[int, ...], columns: int) -
     return Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
 
 
-def save(path: Path, picture: Image.Image) -> str:
+def save_png(path: Path, picture: Image.Image) -> str:
     """Writes a PNG and returns it as base64 for the page."""
     picture.save(path)
     return base64.b64encode(path.read_bytes()).decode()

@@ -8,7 +8,7 @@ from levy_core.sampling.solver import Solver
 from tasks.kinds.kind import Kind
 
 if TYPE_CHECKING:
-    from tasks.params.schema import SampleParams, TuneParams
+    from tasks.params.sections import SampleParams, TuneParams
 
 
 def cells_of(sample: "SampleParams", kind: Kind) -> list[Solver]:

@@ -16,10 +16,11 @@ from levy_core.metrics.common.paired import Comparison, Rule, compare
 from levy_core.serving.registered import RegisteredModel
 from tasks.kinds.kind import Metrics
 from tasks.kinds.opening import open_metrics
-from tasks.params.schema import Params, RetrainParams
+from tasks.params.schema import Params
+from tasks.params.sections import RetrainParams
 
 Rows = list[dict[str, float]]  # all metrics by name, one mapping per seed
-Accepted = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what a ruler's `accept` gives
+Accepted = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what `Metrics.accept` gives
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Verdict:
         reason: one or two sentences with the numbers that decided.
         lines: the gate; empty where the two could not be compared, so that a person must decide.
         seeds, n: how many samples were drawn of each. confidence: of each line.
-        evaluations: of the network a sample, by side; empty where they could not be compared.
+        evaluations: of the network per sample, by side; empty where they could not be compared.
     """
 
     promoted: bool
@@ -52,7 +53,7 @@ class Verdict:
         return {**asdict(self), "lines": lines, "comparable": self.comparable}
 
 
-def judge(params: Params, dataset: str, champion: Path, challenger: Path) -> Verdict:
+def challenge(params: Params, dataset: str, champion: Path, challenger: Path) -> Verdict:
     """Draws from both models with their default samplers and holds them against data that neither was trained on.
 
     Args:
@@ -64,18 +65,18 @@ def judge(params: Params, dataset: str, champion: Path, challenger: Path) -> Ver
     """
     make_reproducible(params.compute.threads)
     settings, metrics = params.retrain, open_metrics(params, dataset)
-    sides: dict[str, tuple[RegisteredModel, Accepted]] = {}
+    models: dict[str, tuple[RegisteredModel, Accepted]] = {}
     rows: dict[str, Rows] = {}
     try:
         for side, folder in (("challenger", challenger), ("champion", champion)):
             sampler = RegisteredModel(folder)
-            sides[side] = sampler, metrics.accept(folder, sampler.shape, sampler.samples)
-        for side, (sampler, accepted) in sides.items():
+            models[side] = sampler, metrics.accept(folder, sampler.shape, sampler.samples)
+        for side, (sampler, accepted) in models.items():
             rows[side] = _measure(settings, metrics, sampler, accepted)
     except LevyError as error:
         reason = f"a person must decide, because the {side} cannot be judged: {error}"
         return _verdict(settings, False, reason, (), {})
-    evaluations = {side: sampler.evaluations for side, (sampler, _) in sides.items()}
+    evaluations = {side: sampler.evaluations for side, (sampler, _) in models.items()}
     return decide(
         settings, params.gate(dataset), params.kind(dataset).measures, rows["champion"], rows["challenger"], evaluations
     )

@@ -11,7 +11,7 @@ from levy_core.base.files import hash_json, write_json
 
 MACHINE = "environment.json"
 PACKAGES = "requirements.txt"
-DECIDING = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")  # variables that choose other kernels
+KERNEL_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")  # variables that choose other kernels
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Environment:
             "gpus": ", ".join(gpus),
             "torch": torch.__version__,
             "threads": str(threads),
-            **{name: os.environ.get(name, "") for name in DECIDING},
+            **{name: os.environ.get(name, "") for name in KERNEL_VARIABLES},
         }
         packages = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in distributions()}
         packages.pop("levy", None)  # its version is the commit
@@ -59,17 +59,17 @@ class Environment:
         return hash_json([self.machine, self.packages])[:16]
 
     def __str__(self) -> str:
-        shown = ", ".join(self.machine[key] for key in ("python", "system", "processor", "gpus") if key in self.machine)
-        return f"{shown}, torch {self.machine['torch']} ({self.machine['instructions']}, threads {self.machine['threads']})"
+        parts = ", ".join(self.machine[key] for key in ("python", "system", "processor", "gpus") if key in self.machine)
+        return f"{parts}, torch {self.machine['torch']} ({self.machine['instructions']}, threads {self.machine['threads']})"
 
     def changes(self, now: "Environment") -> list[str]:
-        """What is no longer as it was, a line each: ``torch: 2.13.0 then, 2.13.1 now``."""
-        found = []
+        """What is no longer as it was, one line each: ``torch: 2.13.0 then, 2.13.1 now``."""
+        lines = []
         for before, after in ((self.machine, now.machine), (self.packages, now.packages)):
             for name in sorted({*before, *after}):
                 if before.get(name) != after.get(name):
-                    found.append(f"{name}: {before.get(name, 'none')} then, {after.get(name, 'none')} now")
-        return found
+                    lines.append(f"{name}: {before.get(name, 'none')} then, {after.get(name, 'none')} now")
+        return lines
 
 
 def _processor() -> str:

@@ -33,7 +33,7 @@ class Decision:
 
     @property
     def text(self) -> str:
-        """In a line."""
+        """The decision in one line."""
         return f"{self.name} version {self.version} {self.verdict}: {self.reason}"
 
     def to_mapping(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def gate(params: Params, dataset: str) -> Decision:
     champion = promotions.version_of(client, name, promotions.CHAMPION)
     judged = VERDICT not in tags
     if judged:
-        tags = _judge(client, params, dataset, version, champion)
+        tags = _compare_with_champion(client, params, dataset, version, champion)
         client.log_dict(recorded.run_id, tags.pop("table"), "verdict.json")
         for key in (REASON, VERDICT):  # the verdict last: it says that all is there
             client.set_model_version_tag(name, version, key, tags[key])
@@ -69,17 +69,19 @@ def gate(params: Params, dataset: str) -> Decision:
     return Decision(name, version, now, tags[VERDICT], tags[REASON], judged)
 
 
-def _judge(client: Any, params: Params, dataset: str, version: str, champion: str | None) -> dict[str, Any]:
+def _compare_with_champion(
+    client: Any, params: Params, dataset: str, version: str, champion: str | None
+) -> dict[str, Any]:
     if champion is None:
         return {VERDICT: PROMOTED, REASON: "there was no champion", "table": {}}
     if champion == version:
         return {VERDICT: PROMOTED, REASON: "it was champion before the gate looked at it", "table": {}}
-    from tasks.registry.challenge import judge  # late: a model that was judged before needs none of it
+    from tasks.registry.challenge import challenge  # late: a model that was judged before needs none of it
 
     name = model_name(dataset)
     with tempfile.TemporaryDirectory() as scratch:
         folders = [fetch(f"models:/{name}/{v}", Path(scratch) / v) for v in (champion, version)]
-        verdict = judge(params, dataset, *folders)
+        verdict = challenge(params, dataset, *folders)
     reason = f"against version {champion}: {verdict.reason}"
     table = {"champion": champion, "challenger": version, **verdict.to_mapping()}
     return {VERDICT: PROMOTED if verdict.promoted else KEPT, REASON: reason[:4000], "table": table}

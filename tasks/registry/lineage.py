@@ -60,17 +60,17 @@ def _names(stage: str, matrix: dict[str, Any], dataset: str, params: dict[str, A
 def _values(stage: str, axis: str, declared: Any, params: dict[str, Any]) -> list[str]:
     """One axis of a matrix: a list, or `${KEY}` of params.yaml."""
     key = KEY.fullmatch(declared) if isinstance(declared, str) else None
-    found = declared
+    values = declared
     if key:
-        found = params
+        values = params
         for part in key["name"].split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-    if not isinstance(found, list) or not all(isinstance(v, str | int | float) and "${" not in str(v) for v in found):
+            values = values.get(part) if isinstance(values, dict) else None
+    if not isinstance(values, list) or not all(isinstance(v, str | int | float) and "${" not in str(v) for v in values):
         raise LevyError(
             f"{GRAPH}: `{axis}: {declared}` in the matrix of the stage {stage} is neither a list of names or numbers nor "
             f"`${{KEY}}` of one in {PARAMS}: write it so, that its results can be told apart by data set"
         )
-    return [str(v).lower() if isinstance(v, bool) else str(v) for v in found]  # as DVC writes them
+    return [str(v).lower() if isinstance(v, bool) else str(v) for v in values]  # as DVC writes them
 
 
 def check_model(dataset: str, design: str) -> None:
@@ -82,10 +82,10 @@ def check_model(dataset: str, design: str) -> None:
     path = paths.model(dataset, design)
     outputs = [output for entry in stages_of(dataset).values() for output in entry.get("outs", [])]
     expected = next((output.get("md5") for output in outputs if output["path"] == str(path)), None)
-    found = hash_of_output(path, hashes_of(path)) if path.exists() else None
-    if found is None or found != expected:
+    content = hash_of_output(path, hashes_of(path)) if path.exists() else None
+    if content is None or content != expected:
         raise LevyError(
-            f"the model in {path} is not the one that {LOCK} names (its hash is {found}, expected was {expected}), so no "
+            f"the model in {path} is not the one that {LOCK} names (its hash is {content}, expected was {expected}), so no "
             "alias was moved: `levy doctor --mend` brings it back from DVC's cache, or else lets `levy run` make it again"
         )
 
@@ -147,7 +147,7 @@ class Lineage:
 
     @classmethod
     def here(cls, dataset: str, environment: Environment) -> "Lineage":
-        """Of the working directory."""
+        """The lineage of the outputs in the working directory."""
         winner = json.loads(paths.winner(dataset).read_text())
         return cls(stages_of(dataset), PARAMS.read_text(), DATA.read_text(), winner, environment)
 

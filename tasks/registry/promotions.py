@@ -28,7 +28,7 @@ class Move:
     done: bool = True
 
     def to_tag(self) -> tuple[str, str]:
-        """Key and value."""
+        """Key and value of the tag that keeps the move."""
         fields = asdict(self)
         return TAG + fields.pop("when"), json.dumps(fields)
 
@@ -39,7 +39,7 @@ def history(client: Any, name: str) -> list[Move]:
     Raises:
         LevyError: there is no such model.
     """
-    tags = _model(client, name).tags
+    tags = _get_model(client, name).tags
     return [Move(key.removeprefix(TAG), **json.loads(tags[key])) for key in sorted(tags) if key.startswith(TAG)]
 
 
@@ -49,8 +49,8 @@ def version_of(client: Any, name: str, alias: str) -> str | None:
     Raises:
         LevyError: there is no such model.
     """
-    found = _model(client, name).aliases.get(alias)
-    return None if found is None else str(found)
+    version = _get_model(client, name).aliases.get(alias)
+    return None if version is None else str(version)
 
 
 def move(client: Any, name: str, alias: str, version: str, why: str) -> Move:
@@ -62,9 +62,9 @@ def move(client: Any, name: str, alias: str, version: str, why: str) -> Move:
     if version not in versions(client, name):
         raise LevyError(f"{name} has no version {version}: `levy lookup {name}` lists what there is")
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    made = Move(when, alias, version_of(client, name, alias), version, why, done=False)
-    client.set_registered_model_tag(name, *made.to_tag())
-    return _finish(client, name, made)
+    planned = Move(when, alias, version_of(client, name, alias), version, why, done=False)
+    client.set_registered_model_tag(name, *planned.to_tag())
+    return _finish(client, name, planned)
 
 
 def settle(client: Any, name: str) -> None:
@@ -73,7 +73,7 @@ def settle(client: Any, name: str) -> None:
         if version_of(client, name, pending.alias) in (pending.before, pending.after):
             _finish(client, name, pending)
         else:
-            _mark(client, name, pending)
+            _mark_done(client, name, pending)
 
 
 def roll_back(client: Any, name: str, alias: str = CHAMPION, why: str = "rolled back") -> Move:
@@ -103,16 +103,16 @@ def versions(client: Any, name: str) -> dict[str, Any]:
 
 def _finish(client: Any, name: str, pending: Move) -> Move:
     client.set_registered_model_alias(name, pending.alias, pending.after)
-    return _mark(client, name, pending)
+    return _mark_done(client, name, pending)
 
 
-def _mark(client: Any, name: str, pending: Move) -> Move:
+def _mark_done(client: Any, name: str, pending: Move) -> Move:
     done = replace(pending, done=True)
     client.set_registered_model_tag(name, *done.to_tag())
     return done
 
 
-def _model(client: Any, name: str) -> Any:
+def _get_model(client: Any, name: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     try:

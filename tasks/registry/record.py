@@ -31,7 +31,7 @@ HOST = "levy.host"  # tag of a run: where it was begun, so that it is ended nowh
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedRun:
     """What a run left in MLflow; ``aliases`` of the registered version, and whether this run made it."""
 
     run_id: str
@@ -70,7 +70,7 @@ def model_name(dataset: str) -> str:
     return f"levy-{dataset}"
 
 
-def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION) -> Recorded:
+def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION) -> RecordedRun:
     """Logs the outputs of ``dataset``, registers the winner and points ``alias`` at it, unless that is done already.
 
     Outputs that are known already move no alias: a champion that was rolled back, or a challenger that was not promoted,
@@ -91,19 +91,19 @@ def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION
         ) from error
 
 
-def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Recorded:
+def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> RecordedRun:
     client, name, tags = mlflow.MlflowClient(), model_name(dataset), lineage.tags(dataset)
-    known = _registered(client, name, tags["levy.lock"])
+    known = _find_version(client, name, tags["levy.lock"])
     if known:
         version = str(known.version)
         promotions.settle(client, name)
         if alias and version not in {move.after for move in promotions.history(client, name)}:  # interrupted before it
             lineage.check_model(dataset, json.loads(paths.winner(dataset).read_text())["design"])
             promotions.move(client, name, alias, version, WHY)
-        return _recorded(client, name, version, fresh=False)
+        return _read_run(client, name, version, fresh=False)
     winner = json.loads(paths.winner(dataset).read_text())
     lineage.check_model(dataset, winner["design"])
-    experiment = tracking.experiment(mlflow, f"levy-{dataset}")
+    experiment = tracking.get_experiment(mlflow, f"levy-{dataset}")
     interrupted = (
         f"attributes.status = 'RUNNING' and tags.`levy.lock` = '{tags['levy.lock']}' and tags.`{HOST}` = '{_host()}'"
     )
@@ -119,10 +119,10 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
             {
                 "designs": ",".join(params.designs),
                 "winner": cell_label(winner),
-                **_flat("data", params.data[dataset].model_dump()),
+                **_flatten("data", params.data[dataset].model_dump()),
             }
         )
-        mlflow.log_metrics(_finite(winner))
+        mlflow.log_metrics(_finite_metrics(winner))
         mlflow.log_table(result.grid, "grid.json")
         for path in (Path("params.yaml"), lineage.LOCK, paths.eta(dataset)):
             mlflow.log_artifact(str(path))
@@ -131,11 +131,11 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
     version = mlflow.register_model(
         models[winner["design"]],
         name,
-        tags={**tags, "levy.run": parent.info.run_id, **_described(result, params.metric(dataset))},
+        tags={**tags, "levy.run": parent.info.run_id, **_winner_tags(result, params.metric(dataset))},
     )
     if alias:  # last: it never points at half a model
         promotions.move(client, name, alias, str(version.version), WHY)
-    return _recorded(client, name, str(version.version), fresh=True)
+    return _read_run(client, name, str(version.version), fresh=True)
 
 
 def _host() -> str:
@@ -143,10 +143,10 @@ def _host() -> str:
     return f"{socket.gethostname()} {hash_json(str(Path.cwd()))[:16]}"
 
 
-def _recorded(client: Any, name: str, version: str, fresh: bool) -> Recorded:
-    found = client.get_model_version(name, version)
-    aliases = tuple(sorted(found.aliases, key=lambda alias: (alias != promotions.CHAMPION, alias)))
-    return Recorded(found.tags["levy.run"], name, version, aliases, fresh)
+def _read_run(client: Any, name: str, version: str, fresh: bool) -> RecordedRun:
+    registered = client.get_model_version(name, version)
+    aliases = tuple(sorted(registered.aliases, key=lambda alias: (alias != promotions.CHAMPION, alias)))
+    return RecordedRun(registered.tags["levy.run"], name, version, aliases, fresh)
 
 
 def _record_design(mlflow: Any, params: Params, result: _Result, design: str) -> str | None:
@@ -159,22 +159,22 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str) ->
         nested=True,
         tags={**result.tags, HOST: _host(), "levy.design": design},
     ) as run:
-        described = json.loads((paths.model(result.dataset, design) / "design.json").read_text())
+        design_json = json.loads((paths.model(result.dataset, design) / "design.json").read_text())
         mlflow.log_params(
             {
-                **_flat("design", described["design"]),
-                **_flat("train", params.train.model_dump()),
-                **_flat("net", params.net.model_dump()),
+                **_flatten("design", design_json["design"]),
+                **_flatten("train", params.train.model_dump()),
+                **_flatten("net", params.net.model_dump()),
                 "best": cell_label(cell),
             }
         )
-        mlflow.log_metrics(_finite(cell))
-        for nfe, found in result.eta[design]["budgets"].items():  # a curve over evaluations
-            mlflow.log_metric(f"best {params.metric(result.dataset)}", found["mean"], step=int(nfe))
+        mlflow.log_metrics(_finite_metrics(cell))
+        for nfe, budget in result.eta[design]["budgets"].items():  # a curve over evaluations
+            mlflow.log_metric(f"best {params.metric(result.dataset)}", budget["mean"], step=int(nfe))
         _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
         mlflow.log_table(grid, "grid.json")
         mlflow.log_artifact(str(paths.report(result.dataset) / f"samples-{design}.png"))
-        return _log_model(mlflow, result, described["about"]) if design == result.winner["design"] else None
+        return _log_model(mlflow, result, design_json["about"]) if design == result.winner["design"] else None
 
 
 def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
@@ -187,7 +187,7 @@ def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
         mlflow.MlflowClient().log_batch(run_id, metrics=metrics[start : start + 1000])
 
 
-def _described(result: _Result, metric: str) -> dict[str, str]:
+def _winner_tags(result: _Result, metric: str) -> dict[str, str]:
     """Tags of the registered version, for people who look it up."""
     spread = result.winner[f"{metric}_std"]  # None with one seed
     return {
@@ -207,9 +207,9 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     from mlflow.types import ColSpec, Schema, TensorSpec
     from numpy import dtype
 
-    found = result.eta[result.winner["design"]]
-    samplers = {nfe: entry["sampler"] for nfe, entry in found["budgets"].items()}
-    sampler = {"default": found["default"], "samplers": samplers}
+    eta = result.eta[result.winner["design"]]
+    samplers = {nfe: entry["sampler"] for nfe, entry in eta["budgets"].items()}
+    sampler = {"default": eta["default"], "samplers": samplers}
     shape = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
     signature = ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]),
@@ -232,16 +232,16 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     return logged.model_uri
 
 
-def _registered(client: Any, name: str, lock: str) -> Any:
+def _find_version(client: Any, name: str, lock: str) -> Any:
     """The version of ``name`` made from these outputs, or None."""
     return next((v for v in promotions.versions(client, name).values() if v.tags.get("levy.lock") == lock), None)
 
 
-def _flat(prefix: str, mapping: dict) -> dict[str, str]:
+def _flatten(prefix: str, mapping: dict) -> dict[str, str]:
     return {f"{prefix}.{key}": str(value) for key, value in mapping.items()}
 
 
-def _finite(cell: dict) -> dict[str, float]:
+def _finite_metrics(cell: dict) -> dict[str, float]:
     return {
         k: float(v) for k, v in cell.items() if isinstance(v, int | float) and not isinstance(v, bool) and pd.notna(v)
     }

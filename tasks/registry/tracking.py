@@ -19,10 +19,10 @@ def address() -> str:
 
 def login() -> str | None:
     """NAME:PASSWORD for an MLflow server, where MLflow's client looks for them: its variables, then its file."""
-    found = configparser.ConfigParser(interpolation=None)
-    found.read(Path.home() / ".mlflow" / "credentials")
+    credentials = configparser.ConfigParser(interpolation=None)
+    credentials.read(Path.home() / ".mlflow" / "credentials")
     variables = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-    name, password = (os.environ.get(v, "") or found.get("mlflow", v.lower(), fallback="") for v in variables)
+    name, password = (os.environ.get(v, "") or credentials.get("mlflow", v.lower(), fallback="") for v in variables)
     return f"{name}:{password}" if name and password else None
 
 
@@ -56,7 +56,7 @@ def connect() -> Any:
 
     database = database_file()
     if database and not database.exists():
-        _make(database)
+        _make_database(database)
     mlflow.set_tracking_uri(address())
     return mlflow
 
@@ -71,7 +71,7 @@ def database_file() -> Path | None:
     return Path(name).resolve()
 
 
-def _make(database: Path) -> None:
+def _make_database(database: Path) -> None:
     """A new database, in one piece: MLflow's tables come by dozens of migrations, of which none can be repeated once cut off."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -79,22 +79,22 @@ def _make(database: Path) -> None:
     with tempfile.TemporaryDirectory(
         dir=database.parent, prefix=f"{database.name}.", ignore_cleanup_errors=True
     ) as folder:
-        made = Path(folder) / database.name
-        SqlAlchemyStore(f"sqlite:///{made}", _artifacts(database)).engine.dispose()
+        fresh = Path(folder) / database.name
+        SqlAlchemyStore(f"sqlite:///{fresh}", _artifacts_of(database)).engine.dispose()
         with suppress(FileExistsError):  # another process was quicker; a rename would take what it has recorded
-            os.link(made, database)
+            os.link(fresh, database)
 
 
-def _artifacts(database: Path) -> str:
+def _artifacts_of(database: Path) -> str:
     return (database.parent / "mlartifacts").as_uri()
 
 
-def experiment(mlflow: Any, name: str) -> str:
+def get_experiment(mlflow: Any, name: str) -> str:
     """The id of an experiment, made if missing; beside a database file, its artifacts lie beside it too."""
-    found = mlflow.get_experiment_by_name(name)
-    if found:
-        return found.experiment_id
+    existing = mlflow.get_experiment_by_name(name)
+    if existing:
+        return existing.experiment_id
     database = database_file()
     if database is None:  # a server has its own place for artifacts
         return mlflow.create_experiment(name)
-    return mlflow.create_experiment(name, artifact_location=_artifacts(database))
+    return mlflow.create_experiment(name, artifact_location=_artifacts_of(database))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def hash_of(path: Path) -> str:
-    """Of a file."""
+    """MD5 of a file, as DVC computes it."""
     with path.open("rb") as stream:
         return file_digest(stream, lambda: md5(usedforsecurity=False)).hexdigest()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Result = TypeVar("Result")
-AHEAD = 2  # blocks a worker: one in work, one waiting
+AHEAD = 2  # blocks per worker: one in work, one waiting
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def open_block_map() -> Iterator[BlockMap]:
 
 
 class _Cluster:
-    """Results come in the order of their blocks, fetched one by one; a few blocks a worker are under way."""
+    """Results come in the order of their blocks, fetched one by one; a few blocks per worker are under way."""
 
     def __init__(self, client: "Client", address: str):
         workers = client.scheduler_info(n_workers=-1)["workers"]
@@ -63,7 +63,7 @@ class _Cluster:
         from distributed.comm import CommClosedError
 
         try:
-            shared = self._client.scatter(work, broadcast=True, hash=False)  # unpickled once a worker
+            shared = self._client.scatter(work, broadcast=True, hash=False)  # unpickled once per worker
             coming = (self._client.submit(_call, shared, block, pure=False) for block in rows)
             waiting = deque(islice(coming, self._ahead))
             while waiting:

@@ -1,6 +1,6 @@
 """Results that stay: a stage that has finished does nothing where all that decides its result is as it was.
 
-DVC starts a stage again when a room that it imports from has changed, which is more often than that what it uses of it has.
+DVC starts a stage again when a room that it imports from has changed, which happens more often than a change of what it uses.
 """
 
 import json
@@ -12,7 +12,7 @@ from levy_core.base.files import write_json
 from tasks.runtime.checksums import hashes_of
 
 
-class Finished:
+class FinishedStage:
     """What a stage finished with: the fingerprint of what decided its outputs, and the hashes of their files.
 
     Args:

@@ -62,7 +62,7 @@ def finished_reference(dataset: str) -> Path:
     return OUTPUTS / dataset / "resume" / ".reference.done.json"
 
 
-def judged(dataset: str, design: str) -> Path:
+def scores(dataset: str, design: str) -> Path:
     """Scores of a search, for the next one of the same model and metric; no DVC output."""
     return OUTPUTS / dataset / "resume" / f"{design}.jsonl"
 
@@ -87,7 +87,7 @@ def evaluation(dataset: str, design: str) -> Path:
     return OUTPUTS / dataset / "evaluations" / f"{design}.csv"
 
 
-def of_design(dataset: str, design: str) -> list[Path]:
+def outputs_of_design(dataset: str, design: str) -> list[Path]:
     """Every output of a design, each in a folder with those of the other designs, which later stages read as a whole."""
     return [output(dataset, design) for output in (model, curve, tuned, trials, samples, evaluation)]
 

@@ -30,7 +30,7 @@ from levy_core.metrics.images.fidelity import Features
 from levy_core.nets.unet import UNetConfig
 from levy_core.training.checkpoint import load_model
 from tasks.cells.store import read_cells
-from tasks.params import schema
+from tasks.params import loading
 from tasks.registry.download import fetch
 from tests.conftest import ROOT, Checkout, merged, save_untrained
 
@@ -407,7 +407,7 @@ def test_names_that_could_mean_something_elsewhere_are_refused(tmp_path, name, n
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(merged(shipped, {names: [name], section: {name: entry}})))
     with pytest.raises(LevyError, match=f"{names}|{section}"):
-        schema.load(path)
+        loading.load(path)
 
 
 def test_dvc_quotes_what_it_puts_into_commands():

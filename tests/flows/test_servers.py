@@ -18,7 +18,7 @@ import pytest
 
 from flows.doctor import checkup
 from flows.doctor import servers as doctor_servers
-from flows.doctor.findings import examined
+from flows.doctor.findings import run_check
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files
 from tasks.registry import tracking
@@ -233,7 +233,7 @@ def test_doctor_finds_the_teams_servers_in_order_and_names_what_an_account_lacks
 
     def findings(name):
         become(name)
-        return [finding for check in checks.values() for finding in examined(check, 60)]
+        return [finding for check in checks.values() for finding in run_check(check, 60)]
 
     assert {finding.state for finding in findings("rita")} == {"ok"}
     advice = " ".join(finding.advice for finding in findings(None) if finding.state == "wrong")
@@ -247,10 +247,10 @@ def test_a_deployment_without_a_worker_is_named_and_the_unit_of_the_worker_mends
     become("levy")
     monkeypatch.chdir(tmp_path)
     Path("prefect.yaml").write_text("deployments: [{name: nightly}]")
-    ask = doctor_servers.ask_prefect
+    ask = doctor_servers.query_prefect
 
     def state():
-        return [finding.state for finding in examined(doctor_servers.schedule, 60)]
+        return [finding.state for finding in run_check(doctor_servers.schedule, 60)]
 
     assert state() == ["warning"]  # it is in the file and not on the server
     ask("work_pools/", {"name": "levy", "type": "process"})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from tasks.params import schema
+from tasks.params import loading
 from tasks.runtime import stage
 from tests.conftest import ROOT, Checkout
 
@@ -36,7 +36,7 @@ class Folder(Checkout):
         os.chdir(self.root)
         os.environ |= environment
         sys.stdout = sys.stderr = (self.root / "log").open("w")  # open to the end: the error comes last
-        stage.run(work, schema.load, dataset=names[0], design=names[1])
+        stage.run(work, loading.load, dataset=names[0], design=names[1])
 
     def log(self):
         """What the last stage printed."""

@@ -22,9 +22,9 @@ ONE_DESIGN = merged(
 )
 STAGES = """
 from importlib import import_module
-from tasks.params import schema
+from tasks.params import loading
 
-settings = schema.load()
+settings = loading.load()
 for stage in ("prepare", "reference", "train", "tune", "sample", "evaluate", "compare", "report"):
     names = ["digits", "ddpm"] if stage in ("train", "tune", "sample", "evaluate") else ["digits"]
     getattr(import_module(f"tasks.{stage}"), stage)(settings, *names)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from levy_core.serving.registered import RegisteredModel  # noqa: F401  with which the record tries its model
-from tasks.params import schema
+from tasks.params import loading
 from tasks.registry import record
 from tasks.runtime import stage
 
@@ -54,7 +54,7 @@ def _work(root: Path, what: str) -> None:
     os.dup2(silent, 2)
     os.chdir(root)
     if what == "record":
-        record.record(schema.load(), DATASET)
+        record.record(loading.load(), DATASET)
     else:
         names = {name[2:]: value for name, value in zip(STAGES[what][::2], STAGES[what][1::2], strict=True)}
-        stage.run(getattr(import_module(f"tasks.{what}"), what), schema.load, **names)
+        stage.run(getattr(import_module(f"tasks.{what}"), what), loading.load, **names)

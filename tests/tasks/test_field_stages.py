@@ -22,7 +22,7 @@ from tasks.cells.store import read_cells
 from tasks.compare import compare
 from tasks.evaluate import evaluate
 from tasks.kinds.opening import open_metrics
-from tasks.params import schema as settings
+from tasks.params import loading as settings
 from tasks.params.resolution import check_tail_index
 from tasks.prepare import prepare
 from tasks.reference import reference

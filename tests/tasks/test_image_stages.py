@@ -33,12 +33,12 @@ from tasks.cells.tuned import read_tuned, write_tuned
 from tasks.evaluate import evaluate
 from tasks.kinds.images.metrics import classifier_folder, fidelity_config
 from tasks.kinds.opening import open_metrics
-from tasks.params import schema as settings
+from tasks.params import loading as settings
 from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.runtime import paths
 from tasks.sample import sample
-from tasks.tune import Judge, Memo, _fingerprint, affordable, tune
+from tasks.tune import Memo, Scorer, _fingerprint, filter_by_cost, tune
 from tests.conftest import ROOT, merged, save_untrained
 
 SOLVERS = [
@@ -352,8 +352,8 @@ def test_a_grid_that_would_take_longer_than_allowed_is_refused_with_the_estimate
     sample(grid, "digits", "lim")  # nothing is left to draw, so that it takes no time
 
 
-def judged(params, capsys):
-    """How many rows the evaluate stage judged anew."""
+def count_measured(params, capsys):
+    """How many rows the evaluate stage measured anew."""
     capsys.readouterr()
     evaluate(params, "digits", "lim")
     return int(capsys.readouterr().out.split("cells, ")[1].split()[0])
@@ -362,23 +362,23 @@ def judged(params, capsys):
 def test_rows_of_the_table_are_kept_with_the_bytes_of_a_full_evaluation(small, capsys):
     grid = change({"sample": {"grid": {"wild": WILD}}})
     sample(grid, "digits", "lim")
-    assert judged(grid, capsys) == 10
+    assert count_measured(grid, capsys) == 10
     whole = TABLE.read_bytes()
-    assert judged(grid, capsys) == 2  # failed cells have nothing to keep
+    assert count_measured(grid, capsys) == 2  # failed cells have nothing to keep
     assert TABLE.read_bytes() == whole
     lines = whole.decode().splitlines(keepends=True)
     for kept in (slice(0, 4), slice(1, None, 2), slice(9, 10), slice(0, 0)):
         TABLE.write_text("".join([lines[0], *lines[1:][kept]]))
-        judged(grid, capsys)
+        count_measured(grid, capsys)
         assert TABLE.read_bytes() == whole
     for damaged in (b"", b"\x00\xff", b"design,seed\nlim,0\n"):
         TABLE.write_bytes(damaged)
-        judged(grid, capsys)
+        count_measured(grid, capsys)
         assert TABLE.read_bytes() == whole
 
 
 def marked(value):
-    """The table with a mark in each row: what is not judged again keeps it."""
+    """The table with a mark in each row: what is not measured again keeps it."""
     table = pd.read_csv(TABLE)
     table["near_train"] = value
     table.to_csv(TABLE, index=False)
@@ -388,27 +388,27 @@ def test_rows_are_judged_again_where_the_ruler_or_the_samples_changed_and_only_t
     sample(small, "digits", "lim")
     evaluate(small, "digits", "lim")
     marked(123.0)
-    assert judged(small, capsys) == 0
+    assert count_measured(small, capsys) == 0
     assert (pd.read_csv(TABLE).near_train == 123).all()
     wider = change({"sample": {"grid": {"tiny": {"etas": [0.2, 0.4]}}}})
     sample(wider, "digits", "lim")
-    assert judged(wider, capsys) == 4  # the new cells
+    assert count_measured(wider, capsys) == 4  # the new cells
     table = pd.read_csv(TABLE)
     assert ((table.near_train == 123) == (table.eta != 0.4)).all()
     sample(small, "digits", "lim")
     evaluate(small, "digits", "lim")
     for changed in ({"neighborhood": 2}, {"kid_subsets": 4}):
         marked(123.0)
-        assert judged(change({"evaluate": {"images": changed}}), capsys) == 8
+        assert count_measured(change({"evaluate": {"images": changed}}), capsys) == 8
         assert (pd.read_csv(TABLE).near_train != 123).all()
     moved = classifier_folder(paths.reference("digits")) / "classifier.safetensors"
     weights = read_tensors(moved)
     weights["score.bias"] += 1e-3
     write_tensors(moved, weights)
-    assert judged(change({"evaluate": {"images": changed}}), capsys) == 8
+    assert count_measured(change({"evaluate": {"images": changed}}), capsys) == 8
     break_model(0.5)
     sample(small, "digits", "lim")
-    assert judged(small, capsys) == 8
+    assert count_measured(small, capsys) == 8
 
 
 def test_rows_are_judged_again_where_the_reference_is_of_other_images(small, capsys):
@@ -417,7 +417,7 @@ def test_rows_are_judged_again_where_the_reference_is_of_other_images(small, cap
     other = change({"data": {"digits": {"imbalance": 5}}})
     prepare(other, "digits")
     reference(other, "digits")
-    assert judged(other, capsys) == 8
+    assert count_measured(other, capsys) == 8
 
 
 def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_samples_is_told(small, capsys):
@@ -449,7 +449,7 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
 
 # The tune stage
 
-TUNED, TRIALS, MEMO = (path("digits", "lim") for path in (paths.tuned, paths.trials, paths.judged))
+TUNED, TRIALS, MEMO = (path("digits", "lim") for path in (paths.tuned, paths.trials, paths.scores))
 
 
 class Counted:
@@ -597,10 +597,10 @@ def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_h
     embed = open_metrics(small, "digits").embed
     listening = SimpleNamespace(embed=embed, score=lambda f, metric: seen.append(f) or asked.append(metric) or 0.0)
     drawing = Counted(monkeypatch)
-    judge = Judge(model, listening, "kid/balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / "memo", ""))
+    scorer = Scorer(model, listening, "kid/balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / "memo", ""))
     a, b = small.sample.cells()[:2]
     for solver, n in ((a, 8), (a, 16), (b, 16), (a, 16)):
-        judge(solver, n)
+        scorer(solver, n)
     assert [len(f) for f in seen] == [8, 16, 16, 16]
     assert set(asked) == {"kid/balanced"}
     assert drawing.images == 16 + 16 + 16
@@ -626,7 +626,7 @@ def test_the_memo_returns_scores_exactly_and_survives_the_end_of_a_line_that_a_k
             assert found.get(solver, n) == pytest.approx(score, rel=0, abs=0, nan_ok=True)
         assert found.get(SOLVERS[1], 8) is None
     assert Memo(path, "mine").get(SOLVERS[1], 16) == 2.0
-    again.forget_others()
+    again.forget_stale()
     assert len(path.read_text().splitlines()) == 4
     assert Memo(path, "mine").get(SOLVERS[0], 8) == 1 / 3
     assert Memo(path, "another's").get(SOLVERS[1], 8) is None
@@ -658,11 +658,11 @@ def test_solvers_that_would_evaluate_twice_a_step_are_not_searched():
     space = change_space(("ode", "sde-e", "split-ddim"))
     for preset, kept in (("lim", space.solvers), ("ddpm", space.solvers), ("tedm", ("ode",)), ("tflow", ("ode",))):
         model = SimpleNamespace(design=Design.from_mapping({"preset": preset}))
-        assert affordable(space, model).solvers == kept
+        assert filter_by_cost(space, model).solvers == kept
     with pytest.raises(
         LevyError, match=r"of tune.solvers, sde-e, split-ddim, each evaluates the network twice .*: add ode"
     ):
-        affordable(replace(space, solvers=("sde-e", "split-ddim")), model)
+        filter_by_cost(replace(space, solvers=("sde-e", "split-ddim")), model)
 
 
 def change_space(solvers):

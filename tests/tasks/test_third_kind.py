@@ -43,10 +43,10 @@ print(json.dumps({"dtype": str(drawn.dtype), "values": drawn.tolist(), "promised
 JUDGE = """
 import json, sys
 from pathlib import Path
-from tasks.params import schema
-from tasks.registry.challenge import judge
+from tasks.params import loading
+from tasks.registry.challenge import challenge
 folder = Path(sys.argv[2])
-print(json.dumps(judge(schema.load(), sys.argv[1], folder, folder).to_mapping()))
+print(json.dumps(challenge(loading.load(), sys.argv[1], folder, folder).to_mapping()))
 """
 
 

@@ -35,14 +35,14 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
     store = FieldStore.open(folder / "fields.zarr", "train")
     usual = FieldsMeasures()
     fields = store[thin_rows(len(store), usual.most, usual.block)].astype(np.float64)
-    for c, (name, described) in enumerate(statistics["variables"].items()):
-        found = tail_index(fields[:, c])
+    for c, (name, variable) in enumerate(statistics["variables"].items()):
+        tail = tail_index(fields[:, c])
         # JSON knows no infinity: null stands for a tail as light as a Gaussian's.
-        described["tail_index"] = {k: v if np.isfinite(v) else None for k, v in asdict(found).items()}
-        print(f"{dataset}: {name}: tail index {found.nu:.3g} (90 % interval {found.low:.3g} to {found.high:.3g})")
-        if found.nu < HEAVY and found.gpd_xi <= 0:
+        variable["tail_index"] = {k: v if np.isfinite(v) else None for k, v in asdict(tail).items()}
+        print(f"{dataset}: {name}: tail index {tail.nu:.3g} (90 % interval {tail.low:.3g} to {tail.high:.3g})")
+        if tail.nu < HEAVY and tail.gpd_xi <= 0:
             print(
-                f"warning: {name}: the peaks look exponential or bounded (GPD shape {found.gpd_xi:.2g}), not like a power "
+                f"warning: {name}: the peaks look exponential or bounded (GPD shape {tail.gpd_xi:.2g}), not like a power "
                 "law; a skewed variable may want a transform (log1p, power), and nu a number of your own",
                 file=sys.stderr,
             )

@@ -1,4 +1,4 @@
-"""The report's figures of fields, a panel a variable."""
+"""The report's figures of fields, one panel per variable."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,13 @@ import numpy as np
 from levy_core.metrics.common.extremes import maxima
 from levy_core.metrics.fields.measures import quantile_pairs
 from levy_core.metrics.fields.spatial import spectrum
-from tasks.page.figures import COLOURS, INK, legend, panels
+from tasks.page.figures import COLOURS, INK, add_legend, open_panels
 
 Intervals = dict[str, dict[str, float | None]]
 REAL = {"color": INK, "linewidth": 1.6, "linestyle": "-"}
 
 
-def tails(names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]]) -> str:
+def plot_tails(names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]]) -> str:
     """Quantiles of generated against real values, both tails: on the line, the law is right."""
 
     def draw(axis, c: int) -> None:
@@ -24,10 +24,10 @@ def tails(names: list[str], real: list[np.ndarray], generated: dict[str, list[np
         axis.plot([low, high], [low, high], color=INK, linewidth=1, linestyle=":", label="the data")
         axis.set(xlabel="quantile of the held-out period", ylabel="quantile of the samples")
 
-    return _variables(names, draw)
+    return _plot_variables(names, draw)
 
 
-def spectra(names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]]) -> str:
+def plot_spectra(names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]]) -> str:
     """Power by wavenumber."""
 
     def draw(axis, c: int) -> None:
@@ -36,10 +36,10 @@ def spectra(names: list[str], real: list[np.ndarray], generated: dict[str, list[
         axis.plot(*spectrum(real[c]), label="the data", **REAL)
         axis.set(xlabel="wavenumber", ylabel="power", xscale="log", yscale="log")
 
-    return _variables(names, draw)
+    return _plot_variables(names, draw)
 
 
-def returns(
+def plot_return_levels(
     names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]], intervals: list[Intervals]
 ) -> str:
     """The level that a field's largest value reaches once in so many fields; bars are 90 % intervals of the data."""
@@ -55,7 +55,7 @@ def returns(
                 axis.errorbar(float(period), value, yerr=spread, color=INK, capsize=3, marker="s", ms=4, linewidth=1)
         axis.set(xlabel="fields", ylabel="largest value", xscale="log")
 
-    return _variables(names, draw)
+    return _plot_variables(names, draw)
 
 
 def _largest(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,9 +64,9 @@ def _largest(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (len(largest) + 1) / np.arange(len(largest), 0, -1), largest
 
 
-def _variables(names: list[str], draw: Callable) -> str:
-    with panels(names, share=False) as (axes, made):
+def _plot_variables(names: list[str], draw: Callable) -> str:
+    with open_panels(names, share=False) as (axes, svg):
         for c, axis in enumerate(axes):
             draw(axis, c)
-        legend(axes, 4)
-    return made[0]
+        add_legend(axes, 4)
+    return svg[0]

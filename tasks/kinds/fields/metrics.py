@@ -53,7 +53,7 @@ class FieldMetrics:
         return torch.from_numpy(self.codec.measured(samples).astype(np.float32))
 
     def score(self, embedded: Tensor, metric: str) -> float:
-        """The distance from a period."""
+        """The distance from the period that the metric names; 0 is perfect."""
         return distance(embedded.double().numpy(), self.references[metric.split("/")[1]])
 
     def measure(self, samples: np.ndarray) -> dict[str, float]:
@@ -65,15 +65,15 @@ class FieldMetrics:
         if samples.kind != "fields":
             raise LevyError(f"it draws {samples.kind}, but the data are fields")
         codec = Codec.load(folder)
-        for what, its, ours in (
+        for what, of_model, of_data in (
             ("seasons", samples.classes, self.samples.classes),
             ("variables", codec.names, self.codec.names),
             ("units", codec.units, self.codec.units),
             ("calendar", codec.calendar, self.codec.calendar),
             ("shape", tuple(shape), self.codec.shape),
         ):
-            if its != ours:
-                raise LevyError(f"its {what}: {_listed(its)}; of the data: {_listed(ours)}")
+            if of_model != of_data:
+                raise LevyError(f"its {what}: {_to_text(of_model)}; of the data: {_to_text(of_data)}")
         if not codec.covers(self.codec):
             raise LevyError("its cells are not those of the data: another box, other places, or cells without values")
         return lambda drawn, labels: self.codec.recode(drawn, times_of(codec, samples, labels), codec)
@@ -87,7 +87,7 @@ class FieldMetrics:
         row = measure_fields(values, labels, references)
         if self.samples.shares is not None:
             names = self.codec.names
-            (real, seen), train = (_some(self.references[name]) for name in ("test", "train"))
+            (real, seen), train = (_thin(self.references[name]) for name in ("test", "train"))
             row |= ensembles.crps(real, seen, values, labels, names, train)
             ranks = ensembles.rank_histogram(real, seen, values, labels, names)
             row |= {f"reliability/{name}": ensembles.reliability(counts) for name, counts in ranks.items()}
@@ -100,29 +100,29 @@ class FieldMetrics:
 
 def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, dataset: str) -> None:
     """Writes ``NAME.safetensors`` and ``NAME.json`` per period, the codec, and the classes with their shares."""
-    codec, measured_with = Codec.load(prepared), FieldsMeasures(**settings.model_dump())
+    codec, measures = Codec.load(prepared), FieldsMeasures(**settings.model_dump())
     for name in PERIODS:
         store = FieldStore.open(prepared / "fields.zarr", name)
-        rows = thin_rows(len(store), measured_with.most, measured_with.block)
+        rows = thin_rows(len(store), measures.most, measures.block)
         values = codec.measured(store[rows])
-        made = FieldsReference.of(values, store.labels[rows], codec.names, codec.latitude, measured_with)
-        write_tensors(folder / f"{name}.safetensors", made.tensors())
-        write_json(folder / f"{name}.json", made.description())
+        reference = FieldsReference.of(values, store.labels[rows], codec.names, codec.latitude, measures)
+        write_tensors(folder / f"{name}.safetensors", reference.tensors())
+        write_json(folder / f"{name}.json", reference.description())
     codec.save(folder)
     write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
     print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
 
 
-def _some(reference: FieldsReference) -> ensembles.Ensemble:
+def _thin(reference: FieldsReference) -> ensembles.Ensemble:
     """At most FORECASTS fields of a period, spread evenly: each is compared with each sample of its season."""
     rows = np.linspace(0, len(reference.fields) - 1, min(FORECASTS, len(reference.fields))).round().astype(int)
     return reference.fields[rows].astype(np.float64), reference.labels[rows]
 
 
-def _listed(value: str | tuple) -> str:
+def _to_text(value: str | tuple) -> str:
     return value if isinstance(value, str) else ", ".join(map(str, value))
 
 
 def _read(folder: Path, name: str) -> FieldsReference:
-    described = json.loads((folder / f"{name}.json").read_text())
-    return FieldsReference.read(read_tensors(folder / f"{name}.safetensors"), described)
+    description = json.loads((folder / f"{name}.json").read_text())
+    return FieldsReference.read(read_tensors(folder / f"{name}.safetensors"), description)

@@ -14,7 +14,7 @@ from levy_core.datasets.fields.times import times_of
 from tasks.kinds.fields import figures
 from tasks.kinds.fields.metrics import FieldMetrics
 from tasks.page import pictures
-from tasks.page.shown import Shown
+from tasks.page.default_sampler import DefaultSampler
 from tasks.runtime.paths import Folders
 
 OF_REAL = ("skewness", "kurtosis", "hill", "gpd")
@@ -38,7 +38,7 @@ class FieldPage:
         self.training_samples = int(self._statistics["train"]["samples"])
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
-        """The extremes."""
+        """Ratios of the 99.9 % quantile to the real one, and tail indices."""
         ratios = [cell[f"q999_ratio/test/{v}"] for v in self.variables]
         indices = [f"{v} {cell[f'hill/test/{v}']:.2g}" for v in self.variables]
         return {
@@ -48,20 +48,20 @@ class FieldPage:
             "text": f"tail index {', '.join(indices)}",
         }
 
-    def figures(self, shown: dict[str, Shown]) -> dict[str, str]:
+    def figures(self, samplers: dict[str, DefaultSampler]) -> dict[str, str]:
         """Tails, spectra and return levels."""
         names = [f"{v} [{u}]" for v, u in zip(self.variables, self._codec.measured_units, strict=True)]
         real = list(self._real.fields.swapaxes(0, 1))
-        generated = {d: list(self._codec.measured(c.samples).swapaxes(0, 1)) for d, c in shown.items()}
+        generated = {d: list(self._codec.measured(c.samples).swapaxes(0, 1)) for d, c in samplers.items()}
         intervals = [self._real.estimates[v]["return_levels"] for v in self.variables]
         return {
-            "tails": figures.tails(names, real, generated),
-            "spectra": figures.spectra(names, real, generated),
-            "returns": figures.returns(names, real, generated, intervals),
+            "tails": figures.plot_tails(names, real, generated),
+            "spectra": figures.plot_spectra(names, real, generated),
+            "returns": figures.plot_return_levels(names, real, generated, intervals),
         }
 
-    def values(self, shown: dict[str, Shown]) -> dict[str, Any]:
-        """For page.html.j2."""
+    def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
+        """What page.html.j2 asks for."""
         variables = self._statistics["variables"]
         return {
             "variables": [
@@ -75,34 +75,36 @@ class FieldPage:
                 for v, unit in zip(self.variables, self._codec.measured_units, strict=True)
             ],
             "periods": {name: self._statistics[name] for name in ("train", "test")},
-            "drawn": len(next(iter(shown.values())).samples),
-            "files": [CF_FILE.format(d) for d in shown],
+            "drawn": len(next(iter(samplers.values())).samples),
+            "files": [CF_FILE.format(d) for d in samplers],
         }
 
-    def pictures(self, folder: Path, shown: dict[str, Shown]) -> list[dict[str, str]]:
+    def pictures(self, folder: Path, samplers: dict[str, DefaultSampler]) -> list[dict[str, str]]:
         """Maps of each variable, real and generated on one colour scale; also writes the samples as CF-NetCDF."""
         store = FieldStore.open(self._prepared / "fields.zarr", "test")
         real = store[np.linspace(0, len(store) - 1, min(MAPS, len(store))).round().astype(int)]
-        for design, c in shown.items():
+        for design, c in samplers.items():
             self._write(folder / CF_FILE.format(design), design, c)
-        sheets = {"real": (real, "the held-out period")} | {d: (c.samples[:MAPS], c.label) for d, c in shown.items()}
-        made = []
+        sheets = {"real": (real, "the held-out period")} | {d: (c.samples[:MAPS], c.label) for d, c in samplers.items()}
+        entries = []
         for name, (fields, text) in sheets.items():
             rows = np.stack([self.pixels(fields[:, k:]) for k in range(len(self.variables))])
-            sheet = pictures.along(rows.transpose(1, 0, 2, 3, 4), most=MAPS)
-            made.append({"title": name, "text": text, "png": pictures.save(folder / f"samples-{name}.png", sheet)})
-        return made
+            sheet = pictures.draw_trajectories(rows.transpose(1, 0, 2, 3, 4), most=MAPS)
+            entries.append(
+                {"title": name, "text": text, "png": pictures.save_png(folder / f"samples-{name}.png", sheet)}
+            )
+        return entries
 
-    def _write(self, path: Path, design: str, shown: Shown) -> None:
-        n = min(WRITTEN, len(shown.samples))
+    def _write(self, path: Path, design: str, sampler: DefaultSampler) -> None:
+        n = min(WRITTEN, len(sampler.samples))
         # Each seed has the same labels, and its samples follow on those of the seed before.
-        labels = np.resize(self._metrics.samples.usual_labels(0, int(shown.cell["samples"])), n)
+        labels = np.resize(self._metrics.samples.usual_labels(0, int(sampler.cell["samples"])), n)
         about = {
             "title": f"Samples of {design} trained on {self._prepared.parent.name}",
-            "source": f"levy, {design} with {shown.label}",
+            "source": f"levy, {design} with {sampler.label}",
             "comment": "Generated fields, not observations or forecasts.",
         }
-        write_cf(path, self._codec, shown.samples[:n], times_of(self._codec, self._metrics.samples, labels), about)
+        write_cf(path, self._codec, sampler.samples[:n], times_of(self._codec, self._metrics.samples, labels), about)
 
     def pixels(self, samples: np.ndarray) -> np.ndarray:
         """The first channel in colours from -4 to 4 standard deviations; missing cells are grey."""
@@ -112,8 +114,8 @@ class FieldPage:
         return np.moveaxis((rgba[..., :3] * 255).astype(np.uint8), -1, -3)
 
 
-def _with_interval(found: dict[str, Any], none: str = "too few fields", key: str = "value") -> str:
-    if found[key] is None:
+def _with_interval(interval: dict[str, Any], none: str = "too few fields", key: str = "value") -> str:
+    if interval[key] is None:
         return none
-    low, high = (float("inf") if found[end] is None else found[end] for end in ("low", "high"))
-    return f"{found[key]:.3g} ({low:.3g} to {high:.3g})"
+    low, high = (float("inf") if interval[end] is None else interval[end] for end in ("low", "high"))
+    return f"{interval[key]:.3g} ({low:.3g} to {high:.3g})"

@@ -30,7 +30,7 @@ class FieldSettings(Settings):
 
     @property
     def config(self) -> FieldsConfig:
-        """What the core is told."""
+        """The settings as the reader of fields takes them."""
         given = self.model_extra or {}
         _check_dates(given)
         return FieldsConfig.from_mapping(given)

@@ -62,7 +62,7 @@ class ImageMetrics:
 
     @cached_property
     def classifier(self) -> Classifier:
-        """The judge of classes."""
+        """The classifier that the reference stage trained."""
         return load_classifier(classifier_folder(self._folder)).to(self._device)
 
     def embed(self, samples: np.ndarray) -> Tensor:
@@ -127,13 +127,13 @@ def make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: 
     counts = np.bincount(sets["longtail"].label, minlength=len(sets["longtail"].classes)).tolist()
     if HELD_OUT in json.loads((prepared / "statistics.json").read_text()):
         sets[HELD_OUT] = read_group(store, HELD_OUT)
-        sets[IN_PROPORTION] = _in_proportion(sets[HELD_OUT], counts)
+        sets[IN_PROPORTION] = _take_in_proportion(sets[HELD_OUT], counts)
     for name, images in sets.items():
-        made = Reference.of(features(images.image), images.label, fidelity_config(settings))
-        kept = {"features": made.features, "radii": made.radii, "spacing": made.spacing}
-        write_tensors(folder / f"{name}.safetensors", {**kept, "labels": from_numpy(made.labels)})
+        reference = Reference.of(features(images.image), images.label, fidelity_config(settings))
+        kept = {"features": reference.features, "radii": reference.radii, "spacing": reference.spacing}
+        write_tensors(folder / f"{name}.safetensors", {**kept, "labels": from_numpy(reference.labels)})
     write_json(folder / "counts.json", counts)
-    print(f"{dataset}: features of {', '.join(sets)} kept, {made.features.shape[1]} numbers per image")
+    print(f"{dataset}: features of {', '.join(sets)} kept, {reference.features.shape[1]} numbers per image")
 
 
 def _features(settings: ImageEvaluation, reference: Path, on: device) -> Features:
@@ -145,7 +145,7 @@ def _read(path: Path) -> Reference:
     return Reference(tensors["features"], tensors["labels"].numpy(), tensors["radii"], tensors["spacing"])
 
 
-def _in_proportion(images: Images, counts: list[int]) -> Images:
+def _take_in_proportion(images: Images, counts: list[int]) -> Images:
     """The first images of each class, as many as the proportions of ``counts`` allow."""
     rows = [np.flatnonzero(images.label == c) for c in range(len(counts))]
     kept = np.concatenate([r[:n] for r, n in zip(rows, in_proportion([len(r) for r in rows], counts), strict=True)])

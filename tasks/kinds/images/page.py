@@ -14,7 +14,7 @@ from levy_core.metrics.images.classifier import classify
 from tasks.kinds.images.metrics import ImageMetrics, classifier_folder
 from tasks.kinds.images.settings import ImageEvaluation
 from tasks.page import figures, pictures
-from tasks.page.shown import Shown
+from tasks.page.default_sampler import DefaultSampler
 from tasks.runtime.paths import Folders
 
 PER_CLASS = [
@@ -26,7 +26,7 @@ PER_CLASS = [
 
 
 class ImagePage:
-    """Classes, commonest first."""
+    """The classes of a data set, commonest first."""
 
     template = Path(__file__).with_name("page.html.j2")
     trajectories = 6
@@ -43,7 +43,7 @@ class ImagePage:
         self.training_samples = sum(self._counts)
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
-        """The rare classes."""
+        """Share and recall of the rare classes."""
         return {
             "title": f"{design}: rare classes",
             "value": f"{cell['rare_share_ratio']:.2f}",
@@ -51,64 +51,66 @@ class ImagePage:
             "text": f"recall of rare images {cell['rare_recall/balanced']:.2f}",
         }
 
-    def figures(self, shown: dict[str, Shown]) -> dict[str, str]:
+    def figures(self, samplers: dict[str, DefaultSampler]) -> dict[str, str]:
         """Shares of classes, and quantiles of the distance from the centre of the training images."""
         real = self._metrics.references["longtail"].features.numpy()
         centre = real.mean(0)
         generated = {
-            d: np.linalg.norm(self._metrics.embed(c.samples).numpy() - centre, axis=1) for d, c in shown.items()
+            d: np.linalg.norm(self._metrics.embed(c.samples).numpy() - centre, axis=1) for d, c in samplers.items()
         }
         return {
-            "classes": figures.shares(self._classes, self._counts, {d: self._shares(c) for d, c in shown.items()}),
-            "tails": figures.tails(np.linalg.norm(real - centre, axis=1), generated),
+            "classes": figures.plot_shares(
+                self._classes, self._counts, {d: self._shares(c) for d, c in samplers.items()}
+            ),
+            "tails": figures.plot_tails(np.linalg.norm(real - centre, axis=1), generated),
         }
 
-    def _shares(self, shown: Shown) -> list[float]:
-        return [shown.cell[f"class_count/{c}"] / shown.cell["samples"] for c in range(len(self._classes))]
+    def _shares(self, sampler: DefaultSampler) -> list[float]:
+        return [sampler.cell[f"class_count/{c}"] / sampler.cell["samples"] for c in range(len(self._classes))]
 
-    def values(self, shown: dict[str, Shown]) -> dict[str, Any]:
-        """For page.html.j2."""
-        judge = classifier_folder(self._folders.reference) / "classifier.json"
+    def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
+        """What page.html.j2 asks for."""
+        classifier = classifier_folder(self._folders.reference) / "classifier.json"
         return {
-            "per_class": self._per_class(shown),
-            "judge": json.loads(judge.read_text()),
+            "per_class": self._per_class(samplers),
+            "classifier": json.loads(classifier.read_text()),
             "inception": self._inception,
             "train_images": self.training_samples,
             "balanced_images": self._balanced,
-            "drawn": len(next(iter(shown.values())).samples),
+            "drawn": len(next(iter(samplers.values())).samples),
             "rare": [f"{self._classes[c]} ({self._counts[c]} training images)" for c in rare_classes(self._counts)],
         }
 
-    def _per_class(self, shown: dict[str, Shown]) -> dict[str, Any]:
-        """Rows a class, rarest last; columns the measures of each design."""
+    def _per_class(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
+        """One row per class, rarest last; columns are the measures of each design."""
         rows = []
         for c in sorted(range(len(self._classes)), key=lambda c: (-self._counts[c], c)):
             true = self._counts[c] / self.training_samples
             values = [
-                self._shares(found)[c] / true if key is None else found.cell[f"{key}/{c}"]
+                self._shares(sampler)[c] / true if key is None else sampler.cell[f"{key}/{c}"]
                 for _, key in PER_CLASS
-                for found in shown.values()
+                for sampler in samplers.values()
             ]
             texts = ["–" if pd.isna(value) else f"{value:.2f}" for value in values]
             rows.append((self._classes[c], self._counts[c], texts))
         return {"groups": [name for name, _ in PER_CLASS], "rows": rows}
 
-    def pictures(self, folder: Path, shown: dict[str, Shown]) -> list[dict[str, str]]:
-        """A row a class, by the classifier's verdict."""
+    def pictures(self, folder: Path, samplers: dict[str, DefaultSampler]) -> list[dict[str, str]]:
+        """One row per class, by the classifier's verdict."""
         train = read_group(self._folders.prepared / "images.zarr", "train")
         sets = {"real": (train.image, train.label, "the long-tailed training data")}
         net = self._metrics.classifier
-        sets |= {d: (c.samples, classify(net, c.samples), c.label) for d, c in shown.items()}
-        rows = pictures.rows_of(self._counts)
+        sets |= {d: (c.samples, classify(net, c.samples), c.label) for d, c in samplers.items()}
+        rows = pictures.choose_classes(self._counts)
         return [
             {
                 "title": name,
                 "text": text,
-                "png": pictures.save(folder / f"samples-{name}.png", pictures.by_class(image, verdict, rows)),
+                "png": pictures.save_png(folder / f"samples-{name}.png", pictures.draw_by_class(image, verdict, rows)),
             }
             for name, (image, verdict, text) in sets.items()
         ]
 
     def pixels(self, samples: np.ndarray) -> np.ndarray:
-        """They are pixels already."""
+        """The samples themselves, which are pixels already."""
         return samples

@@ -25,7 +25,7 @@ class ImageSettings(Settings):
 
 
 class ClassifierSettings(Settings):
-    """Training of the classifier."""
+    """How the classifier of samples is trained."""
 
     steps: int = Field(ge=1)
     batch: int = Field(ge=2)
@@ -36,7 +36,7 @@ class ClassifierSettings(Settings):
 
 
 class ImageEvaluation(Settings):
-    """torch-fidelity's settings, and the judge of classes."""
+    """torch-fidelity's settings, and the classifier."""
 
     kid_subsets: int = Field(ge=1)
     kid_subset_size: int = Field(ge=2)

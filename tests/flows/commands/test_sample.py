@@ -47,7 +47,7 @@ def record(tmp_path_factory):
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         mlflow = tracking.connect()
-        with mlflow.start_run(experiment_id=tracking.experiment(mlflow, "levy-digits")):
+        with mlflow.start_run(experiment_id=tracking.get_experiment(mlflow, "levy-digits")):
             for loader in LOADERS:
                 mlflow.pyfunc.log_model(
                     name="model", loader_module=loader, data_path=str(model), registered_model_name=loader, pip_requirements=[]

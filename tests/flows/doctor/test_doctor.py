@@ -15,8 +15,8 @@ import pytest
 
 from flows.cli import dispatch
 from flows.doctor import checkup, storage
-from flows.doctor.findings import examined, masked, ok
-from flows.pipeline.dvc import mend_rwlock
+from flows.doctor.findings import mask_passwords, ok, run_check
+from flows.pipeline.dvc import repair_rwlock
 from tests.conftest import Checkout
 from tests.support.outputs import finished_checkout
 
@@ -47,7 +47,7 @@ def here(healthy, monkeypatch) -> Path:
 
 def find(name: str, deep: bool = False):
     """The states, and the findings and advice in one text, of one check."""
-    found = examined(checkup.checks(deep)[name], 120)
+    found = run_check(checkup.checks(deep)[name], 120)
     return {f.state for f in found}, " ".join(f"{f.found} -> {f.advice}" for f in found)
 
 
@@ -99,16 +99,16 @@ def test_what_is_wrong_ends_with_exit_status_1_and_one_line_each(here, monkeypat
 
 def test_a_check_that_hangs_or_breaks_is_a_finding_and_the_rest_goes_on():
     release = threading.Event()
-    (hung,) = examined(lambda: [ok(str(release.wait(60)))], 0.05)
+    (hung,) = run_check(lambda: [ok(str(release.wait(60)))], 0.05)
     release.set()
-    (broken,) = examined(lambda: [ok(str(1 / 0))], 60)
+    (broken,) = run_check(lambda: [ok(str(1 / 0))], 60)
     assert (hung.state, broken.state) == ("wrong", "wrong")
     assert "no answer" in hung.found
     assert "ZeroDivisionError" in broken.found
 
 
 def test_passwords_in_addresses_are_masked():
-    assert masked("no answer from https://ann:s3cret@host/path") == "no answer from https://ann:***@host/path"
+    assert mask_passwords("no answer from https://ann:s3cret@host/path") == "no answer from https://ann:***@host/path"
 
 
 def test_a_package_that_lacks_another_is_named(here, monkeypatch, tmp_path):
@@ -207,7 +207,7 @@ def test_locks_left_behind_are_named_and_the_advice_mends_them(here):
         state, text = find("locks")
         assert state == {"wrong"}
         assert text.endswith(" -> levy doctor --mend")
-        mend_rwlock()  # what it does first
+        repair_rwlock()  # what it does first
         assert is_well("locks")
     finally:
         other.kill()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from levy_core.base.errors import LevyError
-from tasks.params import schema
+from tasks.params import loading
 from tasks.registry import record, tracking
 from tasks.runtime import health
 from tests.conftest import TINY, Checkout, make_checkout, merged, wait_until
@@ -218,10 +218,10 @@ def test_a_server_lost_in_mid_record_loses_nothing_and_the_next_record_is_made_o
         with pytest.raises(
             LevyError, match=r"could not be completed: .*No result is lost: mend that, and `levy run` records"
         ):
-            record.record(schema.load(), victims.DATASET)
+            record.record(loading.load(), victims.DATASET)
         killer.join()
         server.start()
-        first, second = (record.record(schema.load(), victims.DATASET) for _ in range(2))
+        first, second = (record.record(loading.load(), victims.DATASET) for _ in range(2))
         assert (first.version, first.fresh, second.version, second.fresh) == ("1", True, "1", False)
         client = tracking.connect().MlflowClient()
         runs = client.search_runs([e.experiment_id for e in client.search_experiments()])

@@ -16,7 +16,7 @@ import yaml
 
 from flows.pipeline.preflight import prune_outputs
 from levy_core.training.checkpoint import FORMAT
-from tasks.params import schema
+from tasks.params import loading
 from tests.conftest import Checkout, traceable
 
 pytestmark = pytest.mark.pipeline
@@ -96,7 +96,7 @@ def test_adding_an_eta_draws_only_its_cells(ran, tmp_path):
     # One new eta: 3 discretisations x 2 numbers of steps x 2 seeds; beside the grid stand the tuned samplers.
     cells = len(kept) - 1
     assert f"{cells + 12} cells, 12 to draw" in shown[0]
-    assert f"{cells + 12} cells, 12 newly judged" in shown[1]
+    assert f"{cells + 12} cells, 12 newly measured" in shown[1]
     assert set(kept) < set(before.read_text().splitlines())  # the rows of the others are the same bytes
 
 
@@ -291,7 +291,7 @@ def test_outputs_that_are_set_aside_and_brought_back_leave_dvc_nothing_to_do(ran
     shutil.copytree(ran[0].root, copy.root, symlinks=True)
     monkeypatch.chdir(copy.root)
     status = [sys.executable, "-m", "dvc", "status", "--json"]
-    both = schema.load()
+    both = loading.load()
     assert "samples/lim" in prune_outputs(both.model_copy(update={"designs": ["ddpm"]}))[0]
     stale = json.loads(copy.run(*status).stdout)  # of a params.yaml that still names both
     assert {"compare@digits", "report@digits", "sample@digits-lim"} <= set(stale)

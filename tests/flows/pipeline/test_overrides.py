@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from levy_core.base.errors import LevyError
-from tasks.params import plain_yaml, schema
+from tasks.params import loading, plain_yaml
 from tasks.params.samplers import cells_of
 from tasks.registry import promotions
 from tests.conftest import ROOT, wait_until
@@ -24,23 +24,23 @@ SHIPPED = ROOT / "params.yaml"
 
 def merged(tmp_path, text):
     (tmp_path / "mine.yaml").write_text(text)
-    return schema.load_merged(tmp_path / "mine.yaml", SHIPPED)
+    return loading.load_merged(tmp_path / "mine.yaml", SHIPPED)
 
 
 def test_a_file_says_what_changes_and_the_rest_is_that_of_params_yaml(tmp_path):
     settings, values = merged(tmp_path, "train: {steps: 7}\ndata: {digits: {reference_per_class: 5, flip: null}}")
-    shipped = schema.load(SHIPPED)
+    shipped = loading.load(SHIPPED)
     assert settings.train == shipped.train.model_copy(update={"steps": 7})
     assert settings.data["digits"].reference_per_class == 5
     assert settings.data["digits"].flip is False  # the default
     assert "flip" not in values["data"]["digits"]
     assert settings.model_copy(update={"train": shipped.train, "data": shipped.data}) == shipped
     (tmp_path / "params.yaml").write_text(plain_yaml.write(values))
-    assert schema.load(tmp_path / "params.yaml") == settings
+    assert loading.load(tmp_path / "params.yaml") == settings
 
 
 def test_a_whole_params_yaml_is_a_file_of_changes_too(tmp_path):
-    assert merged(tmp_path, SHIPPED.read_text())[0] == schema.load(SHIPPED)
+    assert merged(tmp_path, SHIPPED.read_text())[0] == loading.load(SHIPPED)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(
         LevyError, match=r"gone.yaml cannot be read \(No such file.*\): give the path of a settings file"
     ):
-        schema.load_merged(tmp_path / "gone.yaml", SHIPPED)
+        loading.load_merged(tmp_path / "gone.yaml", SHIPPED)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     ],
 )
 def test_the_files_in_docs_are_valid_changes_of_the_shipped_params(name, datasets, designs, cells):
-    settings, _ = schema.load_merged(ROOT / f"docs/params/{name}.yaml", SHIPPED)
+    settings, _ = loading.load_merged(ROOT / f"docs/params/{name}.yaml", SHIPPED)
     assert (settings.datasets, settings.designs) == (datasets, designs)
     assert len(cells_of(settings.sample, settings.kind(datasets[0]))) == cells
 
@@ -174,8 +174,8 @@ def test_they_run_only_what_their_settings_make_stale_with_the_files_of_the_work
         assert (root / "outputs/digits/report/index.html").exists()
         assert (root / "tasks/novelty.py").read_bytes() == (checkout.root / "tasks/novelty.py").read_bytes()
         assert not (root / "first.yaml").exists()  # what is no code stays behind
-    used = schema.load(checkout.root / ".levy/run-first/params.yaml")
-    assert used == schema.load_merged(checkout.root / "first.yaml", checkout.root / "params.yaml")[0]
+    used = loading.load(checkout.root / ".levy/run-first/params.yaml")
+    assert used == loading.load_merged(checkout.root / "first.yaml", checkout.root / "params.yaml")[0]
 
 
 @pytest.mark.pipeline

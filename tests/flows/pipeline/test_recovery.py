@@ -16,21 +16,22 @@ import zarr
 from dvc.dvcfile import Lockfile
 from dvc.repo import Repo
 
-from flows.pipeline.dvc import RWLOCK, Dvc, StageFailedError, find_rwlock_damage, mend_rwlock
+from flows.pipeline.dvc import RWLOCK, Dvc, StageFailedError, find_rwlock_damage, repair_rwlock
 from flows.pipeline.recovery import (
     DAMAGED,
     KEPT,
     _damage_of,
     find_lock_damage,
     keep_lock,
-    mend,
-    mend_lock,
-    mend_outputs,
+    repair_checkout,
+    repair_lock,
+    repair_outputs,
 )
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.tensors import write_tensors
-from tasks.params import schema
+from tasks.params import loading
+from tasks.params.schema import Params
 from tasks.runtime import stage
 from tests.conftest import ROOT, wait_until
 from tests.support.outputs import flip
@@ -90,19 +91,19 @@ def test_a_damaged_cache_that_dvc_trusts_is_found_and_its_outputs_made_again(rep
     if damaged:
         assert contents() != before
         assert json.loads(Dvc().output("status", "--json")) == {}  # DVC sees nothing
-    assert mend_outputs(Dvc(), ["make"]) == damaged
+    assert repair_outputs(Dvc(), ["make"]) == damaged
     assert Dvc().reproduce("make", print) == "ran"
     assert contents() == before
     assert Path("dvc.lock").read_bytes() == repository
     left = [] if damaged else [str(cached(entry).resolve())]  # DVC does not write an entry that is there
-    assert mend_outputs(Dvc(), ["make"]) == left
-    assert mend_outputs(Dvc(), ["make"]) == []
+    assert repair_outputs(Dvc(), ["make"]) == left
+    assert repair_outputs(Dvc(), ["make"]) == []
 
 
 def test_a_damaged_output_comes_back_from_a_sound_cache(repository):
     before = contents()
     flip(Path("outputs/folder/a"))
-    assert mend_outputs(Dvc(), ["make"]) == ["outputs/folder/a"]
+    assert repair_outputs(Dvc(), ["make"]) == ["outputs/folder/a"]
     assert contents() == before
     assert Dvc().reproduce("make", print) == "skipped"
 
@@ -112,18 +113,18 @@ def test_damaged_entries_of_the_cache_are_written_anew_from_outputs_that_are_who
     before = {entry: (entry.read_bytes(), entry.stat().st_mode) for entry in entries}
     for entry in entries:
         flip(entry)
-    assert set(mend_outputs(Dvc(), ["make"])) == {str(entry.resolve()) for entry in entries}
+    assert set(repair_outputs(Dvc(), ["make"])) == {str(entry.resolve()) for entry in entries}
     assert {entry: (entry.read_bytes(), entry.stat().st_mode) for entry in entries} == before
     assert Dvc().reproduce("make", print) == "skipped"
-    assert mend_outputs(Dvc(), ["make"]) == []
+    assert repair_outputs(Dvc(), ["make"]) == []
 
 
 def test_unfinished_outputs_are_left_alone(repository):
     flip(Path("outputs/file"))  # in place, as bits rot: no size and no time tells
     assert json.loads(Dvc().output("status", "--json")) == {}
     Path("outputs/file").write_text("of a stage that was interrupted")
-    assert list(mend(Dvc())) == []
-    assert mend_outputs(Dvc(), ["make"]) == ["outputs/file"]
+    assert list(repair_checkout(Dvc())) == []
+    assert repair_outputs(Dvc(), ["make"]) == ["outputs/file"]
 
 
 def test_bits_that_rotted_in_outputs_and_locks_left_behind_are_mended_together_and_named(repository):
@@ -134,12 +135,12 @@ def test_bits_that_rotted_in_outputs_and_locks_left_behind_are_mended_together_a
     keep = Path("kept")
     keep.write_bytes(repository)
     keep.rename(KEPT)
-    lines = list(mend(Dvc()))
+    lines = list(repair_checkout(Dvc()))
     assert [line.split()[0] for line in lines] == [".dvc/tmp/rwlock", "dvc.lock", "1"]
     assert "outputs/folder/a" in lines[2]
     assert contents() == before
     assert Path("dvc.lock").read_bytes() == repository
-    assert list(mend(Dvc())) == []
+    assert list(repair_checkout(Dvc())) == []
 
 
 def read_by_dvc(repo, text: str) -> bool:
@@ -183,7 +184,7 @@ def test_a_lock_that_dvc_can_read_is_never_replaced(repository, change):
     }[change]
     Path("dvc.lock").write_text(text)
     assert find_lock_damage() == ""
-    assert mend_lock() == ""
+    assert repair_lock() == ""
     assert Path("dvc.lock").read_text() == text
     assert not DAMAGED.exists()
     assert Dvc().reproduce("make", print) in ("ran", "skipped")
@@ -197,7 +198,7 @@ def test_marks_of_a_merge_are_for_a_person_to_resolve(repository):
     lines = repository.decode().splitlines(keepends=True)
     text = "".join(["<<<<<<< HEAD\n", *lines, "=======\n", *lines, ">>>>>>> other\n"])
     Path("dvc.lock").write_text(text)
-    for look in (find_lock_damage, mend_lock, lambda: list(mend(Dvc()))):
+    for look in (find_lock_damage, repair_lock, lambda: list(repair_checkout(Dvc()))):
         with pytest.raises(LevyError, match=r"marks of a git merge from line 1 on .*: resolve the conflict"):
             look()
     assert Path("dvc.lock").read_text() == text
@@ -209,7 +210,7 @@ def test_a_lock_that_was_cut_off_gives_way_to_the_last_whole_one(repository):
         assert place in find_lock_damage()
         assert Path("dvc.lock").read_bytes() == remains  # who only looks changes nothing
         assert not DAMAGED.exists()
-        assert place in mend_lock()
+        assert place in repair_lock()
         assert DAMAGED.read_bytes() == remains
         DAMAGED.unlink()
 
@@ -226,7 +227,7 @@ def test_a_lock_that_was_cut_off_gives_way_to_the_last_whole_one(repository):
     subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "lock"], check=True)
     cut_off(in_a_key, "the last commit's")
     assert Path("dvc.lock").read_bytes() == repository
-    assert mend_lock() == find_lock_damage() == ""
+    assert repair_lock() == find_lock_damage() == ""
 
 
 def test_locks_of_the_dead_are_removed_also_when_their_number_lives_on(repository):
@@ -244,10 +245,10 @@ def test_locks_of_the_dead_are_removed_also_when_their_number_lives_on(repositor
         before = path.read_text()
         assert find_rwlock_damage() == ".dvc/tmp/rwlock names processes that have ended: `levy run` takes them out"
         assert path.read_text() == before
-        assert "taken out" in mend_rwlock()
+        assert "taken out" in repair_rwlock()
         Dvc().output("repro", "--force", "--single-item", "make")
         path.write_text(json.dumps({"write": {"a": at_work}, "read": {"b": [reused, at_work], "c": [reused]}}))
-        mend_rwlock()
+        repair_rwlock()
         assert json.loads(path.read_text()) == {"write": {"a": at_work}, "read": {"b": [at_work]}}
     finally:
         living.communicate(b"\n")
@@ -255,10 +256,10 @@ def test_locks_of_the_dead_are_removed_also_when_their_number_lives_on(repositor
         path.write_text(remains)
         assert "is half written" in find_rwlock_damage()
         assert path.read_text() == remains
-        assert "was half written" in mend_rwlock()
+        assert "was half written" in repair_rwlock()
         assert not path.exists()
     path.write_text("{}")
-    assert find_rwlock_damage() == mend_rwlock() == ""
+    assert find_rwlock_damage() == repair_rwlock() == ""
     assert path.read_text() == "{}"
 
 
@@ -314,9 +315,9 @@ WRITERS = {
 def test_a_full_disk_is_named_whichever_library_meets_it(tmp_path, small_disk, monkeypatch, library):
     small_disk(tmp_path / "small", 64)
 
-    def work(settings: schema.Params) -> None:
+    def work(settings: Params) -> None:
         WRITERS[library](tmp_path / "small")
 
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit, match=r"error: the disk is full .* free some space and run the same command again"):
-        stage.run(work, schema.load)
+        stage.run(work, loading.load)

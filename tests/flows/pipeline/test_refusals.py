@@ -16,7 +16,7 @@ from flows.pipeline.preflight import prune_outputs
 from flows.pipeline.server import PrivateServer
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files
-from tasks.params import schema
+from tasks.params import loading
 from tasks.runtime import paths
 from tests.conftest import ROOT, TINY, make_checkout, merged, wait_until
 
@@ -158,17 +158,17 @@ def test_a_check_of_other_settings_leaves_params_yaml_alone(bare_checkout, tmp_p
     before = own.read_text()
     other.write_text(yaml.safe_dump({**yaml.safe_load(before), "designs": ["ddpm"]}))
     said = bare_checkout.levy("check", "--params", str(other)).stdout
-    assert f"1 designs, 24 cells a design, 2 seeds; `levy run --params {other}` runs in .levy/run-other" in said
+    assert f"1 designs, 24 cells per design, 2 seeds; `levy run --params {other}` runs in .levy/run-other" in said
     assert own.read_text() == before
 
 
 def test_outputs_of_designs_that_are_not_named_are_kept_aside_and_come_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    both = schema.load(ROOT / "params.yaml")
+    both = loading.load(ROOT / "params.yaml")
     designs, (dataset,) = both.designs[:2], both.datasets[:1]
     both = both.model_copy(update={"designs": designs, "datasets": [dataset]})
     one = both.model_copy(update={"designs": designs[:1]})
-    for output in (output for design in designs for output in paths.of_design(dataset, design)):
+    for output in (output for design in designs for output in paths.outputs_of_design(dataset, design)):
         file = output if output.suffix else output / "cell.npy"  # one that DVC's cache has never seen
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"hours of work on {file}")
@@ -185,7 +185,7 @@ def test_outputs_of_designs_that_are_not_named_are_kept_aside_and_come_back(tmp_
     (line,) = prune_outputs(one)
     assert f"moved to outputs/{dataset}/.pruned, as params.yaml does not name their designs" in line
     assert f"samples/{designs[1]}" in line
-    for folder in (output.parent for output in paths.of_design(dataset, designs[0])):
+    for folder in (output.parent for output in paths.outputs_of_design(dataset, designs[0])):
         assert [path.name.removesuffix(path.suffix) for path in folder.iterdir()] == [designs[0]]
     assert resume.exists()
     assert sorted(contents().values()) == sorted(before.values())

@@ -17,13 +17,13 @@ import zarr
 
 from flows.pipeline.graph import parse_dot
 from flows.reproduce import rerun
-from flows.reproduce.differences import differences
+from flows.reproduce.differences import list_differences
 from flows.reproduce.verdict import first_difference
 from flows.reproduce.versions import Version, check_commit, find
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.tensors import read_tensors, write_tensors
-from tasks.params.schema import load
+from tasks.params.loading import load
 from tasks.registry import lineage
 from tasks.registry.environment import Environment
 from tests.conftest import TINY, make_checkout, merged, wait_until
@@ -251,7 +251,7 @@ def test_differences_are_the_largest_of_all_numbers_with_their_names(tmp_path):
         (folder / "page.html").write_text("x" * (2 + int(by)))
         (folder / "equal.json").write_text("{}")
     (after / "new.txt").write_text("")
-    found = {line.split(": ")[0]: line.split(": ", 1)[-1] for line in differences(before, after)}
+    found = {line.split(": ")[0]: line.split(": ", 1)[-1] for line in list_differences(before, after)}
     assert found == {
         "m.safetensors": "2 of 2 differ; largest difference 1 (w); largest relative difference 0.5 (b)",
         "x.npy": "1 of 1 differ; largest difference 1; largest relative difference 0.005",
@@ -261,15 +261,15 @@ def test_differences_are_the_largest_of_all_numbers_with_their_names(tmp_path):
         "page.html": "3 bytes, were 2",
         "new.txt is new": "new.txt is new",
     }
-    assert differences(before, before) == []
+    assert list_differences(before, before) == []
 
 
 def test_what_is_not_finite_on_one_side_differs_without_bound(tmp_path):
     for name, values in (("a", [np.nan, np.inf, 1.0]), ("b", [np.nan, np.inf, np.nan])):
         np.save(tmp_path / f"{name}.npy", np.array(values))
-    (line,) = differences(tmp_path / "a.npy", tmp_path / "b.npy")
+    (line,) = list_differences(tmp_path / "a.npy", tmp_path / "b.npy")
     assert "largest difference inf" in line
-    assert differences(tmp_path / "a.npy", tmp_path / "a.npy") == []
+    assert list_differences(tmp_path / "a.npy", tmp_path / "a.npy") == []
 
 
 def test_an_environment_names_what_changed_and_survives_writing(tmp_path):

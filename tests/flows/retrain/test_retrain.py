@@ -173,8 +173,8 @@ def test_a_second_retraining_of_the_same_data_set_is_skipped(home, first):
     checkout, _ = home
     lock = checkout.root / ".levy/retrain-digits.lock"
     code = (
-        "import sys; sys.path.insert(0, '.')\nfrom pathlib import Path\nfrom flows.pipeline.dvc import alone\n"
-        f"with alone(Path({str(lock)!r}), '', ''): print('held', flush=True); sys.stdin.read()"
+        "import sys; sys.path.insert(0, '.')\nfrom pathlib import Path\nfrom flows.pipeline.dvc import hold_lock\n"
+        f"with hold_lock(Path({str(lock)!r}), '', ''): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=checkout.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE

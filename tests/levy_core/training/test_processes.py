@@ -24,7 +24,7 @@ from levy_core.process.design import Design
 from levy_core.training.checkpoint import load_model
 from levy_core.training.share import WHOLE, Share
 from levy_core.training.trainer import TrainConfig, Trainer
-from tasks.params import schema
+from tasks.params import sections
 from tasks.runtime import paths, processes
 from tasks.train import _sum_over_processes, train
 from tests.conftest import PRECISIONS, ROOT, merged, wait_until
@@ -34,7 +34,7 @@ SHAPE, CHANNELS = (2, 8, 8), (16, 32)
 CONFIG = TrainConfig(
     steps=4, batch=6, lr=1e-3, warmup=2, ema=0.9, clip=1e9, label_dropout=0.5, flip=True, seed=0, precision="float32"
 )
-COMPUTE = schema.ComputeParams(threads=1, device="cpu")
+COMPUTE = sections.ComputeParams(threads=1, device="cpu")
 # Preset, batch, share of values that are missing: median over groups of draws, uneven shares, the mask.
 CASES = {
     "even": ("tedm", 6, 0.0),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.kinds.kind import Folders, Kind, Metrics, Page, TrainingData
+from tasks.kinds.kind import Kind, Metrics, Page, TrainingData
 from tasks.kinds.series.measures import MEASURES
 from tasks.kinds.series.settings import SeriesEvaluation, SeriesSettings
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.kinds.kind import Folders
 from tasks.kinds.series.metrics import LEVELS, SeriesMetrics
 from tasks.kinds.series.settings import SeriesEvaluation
 from tasks.page import figures, pictures
-from tasks.page.shown import Shown
+from tasks.page.default_sampler import DefaultSampler
+from tasks.runtime.paths import Folders
 
 HEIGHT, RANGE = 32, 4.0  # pixels of a picture, and the standard deviations that they reach up and down
 PICTURES = 8  # series per row
@@ -38,7 +38,7 @@ class SeriesPage:
             "text": "0 is right",
         }
 
-    def figures(self, shown: dict[str, Shown]) -> dict[str, str]:
+    def figures(self, shown: dict[str, DefaultSampler]) -> dict[str, str]:
         """Quantiles against those of the held-out series."""
         real = np.quantile(self._metrics.real["test"], LEVELS)
         with figures.panels([""], (5.8, 4.6)) as ([axis], made):
@@ -50,11 +50,11 @@ class SeriesPage:
             axis.legend(fontsize=9)
         return {"quantiles": made[0]}
 
-    def values(self, shown: dict[str, Shown]) -> dict[str, Any]:
+    def values(self, shown: dict[str, DefaultSampler]) -> dict[str, Any]:
         """For page.html.j2."""
         return {"counts": {name: len(part) for name, part in self._metrics.real.items()}}
 
-    def pictures(self, folder: Path, shown: dict[str, Shown]) -> list[dict[str, str]]:
+    def pictures(self, folder: Path, shown: dict[str, DefaultSampler]) -> list[dict[str, str]]:
         """Some series of each."""
         real = self._metrics.scale.standardise(self._metrics.real["test"])
         sets = {"real": (real, "held out"), **{design: (found.samples, found.label) for design, found in shown.items()}}

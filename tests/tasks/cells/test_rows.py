@@ -14,11 +14,11 @@ from levy_core.base.errors import LevyError
 from levy_core.sampling.solver import Solver
 from tasks.cells.selection import (
     SETTINGS,
-    best,
     cell_label,
-    difference,
     is_published,
-    same_cell,
+    paired_difference,
+    rank_cells,
+    rows_of_cell,
     sampler_of,
     select_default,
     solver_of,
@@ -26,10 +26,10 @@ from tasks.cells.selection import (
 from tasks.cells.tables import read_rows, write_rows
 from tasks.cells.tuned import write_tuned
 from tasks.compare import compare, summarise
-from tasks.evaluate import _known_rows
+from tasks.evaluate import _read_known_rows
 from tasks.page import tables
 from tasks.params import plain_yaml
-from tasks.params.schema import load
+from tasks.params.loading import load
 from tasks.runtime import paths
 from tests.conftest import ROOT, merged
 
@@ -138,9 +138,9 @@ def test_the_best_has_the_smallest_value_then_the_fewest_evaluations_then_the_fi
             "fid/longtail": [2.0, 1.0, 1.0, 1.0, np.nan],
         }
     )
-    assert best(grid, "fid/longtail").design.tolist() == ["c", "b", "d", "a"]
+    assert rank_cells(grid, "fid/longtail").design.tolist() == ["c", "b", "d", "a"]
     with pytest.raises(LevyError, match="no cell of e has a value of fid/longtail: look at the evaluations"):
-        best(grid[grid.design == "e"], "fid/longtail")
+        rank_cells(grid[grid.design == "e"], "fid/longtail")
 
 
 @pytest.mark.parametrize("column", [{"fid/longtail": [np.nan] * 3}, {}])
@@ -151,7 +151,7 @@ def test_where_nothing_is_left_the_failures_are_named_once_each(column):
     with pytest.raises(
         LevyError, match=r"no cell of a, b has a value of fid/longtail \(NaN at step 3; huge\): look at"
     ):
-        best(grid, "fid/longtail")
+        rank_cells(grid, "fid/longtail")
 
 
 def cells(*rows):
@@ -203,17 +203,17 @@ def test_differences_are_paired_by_seed():
     rows = rows_of({a: {0: 1.0, 1: 12.0, 2: 5.0}, b: {2: 6.5, 0: 2.0, 1: 13.5}, alone: {7: 1.0}})
     rows = pd.concat([rows, rows_of({a: {0: 99.0, 1: 99.0, 2: 99.0}}, design="ddpm")])
     of = [{"design": "lim", **asdict(solver)} for solver in SOLVERS]
-    assert same_cell(rows, of[0])["fid/longtail"].tolist() == [1.0, 12.0, 5.0]
+    assert rows_of_cell(rows, of[0])["fid/longtail"].tolist() == [1.0, 12.0, 5.0]
     # 1 - 2, 12 - 13.5, 5 - 6.5: mean -4/3, squared deviations 1/9, 1/36, 1/36, so that the error is sqrt(1/6 / 2 / 3)
     for rows_on_disk in (rows, through_csv(rows)):
-        assert difference(rows_on_disk, of[0], of[1], "fid/longtail") == pytest.approx((-4 / 3, (1 / 36) ** 0.5))
-    assert difference(rows, of[1], of[0], "fid/longtail")[0] == pytest.approx(4 / 3)
-    assert difference(rows, of[0], of[0], "fid/longtail") == (0, 0)
+        assert paired_difference(rows_on_disk, of[0], of[1], "fid/longtail") == pytest.approx((-4 / 3, (1 / 36) ** 0.5))
+    assert paired_difference(rows, of[1], of[0], "fid/longtail")[0] == pytest.approx(4 / 3)
+    assert paired_difference(rows, of[0], of[0], "fid/longtail") == (0, 0)
     one = rows[rows.seed == 1]
-    mean, error = difference(one, of[0], of[1], "fid/longtail")
+    mean, error = paired_difference(one, of[0], of[1], "fid/longtail")
     assert mean == -1.5
     assert np.isnan(error)
-    assert np.isnan(difference(rows, of[0], of[2], "fid/longtail")).all()  # no seed in common
+    assert np.isnan(paired_difference(rows, of[0], of[2], "fid/longtail")).all()  # no seed in common
 
 
 PUBLISHED = [
@@ -262,14 +262,14 @@ def test_a_cell_with_a_failed_seed_has_no_metrics_and_keeps_the_reason():
         assert grid["fid/longtail"].isna().tolist() == [True, False, True]
         assert grid["fid/longtail_std"].isna().tolist() == [True, False, True]
         assert grid.seeds.tolist() == [2, 2, 2]
-        assert solver_of(best(grid, "fid/longtail").iloc[0]) == b
+        assert solver_of(rank_cells(grid, "fid/longtail").iloc[0]) == b
 
 
 def test_a_grid_that_failed_altogether_is_told_with_its_reasons():
     rows = rows_of({solver: {0: "NaN at step 3"} for solver in SOLVERS})
     for form in (rows, rows.drop(columns=["samples", "fid/longtail"]), through_csv(rows)):
         with pytest.raises(LevyError, match=r"no cell of lim has a value of fid/longtail \(NaN at step 3\)"):
-            best(summarise(form), "fid/longtail")
+            rank_cells(summarise(form), "fid/longtail")
 
 
 METRICS = [
@@ -364,15 +364,18 @@ def test_designs_whose_names_look_like_something_else_are_compared_and_reported_
     assert list(eta) == list(read(paths.metrics)) == sorted(ODD_NAMES)
     for name in ODD_NAMES:
         assert solver_of(select_default(grid[grid.design == name], "fid/longtail")) == solver
-    (table,) = tables.papers_form(grid, list(eta), "fid/longtail")
+    (table,) = tables.tabulate_grid(grid, list(eta), "fid/longtail")
     filled = {design: sum(bool(text) for _, row in rows for text, _ in row) for design, rows in table["blocks"]}
     assert filled == dict.fromkeys(ODD_NAMES, 2)
-    assert {row["design"] for row in tables.budgets(eta)} == {"1", min(ODD_NAMES)}  # all are alike at 50 evaluations
+    assert {row["design"] for row in tables.list_budgets(eta)} == {
+        "1",
+        min(ODD_NAMES),
+    }  # all are alike at 50 evaluations
 
 
 def test_cells_of_hashes_that_look_like_numbers_or_nothing_are_known_again(tmp_path):
     rows = rows_of({SOLVERS[0]: {0: 1.0}, SOLVERS[1]: {0: 2.0}})
     rows["cell"], rows["ruler"] = ["NA", "1e5"], "null"
     write_rows(tmp_path / "t.csv", rows, digits=8, exact=SETTINGS)
-    known = _known_rows(tmp_path / "t.csv", "null")
+    known = _read_known_rows(tmp_path / "t.csv", "null")
     assert {cell: row["fid/longtail"] for cell, row in known.items()} == {"NA": 1.0, "1e5": 2.0}

@@ -16,7 +16,7 @@ from flows.pipeline.graph import Graph, parse_dot
 from levy_core.base.errors import LevyError
 from tasks.cells.selection import is_published
 from tasks.kinds.kind import kind_of
-from tasks.params import plain_yaml, schema
+from tasks.params import loading, plain_yaml, sections
 from tasks.params.resolution import design_of, takes_tail_index
 from tasks.params.samplers import cells_of, space_of
 from tasks.registry import lineage
@@ -29,11 +29,11 @@ SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
 def load(tmp_path, changes):
     path = tmp_path / "params.yaml"
     path.write_text(plain_yaml.write(merged(SHIPPED, changes)))
-    return schema.load(path)
+    return loading.load(path)
 
 
 def test_the_shipped_params_are_valid_and_give_the_grid_of_the_paper():
-    shipped = schema.load(ROOT / "params.yaml")
+    shipped = loading.load(ROOT / "params.yaml")
     cells = shipped.sample.cells()
     # SDE-A and ODE once, SDE-E at three etas; three discretisations; three numbers of steps.
     assert len(cells) == (1 + 1 + 3) * 3 * 3
@@ -50,7 +50,7 @@ def test_blocks_are_products_of_what_exists_and_their_union_has_no_repeats():
         "grids": ["karras"],
         "steps": [4],
     }
-    block = schema.Block(**one, etas=[0.1, 0.2], rho_max=[None, 20.0], limits=["none", "clamp"])
+    block = sections.Block(**one, etas=[0.1, 0.2], rho_max=[None, 20.0], limits=["none", "clamp"])
     # ode in two forms, sde-e and posterior in one, sde-e at two etas; two ends, two limits
     assert len(block.cells()) == (2 + 2 + 1) * 2 * 2
     assert {(s.family, s.discretisation) for s in block.cells()} == {
@@ -59,8 +59,8 @@ def test_blocks_are_products_of_what_exists_and_their_union_has_no_repeats():
         ("sde-e", "ei-noise"),
         ("posterior", "ei-noise"),
     }
-    wider = schema.Block(**{**one, "steps": [4, 8]}, etas=[0.1], denoise=[False, True])
-    grid = schema.SampleParams(grid={"a": block, "b": wider}, seeds=[0], n=8, batch=8)
+    wider = sections.Block(**{**one, "steps": [4, 8]}, etas=[0.1], denoise=[False, True])
+    grid = sections.SampleParams(grid={"a": block, "b": wider}, seeds=[0], n=8, batch=8)
     assert set(grid.cells()) == {*block.cells(), *wider.cells()}
     shared = set(block.cells()) & set(wider.cells())
     assert len(shared) == 4  # the four forms at eta 0.1, 4 steps, whole range, no limit
@@ -274,7 +274,7 @@ def test_faults_are_named(tmp_path, changes, message):
 def test_a_weight_called_data_is_not_taken_from_the_data(tmp_path):
     read = load(tmp_path, {"models": {"ddpm": {"preset": "ddpm", "weight": "data"}}, "designs": ["ddpm"]})
     assert not takes_tail_index(read.models["ddpm"])
-    assert design_of(read.models["ddpm"]).objective.weight == "data"
+    assert design_of(read.models["ddpm"]).loss.weight == "data"
 
 
 def test_fields_need_no_section_of_evaluate_and_get_no_limits(tmp_path):
@@ -296,19 +296,19 @@ def test_a_grid_without_blocks_is_drawn_with_what_tune_finds_and_with_nothing_at
     path = tmp_path / "params.yaml"
     values = {**SHIPPED, "sample": {**SHIPPED["sample"], "grid": {}}}
     path.write_text(yaml.safe_dump(values))
-    assert schema.load(path).sample.cells() == []
+    assert loading.load(path).sample.cells() == []
     path.write_text(yaml.safe_dump(merged(values, {"tune": {"steps": []}})))
     with pytest.raises(LevyError, match=r"sample.grid has no block and tune.steps no number: nothing would be sampled"):
-        schema.load(path)
+        loading.load(path)
     assert load(tmp_path, {"tune": {"steps": []}}).sample.cells()  # the search is optional
 
 
 def test_files_that_are_missing_or_no_yaml_are_named(tmp_path):
     with pytest.raises(LevyError, match="cannot be read"):
-        schema.load(tmp_path / "params.yaml")
+        loading.load(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("a: [1")
     with pytest.raises(LevyError, match="not valid YAML"):
-        schema.load(tmp_path / "params.yaml")
+        loading.load(tmp_path / "params.yaml")
 
 
 def test_the_dot_graph_is_read_with_its_edges():
@@ -342,7 +342,7 @@ def test_a_params_file_that_is_no_text_is_refused(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_bytes("datasets: [Wälder]".encode("latin-1"))
     with pytest.raises(LevyError, match=r"params\.yaml is not valid YAML: .*can't decode byte"):
-        schema.load(path)
+        loading.load(path)
 
 
 def test_one_of_several_data_sets_is_chosen_by_its_name(tmp_path):
@@ -373,7 +373,7 @@ def test_dvc_drops_one_of_two_pairs_with_one_name_and_has_a_stage_for_every_pair
         listed = dvc(merged(SHIPPED, twins("a", "a-b", *designs)), "stage", "list", "--name-only", "dvc.yaml").stdout
         counts.append(sum(name.startswith("train@") for name in listed.split()))
     assert counts == [3, 4]
-    assert schema.load(tmp_path / "params.yaml").designs == ["c", "b_c"]
+    assert loading.load(tmp_path / "params.yaml").designs == ["c", "b_c"]
 
 
 def test_dvc_runs_and_records_the_stages_of_every_name_that_is_accepted_but_not_of_one_with_a_dot(dvc, tmp_path):
@@ -383,7 +383,7 @@ def test_dvc_runs_and_records_the_stages_of_every_name_that_is_accepted_but_not_
     odd = [*ODD_NAMES, "a" * 60]
     settings = merged(merged(SHIPPED, twins("0", "null", *odd)), {"datasets": ["null"]})
     assert dvc(settings, "repro", "-q").returncode == 0
-    assert schema.load(tmp_path / "params.yaml").designs == odd
+    assert loading.load(tmp_path / "params.yaml").designs == odd
     assert json.loads(dvc(settings, "status", "--json").stdout) == {}
     found = lineage.read_stages(tmp_path / "dvc.lock")
     commands = {tuple(entry["cmd"].split()[-4:]) for entry in found.values()}

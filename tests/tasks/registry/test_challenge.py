@@ -26,10 +26,10 @@ from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
 from levy_core.training.checkpoint import save_model
 from tasks.kinds.opening import open_metrics
-from tasks.params import schema as settings
+from tasks.params import loading as settings
 from tasks.prepare import prepare
 from tasks.reference import reference
-from tasks.registry.challenge import decide, judge
+from tasks.registry.challenge import challenge, decide
 from tasks.runtime import paths
 from tasks.train import train
 from tests.conftest import ROOT, merged, save_untrained
@@ -141,7 +141,7 @@ def test_a_trained_model_takes_the_place_of_an_untrained_one_and_not_the_other_w
     read = images.model_copy(
         update={"retrain": images.retrain.model_copy(update={"gate": images.retrain.gate.model_copy(update=gate)})}
     )
-    up, down = judge(read, "digits", UNTRAINED, TRAINED), judge(read, "digits", TRAINED, UNTRAINED)
+    up, down = challenge(read, "digits", UNTRAINED, TRAINED), challenge(read, "digits", TRAINED, UNTRAINED)
     assert (up.promoted, down.promoted) == (True, False)
     assert up.reason.startswith("fid/test-longtail ")
     assert up.reason.endswith("over 5 seeds of 60 samples; nothing else is worse")
@@ -152,7 +152,7 @@ def test_a_trained_model_takes_the_place_of_an_untrained_one_and_not_the_other_w
 
 
 def test_a_model_never_takes_its_own_place_and_the_verdict_is_the_same_again(images):
-    first, again = (judge(images, "digits", TRAINED, TRAINED) for _ in range(2))
+    first, again = (challenge(images, "digits", TRAINED, TRAINED) for _ in range(2))
     assert first == again
     assert not first.promoted
     assert {line.gain for line in first.lines} == {0}
@@ -164,7 +164,7 @@ def test_a_model_never_takes_its_own_place_and_the_verdict_is_the_same_again(ima
 
 def test_the_cost_of_both_default_samplers_is_told(images, tmp_path):
     dearer = as_registered(TRAINED, tmp_path / "dearer", replace(GOOD, steps=7))
-    assert judge(images, "digits", TRAINED, dearer).evaluations == {"champion": 5, "challenger": 7}
+    assert challenge(images, "digits", TRAINED, dearer).evaluations == {"champion": 5, "challenger": 7}
 
 
 def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images):
@@ -193,7 +193,7 @@ def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images
 def test_a_champion_that_does_not_know_a_class_is_measured(images, tmp_path):
     nine = UNetConfig((1, 8, 8), 9, (16,))
     older = as_registered(save_untrained(tmp_path / "model", nine, tuple("012345678")), tmp_path / "older")
-    verdict = judge(images, "digits", older, TRAINED)
+    verdict = challenge(images, "digits", older, TRAINED)
     assert verdict.comparable
     assert {line.metric for line in verdict.lines} == set(images.retrain.gate.images)
 
@@ -217,7 +217,7 @@ def test_models_that_cannot_be_compared_are_left_to_a_person_with_the_reason(ima
         (wild, TRAINED, "the champion cannot be judged: the network returned NaN"),
         (TRAINED, wild, "the challenger cannot be judged: the network returned NaN"),
     ):
-        verdict = judge(images, "digits", champion, challenger)
+        verdict = challenge(images, "digits", champion, challenger)
         assert (verdict.promoted, verdict.comparable, verdict.lines) == (False, False, ())
         assert verdict.reason.startswith("a person must decide, because ")
         assert reason in verdict.reason
@@ -231,7 +231,7 @@ def test_without_held_out_images_the_setting_is_named(images, tmp_path, monkeypa
         (tmp_path / paths.reference("digits") / f"{name}.safetensors").unlink()
     trained = TRAINED.resolve()
     monkeypatch.chdir(tmp_path)
-    reason = judge(images, "digits", trained, trained).reason
+    reason = challenge(images, "digits", trained, trained).reason
     assert reason.endswith("no images were held out of outputs/digits/data: set test_share of the data set above 0")
 
 
@@ -301,25 +301,25 @@ def written(folder, codec, **changes):
 def test_fields_of_another_codec_are_measured_as_the_fields_that_they_are(fields, tmp_path, kind):
     x, codec = stored(100)
     labels, samples = np.ones(100, dtype=np.int64), Samples("fields", ("all",), **RECORDED["fields"])
-    theirs = other(codec) if kind == "transformed" else replace(codec, mean=codec.mean + 3, std=codec.std * 2)
-    theirs.save(tmp_path)
-    y = theirs.encode(codec.decode(x, times_of(codec, samples, labels)), times_of(codec, samples, labels))
+    other_codec = other(codec) if kind == "transformed" else replace(codec, mean=codec.mean + 3, std=codec.std * 2)
+    other_codec.save(tmp_path)
+    y = other_codec.encode(codec.decode(x, times_of(codec, samples, labels)), times_of(codec, samples, labels))
     assert np.abs(x - y).max() > 1
     measured_with = open_metrics(fields, "weather")
     accepted = measured_with.accept(tmp_path, codec.shape, samples)
     assert np.allclose(accepted(y, labels), x, atol=2e-4)
-    mine, its = (measured_with.measure_held_out(values, labels) for values in (x, accepted(y, labels)))
-    assert set(mine) >= {"distance/test", "tail_error/test/t2m", "return_error/test/tp"}
-    assert not any("/train" in name for name in mine)
-    for name, value in mine.items():
-        assert its[name] == pytest.approx(value, rel=0.02, abs=2e-3, nan_ok=True), name
+    expected, row = (measured_with.measure_held_out(values, labels) for values in (x, accepted(y, labels)))
+    assert set(expected) >= {"distance/test", "tail_error/test/t2m", "return_error/test/tp"}
+    assert not any("/train" in name for name in expected)
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, rel=0.02, abs=2e-3, nan_ok=True), name
 
 
 def test_what_a_transform_cannot_invert_survives_a_champion_of_another_standardisation(fields, tmp_path):
     x, codec = stored(4)
     labels, samples = np.ones(4, dtype=np.int64), Samples("fields", ("all",), **RECORDED["fields"])
     replace(codec, mean=codec.mean + 3, std=codec.std * 2).save(tmp_path)
-    x[0, 1, 0, 0] = -300  # rain of -1 mm a day and a hair: the inverse of its logarithm has no such number
+    x[0, 1, 0, 0] = -300  # rain of a hair under -1 mm per day: the inverse of its logarithm has no such number
     accepted = open_metrics(fields, "weather").accept(tmp_path, codec.shape, samples)
     assert np.isfinite(accepted(x, labels)).all()
 
@@ -332,10 +332,10 @@ def test_a_champion_of_fields_is_judged_through_its_own_codec(fields, tmp_path):
     read = fields.model_copy(
         update={"retrain": fields.retrain.model_copy(update={"gate": fields.retrain.gate.model_copy(update=gate)})}
     )
-    verdict = judge(read, "weather", wide, same)
+    verdict = challenge(read, "weather", wide, same)
     assert [line.metric for line in verdict.lines] == ["distance/test", "ks/test/t2m", "ks/test/tp"]
     assert verdict.lines[0].found == "better"
-    assert not judge(read, "weather", same, wide).promoted
+    assert not challenge(read, "weather", same, wide).promoted
 
 
 def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(fields, tmp_path):
@@ -356,7 +356,7 @@ def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(f
             ({"calendar": "noleap"}, "its calendar: noleap; of the data: proleptic_gregorian"),
         )
     ):
-        verdict = judge(fields, "weather", written(tmp_path / str(number), codec, **changes), same)
+        verdict = challenge(fields, "weather", written(tmp_path / str(number), codec, **changes), same)
         assert verdict.reason.startswith(f"a person must decide, because the champion cannot be judged: {reason}")
     seasonal = written(tmp_path / "seasonal", codec)
     described = json.loads((seasonal / "design.json").read_text())
@@ -365,4 +365,4 @@ def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(f
     torch.manual_seed(0)
     write_tensors(seasonal / "model.safetensors", dict(UNet(UNetConfig((2, 8, 8), 4, (8,))).state_dict()))
     (seasonal / "design.json").write_text(json.dumps(described))
-    assert "its seasons: DJF, MAM, JJA, SON; of the data: all" in judge(fields, "weather", seasonal, same).reason
+    assert "its seasons: DJF, MAM, JJA, SON; of the data: all" in challenge(fields, "weather", seasonal, same).reason

@@ -22,7 +22,7 @@ def made(tmp_path_factory):
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")  # MLflow would set it for good
         client = tracking.connect().MlflowClient()
-        experiment = tracking.experiment(mlflow, NAME)
+        experiment = tracking.get_experiment(mlflow, NAME)
         for number in "1", "2":
             (folder / "model").mkdir(exist_ok=True)
             (folder / "model" / "weights").write_text(number)

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from tasks.params import schema
+from tasks.params import loading
 from tasks.registry import tracking
 from tasks.registry.record import HOST, model_name, record
 from tests.conftest import wait_until
@@ -40,7 +40,7 @@ def kill_in_mid_record(root):
 
 
 def test_only_runs_that_this_checkout_left_running_are_marked_as_killed(here):
-    settings = schema.load()
+    settings = loading.load()
     interrupted = kill_in_mid_record(here)
     first = record(settings, "digits")
     client = tracking.connect().MlflowClient()

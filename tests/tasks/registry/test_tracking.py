@@ -22,7 +22,7 @@ def test_a_new_database_is_there_whole_with_nothing_beside_it(database):
     client = tracking.connect().MlflowClient()
     assert [path.name for path in database.parent.iterdir()] == [database.name]
     assert [found.name for found in client.search_experiments()] == ["Default"]
-    made = client.get_experiment(tracking.experiment(mlflow, "levy-digits"))
+    made = client.get_experiment(tracking.get_experiment(mlflow, "levy-digits"))
     assert made.artifact_location == f"file://{database.parent}/mlartifacts"
 
 

@@ -21,7 +21,7 @@ SETTINGS = {
     "plain": {"climatology": "hour"},
     "tiles": {"patch": (2, 2)},
 }
-SMALL = 2**23  # a chunk of the store a block, so that there are several
+SMALL = 2**23  # one chunk of the store per block, so that there are several
 LATITUDE, LONGITUDE = np.linspace(60, 40, 64), np.linspace(0, 20, 64)
 
 

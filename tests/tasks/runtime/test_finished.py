@@ -6,12 +6,12 @@ import sys
 import pytest
 
 from tasks.runtime import paths
-from tasks.runtime.finished import Finished
+from tasks.runtime.finished import FinishedStage
 from tests.conftest import Checkout
 from tests.support.outputs import finished_checkout, flip
 
 MODEL, CURVE, REFERENCE = paths.model("digits", "ddpm"), paths.curve("digits", "ddpm"), paths.reference("digits")
-TUNED, MEMO = paths.tuned("digits", "ddpm"), paths.judged("digits", "ddpm")
+TUNED, MEMO = paths.tuned("digits", "ddpm"), paths.scores("digits", "ddpm")
 KEPT = {"train": "the model is kept", "reference": "the reference is kept"}
 
 
@@ -26,12 +26,12 @@ def outputs(tmp_path):
 
 def test_a_record_holds_for_its_fingerprint_and_its_files_alone(outputs, tmp_path):
     record = tmp_path / "resume" / "done.json"
-    finished = Finished(record, "mine", outputs)
+    finished = FinishedStage(record, "mine", outputs)
     assert not finished.is_kept()
     finished.write()
     assert finished.is_kept()
-    assert not Finished(record, "another's", outputs).is_kept()
-    assert not Finished(record, "mine", outputs[:1]).is_kept()
+    assert not FinishedStage(record, "another's", outputs).is_kept()
+    assert not FinishedStage(record, "mine", outputs[:1]).is_kept()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_record_holds_for_its_fingerprint_and_its_files_alone(outputs, tmp_pat
     ],
 )
 def test_any_damage_to_the_files_or_the_record_is_found(outputs, tmp_path, damage):
-    finished = Finished(tmp_path / "done.json", "mine", outputs)
+    finished = FinishedStage(tmp_path / "done.json", "mine", outputs)
     finished.write()
     damage(tmp_path)
     assert not finished.is_kept()

@@ -1,4 +1,4 @@
-"""The sampler that the report shows a design with."""
+"""The sampler with which the report shows a design."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class Shown:
+class DefaultSampler:
     """A design's default sampler: its row of the grid, its name, and its samples of all seeds [N, C, H, W]."""
 
     cell: pd.Series

@@ -1,0 +1,141 @@
+"""What `levy run` and `levy check` do: all checks before any long computation, then the stale stages, the record and its summary.
+
+Imports are late: DVC and the private server start while this process imports torch, and Prefect reads the address of its
+server when it is imported.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.pipeline import server
+from flows.pipeline.dvc import Dvc, DvcBusyError, check_root, find_rwlock_damage, one_run_at_a_time, repair_rwlock
+from levy_core.base.errors import LevyError
+
+if TYPE_CHECKING:
+    from flows.pipeline.graph import DvcState, Plan
+    from tasks.params.schema import Params
+
+
+def check_servers() -> None:
+    """Refuses servers of Prefect and MLflow that are configured and do not answer.
+
+    Raises:
+        LevyError: names the address.
+    """
+    from tasks.registry import tracking
+
+    server.check_server()
+    tracking.check_server(tracking.address())
+
+
+def run(datasets: Sequence[str], workers: int, recording: bool) -> str:
+    """Runs the stale stages of these data sets, all of params.yaml without a name, and records the result.
+
+    Args:
+        workers: stages at a time. recording: in MLflow, with the winner as champion.
+
+    Returns:
+        What ran and what won, for people.
+
+    Raises:
+        LevyError: another run is in this checkout; the settings, the data or a lock are damaged; a stage failed.
+    """
+    dvc = Dvc()
+    with one_run_at_a_time():
+        # The private server takes the longest to start: it does while the checks go on, whether or not there is work for it.
+        private = server.start_unless_configured()
+        try:
+            settings, plan = _preflight(dvc, datasets, repairing=True)
+        except BaseException:
+            if private:
+                private.stop()
+            raise
+        from flows.pipeline.outcome import Outcome, as_text
+        from tasks.registry import record
+
+        if plan.todo or private is None:
+            from flows.pipeline import flow  # Prefect reads the address of its server when it is imported
+
+            if private:
+                private.wait()
+            outcome = flow.run(settings, dvc, plan, workers, recording)
+        else:  # nothing to schedule; the record is completed if an earlier run could not
+            private.stop()
+            recorded = {dataset: record.record(settings, dataset) for dataset in settings.datasets if recording}
+            outcome = Outcome(dict.fromkeys(plan.graph.order, "up to date"), recorded)
+    return as_text(settings, outcome)
+
+
+def check() -> str:
+    """Checks params.yaml, data/ and what DVC knows, and changes nothing; returns a line for people.
+
+    Raises:
+        LevyError: what is wrong, and what to do.
+    """
+    settings, plan = _preflight(Dvc())
+    return _summarise(settings, f"{len(plan.todo)} of {len(plan.graph.needs)} stages to run")
+
+
+def check_overrides(changes: Path) -> str:
+    """As ``check``, of params.yaml with the changes of a file."""
+    from flows.pipeline import overrides
+
+    settings, _ = overrides.check(changes)
+    return _summarise(settings, f"`levy run --params {changes}` runs in {overrides.workspace_of(changes)}")
+
+
+def _summarise(settings: "Params", stages: str) -> str:
+    cells, seeds = len(settings.sample.cells()), len(settings.sample.seeds)
+    grid = f"{len(settings.designs)} designs, {cells} cells per design, {seeds} seeds"
+    return f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}"
+
+
+def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) -> "tuple[Params, Plan]":
+    """Everything that can be wrong before any long computation.
+
+    Args:
+        repairing: repairs what killed processes left of DVC's own files, moves outputs of designs that are not named any
+            more out of the way, and says so; without it, says what a run would repair, and changes nothing.
+    """
+    from flows.pipeline.graph import plan, read_state
+    from flows.pipeline.recovery import find_lock_damage, repair_lock
+
+    check_root()
+    lines = [repair_rwlock(), repair_lock()] if repairing else [find_rwlock_damage(), find_lock_damage()]
+    damage = [line for line in lines if line]
+    for line in damage:
+        print(line, file=sys.stderr)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(read_state, dvc)  # DVC's processes start while this one imports torch
+        try:
+            from flows.pipeline.preflight import check_sources, prune_outputs
+            from tasks.params import loading
+
+            settings = loading.load().only(list(datasets))
+            check_sources(settings)
+        except BaseException:
+            dvc.stop_all()  # its answer would be waited for
+            raise
+    moved = prune_outputs(settings) if repairing else []
+    for line in moved:
+        print(line, file=sys.stderr)
+    try:
+        state = _read_unless_damaged([] if repairing else damage, (lambda: read_state(dvc)) if moved else future.result)
+        return settings, plan(dvc, state, settings.datasets)
+    except DvcBusyError as error:
+        raise LevyError(
+            f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
+        ) from error
+
+
+def _read_unless_damaged(damage: Sequence[str], read: Callable[[], "DvcState"]) -> "DvcState":
+    """What DVC answers; where it cannot, the damage that keeps it from it."""
+    try:
+        return read()
+    except Exception as error:
+        if not damage:
+            raise
+        raise LevyError(f"{'; '.join(damage)}. Before that, DVC cannot say which stages have to run") from error

@@ -1,0 +1,244 @@
+"""The sections of params.yaml that every data set shares: net, train, tune, sample, evaluate, compare, retrain, compute."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, Field, create_model, model_validator
+
+from levy_core.base.errors import LevyError, choose
+from levy_core.base.measure import measure_of
+from levy_core.base.settings import Settings
+from levy_core.metrics.common.paired import Rule
+from levy_core.sampling.grids import GRIDS
+from levy_core.sampling.guidance import GUIDES
+from levy_core.sampling.limits import LIMITS
+from levy_core.sampling.search import Space, rungs
+from levy_core.sampling.solver import ETA_SCHEDULES, Solver
+from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, discretisations_of, fits
+from tasks.kinds.kind import Kind, kind_names, kind_of
+from tasks.params.names import Name
+
+
+def _one_of(kind: str, table: dict) -> AfterValidator:
+    def check(name: str) -> str:
+        try:
+            choose(kind, name, table)
+        except LevyError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+    return AfterValidator(check)
+
+
+class NetParams(Settings):
+    """Size and depth of the network."""
+
+    channels: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
+    layers: int = Field(ge=1)
+    attention: list[bool] = Field(default_factory=list)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class TrainParams(Settings):
+    """Training of every design."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    warmup: int = Field(ge=0)
+    ema: float = Field(ge=0, lt=1)
+    clip: float = Field(gt=0)
+    label_dropout: float = Field(ge=0, le=1)
+    precision: Literal["auto", "float32", "bfloat16"]
+    seed: int = Field(ge=0)
+    save_every: int = Field(ge=1)
+    processes: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _every_process_has_a_share(self) -> "TrainParams":
+        if self.batch < self.processes:
+            raise ValueError(
+                f"train.batch is {self.batch}, but train.processes {self.processes} processes share it: raise one or lower the other"
+            )
+        return self
+
+
+Family = Annotated[str, _one_of("solver", FAMILIES)]
+Discretisation = Annotated[str, _one_of("discretisation", DISCRETISATIONS)]
+GridName = Annotated[str, _one_of("grid", GRIDS)]
+EtaSchedule = Annotated[str, _one_of("eta schedule", ETA_SCHEDULES)]
+Limit = Annotated[str, _one_of("limit", LIMITS)]
+GuideName = Annotated[str, _one_of("guide", GUIDES)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Block(Settings):
+    """A part of the grid: every combination of its lists that exists."""
+
+    solvers: list[Family] = Field(min_length=1)
+    discretisations: list[Discretisation] = Field(min_length=1)
+    grids: list[GridName] = Field(min_length=1)
+    steps: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    etas: list[Annotated[float, Field(ge=0)]] = Field(default=[0.0], min_length=1)
+    eta_schedules: list[EtaSchedule] = Field(default=["constant"], min_length=1)
+    rho_max: list[Positive | None] = Field(default=[None], min_length=1)
+    rho_min: list[Positive | None] = Field(default=[None], min_length=1)
+    denoise: list[bool] = Field(default=[False], min_length=1)
+    limits: list[Limit] = Field(default=["none"], min_length=1)
+    guides: list[GuideName] = Field(default=["none"], min_length=1)
+    strengths: list[Annotated[float, Field(ge=0)]] = Field(default=[1.0], min_length=1)
+
+    def cells(self) -> list[Solver]:
+        """Its solvers, without repeats: one that ignores eta stands once, and forms that a solver lacks are left out.
+
+        Raises:
+            LevyError: a solver with none of the discretisations_of, or a number out of range.
+        """
+        for family in self.solvers:
+            if not set(discretisations_of(family)) & set(self.discretisations):
+                raise LevyError(
+                    f"{family} has none of its forms in discretisations: {', '.join(discretisations_of(family))}"
+                )
+        pairs = [(f, d) for f in self.solvers for d in self.discretisations if fits(f, d)]
+        rest = product(
+            self.grids, self.steps, self.etas, self.eta_schedules, self.rho_max, self.rho_min, self.denoise, self.limits,
+            self.guides, self.strengths,
+        )  # fmt: skip
+        names = (
+            "grid", "steps", "eta", "eta_schedule", "rho_max", "rho_min", "denoise", "limit", "guide", "strength"
+        )  # fmt: skip
+        settings: list[dict[str, Any]] = [dict(zip(names, values, strict=True)) for values in rest]
+        return list(dict.fromkeys(Solver(*pair, **setting) for setting in settings for pair in pairs))
+
+
+class SampleParams(Settings):
+    """The grid, and how often each cell is drawn."""
+
+    grid: dict[Name, Block]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    n: int = Field(ge=8)
+    batch: int = Field(ge=1)
+    hours: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _every_block_has_cells(self) -> "SampleParams":
+        for name, block in self.grid.items():
+            try:
+                block.cells()
+            except LevyError as error:
+                raise ValueError(f"sample.grid.{name}: {error}") from None
+        return self
+
+    def cells(self) -> list[Solver]:
+        """The cells of all blocks, without repeats."""
+        return list(dict.fromkeys(cell for block in self.grid.values() for cell in block.cells()))
+
+
+class TuneParams(Settings):
+    """The search for the best sampler at each number of steps."""
+
+    steps: list[Annotated[int, Field(ge=1)]]
+    samples: int = Field(ge=8)
+    first: int = Field(ge=8)
+    factor: int = Field(ge=2)
+    last: int = Field(ge=8)
+    seed: int = Field(ge=0)
+    solvers: list[Family] = Field(min_length=1)
+    discretisations: list[Discretisation] = Field(min_length=1)
+    grids: list[GridName] = Field(min_length=1)
+    eta_schedules: list[EtaSchedule] = Field(min_length=1)
+    limits: list[Limit] = Field(min_length=1)
+    guides: list[GuideName] = Field(default=["none"], min_length=1)
+    strength: tuple[Positive, Positive] = (1.0, 4.0)
+    eta: tuple[Positive, Positive]
+    rho_max: tuple[Positive, Positive]
+    rho_min: tuple[Positive, Positive]
+
+    @model_validator(mode="after")
+    def _it_can_be_searched(self) -> "TuneParams":
+        for name in ("eta", "rho_max", "rho_min", "strength"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"tune.{name} is [{low:g}, {high:g}]: give [smallest, largest]")
+        if self.last < self.first:
+            raise ValueError(f"tune.last is {self.last}, but a trial begins with tune.first, {self.first}: raise last")
+        if self.samples < self.counts()[-1]:
+            raise ValueError(
+                f"tune.samples is {self.samples}, but one trial takes up to {self.counts()[-1]}: raise it, or lower tune.last"
+            )
+        try:
+            self.space().pairs()
+        except LevyError as error:
+            raise ValueError(f"tune: {error}") from None
+        return self
+
+    def space(self) -> Space:
+        """What is searched."""
+        return Space(**{f.name: tuple(getattr(self, f.name)) for f in fields(Space)})
+
+    def counts(self) -> list[int]:
+        """Samples at each stage of successive halving."""
+        return rungs(self.first, self.factor, self.last)
+
+
+def _per_kind(name: str, doc: str, entry: Callable[[Kind], Any]) -> Any:
+    """A section with one entry per kind of data, each of the type that its kind says; absent where no data set needs it."""
+    entries: dict[str, Any] = {kind: (entry(kind_of(kind)) | None, None) for kind in kind_names()}
+    return create_model(name, __base__=Settings, __doc__=doc, **entries)
+
+
+def _gate_of(kind: Kind) -> Any:
+    def check(gate: dict[str, Rule]) -> dict[str, Rule]:
+        for metric in gate:
+            try:
+                measure = measure_of(metric, kind.measures)
+            except LevyError as error:
+                raise ValueError(f"retrain.gate.{kind.name}: {error}") from None
+            if not measure.held_out:
+                held_out = ", ".join(sorted(m.name for m in kind.measures if m.held_out))
+                raise ValueError(
+                    f"retrain.gate.{kind.name}: {metric!r} is no measure of held-out data, on which models are judged: "
+                    f"choose one of {held_out}"
+                )
+        if "better" not in gate.values():
+            raise ValueError(
+                f"retrain.gate.{kind.name} has no metric that must be better: equal models would be promoted"
+            )
+        return gate
+
+    return Annotated[dict[str, Rule], AfterValidator(check)]
+
+
+if TYPE_CHECKING:  # made when this module is imported
+    EvaluateParams: TypeAlias = Any
+    CompareParams: TypeAlias = Any
+    GateParams: TypeAlias = Any
+else:
+    EvaluateParams = _per_kind("EvaluateParams", "How samples are measured.", lambda kind: kind.evaluation)
+    CompareParams = _per_kind("CompareParams", "What makes a winner.", lambda kind: Literal[kind.ranks])
+    GateParams = _per_kind("GateParams", "What a challenger must be: metric -> rule. All rules must hold.", _gate_of)
+
+
+class RetrainParams(Settings):
+    """How a new model is judged against the champion."""
+
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=3)
+    n: int = Field(ge=50)
+    confidence: float = Field(ge=0.5, lt=1)
+    gate: GateParams
+
+    @model_validator(mode="after")
+    def _no_seed_counts_twice(self) -> "RetrainParams":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"retrain.seeds is {self.seeds}: a seed that stands twice is no second draw")
+        return self
+
+
+class ComputeParams(Settings):
+    """Threads, device and processes."""
+
+    threads: int = Field(ge=1)
+    device: Literal["auto", "cpu", "cuda"]
+    processes: int = Field(default=1, ge=1)
