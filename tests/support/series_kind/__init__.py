@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.kinds.kind import Kind, Metrics, Page, TrainingData
 from tasks.kinds.series.measures import MEASURES
 from tasks.kinds.series.settings import SeriesEvaluation, SeriesSettings
+from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
     from torch import device
