@@ -145,13 +145,22 @@ def sample(
         typer.Option(min=1, help="Network evaluations per sample; without it, those of the model's default sampler."),
     ] = None,
     eta: Annotated[float | None, typer.Option(min=0, help="Noise that comes back, for sde-e and split.")] = None,
+    guide: Annotated[
+        str | None, typer.Option(help="A guide of docs/solvers.md, such as classifier-free; it needs --class.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(min=0, help="Of the guide: 1 is the class, more exaggerates it.")
+    ] = None,
 ) -> None:
     """Draw samples from a registered model."""
     from tasks.registry import tracking
     from tasks.registry.download import fetch
 
     tracking.check_server(tracking.address())
-    request = {"n": n, "class": class_name, "seed": seed, "solver": solver, "steps": steps, "eta": eta}
+    request = {
+        "n": n, "class": class_name, "seed": seed, "solver": solver, "steps": steps, "eta": eta, "guide": guide,
+        "strength": strength,
+    }  # fmt: skip
     with TemporaryDirectory() as scratch:
         found = fetch(model, Path(scratch) / "model")
         from levy_core.serving.registered import (

@@ -45,6 +45,7 @@ def folder(tmp_path_factory):
         # the tuned discretisation and eta do not fit the family: its own form, the largest eta with a meaning
         ({"solver": "split-ddim"}, replace(TUNED, family="split-ddim", discretisation="ei-noise", eta=1.0)),
         ({"solver": "posterior"}, replace(TUNED, family="posterior", discretisation="ei-noise")),
+        ({"guide": "classifier-free", "strength": 2}, replace(TUNED, guide="classifier-free", strength=2.0)),
     ],
 )
 def test_a_request_changes_what_it_names(folder, request_, solver):
@@ -59,6 +60,8 @@ def test_a_request_changes_what_it_names(folder, request_, solver):
         ({"solver": "rk4"}, "unknown solver 'rk4'"),
         ({"solver": "posterior", "discretisation": "heun"}, "posterior has no heun form"),
         ({"solver": "split-ddim", "eta": 1.5}, "eta is 1.5, but for split-ddim must be between 0 and 1"),
+        ({"guide": "classifier-free", "strength": 2}, "moves samples towards a class, but these are drawn without one"),
+        ({"guide": "pigdm"}, "unknown guide 'pigdm': choose one of classifier-free, none"),
         ({"class": "c"}, "unknown class 'c': the model knows a, b"),
         ({"colour": 1}, "unknown request key 'colour'"),
         ({"n": 0}, "n is 0"),
