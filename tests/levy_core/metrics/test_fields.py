@@ -46,12 +46,12 @@ def real():
     return reference(fields(1500, 0))
 
 
-def measure(generated, real, labels=None):
+def measure_samples(generated, real, labels=None):
     return measure_fields(generated, zeros(len(generated)) if labels is None else labels, {"test": real})
 
 
 def test_real_fields_against_themselves_are_perfect(real):
-    row = measure(real.fields.astype(np.float64), real)
+    row = measure_samples(real.fields.astype(np.float64), real)
     assert row["distance/test"] == pytest.approx(0, abs=1e-4)  # the table's steps
     for name in NAMES:
         for measure in (
@@ -70,7 +70,7 @@ def test_real_fields_against_themselves_are_perfect(real):
 
 
 def test_a_wrong_scale_is_an_error_of_its_logarithm(real):
-    row = measure(1.3 * real.fields.astype(np.float64), real)
+    row = measure_samples(1.3 * real.fields.astype(np.float64), real)
     shift = np.log(1.3)
     centre = [np.median(real.fields[:, c].astype(np.float64)) for c in range(2)]
     assert np.abs(centre).max() < 0.05  # so that scaling about 0 is about the median
@@ -87,14 +87,14 @@ def test_a_wrong_scale_is_an_error_of_its_logarithm(real):
 
 def test_measures_do_not_depend_on_units_or_on_the_order_of_samples(real):
     generated = fields(300, 1, nu=6)
-    row = measure(generated, real)
+    row = measure_samples(generated, real)
     shuffled = generated[np.random.default_rng(0).permutation(300)]
-    assert measure(shuffled, real) == pytest.approx(row, rel=1e-9)
+    assert measure_samples(shuffled, real) == pytest.approx(row, rel=1e-9)
     units = np.array([2.0**10, 2.0**-8])[None, :, None, None]  # powers of two: float32 keeps every digit
-    in_units = measure(generated * units, reference(real.fields * units))
+    in_units = measure_samples(generated * units, reference(real.fields * units))
     for key, value in row.items():
         assert in_units[key] == pytest.approx(value, rel=1e-6), key
-    kelvin = measure(generated + 256, reference(real.fields.astype(np.float64) + 256))
+    kelvin = measure_samples(generated + 256, reference(real.fields.astype(np.float64) + 256))
     for key, value in row.items():
         if not key.startswith("skew"):
             assert kelvin[key] == pytest.approx(value, rel=0.02, abs=2e-4), key  # float32 at 256 has steps of 3e-5
@@ -113,7 +113,7 @@ def test_the_kolmogorov_smirnov_distance_is_scipys():
 
 def test_moments_and_quantiles_are_those_of_scipy_and_numpy(real):
     generated = fields(300, 3, nu=8)
-    row = measure(generated, real)
+    row = measure_samples(generated, real)
     for c, name in enumerate(NAMES):
         ours, its = generated[:, c].reshape(-1), real.fields[:, c].astype(np.float64).reshape(-1)
         assert row[f"skew_ratio/test/{name}"] == pytest.approx(stats.skew(ours) / stats.skew(its))
@@ -128,7 +128,7 @@ def test_moments_and_quantiles_are_those_of_scipy_and_numpy(real):
 
 def test_the_distance_is_the_mean_of_three_numbers_and_is_what_evaluate_says(real):
     generated = fields(200, 4, nu=np.inf)
-    row = measure(generated, real)
+    row = measure_samples(generated, real)
     of = lambda name: [row[f"{m}/test/{name}"] for m in ("ks", "tail_error", "spectrum_error")]
     parts = [np.mean([ks, np.sqrt(tail), scale]) for ks, tail, scale in map(of, NAMES)]
     assert row["distance/test"] == pytest.approx(np.mean(parts))
@@ -212,25 +212,25 @@ def test_cells_that_are_always_missing_are_left_out_and_single_holes_are_dropped
     masked = np.where(sea, np.nan, values)
     generated = fields(300, 8)
     nonsense = np.where(sea, 1e6, generated)  # what a network says where there is no value
-    row = measure(nonsense, reference(masked))
-    assert row == pytest.approx(measure(np.where(sea, np.nan, generated), reference(masked)))
+    row = measure_samples(nonsense, reference(masked))
+    assert row == pytest.approx(measure_samples(np.where(sea, np.nan, generated), reference(masked)))
     assert row["distance/test"] < 0.3
     holes = values.copy()
     holes[np.random.default_rng(0).random(values.shape) < 0.02] = np.nan
-    assert measure(generated, reference(holes))["distance/test"] == pytest.approx(
-        measure(generated, real)["distance/test"], abs=0.03
+    assert measure_samples(generated, reference(holes))["distance/test"] == pytest.approx(
+        measure_samples(generated, real)["distance/test"], abs=0.03
     )
 
 
 def test_too_few_samples_give_nan_not_an_error(real):
     for n in (0, 1, 5):
-        row = measure(fields(300, 9)[:n], real)
+        row = measure_samples(fields(300, 9)[:n], real)
         assert np.isnan(
             [row["return_error/test/t2m"], row["correlation_error/test/t2m"], row["chi_error/test/t2m-tp"]]
         ).all()
-    assert np.isnan(measure(fields(300, 9)[:0], real)["distance/test"])
+    assert np.isnan(measure_samples(fields(300, 9)[:0], real)["distance/test"])
     few = reference(fields(5, 9))
-    row = measure(fields(300, 9), few)
+    row = measure_samples(fields(300, 9), few)
     assert np.isnan(row["return_error/test/t2m"])
     assert few.description()["variables"]["t2m"]["hill"]["value"] is None
     json.dumps(few.description(), allow_nan=False)
@@ -246,12 +246,12 @@ def test_classes_are_judged_by_their_own_fields():
     storms = lambda values: np.where(labels[: len(values), None, None, None] == 1, 3 * values, values)
     real = reference(storms(fields(800, 12)), labels)
     right, swapped = storms(fields(400, 13)), fields(400, 13) * np.where(labels[:400] == 0, 3, 1)[:, None, None, None]
-    row, wrong = (measure(g, real, labels[:400]) for g in (right, swapped))
+    row, wrong = (measure_samples(g, real, labels[:400]) for g in (right, swapped))
     for label in (0, 1):
         assert row[f"class_distance/test/{label}"] < 0.2
         assert wrong[f"class_distance/test/{label}"] > 0.5
     assert wrong["distance/test"] < 0.2  # pooled, nothing shows
-    assert np.isnan(measure(right[:30], real, zeros(30))["class_distance/test/1"])
+    assert np.isnan(measure_samples(right[:30], real, zeros(30))["class_distance/test/1"])
 
 
 def test_quantile_pairs_of_equal_laws_lie_on_the_diagonal_and_reach_into_both_tails():
@@ -282,7 +282,7 @@ def test_shapes_that_do_not_fit_are_named(real):
 
 def test_places_are_fields_of_one_row():
     values = fields(600, 15, side=8)[:, :, :1]
-    row = measure(fields(300, 16, side=8)[:, :, :1], reference(values, latitude=np.linspace(40, 50, 8)))
+    row = measure_samples(fields(300, 16, side=8)[:, :, :1], reference(values, latitude=np.linspace(40, 50, 8)))
     rare = {key for key in row if "999" in key}  # 2,400 values: none of ten lies above the 99.9 % quantile
     assert {key for key, value in row.items() if np.isnan(value)} == rare
     assert row["distance/test"] < 0.25
@@ -314,5 +314,5 @@ def test_power_of_fields_is_what_the_spectrum_error_compares(real):
         np.where(short, np.sqrt(0.5), 1) * dctn(generated, axes=(2, 3), norm="ortho"), axes=(2, 3), norm="ortho"
     )
     rings = field_power(generated[:1, 0]).shape[1]
-    found = measure(filtered, real)["spectrum_error/test/t2m"]
+    found = measure_samples(filtered, real)["spectrum_error/test/t2m"]
     assert found == pytest.approx(np.log(2) * np.sqrt((rings - 5.5) / rings), rel=0.1)
