@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from levy_core.base.conditions import of_labels
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.nets.globe import pad_indices
@@ -27,7 +28,7 @@ def fields(*shape):
 
 def out(network, x):
     with torch.no_grad():
-        return network(x, LEVELS.double(), LABELS)
+        return network(x, LEVELS.double(), of_labels(LABELS))
 
 
 @pytest.mark.parametrize("shape", [(1, 33, 49), (2, 1, 5), (1, 1, 1), (3, 6, 16), (1, 36, 35)])
@@ -117,12 +118,14 @@ def test_a_model_with_coordinates_survives_disk_without_being_told_them_again(tm
     model = load_model(tmp_path)
     y, rho = fields(2, 5, 9).float(), torch.tensor([0.1, 3.0])
     assert model.net == config
-    assert torch.equal(model.predictor(y, rho, LABELS), design.predictor(network).eval()(y, rho, LABELS))
+    assert torch.equal(
+        model.predictor(y, rho, of_labels(LABELS)), design.predictor(network).eval()(y, rho, of_labels(LABELS))
+    )
 
 
 def test_a_network_that_was_never_told_its_coordinates_says_nothing():
     config = UNetConfig(shape=(1, 4, 4), classes=1, channels=(8,), coordinates=True)
-    assert UNet(config)(fields(1, 4, 4).float(), LEVELS, LABELS).isnan().all()
+    assert UNet(config)(fields(1, 4, 4).float(), LEVELS, of_labels(LABELS)).isnan().all()
 
 
 def test_the_description_of_an_older_network_still_means_what_it_did():
