@@ -429,8 +429,8 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
     references, counts = measured_with.references, json.loads((paths.reference("digits") / "counts.json").read_text())
     assert counts == np.bincount(references["longtail"].labels).tolist()
     table = pd.read_csv(TABLE)
-    assert list(table)[:16] == ["design", *SETTINGS, "seed", "nfe", "cell", "ruler", "failed"]
-    assert len(SETTINGS) == 10
+    assert list(table)[:18] == ["design", *SETTINGS, "seed", "nfe", "cell", "ruler", "failed"]
+    assert len(SETTINGS) == 12
     for drawn, (_, row) in zip(read_cells(FOLDER), table.iterrows(), strict=True):
         assert (solver_of(row), row["seed"], row["cell"]) == (
             solver_of(drawn.cell.settings),
@@ -597,10 +597,13 @@ def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_h
     embed = open_metrics(small, "digits").embed
     listening = SimpleNamespace(embed=embed, score=lambda f, metric: seen.append(f) or asked.append(metric) or 0.0)
     drawing = Counted(monkeypatch)
-    scorer = Scorer(model, listening, "kid/balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / "memo", ""))
+    one, other = (
+        Scorer(model, listening, "kid/balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / name, ""))
+        for name in ("one", "other")
+    )
     a, b = small.sample.cells()[:2]
-    for solver, n in ((a, 8), (a, 16), (b, 16), (a, 16)):
-        scorer(solver, n)
+    for scorer, solver, n in ((one, a, 8), (one, a, 16), (one, b, 16), (one, a, 16), (other, a, 16)):
+        scorer(solver, n)  # the fourth is known
     assert [len(f) for f in seen] == [8, 16, 16, 16]
     assert set(asked) == {"kid/balanced"}
     assert drawing.images == 16 + 16 + 16

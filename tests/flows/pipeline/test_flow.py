@@ -197,6 +197,8 @@ print(json.dumps({
         "grid",
         "steps",
         "eta",
+        "guide",
+        "strength",
     ]
 
 

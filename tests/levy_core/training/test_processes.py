@@ -212,7 +212,7 @@ class Run(Folder):
         """What the trained network says of fixed inputs."""
         probe = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         model = load_model(self.root / paths.model("digits", "lim"))
-        return model.predictor(probe, torch.logspace(-2, 2, 6), torch.arange(6) % 3)
+        return model.predictor(probe, torch.logspace(-2, 2, 6), of_labels(torch.arange(6) % 3))
 
     def start_afresh(self, **settings):
         shutil.rmtree(self.root / paths.model("digits", "lim"), ignore_errors=True)

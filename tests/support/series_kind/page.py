@@ -38,30 +38,33 @@ class SeriesPage:
             "text": "0 is right",
         }
 
-    def figures(self, shown: dict[str, DefaultSampler]) -> dict[str, str]:
+    def figures(self, samplers: dict[str, DefaultSampler]) -> dict[str, str]:
         """Quantiles against those of the held-out series."""
         real = np.quantile(self._metrics.real["test"], LEVELS)
-        with figures.panels([""], (5.8, 4.6)) as ([axis], made):
+        with figures.open_panels([""], (5.8, 4.6)) as ([axis], made):
             axis.plot(real, real, color=figures.INK, linewidth=1, linestyle=":", label="the data")
-            for k, (design, found) in enumerate(shown.items()):
-                drawn = np.quantile(self._metrics.scale.restore(found.samples), LEVELS)
+            for k, (design, sampler) in enumerate(shown.items()):
+                drawn = np.quantile(self._metrics.scale.restore(sampler.samples), LEVELS)
                 axis.plot(real, drawn, "o", ms=4, color=figures.COLOURS[k % len(figures.COLOURS)], label=design)
             axis.set(xlabel="quantile of the data", ylabel="quantile of the samples")
             axis.legend(fontsize=9)
         return {"quantiles": made[0]}
 
-    def values(self, shown: dict[str, DefaultSampler]) -> dict[str, Any]:
+    def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
         """For page.html.j2."""
         return {"counts": {name: len(part) for name, part in self._metrics.real.items()}}
 
-    def pictures(self, folder: Path, shown: dict[str, DefaultSampler]) -> list[dict[str, str]]:
+    def pictures(self, folder: Path, samplers: dict[str, DefaultSampler]) -> list[dict[str, str]]:
         """Some series of each."""
         real = self._metrics.scale.standardise(self._metrics.real["test"])
-        sets = {"real": (real, "held out"), **{design: (found.samples, found.label) for design, found in shown.items()}}
+        sets = {
+            "real": (real, "held out"),
+            **{design: (sampler.samples, sampler.label) for design, sampler in samplers.items()},
+        }
         made = []
         for name, (samples, text) in sets.items():
-            sheet = pictures.along(self.pixels(samples[:PICTURES])[:, None], most=PICTURES)
-            made.append({"title": name, "text": text, "png": pictures.save(folder / f"samples-{name}.png", sheet)})
+            sheet = pictures.draw_trajectories(self.pixels(samples[:PICTURES])[:, None], most=PICTURES)
+            made.append({"title": name, "text": text, "png": pictures.save_png(folder / f"samples-{name}.png", sheet)})
         return made
 
     def pixels(self, samples: np.ndarray) -> np.ndarray:

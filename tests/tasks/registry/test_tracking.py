@@ -29,7 +29,7 @@ def test_a_new_database_is_there_whole_with_nothing_beside_it(database):
 def test_the_slower_of_two_that_make_it_takes_the_others(database):
     tracking.connect().MlflowClient().create_experiment("theirs")
     before = database.read_bytes()
-    tracking._make(database)
+    tracking._make_database(database)
     assert database.read_bytes() == before
 
 
