@@ -43,7 +43,7 @@ class SeriesPage:
         real = np.quantile(self._metrics.real["test"], LEVELS)
         with figures.open_panels([""], (5.8, 4.6)) as ([axis], made):
             axis.plot(real, real, color=figures.INK, linewidth=1, linestyle=":", label="the data")
-            for k, (design, sampler) in enumerate(shown.items()):
+            for k, (design, sampler) in enumerate(samplers.items()):
                 drawn = np.quantile(self._metrics.scale.restore(sampler.samples), LEVELS)
                 axis.plot(real, drawn, "o", ms=4, color=figures.COLOURS[k % len(figures.COLOURS)], label=design)
             axis.set(xlabel="quantile of the data", ylabel="quantile of the samples")
