@@ -26,7 +26,7 @@ MEASURES = ("q999_ratio", "hill_ratio", "tail_error", "ks", "return_error", "spe
 
 
 def rows_of(params: Params, dataset: str, design: str, seed: int) -> pd.DataFrame:
-    """The evaluation of one training: a row a seed of the samples."""
+    """The evaluation of one training: one row per seed of the samples."""
     seeded = params.model_copy(update={"train": params.train.model_copy(update={"seed": seed})})
     train(seeded, dataset, design)
     write_tuned(paths.tuned(dataset, design), {})
