@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
-from tasks.cells.store import read_cells
+from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tables import read_rows, write_rows
 from tasks.kinds.opening import open_metrics
 from tasks.params.schema import Params
@@ -27,14 +27,15 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
 
     out = paths.evaluation(dataset, design)
     known = _read_known_rows(out, metrics.hash)
-    rows, cells = [], read_cells(paths.samples(dataset, design))
+    folder = paths.samples(dataset, design)
+    rows, cells, labels = [], read_cells(folder), read_labels(folder)
     for drawn in bar(cells, f"evaluate {design}", unit="cell"):
         row: dict[str, Any] = {"design": design, **drawn.cell.settings, "seed": drawn.cell.seed}
         row |= {"nfe": drawn.cell.nfe, "cell": drawn.key, "ruler": metrics.hash, "failed": drawn.failed}
         if drawn.key in known:
             row |= known[drawn.key]
         elif drawn.samples is not None:
-            row |= metrics.measure(np.array(drawn.samples)) | floors
+            row |= metrics.measure(np.array(drawn.samples), labels) | floors
         rows.append(row)
     fresh = sum(row["cell"] not in known for row in rows)
     print(f"{design} on {dataset}: {len(rows)} cells, {fresh} newly measured")

@@ -12,7 +12,7 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import Row, select_default, solver_of
-from tasks.cells.store import read_cells
+from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tables import metric_name, read_rows
 from tasks.kinds.kind import Page
 from tasks.page import figures, pictures, tables
@@ -81,9 +81,10 @@ def _label(cell: Row) -> str:
 
 def _default_sampler(dataset: str, design: str, cell: pd.Series) -> DefaultSampler:
     solver = solver_of(cell)
-    cells = read_cells(paths.samples(dataset, design))
+    folder = paths.samples(dataset, design)
+    cells, labels = read_cells(folder), read_labels(folder)
     drawn = [np.asarray(d.samples) for d in cells if solver_of(d.cell.settings) == solver]
-    return DefaultSampler(cell, _label(cell), np.concatenate(drawn))
+    return DefaultSampler(cell, _label(cell), np.concatenate(drawn), np.tile(labels, len(drawn)))
 
 
 def _cost(params: Params, models: dict[str, Model], cells: dict[str, pd.Series], samples: int) -> list[dict[str, Any]]:
@@ -111,7 +112,9 @@ def _write_trajectories(
 ) -> list[dict[str, str]]:
     entries = []
     for design, model in models.items():
-        steps = page.pixels(trajectories(model, solver_of(samplers[design].cell), seed=0, n=page.trajectories))
+        steps = page.pixels(
+            trajectories(model, solver_of(samplers[design].cell), 0, samplers[design].labels[: page.trajectories])
+        )
         png = pictures.save_png(folder / f"steps-{design}.png", pictures.draw_trajectories(steps))
         entries.append({"title": design, "text": samplers[design].label, "png": png})
     return entries

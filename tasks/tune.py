@@ -14,6 +14,7 @@ from levy_core.base.code import hash_code
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.files import hash_json, replacing
+from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
 from levy_core.sampling.search import SearchResult, Space, search
 from levy_core.sampling.solver import Solver
@@ -24,7 +25,7 @@ from tasks.cells.tables import write_rows
 from tasks.cells.tuned import write_tuned
 from tasks.kinds.kind import Metrics
 from tasks.kinds.opening import open_metrics
-from tasks.params.samplers import space_of
+from tasks.params.samplers import classes_of, space_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
 from tasks.runtime.progress import bar
@@ -39,8 +40,9 @@ def tune(params: Params, dataset: str, design: str) -> None:
     device, settings = stage.device(params.compute.device), params.tune
     folder = paths.model(dataset, design)
     model = load_model(folder, device)
+    classes = classes_of(params.sample, params.kind(dataset))
     for guide in params.tune.guides:
-        check_guide(model, Solver("ode", "ei-noise", "karras", 4, guide=guide), model.samples.usual_labels(0, 1))
+        check_guide(model, Solver("ode", "ei-noise", "karras", 4, guide=guide), model.samples.labels(classes, 0, 1))
     space = filter_by_cost(space_of(params.tune, params.kind(dataset)), model)
     metrics = open_metrics(params, dataset)
     memo = Memo(paths.scores(dataset, design), _fingerprint(params, dataset, folder, metrics))
@@ -49,7 +51,7 @@ def tune(params: Params, dataset: str, design: str) -> None:
     budget = sum(steps * settings.samples for steps in settings.steps)
     with bar(None, f"tune {design}", total=budget, unit="eval", unit_scale=True) as progress:
         for steps in settings.steps:
-            scorer = Scorer(model, metrics, params.metric(dataset), seed, params.sample.batch, device, memo)
+            scorer = Scorer(model, metrics, params.metric(dataset), classes, seed, params.sample.batch, device, memo)
             results[steps] = search(
                 scorer, model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update
             )  # fmt: skip
@@ -93,7 +95,8 @@ def filter_by_cost(space: Space, model: Model) -> Space:
 
 def _fingerprint(params: Params, dataset: str, model: Path, metrics: Metrics) -> str:
     """Hash of what decides a score, but for the solver and the number of samples."""
-    decided_by = [hash_model(model), metrics.hash, hash_code(*CODE), params.metric(dataset), params.tune.seed]
+    classes = classes_of(params.sample, params.kind(dataset))
+    decided_by = [hash_model(model), metrics.hash, hash_code(*CODE), params.metric(dataset), classes, params.tune.seed]
     return hash_json(decided_by)
 
 
@@ -145,9 +148,17 @@ class Scorer:
     """Scores the first n samples of a solver; the samples of its smaller counts are drawn once."""
 
     def __init__(
-        self, model: Model, metrics: Metrics, metric: str, seed: int, batch: int, device: torch.device, memo: Memo
+        self,
+        model: Model,
+        metrics: Metrics,
+        metric: str,
+        classes: Classes,
+        seed: int,
+        batch: int,
+        device: torch.device,
+        memo: Memo,
     ):
-        self._model, self._metrics, self._metric = model, metrics, metric
+        self._model, self._metrics, self._metric, self._classes = model, metrics, metric, classes
         self._seed, self._batch, self._device, self._memo = seed, batch, device, memo
         self._solver: Solver | None = None
         self._embedded = torch.empty(0)
@@ -158,7 +169,8 @@ class Scorer:
         if known is not None:
             return known
         try:
-            score = self._metrics.score(self._first(solver, n), self._metric)
+            embedded, labels = self._first(solver, n), self._model.samples.labels(self._classes, 0, n)
+            score = self._metrics.score(embedded, labels, self._metric)
         except NotFiniteError:
             score = float("nan")
         self._memo.put(solver, n, score)
@@ -168,7 +180,7 @@ class Scorer:
         if solver != self._solver:
             self._solver, self._embedded = solver, self._embedded[:0]
         have = len(self._embedded)
-        labels = self._model.samples.usual_labels(have, n - have)
+        labels = self._model.samples.labels(self._classes, have, n - have)
         samples = draw_samples(self._model, solver, self._seed, labels, self._batch, self._device, first=have)
         drawn = self._metrics.embed(samples)
         self._embedded = torch.cat([self._embedded, drawn]) if have else drawn

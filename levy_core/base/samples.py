@@ -1,13 +1,17 @@
 """What the samples of a model are."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from levy_core.base.conditions import LABEL
+
+Classes = Literal[
+    "training", "balanced", "none"
+]  # in the proportions of the training data, equally many of each, without a class
 
 GOLDEN = (5**0.5 - 1) / 2
 # Models of before this was on record, by their kind: how samples are kept, and the exporter.
@@ -26,7 +30,8 @@ class Samples:
         classes: names of the labels.
         dtype: numpy's name of how samples are kept: "uint8", pixels of values in [-1, 1], or "float32", as they are.
         exporter: ``module:class`` of what turns them into what people want (``levy_core.serving.exporters``).
-        shares: how often each class is drawn when none is asked for; None: samples are drawn without a class.
+        shares: of each class in the training data, in which classes are drawn when none is asked for; None: unknown, so that
+            samples are drawn without a class.
     """
 
     kind: str
@@ -61,13 +66,18 @@ class Samples:
         """What each entry of a condition holds where nothing is asked for, each of no dimension."""
         return {LABEL: torch.tensor(self.no_class)}
 
-    def usual_labels(self, first: int, n: int) -> np.ndarray:
-        """Labels of samples ``first`` to ``first + n`` where nobody asks for a class, int64 [n].
+    def labels(self, classes: Classes, first: int, n: int) -> np.ndarray:
+        """Labels of samples ``first`` to ``first + n`` where nobody names a class, int64 [n].
 
-        Without shares, 'no class' (the number of classes). With them each class has its share of any part of the
-        samples, as evenly as a golden-ratio sequence spreads them.
+        Each class has its share of any part of the samples, as evenly as a golden-ratio sequence spreads them; 'no class'
+        (the number of classes) where that is asked for, or the model has no classes or does not know their shares.
         """
-        if self.shares is None:
+        shares = {"training": self.shares, "balanced": (1.0,) * len(self.classes), "none": None}[classes]
+        if not shares:
             return np.full(n, self.no_class)
         place = (0.5 + np.arange(first, first + n) * GOLDEN) % 1
-        return np.searchsorted(np.cumsum(self.shares)[:-1], place, side="right")
+        return np.searchsorted(np.cumsum(shares)[:-1] / np.sum(shares), place, side="right")
+
+    def usual_labels(self, first: int, n: int) -> np.ndarray:
+        """Labels in training proportions, int64 [n]: what a model draws where nobody asks for anything."""
+        return self.labels("training", first, n)

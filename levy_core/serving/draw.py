@@ -82,12 +82,12 @@ def _convert_samples(model: "Model", values: np.ndarray) -> np.ndarray:
     return to_uint8(values) if model.samples.dtype == "uint8" else values
 
 
-def trajectories(model: "Model", solver: Solver, seed: int, n: int) -> np.ndarray:
-    """What the network takes for the final samples at each evaluation, [steps, n, C, H, W]: the grid's first n samples."""
+def trajectories(model: "Model", solver: Solver, seed: int, labels: np.ndarray) -> np.ndarray:
+    """What the network takes for the final samples at each evaluation, [steps, n, C, H, W], of the first samples of a seed."""
     table, predictions = tabulate(solver, model.design.schedule), []
-    cond = model.samples.condition(model.samples.usual_labels(0, n))
+    cond = model.samples.condition(labels)
     sample(
-        guide_predictor(model, solver), table, model.design.noise, seed, range(n), model.net.shape, cond,
+        guide_predictor(model, solver), table, model.design.noise, seed, range(len(labels)), model.net.shape, cond,
         watch=lambda k, x0: predictions.append(_convert_samples(model, x0.cpu().numpy())),
     )  # fmt: skip
     return np.stack(predictions)

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.samples import Samples
+from levy_core.base.samples import Classes, Samples
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
 from levy_core.serving.draw import cost, draw_samples
@@ -135,6 +135,7 @@ class RegisteredModel:
         """Network evaluations per sample of the default sampler."""
         return cost(self._model, self._default)
 
-    def draw_default(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """What a request without further wishes draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
-        return self._draw({"n": n, "seed": seed})
+    def draw_default(self, n: int, seed: int, classes: Classes = "training") -> tuple[np.ndarray, np.ndarray]:
+        """What the default sampler draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
+        labels = self.samples.labels(classes, 0, n)
+        return draw_samples(self._model, self._default, seed, labels, BATCH, self._device), labels

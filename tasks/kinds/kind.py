@@ -67,11 +67,11 @@ class Metrics(Protocol):
     def embed(self, samples: "np.ndarray") -> "Tensor":
         """What a score needs of each sample, [N, ...]; parts may be concatenated."""
 
-    def score(self, embedded: "Tensor", metric: str) -> float:
-        """A metric by which samplers are compared: smaller is better."""
+    def score(self, embedded: "Tensor", labels: "np.ndarray", metric: str) -> float:
+        """A metric by which samplers are compared, of samples that were drawn with these labels: smaller is better."""
 
-    def measure(self, samples: "np.ndarray") -> dict[str, float]:
-        """All metrics of samples that were drawn with the usual labels, and ``samples``, how many they are."""
+    def measure(self, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, float]:
+        """All metrics of samples that were drawn with these labels, and ``samples``, how many they are."""
 
     def accept(self, folder: Path, shape: tuple[int, ...], samples: "Samples") -> "Callable[..., np.ndarray]":
         """A function of another model's samples [N, *S] and labels [N] that gives them as ``measure_held_out`` takes them.
@@ -129,6 +129,8 @@ class Kind:
         measures: what samples are measured by.
         dtype: numpy's name of how samples are kept ("uint8": as pixels). bounded: values lie in [-1, 1], so that a limit on
             x0_hat suits them.
+        weighs_classes: metrics weigh samples by their class, so that any numbers of each may be drawn to be measured
+            (``sample.classes``); else they are drawn in training proportions.
         has_tail_index: preparation finds one, so that a design's nu or alpha may be `data`.
         check: (raw folder, settings): what is wrong with the raw data, without reading all of them.
         count: (raw folder, settings) -> {"counts": by class or sort, ...}, without reading all of them.
@@ -147,6 +149,7 @@ class Kind:
     measures: tuple[Measure, ...]
     dtype: str
     bounded: bool
+    weighs_classes: bool
     has_tail_index: bool
     check: Callable[[Path, Any], None]
     count: Callable[[Path, Any], dict[str, Any]]

@@ -8,8 +8,9 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class DefaultSampler:
-    """A design's default sampler: its row of the grid, its name, and its samples of all seeds [N, C, H, W]."""
+    """A design's default sampler: its row of the grid, its name, and its samples of all seeds [N, C, H, W] with their labels [N]."""
 
     cell: pd.Series
     label: str
     samples: np.ndarray
+    labels: np.ndarray

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.measure import measure_of
+from levy_core.base.samples import Classes
 from levy_core.base.settings import Settings
 from levy_core.metrics.common.paired import Rule
 from levy_core.sampling.grids import GRIDS
@@ -120,6 +121,7 @@ class SampleParams(Settings):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     n: int = Field(ge=8)
     batch: int = Field(ge=1)
+    classes: Classes = "balanced"
     hours: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")

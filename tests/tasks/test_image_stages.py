@@ -28,7 +28,17 @@ from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import load_model
 from tasks.cells.selection import SETTINGS, solver_of
-from tasks.cells.store import INDEX, Cell, has_failed, is_done, read_cells, write_cell, write_failure, write_index
+from tasks.cells.store import (
+    INDEX,
+    LABELS,
+    Cell,
+    has_failed,
+    is_done,
+    read_cells,
+    write_cell,
+    write_failure,
+    write_index,
+)
 from tasks.cells.tuned import read_tuned, write_tuned
 from tasks.evaluate import evaluate
 from tasks.kinds.images.metrics import classifier_folder, fidelity_config
@@ -60,7 +70,7 @@ def cell_of(solver, seed):
 def fill(folder, failed=()):
     """Every solver at two seeds; those at the places ``failed`` with a reason in place of samples."""
     cells = [cell_of(solver, seed) for solver in SOLVERS for seed in (1, 0)]
-    named = {cell.key("model", 8): cell for cell in cells}
+    named = {cell.key("model", np.zeros(8)): cell for cell in cells}
     folder.mkdir(exist_ok=True)
     for k, key in enumerate(named):
         if k in failed:
@@ -96,12 +106,14 @@ def test_a_cell_is_named_by_everything_that_determines_its_samples():
     others = [
         replace(base, settings={**base.settings, name: value}) for name, value in (("steps", 6), ("rho_max", 9.0))
     ]
-    keys = [cell.key("m", 8) for cell in (base, *others, replace(base, seed=1))] + [base.key("n", 8), base.key("m", 9)]
+    labels = np.arange(3)
+    keys = [cell.key("m", labels) for cell in (base, *others, replace(base, seed=1))]
+    keys += [base.key("n", labels), base.key("m", np.arange(4)), base.key("m", labels[::-1])]
     assert len(set(keys)) == len(keys)
     assert (
-        replace(base, nfe=99, label="another").key("m", 8) == keys[0]
+        replace(base, nfe=99, label="another").key("m", labels) == keys[0]
     )  # what it costs and is called changes no sample
-    determined_by = {**asdict(SOLVERS[1]), "seed": 0, "model": "m", "n": 8}
+    determined_by = {**asdict(SOLVERS[1]), "seed": 0, "model": "m", "labels": [0, 1, 2]}
     assert keys[0] == hash_json(determined_by)[:16]
 
 
@@ -216,7 +228,7 @@ TABLE = paths.evaluation("digits", "lim")
 
 
 def times():
-    return {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir() if path.name != INDEX}
+    return {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir() if path.name not in (INDEX, LABELS)}
 
 
 def test_only_missing_cells_are_drawn_and_a_wider_grid_keeps_those_it_has(small, capsys):
@@ -595,10 +607,12 @@ def seed_of_search(params):
 def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_has(small, tmp_path, monkeypatch):
     model, seen, asked = load_model(paths.model("digits", "lim")), [], []
     embed = open_metrics(small, "digits").embed
-    listening = SimpleNamespace(embed=embed, score=lambda f, metric: seen.append(f) or asked.append(metric) or 0.0)
+    listening = SimpleNamespace(
+        embed=embed, score=lambda f, labels, metric: seen.append(f) or asked.append(metric) or 0.0
+    )
     drawing = Counted(monkeypatch)
     one, other = (
-        Scorer(model, listening, "kid/balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / name, ""))
+        Scorer(model, listening, "kid/balanced", "balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / name, ""))
         for name in ("one", "other")
     )
     a, b = small.sample.cells()[:2]
@@ -609,7 +623,7 @@ def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_h
     assert drawing.images == 16 + 16 + 16
     assert torch.equal(seen[1][:8], seen[0])
     assert torch.allclose(seen[1], seen[3], atol=1e-4)  # in one piece
-    images = draw_samples(model, b, 7, model.samples.usual_labels(0, 16), 200, torch.device("cpu"))
+    images = draw_samples(model, b, 7, model.samples.labels("balanced", 0, 16), 200, torch.device("cpu"))
     assert torch.equal(seen[2], embed(images))
 
 

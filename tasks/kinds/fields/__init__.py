@@ -63,6 +63,7 @@ KIND = Kind(
     measures=MEASURES,
     dtype="float32",
     bounded=False,
+    weighs_classes=False,
     has_tail_index=True,
     check=_check,
     count=_count,

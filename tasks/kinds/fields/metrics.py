@@ -52,13 +52,13 @@ class FieldMetrics:
         """Physical fields, [N, C, H, W], float32 because a search keeps hundreds of them."""
         return torch.from_numpy(self.codec.measured(samples).astype(np.float32))
 
-    def score(self, embedded: Tensor, metric: str) -> float:
+    def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
         """The distance from the period that the metric names; 0 is perfect."""
         return distance(embedded.double().numpy(), self.references[metric.split("/")[1]])
 
-    def measure(self, samples: np.ndarray) -> dict[str, float]:
+    def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """All measures; of samples with a season also those of a forecast by the season."""
-        return self._row(samples, self.samples.usual_labels(0, len(samples)), self.references)
+        return self._row(samples, labels, self.references)
 
     def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., np.ndarray]:
         """Fields of the same variables, units, cells and seasons, whatever they were standardised and transformed with."""

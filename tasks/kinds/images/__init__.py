@@ -67,6 +67,7 @@ KIND = Kind(
     measures=MEASURES,
     dtype="uint8",
     bounded=True,
+    weighs_classes=True,
     has_tail_index=False,
     check=_check,
     count=_count,

@@ -69,7 +69,7 @@ class ImageMetrics:
         """Features [N, D] of uint8 images."""
         return self.features(samples)
 
-    def score(self, embedded: Tensor, metric: str) -> float:
+    def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
         """FID or KID."""
         measure, name = metric.split("/")
         real = self.references[name]
@@ -77,7 +77,7 @@ class ImageMetrics:
             return fidelity.frechet(fidelity.statistics(embedded), real.statistics())
         return fidelity.kid(embedded, real.features, self._config)
 
-    def measure(self, samples: np.ndarray) -> dict[str, float]:
+    def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """All metrics; the classes are the classifier's verdicts, whatever was asked for."""
         verdicts = classify(self.classifier, samples)
         return fidelity.measure_images(self.embed(samples), verdicts, self.references, self._counts, self._config)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from levy_core.base.conditions import of_labels
@@ -22,7 +23,13 @@ def read_training_data(prepared: Path) -> TrainingData:
     return TrainingData(
         torch.from_numpy(to_unit(found.image)),
         of_labels(torch.from_numpy(found.label)),
-        Samples("images", found.classes, RECORDED["images"]["dtype"], RECORDED["images"]["exporter"]),
+        Samples(
+            "images",
+            found.classes,
+            RECORDED["images"]["dtype"],
+            RECORDED["images"]["exporter"],
+            tuple((np.bincount(found.label, minlength=len(found.classes)) / len(found.label)).tolist()),
+        ),
         digest.hexdigest(),
         flip,
     )

@@ -62,6 +62,7 @@ KIND = Kind(
     measures=MEASURES,
     dtype="float32",
     bounded=False,
+    weighs_classes=False,
     has_tail_index=False,
     check=_check,
     count=_count,

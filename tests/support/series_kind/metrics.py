@@ -47,11 +47,11 @@ class SeriesMetrics:
         """Series in their units, [N, T]."""
         return torch.from_numpy(self.scale.restore(samples))
 
-    def score(self, embedded: Tensor, metric: str) -> float:
+    def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
         """The distance from one part of the data."""
         return self._errors(embedded.double().numpy(), metric.split("/")[1])[f"distance/{metric.split('/')[1]}"]
 
-    def measure(self, samples: np.ndarray) -> dict[str, float]:
+    def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Against both parts."""
         series = self.scale.restore(samples).astype(np.float64)
         return {"samples": float(len(series)), **self._errors(series, "train"), **self._errors(series, "test")}
