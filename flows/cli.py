@@ -14,7 +14,7 @@ from flows.commands import solver as solver_commands
 from levy_core.base.errors import LevyError
 
 app = typer.Typer(
-    help="Reproducible pipelines for heavy-tailed generative models. Run it from the root of the repository.",
+    help="Reproducible pipelines for generative models of what is rare. Run it from the root of the repository.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
