@@ -20,6 +20,11 @@ from levy_core.process.parametrisation import Units, broadcast, in_scale, out_sc
 
 
 Minimiser = Literal["mean", "between", "median"]
+MINIMISERS: dict[Minimiser, str] = {
+    "mean": "the conditional mean",
+    "between": "something between the conditional mean and median",
+    "median": "the spatial median",
+}
 
 
 @dataclass(frozen=True)
