@@ -24,7 +24,7 @@ class ClassBalancing:
 
     t = rho / (1 + rho), the time of straight paths, in place of the paper's step of its schedule over their number: it serves
     every schedule. l is the squared error, as in the paper, where the law has a second moment, else smooth L1: predictions
-    grow with \\|y\\| at most linearly, as networks do, so l needs no moment that the law lacks. The weight of rho is the design's.
+    grow with |y| at most linearly, as networks do, so l needs no moment that the law lacks. The weight of rho is the design's.
     A row without its class has c' = c, and adds nothing.
 
     Costs a second prediction, with its gradient, per step.

@@ -57,7 +57,7 @@ class TrainParams(Settings):
     processes: int = Field(default=1, ge=1)
     balance: float = Field(default=0.0, ge=0, le=1)
     balance_phase: float = Field(default=0.2, gt=0, le=1)
-    class_balancing: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    class_balancing: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _there_are_labelled_rows_to_balance(self) -> "TrainParams":
