@@ -18,11 +18,12 @@ def read_training_data(prepared: Path) -> TrainingData:
     found = read_group(prepared / "images.zarr", "train")
     digest = hashlib.sha256(found.image.tobytes())
     digest.update(found.label.tobytes())
-    flip = json.loads((prepared / "statistics.json").read_text())["flip"]
+    statistics = json.loads((prepared / "statistics.json").read_text())
     return TrainingData(
         torch.from_numpy(to_unit(found.image)),
         of_labels(torch.from_numpy(found.label)),
         Samples("images", found.classes, RECORDED["images"]["dtype"], RECORDED["images"]["exporter"]),
         digest.hexdigest(),
-        flip,
+        statistics["flip"],
+        statistics.get("crop", 0),  # data of before there was one
     )

@@ -164,6 +164,7 @@ def twins(first, second, *designs):
         ({"sample": {"steps": [10]}}, r"unknown key sample.steps \(value \[10\]\): check its spelling"),
         ({"sample": {"hours": 0}}, r"sample.hours is 0: input should be greater than 0"),
         ({"sample": {"hours": -2.5}}, r"sample.hours is -2.5: input should be greater than 0"),
+        ({"data": {"digits": {"crop": -1}}}, r"data.digits.crop is -1: input should be greater than or equal to 0"),
         ({"train": {"balance": 1.1}}, r"train.balance is 1.1: input should be less than or equal to 1"),
         ({"train": {"balance": -0.1}}, r"train.balance is -0.1: input should be greater than or equal to 0"),
         ({"train": {"balance_phase": 0}}, r"train.balance_phase is 0: input should be greater than 0"),
