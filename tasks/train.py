@@ -17,6 +17,7 @@ from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.nets.precision import Precision, parameter_count, resolve_precision
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
+from levy_core.training.augmentation import SHIFT
 from levy_core.training.batches import sample_shape
 from levy_core.training.checkpoint import save_model
 from levy_core.training.share import Share
@@ -52,10 +53,11 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     classes = len(training.samples.classes)
     net_config = UNetConfig.from_mapping(
         {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.net.model_dump()}
+        | {"augment": SHIFT if training.crop else 0}
     )
     settings = params.train.model_dump(exclude={"save_every", "processes"})
     settings["precision"] = resolve_precision(params.train.precision, state.device)
-    config = TrainConfig(flip=training.flip, **settings)
+    config = TrainConfig(flip=training.flip, crop=training.crop, **settings)
     torch.manual_seed(config.seed)
     net = UNet(net_config, **training.net_inputs)
     share = Share(state.process_index, state.num_processes, _sum_over_processes)

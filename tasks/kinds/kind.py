@@ -38,7 +38,7 @@ class TrainingData:
     Attributes:
         data: float32 [N, *S], in memory or in a store. cond: the condition of each sample.
         samples: what a model of them draws. hash: of the samples and labels.
-        flip: mirror half of the samples.
+        flip: mirror half of the samples. crop: shift half of them by up to so many pixels, which the network is told.
         net: settings of the network that the data decide. net_inputs: further arguments of the network.
         sigma_data: standard deviation of the values where it is known; None: the design's own.
         tail_index: the heaviest of the variables', of kinds that have one.
@@ -50,6 +50,7 @@ class TrainingData:
     samples: "Samples"
     hash: str
     flip: bool = False
+    crop: int = 0
     net: dict[str, Any] = field(default_factory=dict)
     net_inputs: dict[str, Any] = field(default_factory=dict)
     sigma_data: float | None = None
@@ -132,7 +133,8 @@ class Kind:
         weighs_classes: metrics weigh samples by their class, so that any numbers of each may be drawn to be measured
             (``sample.classes``); else they are drawn in training proportions.
         has_tail_index: preparation finds one, so that a design's nu or alpha may be `data`.
-        check: (raw folder, settings): what is wrong with the raw data, without reading all of them.
+        check: (raw folder, settings): refuses raw data with which something is wrong, without reading all of them, and returns the
+            number of training samples of each class; {} of a kind without classes.
         count: (raw folder, settings) -> {"counts": by class or sort, ...}, without reading all of them.
         prepare: (raw folder, settings, new folder, folder of the last preparation or None, data set's name). Among what it writes
             is ``statistics.json`` with ``shape``, of a sample.
@@ -151,7 +153,7 @@ class Kind:
     bounded: bool
     weighs_classes: bool
     has_tail_index: bool
-    check: Callable[[Path, Any], None]
+    check: Callable[[Path, Any], dict[str, int]]
     count: Callable[[Path, Any], dict[str, Any]]
     prepare: Callable[[Path, Any, Path, Path | None, str], None]
     training_data: Callable[[Path, Any], TrainingData]
