@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
+from levy_core.process.loss import MINIMISERS
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import Row, select_default, solver_of
@@ -17,7 +18,6 @@ from tasks.cells.tables import metric_name, read_rows
 from tasks.kinds.kind import Page
 from tasks.page import figures, pictures, tables
 from tasks.page.default_sampler import DefaultSampler
-from tasks.params.resolution import describe_minimiser
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
 
@@ -31,6 +31,7 @@ def report(params: Params, dataset: str) -> None:
     metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show
     samplers = {d: _default_sampler(dataset, d, select_default(grid[grid.design == d], metric)) for d in designs}
     models = {d: load_model(paths.model(dataset, d)) for d in designs}
+    minimisers = {d: m.design.loss.minimiser for d, m in models.items()}
     device, kind = stage.device(params.compute.device), params.kind(dataset)
     of_kind = kind.open_page(paths.folders(dataset), params.evaluation(dataset), device)
     floor = float(grid[f"floor/{metric.split('/')[1]}"].dropna().iloc[0])
@@ -56,7 +57,7 @@ def report(params: Params, dataset: str) -> None:
         ],
         "tables": tables.tabulate_grid(grid, designs, metric),
         "measures": tables.tabulate_measures(cells, designs, kind.list_measures(of_kind.variables)),
-        "leaning": [describe_minimiser(d, m.design) for d, m in models.items() if m.design.loss.minimiser != "mean"],
+        "leaning": {d: MINIMISERS[m] for d, m in minimisers.items() if m != "mean"},
         "cost": _cost(params, models, cells, of_kind.training_samples),
         "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
         "floor": floor,
