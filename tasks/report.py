@@ -17,6 +17,7 @@ from tasks.cells.tables import metric_name, read_rows
 from tasks.kinds.kind import Page
 from tasks.page import figures, pictures, tables
 from tasks.page.default_sampler import DefaultSampler
+from tasks.params.resolution import describe_minimiser
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
 
@@ -55,6 +56,7 @@ def report(params: Params, dataset: str) -> None:
         ],
         "tables": tables.tabulate_grid(grid, designs, metric),
         "measures": tables.tabulate_measures(cells, designs, kind.list_measures(of_kind.variables)),
+        "leaning": [describe_minimiser(d, m.design) for d, m in models.items() if m.design.loss.minimiser != "mean"],
         "cost": _cost(params, models, cells, of_kind.training_samples),
         "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
         "floor": floor,

@@ -47,14 +47,19 @@ LEVELS: dict[str, type] = {"uniform-t": UniformT, "log-normal": LogNormal}
 # Published methods; a person may override any axis and the options of its entry.
 _EDM = {"schedule": "exploding", "param": "denoiser", "loss": "squared", "weight": "edm", "levels": "log-normal"}
 _FLOW = {"schedule": "flow", "param": "velocity", "loss": "squared", "weight": "velocity"}
-_DLPM = {"noise": "stable", "alpha": 1.7, "schedule": "dlpm-cosine", "param": "noise", "loss": "l2-norm"}
+_LIM = {"noise": "stable", "alpha": 1.8, "schedule": "cosine", "param": "lim-score"}
+_DLPM = {"noise": "stable", "alpha": 1.7, "schedule": "dlpm-cosine", "param": "noise"}
+# The squared error of heavy tails: its minimiser is the conditional mean, which the published losses miss.
+_CONSISTENT = {"loss": "squared", "tail_weight": "cauchy", "level_weight": "residual"}
 PRESETS: dict[str, dict[str, Any]] = {
-    # Yoon et al. (2023) and the improved-sampling paper: the fractional score, smooth L1.
-    "lim": {"noise": "stable", "alpha": 1.8, "schedule": "cosine", "param": "lim-score", "loss": "huber"},
+    # Yoon et al. (2023) and the improved-sampling paper: the fractional score; published with smooth L1.
+    "lim": {**_LIM, **_CONSISTENT},
+    "lim-published": {**_LIM, "loss": "huber"},
     # Shariatian et al. (arXiv 2407.18609). DLIM trains as DLPM does and differs in the solver alone: posterior for DLPM,
     # ode or split-dlim for DLIM.
-    "dlpm": _DLPM,
-    "dlim": _DLPM,
+    "dlpm": {**_DLPM, **_CONSISTENT},
+    "dlim": {**_DLPM, **_CONSISTENT},
+    "dlpm-published": {**_DLPM, "loss": "l2-norm"},
     # Ho et al. (2020) with the cosine schedule of Nichol and Dhariwal (2021).
     "ddpm": {"noise": "gaussian", "schedule": "cosine", "param": "noise", "loss": "squared"},
     # Karras et al. (2022), and Pandey et al. (arXiv 2410.14171) with Student-t noise.
@@ -121,6 +126,8 @@ class Design:
             if axis in base and given.get(axis, base[axis]) != base[axis]
             for key in _options(table[base[axis]])
         }
+        if given.get("loss", base.get("loss")) != base.get("loss"):
+            replaced |= _options(ResidualLoss).keys()
         merged = {"levels": "uniform-t", **{k: v for k, v in base.items() if k not in replaced}, **given}
         choices = ["preset", *_AXES, "param", "loss", "weight", "sigma_data"]
 

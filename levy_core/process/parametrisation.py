@@ -63,7 +63,8 @@ def out_scale(rho: Tensor, units: Units) -> Tensor:
     return (s * _noise_share(rho, units) ** p + r * skip(rho, units) ** p) ** (1 / p)
 
 
-def _in_scale(rho: Tensor, units: Units) -> Tensor:
+def in_scale(rho: Tensor, units: Units) -> Tensor:
+    """EDM's c_in at any p: the reciprocal of the scale of y, ``(sd**p + rho**p)**(-1/p)``."""
     r, s, p = _powers(rho, units)
     return (s + r) ** (-1 / p)
 
@@ -75,7 +76,7 @@ PARAMETRISATIONS = {
     # EDM: D = c_skip y + c_out F(c_in y), eps_hat = (y - D) / rho. With Student-t noise sigma is replaced by its standard
     # deviation sigma sqrt(nu / (nu - 2)) (t-EDM, arXiv 2410.14171); with stable noise squares become p-th powers.
     "denoiser": Parametrisation(
-        _in_scale,
+        in_scale,
         lambda rho, u: _noise_share(rho, u) / rho,
         lambda rho, u: -out_scale(rho, u) / rho,
     ),

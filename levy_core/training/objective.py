@@ -8,11 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from levy_core.base.conditions import Condition
 from levy_core.process.design import Design
+from levy_core.process.loss import LEVEL_WEIGHTS
 from levy_core.process.parametrisation import broadcast
+from levy_core.training.levels import LevelSizes
 
 Predict = Callable[[Tensor, Tensor, Condition], Tensor]
 
@@ -40,7 +43,7 @@ class Batch:
 
 
 class Objective(Protocol):
-    """An objective of training."""
+    """An objective of training. One that learns of the batches keeps what it learns: the methods beside the call are its own."""
 
     @property
     def repeats(self) -> int:
@@ -49,17 +52,54 @@ class Objective(Protocol):
     def __call__(self, predict: Predict, batch: Batch) -> Tensor:
         """The loss of each sample, [B], of the network seen as ``eps_hat(y, rho, cond)``."""
 
+    def sums(self) -> Tensor:
+        """What the samples of the last call add to the state, float32 [K] on their device: those of all processes add up."""
+        return torch.empty(0)
 
-@dataclass(frozen=True)
-class NoiseResidual:
-    """A design's own objective: its loss of the residual ``eps_hat - e``."""
+    def learn(self, sums: Tensor) -> None:
+        """Takes in the sums of the whole batch, after the step."""
 
-    design: Design
+    def state(self) -> dict[str, Tensor]:
+        """What was learnt, as flat tensors."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Goes on from ``state()``."""
+
+
+class NoiseResidual(Objective):
+    """A design's own objective: its loss of the residual ``eps_hat - e``, over a power of the size of its level so far."""
+
+    def __init__(self, design: Design):
+        self.design = design
+        self.power = LEVEL_WEIGHTS[design.loss.level_weight]
+        self.levels = LevelSizes(design.schedule) if self.power else None
+        self._sums = torch.empty(0)
 
     @property
     def repeats(self) -> int:
         return self.design.loss.repeats
 
     def __call__(self, predict: Predict, batch: Batch) -> Tensor:
-        eps_hat, design = predict(batch.y, batch.rho, batch.cond), self.design
-        return design.loss(eps_hat, batch.e, batch.rho, design.units, design.noise, batch.valid)
+        y, design = batch.y, self.design
+        eps_hat = predict(y, batch.rho, batch.cond)
+        loss = design.loss(eps_hat, batch.e, y, batch.rho, design.units, design.noise, batch.valid)
+        if self.levels is None:
+            return loss
+        rho = batch.rho[: len(loss)]
+        self._sums = self.levels.sums(rho, loss.detach())
+        return loss / self.levels.size(rho) ** self.power
+
+    def sums(self) -> Tensor:
+        return self._sums
+
+    def learn(self, sums: Tensor) -> None:
+        if self.levels is not None:
+            self.levels.learn(sums)
+
+    def state(self) -> dict[str, Tensor]:
+        return {} if self.levels is None else self.levels.state()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        if self.levels is not None:
+            self.levels.restore(state)

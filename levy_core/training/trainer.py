@@ -148,7 +148,7 @@ class Trainer:
         loss = self.objective(self._predict, batch).sum() / self.config.batch
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        loss = self._over_processes(loss.detach())
+        loss, sums = self._over_processes(loss.detach(), self.objective.sums())
         grad_norm = nn.utils.clip_grad_norm_(self.predictor.parameters(), self.config.clip)
         if not (torch.isfinite(loss) and torch.isfinite(grad_norm)):
             raise LevyError(
@@ -157,6 +157,7 @@ class Trainer:
             )
         self.optimizer.step()
         self.averaged.update_parameters(self.predictor.net)
+        self.objective.learn(sums)
         self.step += 1
         return Progress(self.step, loss.item(), grad_norm.item())
 
@@ -169,17 +170,18 @@ class Trainer:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 return self.predictor(y, rho, cond)
 
-    def _over_processes(self, loss: Tensor) -> Tensor:
-        """The loss of the whole batch; gradients become those of the whole batch too, in one flat float32 sum."""
+    def _over_processes(self, loss: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and sums of the whole batch; gradients become those of the whole batch too, in one flat float32 sum."""
         if self.share.count == 1:
-            return loss
+            return loss, sums
         gradients = [p.grad for p in self.predictor.parameters() if p.grad is not None]
-        flat = torch.cat([loss.view(1), *(g.flatten() for g in gradients)])
+        parts = [loss.view(1), sums.to(loss.device), *gradients]
+        flat = torch.cat([part.flatten() for part in parts])
         self.share.add(flat)
-        total, *sums = flat.split([1, *(g.numel() for g in gradients)])
-        for gradient, whole in zip(gradients, sums, strict=True):
+        total, sums, *wholes = flat.split([part.numel() for part in parts])
+        for gradient, whole in zip(gradients, wholes, strict=True):
             gradient.copy_(whole.view_as(gradient))
-        return total[0]
+        return total[0], sums
 
     @torch.no_grad()
     def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
@@ -192,10 +194,11 @@ class Trainer:
         return {name: value.detach().cpu().clone() for name, value in self.averaged.module.state_dict().items()}
 
     def state(self) -> dict[str, Tensor]:
-        """Flat tensors for safetensors: weights, their average, Adam's moments and the step."""
+        """Flat tensors for safetensors: weights, their average, Adam's moments, what the objective learnt, and the step."""
         flat = {"step": torch.tensor(self.step)}
         flat |= {f"net.{name}": value for name, value in self.predictor.net.state_dict().items()}
         flat |= {f"ema.{name}": value for name, value in self.averaged.state_dict().items()}
+        flat |= {f"objective.{name}": value for name, value in self.objective.state().items()}
         for i, slots in self.optimizer.state_dict()["state"].items():
             flat |= {f"adam.{i}.{slot}": value for slot, value in slots.items()}
         return {name: value.detach().cpu().clone().contiguous() for name, value in flat.items()}
@@ -203,8 +206,10 @@ class Trainer:
     def restore(self, flat: dict[str, Tensor]) -> None:
         """Goes on from ``state()``."""
         self.step = int(flat["step"])
-        for part, prefix in ((self.predictor.net, "net."), (self.averaged, "ema.")):
-            part.load_state_dict({k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)})
+        within = lambda prefix: {k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)}
+        self.predictor.net.load_state_dict(within("net."))
+        self.averaged.load_state_dict(within("ema."))
+        self.objective.restore(within("objective."))
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in flat.items():
             if key.startswith("adam."):

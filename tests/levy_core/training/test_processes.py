@@ -98,7 +98,8 @@ def trained(case, precision, share=WHOLE):
     with torch.no_grad():
         found["predicted"] = trainer.averaged.eval()(probe, torch.linspace(-2, 2, 7), of_labels(torch.arange(7) % 4))
     if own:
-        found["own"] = own[0][1:].abs().max()  # what comes first is the loss
+        weights = sum(p.numel() for p in net.parameters())
+        found["own"] = own[0][-weights:].abs().max()  # gradients come last
     losses = torch.tensor([[p.loss, p.grad_norm] for p in (first, *steps)])
     return {**found, "losses": losses, **{f"state.{k}": v for k, v in trainer.state().items()}}
 
