@@ -28,6 +28,8 @@ class Batch:
         x0: float32 [repeats * B, *S]; missing values are 0. rho: noise levels [repeats * B]. e: noise, as x0.
         cond: the condition, [repeats * B, ...] per entry.
         valid: which values were there, bool as x0; None: all.
+        other: as cond, with another class, drawn as those of rows with a class are; equal to cond in rows without their class.
+            None: nobody asked for it.
     """
 
     x0: Tensor
@@ -35,6 +37,7 @@ class Batch:
     e: Tensor
     cond: Condition
     valid: Tensor | None
+    other: Condition | None = None
 
     @property
     def y(self) -> Tensor:

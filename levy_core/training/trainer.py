@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from levy_core.base.conditions import Condition, move, repeat, rows_of
+from levy_core.base.conditions import LABEL, Condition, move, repeat, rows_of
 from levy_core.base.errors import LevyError
-from levy_core.base.seeds import BatchStream, generator, seed_of
+from levy_core.base.seeds import BatchStream, seed_of
 from levy_core.nets.precision import Precision
 from levy_core.process.design import Design
 from levy_core.training.batches import Data, batches, fill_missing, sample_shape
+from levy_core.training.class_balancing import ClassBalancing
+from levy_core.training.drawing import Drawing
 from levy_core.training.objective import Batch, NoiseResidual, Objective
 from levy_core.training.share import WHOLE, Share
 
@@ -32,6 +34,9 @@ class TrainConfig:
     flip: bool  # mirror half of the images
     seed: int
     precision: Precision  # bfloat16: the network under autocast; weights and gradients stay float32
+    balance: float = 0.0  # rows with their class draw class c, of n_c samples, in proportion to n_c ** (1 - balance)
+    balance_phase: float = 0.2  # the last share of the steps, in which they do
+    class_balancing: float = 0.0  # strength of the class-balancing term (levy_core.training.class_balancing)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Trainer:
         share: this process's part of every batch. All processes start from equal weights, or go on from equal states.
 
     Raises:
-        LevyError: shapes that do not match, mirroring of what is no image, or a batch with too few rows to share.
+        LevyError: shapes that do not match, mirroring of what is no image, a batch with too few rows to share, or classes
+            to be balanced of samples without a class.
     """
 
     def __init__(
@@ -80,6 +86,8 @@ class Trainer:
         self.share, self.own_rows = share, share.of(config.batch)
         self.predictor = design.predictor(net.to(device))
         self.objective: Objective = objective or NoiseResidual(design)
+        if config.class_balancing > 0:
+            self.objective = ClassBalancing(self.objective, design, config.class_balancing)
         for name, values in cond.items():
             if len(data) != len(values) or not len(data):
                 raise LevyError(
@@ -91,6 +99,7 @@ class Trainer:
                 f"flip is for images [N, C, H, W], but the data have shape {[len(data), *shape]}: set flip to false"
             )
         self.data, self.cond, self.absent = data, cond, absent
+        self.drawing = Drawing(config, len(data), cond, absent)
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
         self.averaged = AveragedModel(net, multi_avg_fn=self._average)  # type: ignore[arg-type]
         self.bf16 = config.precision == "bfloat16"
@@ -104,35 +113,34 @@ class Trainer:
         """
         self.predictor.train()
         steps = range(self.step, self.config.steps)
-        with closing(batches(self.data, lambda step: self._rows(step)[0][self.own_rows], steps)) as samples:
+        with closing(batches(self.data, lambda step: self.drawing(step).rows[self.own_rows], steps)) as samples:
             for x0 in samples:
                 yield self._advance(x0)
-
-    def _rows(self, step: int) -> tuple[Tensor, torch.Generator]:
-        """Which samples a step takes, and the generator of the rest of its batch's randomness."""
-        g = generator(self.config.seed, "batch", step)
-        return torch.randint(len(self.data), (self.config.batch,), generator=g), g
 
     def _batch(self, x0: Tensor) -> Batch:
         """This process's rows; drawn for the whole batch, so that they do not depend on the share."""
         config, own_rows, repeats = self.config, self.own_rows, self.objective.repeats
-        rows, g = self._rows(self.step)
-        cond = rows_of(self.cond, rows)
-        if config.flip:
-            mirrored = torch.rand(config.batch, generator=g)[own_rows] < 0.5
-            x0 = torch.where(mirrored[:, None, None, None], x0.flip(-1), x0)
-        dropped = torch.rand(config.batch, generator=g) < config.label_dropout
+        drawn = self.drawing(self.step)
+        cond = rows_of(self.cond, drawn.rows)
+        if drawn.mirrored is not None:
+            x0 = torch.where(drawn.mirrored[own_rows][:, None, None, None], x0.flip(-1), x0)
+        other = None
+        if config.class_balancing > 0:
+            other = cond | {LABEL: self.cond[LABEL][self.drawing.other_rows(self.step)]}
         for name, nothing in self.absent.items():
-            cond[name][dropped] = nothing
-        rho = self.design.levels.draw(self.design.schedule, config.batch, g).float()[own_rows]
+            for asked in (cond, other) if other else (cond,):
+                asked[name][drawn.dropped] = nothing
+        rho = self.design.levels.draw(self.design.schedule, config.batch, drawn.rest).float()[own_rows]
         x0, valid = fill_missing(x0)
+        own = lambda cond: move(repeat(rows_of(cond, own_rows), repeats), self.device)
         copies = (repeats, *[1] * (x0.dim() - 1))
         return Batch(
             x0=x0.repeat(copies).to(self.device),
             rho=rho.repeat(repeats).to(self.device),
             e=self._noise(x0.shape[1:]).to(self.device),
-            cond=move(repeat(rows_of(cond, own_rows), repeats), self.device),
+            cond=own(cond),
             valid=None if valid is None else valid.repeat(copies).to(self.device),
+            other=None if other is None else own(other),
         )
 
     def _noise(self, shape: torch.Size) -> Tensor:

@@ -132,7 +132,8 @@ class Kind:
         weighs_classes: metrics weigh samples by their class, so that any numbers of each may be drawn to be measured
             (``sample.classes``); else they are drawn in training proportions.
         has_tail_index: preparation finds one, so that a design's nu or alpha may be `data`.
-        check: (raw folder, settings): what is wrong with the raw data, without reading all of them.
+        check: (raw folder, settings): refuses raw data with which something is wrong, without reading all of them, and returns the
+            number of training samples of each class; {} of a kind without classes.
         count: (raw folder, settings) -> {"counts": by class or sort, ...}, without reading all of them.
         prepare: (raw folder, settings, new folder, folder of the last preparation or None, data set's name). Among what it writes
             is ``statistics.json`` with ``shape``, of a sample.
@@ -151,7 +152,7 @@ class Kind:
     bounded: bool
     weighs_classes: bool
     has_tail_index: bool
-    check: Callable[[Path, Any], None]
+    check: Callable[[Path, Any], dict[str, int]]
     count: Callable[[Path, Any], dict[str, Any]]
     prepare: Callable[[Path, Any, Path, Path | None, str], None]
     training_data: Callable[[Path, Any], TrainingData]

@@ -56,6 +56,19 @@ class TrainParams(Settings):
     seed: int = Field(ge=0)
     save_every: int = Field(ge=1)
     processes: int = Field(default=1, ge=1)
+    balance: float = Field(default=0.0, ge=0, le=1)
+    balance_phase: float = Field(default=0.2, gt=0, le=1)
+    class_balancing: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _there_are_labelled_rows_to_balance(self) -> "TrainParams":
+        for key in ("balance", "class_balancing"):
+            if (value := getattr(self, key)) > 0 and self.label_dropout == 1:
+                raise ValueError(
+                    f"train.{key} is {value:g}, but train.label_dropout 1 trains every sample without its class: "
+                    f"lower train.label_dropout, or set train.{key} to 0"
+                )
+        return self
 
     @model_validator(mode="after")
     def _every_process_has_a_share(self) -> "TrainParams":

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from torch import device
 
 
-def _check(raw: Path, settings: ImageSettings) -> None:
+def _check(raw: Path, settings: ImageSettings) -> dict[str, int]:
+    import numpy as np
+
     from levy_core.datasets.images.sources import open_source
     from levy_core.datasets.images.split import assign_groups
 
-    assign_groups(open_source(raw), **settings.selection)
+    source = open_source(raw)
+    labels = source.labels[assign_groups(source, **settings.selection)["train"]]
+    return dict(zip(source.classes, np.bincount(labels, minlength=len(source.classes)).tolist(), strict=True))
 
 
 def _count(raw: Path, settings: ImageSettings) -> dict[str, Any]:

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from torch import device
 
 
-def _check(raw: Path, settings: SeriesSettings) -> None:
+def _check(raw: Path, settings: SeriesSettings) -> dict[str, int]:
     from tasks.kinds.series.data import read_series
 
     read_series(raw)
+    return {}
 
 
 def _count(raw: Path, settings: SeriesSettings) -> dict[str, Any]:

@@ -164,6 +164,23 @@ def twins(first, second, *designs):
         ({"sample": {"steps": [10]}}, r"unknown key sample.steps \(value \[10\]\): check its spelling"),
         ({"sample": {"hours": 0}}, r"sample.hours is 0: input should be greater than 0"),
         ({"sample": {"hours": -2.5}}, r"sample.hours is -2.5: input should be greater than 0"),
+        ({"train": {"balance": 1.1}}, r"train.balance is 1.1: input should be less than or equal to 1"),
+        ({"train": {"balance": -0.1}}, r"train.balance is -0.1: input should be greater than or equal to 0"),
+        ({"train": {"balance_phase": 0}}, r"train.balance_phase is 0: input should be greater than 0"),
+        ({"train": {"balance_phase": 1.5}}, r"train.balance_phase is 1.5: input should be less than or equal to 1"),
+        (
+            {"train": {"class_balancing": -1}},
+            r"train.class_balancing is -1: input should be greater than or equal to 0",
+        ),
+        (
+            {"train": {"balance": 0.5, "label_dropout": 1}},
+            r"params.yaml: train.balance is 0.5, but train.label_dropout 1 trains every sample without its class: "
+            r"lower train.label_dropout, or set train.balance to 0$",
+        ),
+        (
+            {"train": {"class_balancing": 1, "label_dropout": 1}},
+            r"train.class_balancing is 1, but train.label_dropout 1 trains every sample .* or set train.class_balancing to 0$",
+        ),
         ({"tune": {"eta": [1.0, 0.1]}}, r"params.yaml: tune.eta is \[1, 0.1\]: give \[smallest, largest\]$"),
         ({"tune": {"rho_max": [5.0, 5.0]}}, r"tune.rho_max is \[5, 5\]: give \[smallest, largest\]"),
         ({"tune": {"rho_min": [0.0, 0.1]}}, r"tune.rho_min\[0\] is 0.0: input should be greater than 0"),
