@@ -88,12 +88,13 @@ def check_overrides(changes: Path) -> str:
 
 
 def _summarise(settings: "Params", stages: str) -> str:
-    from tasks.params.resolution import describe_minimiser, design_of
+    from tasks.params.resolution import describe_minimiser, describe_missing_twin, design_of
 
     cells, seeds = len(settings.sample.cells()), len(settings.sample.seeds)
     grid = f"{len(settings.designs)} designs, {cells} cells per design, {seeds} seeds"
     losses = [describe_minimiser(name, design_of(settings.models[name])) for name in settings.designs]
-    return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *losses])
+    twins = [line for name in settings.designs if (line := describe_missing_twin(name, settings.models, settings.designs))]
+    return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *losses, *twins])
 
 
 def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) -> "tuple[Params, Plan]":

@@ -1,9 +1,12 @@
 """What becomes of `models` in params.yaml: designs, with what they take from the data."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import yaml
+
 from levy_core.base.errors import LevyError
-from levy_core.process.design import Design
+from levy_core.process.design import Design, gaussian_twin, twin_of
 from levy_core.process.loss import MINIMISERS
 
 FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
@@ -53,4 +56,21 @@ def describe_minimiser(name: str, design: Design) -> str:
     return (
         f"{said}, which leans to the majority where classes compete, so that rare ones get lost; the loss squared without groups "
         "has the mean, with heavy noise in the presets lim, dlpm and dlim (docs/designs.md)"
+    )
+
+
+def describe_missing_twin(name: str, models: Mapping[str, dict[str, Any]], designs: Collection[str]) -> str:
+    """For people: which design to add, so that the heavy-tailed one of this name has a Gaussian twin among ``designs``.
+
+    Empty where it has one, or is Gaussian itself.
+    """
+    made = {key: design_of(models[key]) for key in designs}
+    if made[name].is_gaussian or twin_of(name, made):
+        return ""
+    twin = yaml.safe_dump(
+        {f"{name}-gaussian": gaussian_twin(models[name], made[name])}, default_flow_style=True, sort_keys=False, width=1000
+    )
+    return (
+        f"{name} has no Gaussian twin among the designs, so that nothing shows what its heavy tails bring: "
+        f"add `{twin.strip()[1:-1]}` under models and {name}-gaussian to designs in params.yaml"
     )
