@@ -19,7 +19,7 @@ from tasks.runtime.paths import Folders
 
 PER_CLASS = [
     ("share / true share", None),
-    ("recall", "class_recall"),
+    ("coverage", "class_coverage"),
     ("FID", "class_fid"),
     ("nearest training image", "class_near"),
 ]
@@ -43,12 +43,12 @@ class ImagePage:
         self.training_samples = sum(self._counts)
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
-        """Share and recall of the rare classes."""
+        """Share and coverage of the rare classes."""
         return {
             "title": f"{design}: rare classes",
             "value": f"{cell['rare_share_ratio']:.2f}",
             "unit": "× their true share",
-            "text": f"recall of rare images {cell['rare_recall/balanced']:.2f}",
+            "text": f"coverage of rare images {cell['rare_coverage/balanced']:.2f}",
         }
 
     def figures(self, samplers: dict[str, DefaultSampler]) -> dict[str, str]:
@@ -56,7 +56,7 @@ class ImagePage:
         real = self._metrics.references["longtail"].features.numpy()
         centre = real.mean(0)
         generated = {
-            d: np.linalg.norm(self._metrics.embed(c.samples).numpy() - centre, axis=1) for d, c in samplers.items()
+            d: np.linalg.norm(self._metrics.features(c.samples).numpy() - centre, axis=1) for d, c in samplers.items()
         }
         return {
             "classes": figures.plot_shares(
