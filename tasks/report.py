@@ -37,9 +37,9 @@ def report(params: Params, dataset: str) -> None:
     }
     device, kind = stage.device(params.compute.device), params.kind(dataset)
     of_kind = kind.open_page(paths.folders(dataset), params.evaluation(dataset), device)
-    floor = float(grid[f"floor/{metric.split('/')[1]}"].dropna().iloc[0])
+    floor = float(grid[f"floor/{metric}"].dropna().iloc[0])
     drawings = {
-        "quality": figures.plot_quality(grid, designs, metric, 0.0 if metric.startswith("kid") else floor),
+        "quality": figures.plot_quality(grid, designs, metric, floor),
         "eta": figures.plot_eta(grid, designs, metric),
         "training": figures.plot_losses({d: pd.read_csv(paths.curve(dataset, d)) for d in designs}),
         **of_kind.figures(samplers),
