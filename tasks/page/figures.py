@@ -158,11 +158,11 @@ def plot_shares(classes: list[str], truth: list[float], generated: dict[str, np.
             axis.bar(places[k + 1], share, width * 0.92, color=COLOURS[k % len(COLOURS)], label=name)
             arms = np.maximum(0, [share - low, high - share])
             axis.errorbar(places[k + 1], share, yerr=arms, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-        axis.set(yscale="log", ylabel="share", xticks=range(len(order)))
+        axis.set(yscale="log", ylabel="share", ylim=(min(truth) / 10, 1), xticks=range(len(order)))
         axis.set_xticklabels([classes[c] for c in order], rotation=0 if max(map(len, classes)) < 4 else 45)
-        axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=1))
+        axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
         axis.grid(axis="x", visible=False)
-        axis.legend(fontsize=9)
+        add_legend([axis], len(places))
     return svg[0]
 
 

@@ -22,12 +22,18 @@ DRAWN: dict[Classes, str] = {
     "training": "in the class proportions of the training data",
     "none": "without asking for a class",
 }
+WIDE = 1.0  # an interval of the rare classes' share that is as wide as the share itself decides nothing
 
 
 def format_percent(share: float) -> str:
     """A share in percent: one digit after the point, or two that count."""
     percent = 100 * share
-    return f"{percent:.1f}" if percent >= 1 or percent == 0 else f"{percent:.2g}"
+    return f"{percent:.1f}" if percent >= 1 or percent < 0.001 else f"{percent:.2g}"
+
+
+def format_interval(low: float, high: float) -> str:
+    """An interval of a share in percent; bounds of an estimate may lie beyond all samples."""
+    return f"{format_percent(low)} to {format_percent(min(1.0, high))}"
 
 
 def list_names(names: Sequence[str]) -> str:
@@ -55,7 +61,7 @@ def answer(cell: Cell, sampler: str, names: Sequence[str], counts: Sequence[int]
     ]
     rare = rare_classes(counts)
     if lost := [names[c] for c in order_by_count(counts) if c not in rare and _never_came(cell, c)]:
-        sentences.append(f"Of the other classes {list_names(lost)} never came.")
+        sentences.append(f"Other classes that never came: {list_names(lost)}.")
     return sentences
 
 
@@ -74,24 +80,28 @@ def _describe_share(cell: Cell, names: Sequence[str], counts: Sequence[int], dra
     found = "could not be measured"
     known = pd.notna(ratio)
     if known:
-        found = f"{format_percent(ratio * true)} % (95 % interval {format_percent(low * true)} to {format_percent(high * true)} %)"
+        found = f"{format_percent(ratio * true)} % (95 % interval {format_interval(low * true, high * true)} %)"
     if missing := [names[c] for c in order_by_count(counts) if c in rare and _never_came(cell, c)]:
         lead = "No" if len(missing) == len(rare) else "Not all of them"
+        which = f"class {missing[0]}" if len(missing) == 1 else f"classes {list_names(missing)}"
         rest = f"{should} and {are} {found}" if known else f"{should}; what {they} {are} {found}"
-        return f"{lead}: {list_names(missing)} never came among {drawn} samples. {rest[0].upper()}{rest[1:]}."
+        return f"{lead}: {which} never came among {drawn} samples. {rest[0].upper()}{rest[1:]}."
     if not known:
         return f"Not known: {should}; what {they} {are} {found}."
     if high < 1:
         return f"Too seldom: {should}, but {are} {found}."
     if low > 1:
         return f"Too often: {should}, but {are} {found}."
+    if high - low > WIDE:
+        return f"Not decided: {should} and {are} {found}, which is too wide to tell."
     return f"As often as {they} should, as far as {cell['samples']:.0f} samples can tell: {should} and {are} {found}."
 
 
 def _describe_agreement(cell: Cell) -> str:
     if pd.isna(cell["rare_agreement"]):
         return "No class was asked for, so that nothing is known of how often one that is asked for comes."
-    return f"Asked for a rare class, the model makes that class in {100 * cell['rare_agreement']:.0f} of 100 cases."
+    only = "only " if cell["rare_agreement"] < 0.9 else ""
+    return f"Asked for a rare class, the model makes that class in {only}{100 * cell['rare_agreement']:.0f} of 100 cases."
 
 
 def _describe_quality(cell: Cell) -> str:
@@ -129,7 +139,7 @@ def _format_share(cell: Cell, c: int, true: float) -> tuple[str, str, str]:
     if pd.isna(share):
         return "–", "", ""
     mark = "few" if high < true else "many" if low > true else ""
-    return format_percent(share), f"{format_percent(low)} to {format_percent(high)}", mark
+    return format_percent(share), format_interval(low, high), mark
 
 
 def _format(value: float, key: str) -> str:

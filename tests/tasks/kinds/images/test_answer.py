@@ -4,7 +4,7 @@ from math import nan
 
 import pytest
 
-from tasks.kinds.images.answer import answer, tabulate_classes
+from tasks.kinds.images.answer import answer, format_percent, tabulate_classes
 
 NAMES, COUNTS = ["cat", "dog", "owl", "elk"], [50, 40, 6, 4]  # one rare class: a third of four
 SIX, OF_SIX = ["a", "b", "c", "d", "e", "f"], [50, 30, 10, 6, 3, 1]  # two: f and e, 4 % together
@@ -26,7 +26,7 @@ def test_a_right_share_its_quality_and_the_winner_are_told_in_this_order():
     assert said(cell_of()) == [
         "As often as it should, as far as 200 samples can tell: the rare class elk should be 4.0 % of all samples and is "
         "4.0 % (95 % interval 3.2 to 5.2 %).",
-        "Asked for a rare class, the model makes that class in 84 of 100 cases.",
+        "Asked for a rare class, the model makes that class in only 84 of 100 cases.",
         "Of the real rare images 53 % have a sample of their class nearby (FID of the rare classes 8.12).",
         "This is edm with ODE, 10 evaluations, the winner.",
     ]
@@ -41,6 +41,16 @@ SHARES = {
         (0.5, 0.3, 1.0),
         "As often as they should, as far as 200 samples can tell: the rare classes f and e should be 4.0 % of all samples and are "
         "2.0 % (95 % interval 1.2 to 4.0 %).",
+    ),
+    "wide": (
+        (1.1, 0.6, 1.7),
+        "Not decided: the rare classes f and e should be 4.0 % of all samples and are 4.4 % (95 % interval 2.4 to 6.8 %), "
+        "which is too wide to tell.",
+    ),
+    "beyond all": (
+        (9.0, 0.0, 30.0),
+        "Not decided: the rare classes f and e should be 4.0 % of all samples and are 36.0 % (95 % interval 0.0 to 100.0 %), "
+        "which is too wide to tell.",
     ),
     "above": (
         (2.0, 1.5, 2.6),
@@ -61,12 +71,12 @@ def test_the_share_is_judged_by_its_interval(ratio, sentence):
 def test_a_rare_class_that_never_came_comes_first_whatever_the_share():
     lost = cell_of((0.8, 0.5, 1.2), (1, 1, 1, 1, 1, 0))
     assert said(lost, SIX, OF_SIX)[0] == (
-        "Not all of them: f never came among 600 samples. "
+        "Not all of them: class f never came among 600 samples. "
         "The rare classes f and e should be 4.0 % of all samples and are 3.2 % (95 % interval 2.0 to 4.8 %)."
     )
     lost = cell_of((0.0, 0.0, 0.2), (1, 1, 1, 1, 0, 0))
     assert said(lost, SIX, OF_SIX)[0] == (
-        "No: f and e never came among 600 samples. "
+        "No: classes f and e never came among 600 samples. "
         "The rare classes f and e should be 4.0 % of all samples and are 0.0 % (95 % interval 0.0 to 0.8 %)."
     )
     lost = cell_of((nan, nan, nan), (1, 1, 1, 1, 0, 0))
@@ -76,7 +86,16 @@ def test_a_rare_class_that_never_came_comes_first_whatever_the_share():
 
 
 def test_a_common_class_that_never_came_is_told_last():
-    assert said(cell_of(counts=(0, 40, 0, 4)))[-1] == "Of the other classes owl and cat never came."
+    assert said(cell_of(counts=(0, 40, 0, 4)))[-1] == "Other classes that never came: owl and cat."
+
+
+def test_the_model_that_makes_what_it_is_asked_for_is_not_belittled():
+    assert said(cell_of(rare_agreement=0.957))[1] == "Asked for a rare class, the model makes that class in 96 of 100 cases."
+
+
+@pytest.mark.parametrize(("share", "text"), [(0, "0.0"), (1e-18, "0.0"), (0.00432, "0.43"), (0.0612, "6.1"), (1, "100.0")])
+def test_shares_are_readable_at_any_size(share, text):
+    assert format_percent(share) == text
 
 
 def test_what_was_not_measured_is_said_to_be_unknown():
