@@ -33,7 +33,8 @@ def report(params: Params, dataset: str) -> None:
     metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show
     models = {d: load_model(paths.model(dataset, d)) for d in designs}
     samplers = {
-        d: _default_sampler(dataset, d, select_default(grid[grid.design == d], metric), m.samples) for d, m in models.items()
+        d: _default_sampler(dataset, d, select_default(grid[grid.design == d], metric), m.samples)
+        for d, m in models.items()
     }
     device, kind = stage.device(params.compute.device), params.kind(dataset)
     of_kind = kind.open_page(paths.folders(dataset), params.evaluation(dataset), device)

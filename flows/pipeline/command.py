@@ -93,7 +93,9 @@ def _summarise(settings: "Params", stages: str) -> str:
     cells, seeds = len(settings.sample.cells()), len(settings.sample.seeds)
     grid = f"{len(settings.designs)} designs, {cells} cells per design, {seeds} seeds"
     losses = [describe_minimiser(name, design_of(settings.models[name])) for name in settings.designs]
-    twins = [line for name in settings.designs if (line := describe_missing_twin(name, settings.models, settings.designs))]
+    twins = [
+        line for name in settings.designs if (line := describe_missing_twin(name, settings.models, settings.designs))
+    ]
     return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *losses, *twins])
 
 

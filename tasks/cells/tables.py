@@ -9,7 +9,11 @@ from levy_core.base.files import replacing
 
 # Columns of text. Left to pandas, a design called 007 would come back as a number, and one called NA as nothing.
 TEXTS = ("design", "cell", "ruler", "failed", "series")
-NAMES = {"fid": "FID", "kid": "KID", "fid_classes": "FID + class FID"}  # of measures, for people, where they have another
+NAMES = {
+    "fid": "FID",
+    "kid": "KID",
+    "fid_classes": "FID + class FID",
+}  # of measures, for people, where they have another
 
 
 def write_rows(path: Path, rows: pd.DataFrame, digits: int, exact: Collection[str]) -> None:

@@ -73,7 +73,9 @@ class Metrics(Protocol):
     def measure(self, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, float]:
         """All metrics of samples that were drawn with these labels, and ``samples``, how many they are."""
 
-    def accept(self, folder: Path, shape: tuple[int, ...], samples: "Samples") -> "Callable[..., tuple[np.ndarray, np.ndarray]]":
+    def accept(
+        self, folder: Path, shape: tuple[int, ...], samples: "Samples"
+    ) -> "Callable[..., tuple[np.ndarray, np.ndarray]]":
         """A function of another model's samples [N, *S] and labels [N] that gives both as ``measure_held_out`` takes them.
 
         Args:

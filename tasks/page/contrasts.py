@@ -80,7 +80,11 @@ def tabulate_contrasts(
 ) -> list[tuple[Contrast, list[tuple[str, bool]]]]:
     """Per contrast the texts of the metrics of ``columns`` (title, metric), each with whether it is the best of its column."""
     errors: dict[str, dict[int, float]] = {
-        metric: {i: measure_of(metric, measures).error(c.cell[metric]) for i, c in enumerate(contrasts) if pd.notna(c.cell[metric])}
+        metric: {
+            i: measure_of(metric, measures).error(c.cell[metric])
+            for i, c in enumerate(contrasts)
+            if pd.notna(c.cell[metric])
+        }
         for _, metric in columns
     }
     best = {metric: min(of_column, key=lambda i: of_column[i], default=None) for metric, of_column in errors.items()}

@@ -39,9 +39,7 @@ def draw_trajectories(steps: np.ndarray, most: int = 12) -> Image.Image:
     return _draw_sheet([[steps[k, i] for k in columns] for i in range(steps.shape[1])], steps.shape[2:], len(columns))
 
 
-def _draw_sheet(
-    rows: list[list[np.ndarray]], shape: tuple[int, ...], columns: int, least: int = 32
-) -> Image.Image:
+def _draw_sheet(rows: list[list[np.ndarray]], shape: tuple[int, ...], columns: int, least: int = 32) -> Image.Image:
     channels, height, width = shape
     zoom = max(1, least // height)
     down, across = height * zoom + GAP, width * zoom + GAP

@@ -68,7 +68,10 @@ def describe_missing_twin(name: str, models: Mapping[str, dict[str, Any]], desig
     if made[name].is_gaussian or twin_of(name, made):
         return ""
     twin = yaml.safe_dump(
-        {f"{name}-gaussian": gaussian_twin(models[name], made[name])}, default_flow_style=True, sort_keys=False, width=1000
+        {f"{name}-gaussian": gaussian_twin(models[name], made[name])},
+        default_flow_style=True,
+        sort_keys=False,
+        width=1000,
     )
     return (
         f"{name} has no Gaussian twin among the designs, so that nothing shows what its heavy tails bring: "

@@ -54,7 +54,9 @@ def measure_images(
     by_class, supports = fid_classes(generated, judge, len(counts)), {}
     for name, real in references.items():
         weights = real.weights(generated.asked, len(counts))
-        found = manifold.support(generated.features, real.features, real.radii, config.neighborhood, (group, real.labels))
+        found = manifold.support(
+            generated.features, real.features, real.radii, config.neighborhood, (group, real.labels)
+        )
         supports[name] = found
         row |= {f"{key}/{name}": value for key, value in _manifolds(found, weights).items()}
         row[f"f1/{name}"] = _harmonic(row[f"precision/{name}"], row[f"recall/{name}"])
@@ -176,15 +178,19 @@ def _shares(
     if inside is not None:
         judged = Judged(generated.asked, np.where(inside, generated.verdicts, len(shares)), confusion, shares)
     for name, (classes, scale) in wanted.items():
-        low, high = (name.replace("_share_ratio", "_share").replace("_share", f"_share_{end}") for end in ("low", "high"))
+        low, high = (
+            name.replace("_share_ratio", "_share").replace("_share", f"_share_{end}") for end in ("low", "high")
+        )
         share = judged.share(classes) if judged else None
-        row |= {name: share.value / scale, low: share.low / scale, high: share.high / scale} if share else dict.fromkeys((name, low, high), NAN)
+        row |= (
+            {name: share.value / scale, low: share.low / scale, high: share.high / scale}
+            if share
+            else dict.fromkeys((name, low, high), NAN)
+        )
     return row
 
 
-def _near(
-    features: Tensor, group: np.ndarray, weights: np.ndarray, train: Reference, classes: int
-) -> dict[str, float]:
+def _near(features: Tensor, group: np.ndarray, weights: np.ndarray, train: Reference, classes: int) -> dict[str, float]:
     distance, spacing = manifold.nearest(features, train.features).numpy(), train.spacing.numpy()
     row = {"near_train": _ratio(_median(distance, weights), _median(spacing))}
     for c in range(classes):

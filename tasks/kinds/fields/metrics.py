@@ -60,7 +60,9 @@ class FieldMetrics:
         """All measures; of samples with a season also those of a forecast by the season."""
         return self._row(samples, labels, self.references)
 
-    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    def accept(
+        self, folder: Path, shape: tuple[int, ...], samples: Samples
+    ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         """Fields of the same variables, units, cells and seasons, whatever they were standardised and transformed with."""
         if samples.kind != "fields":
             raise LevyError(f"it draws {samples.kind}, but the data are fields")

@@ -73,7 +73,9 @@ def _describe_share(cell: Cell, names: Sequence[str], counts: Sequence[int], dra
     rare = rare_classes(counts)
     listed = list_names([names[c] for c in sorted(rare, key=order_by_count(counts).index)])
     one = len(rare) == 1
-    subject, they, are = (f"the rare class {listed}", "it", "is") if one else (f"the rare classes {listed}", "they", "are")
+    subject, they, are = (
+        (f"the rare class {listed}", "it", "is") if one else (f"the rare classes {listed}", "they", "are")
+    )
     true = sum(counts[c] for c in rare) / sum(counts)
     ratio, low, high = (cell[key] for key in ("rare_share_ratio", "rare_share_low", "rare_share_high"))
     should = f"{subject} should be {format_percent(true)} % of all samples"
@@ -101,7 +103,9 @@ def _describe_agreement(cell: Cell) -> str:
     if pd.isna(cell["rare_agreement"]):
         return "No class was asked for, so that nothing is known of how often one that is asked for comes."
     only = "only " if cell["rare_agreement"] < 0.9 else ""
-    return f"Asked for a rare class, the model makes that class in {only}{100 * cell['rare_agreement']:.0f} of 100 cases."
+    return (
+        f"Asked for a rare class, the model makes that class in {only}{100 * cell['rare_agreement']:.0f} of 100 cases."
+    )
 
 
 def _describe_quality(cell: Cell) -> str:

@@ -79,7 +79,9 @@ class ImageMetrics:
         """All metrics; a sample counts to the class it was asked for, or without one to the classifier's verdict."""
         return measure_images(_generated(self.embed(samples), labels), self.references, self._counts, self._config)
 
-    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    def accept(
+        self, folder: Path, shape: tuple[int, ...], samples: Samples
+    ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         """Images of another size cannot be compared. Classes that the data do not have count as not asked for."""
         prepared = json.loads((self._prepared / "statistics.json").read_text())
         if (samples.kind, list(shape)) != ("images", prepared["shape"]):

@@ -192,7 +192,12 @@ def test_density_and_coverage_survive_the_outliers_that_deceive_precision_and_re
 def test_samples_beyond_all_real_balls_are_worth_nothing():
     real, away = normal(60, 3, 0), normal(60, 3, 1) + 100
     found = measure_support(away, real)
-    assert (float(found.density.sum()), int(found.precise.sum()), int(found.covered.sum()), int(found.recalled.sum())) == (
+    assert (
+        float(found.density.sum()),
+        int(found.precise.sum()),
+        int(found.covered.sum()),
+        int(found.recalled.sum()),
+    ) == (
         0,
         0,
         0,
@@ -235,9 +240,7 @@ def test_a_class_is_judged_by_its_own_images():
     shift = torch.zeros(800, 3, dtype=torch.float64)
     shift[400:, 0] = 2
     generated, verdicts = normal(800, 3, 2) + offset[:800] + shift, labels[:800]
-    row = measure(
-        generated, verdicts, {"balanced": balanced, "longtail": train}, [400, 400, 400]
-    )
+    row = measure(generated, verdicts, {"balanced": balanced, "longtail": train}, [400, 400, 400])
     for c in (0, 1):  # the first reference judges the classes
         assert row[f"class_fid/{c}"] == pytest.approx(
             metrics.fid(generated[verdicts == c], balanced.features[labels == c])

@@ -56,7 +56,9 @@ class SeriesMetrics:
         series = self.scale.restore(samples).astype(np.float64)
         return {"samples": float(len(series)), **self._errors(series, "train"), **self._errors(series, "test")}
 
-    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    def accept(
+        self, folder: Path, shape: tuple[int, ...], samples: Samples
+    ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         """Series of as many times, whatever they were standardised with."""
         length = self.real["train"].shape[1]
         if (samples.kind, tuple(shape)) != ("series", (1, 1, length)):

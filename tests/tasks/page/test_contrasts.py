@@ -29,7 +29,15 @@ GUIDED = Solver("ode", "ei-noise", "karras", 10, guide="classifier-free", streng
 def grid_of(rows):
     """A grid of (design, solver, FID, rare share)."""
     table = [
-        {"design": d, **asdict(solver), "nfe": 10, "fid/longtail": fid, "fid/longtail_std": 0.1, "share": share, "share_std": nan}
+        {
+            "design": d,
+            **asdict(solver),
+            "nfe": 10,
+            "fid/longtail": fid,
+            "fid/longtail_std": 0.1,
+            "share": share,
+            "share_std": nan,
+        }
         for d, solver, fid, share in rows
     ]
     return pd.DataFrame(table)

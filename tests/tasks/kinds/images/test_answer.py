@@ -12,7 +12,13 @@ SIX, OF_SIX = ["a", "b", "c", "d", "e", "f"], [50, 30, 10, 6, 3, 1]  # two: f an
 
 def cell_of(ratio=(1.0, 0.8, 1.3), counts=(50, 40, 6, 4), **changes):
     """A row of the grid."""
-    row = {"design": "edm", "samples": 200.0, "rare_agreement": 0.844, "rare_coverage/balanced": 0.53, "rare_fid/balanced": 8.123}
+    row = {
+        "design": "edm",
+        "samples": 200.0,
+        "rare_agreement": 0.844,
+        "rare_coverage/balanced": 0.53,
+        "rare_fid/balanced": 8.123,
+    }
     row |= dict(zip(("rare_share_ratio", "rare_share_low", "rare_share_high"), ratio, strict=True))
     row |= {f"class_count/{c}": float(n) for c, n in enumerate(counts)}
     return row | changes
@@ -90,10 +96,15 @@ def test_a_common_class_that_never_came_is_told_last():
 
 
 def test_the_model_that_makes_what_it_is_asked_for_is_not_belittled():
-    assert said(cell_of(rare_agreement=0.957))[1] == "Asked for a rare class, the model makes that class in 96 of 100 cases."
+    assert (
+        said(cell_of(rare_agreement=0.957))[1]
+        == "Asked for a rare class, the model makes that class in 96 of 100 cases."
+    )
 
 
-@pytest.mark.parametrize(("share", "text"), [(0, "0.0"), (1e-18, "0.0"), (0.00432, "0.43"), (0.0612, "6.1"), (1, "100.0")])
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0.0"), (1e-18, "0.0"), (0.00432, "0.43"), (0.0612, "6.1"), (1, "100.0")]
+)
 def test_shares_are_readable_at_any_size(share, text):
     assert format_percent(share) == text
 
@@ -106,7 +117,9 @@ def test_what_was_not_measured_is_said_to_be_unknown():
 
 
 def classes_of(**changes):
-    row = {f"{key}/{c}": 0.5 for key in ("class_agreement", "class_coverage", "class_fid", "class_near") for c in range(4)}
+    row = {
+        f"{key}/{c}": 0.5 for key in ("class_agreement", "class_coverage", "class_fid", "class_near") for c in range(4)
+    }
     for c, share in enumerate((0.5, 0.4, 0.06, 0.004)):
         row |= {f"class_share/{c}": share, f"class_share_low/{c}": share / 2, f"class_share_high/{c}": share * 1.5}
     return row | changes
@@ -124,7 +137,16 @@ def test_the_table_begins_with_the_rarest_class_and_marks_shares_whose_interval_
     assert rows[0]["shares"] == [("0.4", "0.2 to 0.6", "few")] * 2
     assert rows[1]["shares"] == [("6.0", "3.0 to 9.0", ""), ("6.0", "7.0 to 9.0", "many")]
     assert rows[2]["shares"] == [("40.0", "20.0 to 60.0", ""), ("–", "", "")]
-    assert rows[0]["values"] == ["50 %", "50 %", "50 %", "50 %", "0.50", "0.50", "0.50", "0.50"]  # designs within measures
+    assert rows[0]["values"] == [
+        "50 %",
+        "50 %",
+        "50 %",
+        "50 %",
+        "0.50",
+        "0.50",
+        "0.50",
+        "0.50",
+    ]  # designs within measures
 
 
 def test_a_measure_that_is_missing_is_a_dash():
