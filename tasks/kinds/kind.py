@@ -74,8 +74,10 @@ class Metrics(Protocol):
     def measure(self, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, float]:
         """All metrics of samples that were drawn with these labels, and ``samples``, how many they are."""
 
-    def accept(self, folder: Path, shape: tuple[int, ...], samples: "Samples") -> "Callable[..., np.ndarray]":
-        """A function of another model's samples [N, *S] and labels [N] that gives them as ``measure_held_out`` takes them.
+    def accept(
+        self, folder: Path, shape: tuple[int, ...], samples: "Samples"
+    ) -> "Callable[..., tuple[np.ndarray, np.ndarray]]":
+        """A function of another model's samples [N, *S] and labels [N] that gives both as ``measure_held_out`` takes them.
 
         Args:
             folder: of the model, which may be of older data. shape: of one of its samples. samples: what they are.
@@ -91,8 +93,8 @@ class Metrics(Protocol):
             LevyError: none were.
         """
 
-    def floors(self, n: int) -> dict[str, float]:
-        """What n perfect samples would score: ``floor/NAME``, for the reference of each metric ``MEASURE/NAME`` of ``Kind.ranks``."""
+    def floors(self, labels: "np.ndarray") -> dict[str, float]:
+        """What perfect samples that were drawn with these labels would score: ``floor/METRIC`` for each metric of ``Kind.ranks``."""
 
 
 class Page(Protocol):

@@ -22,7 +22,7 @@ from tasks.params.schema import Params
 from tasks.params.sections import RetrainParams
 
 Rows = list[dict[str, float]]  # all metrics by name, one mapping per seed
-Accepted = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what `Metrics.accept` gives
+Accepted = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # what `Metrics.accept` gives
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _measure(
     for seed in settings.seeds:
         # Not one of the grid's or of the search's: there a sampler may have been lucky.
         samples, labels = sampler.draw_default(settings.n, seed_of("judge", seed) % 2**31, classes)
-        rows.append(metrics.measure_held_out(accepted(samples, labels), labels))
+        rows.append(metrics.measure_held_out(*accepted(samples, labels)))
     return rows
 
 

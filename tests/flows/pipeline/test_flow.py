@@ -263,7 +263,9 @@ def test_the_report_names_what_matters_and_needs_nothing_from_outside(ran):
     checkout, _, _ = ran
     page = (checkout.root / "outputs/digits/report/index.html").read_text()
     assert "they are not Inception-FID" in page
-    assert page.count('src="data:image/png;base64,') == 3 + 2  # the data, each design; each design's way
+    assert (
+        page.count('src="data:image/png;base64,') == 3 + 3 + 2
+    )  # the data, each design; the rare classes; each design's way
     assert page.count("<svg") == 5
     assert "The best sampler at each cost" in page
     assert page.count(">(tuned)<") >= 1
