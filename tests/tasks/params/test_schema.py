@@ -197,15 +197,15 @@ def twins(first, second, *designs):
             r"params.yaml: tune: none of posterior has a form in 2m-data, heun$",
         ),
         ({"tune": {"solvers": ["rk9"]}}, r"tune.solvers\[0\] is 'rk9': unknown solver 'rk9'"),
-        ({"compare": {"images": "fid"}}, r"compare.images is 'fid': input should be 'fid/longtail', 'fid/balanced'"),
+        ({"compare": {"images": "fid"}}, r"compare.images is 'fid': input should be 'fid_classes/longtail', 'fid_classes/balanced'"),
         (
             {"retrain": {"gate": {"images": {"near_train": "not worse"}}}},
             r"params.yaml: retrain.gate.images: 'near_train' is no measure of held-out data, on which models are judged: choose "
-            r"one of class_fid, .*, tail_q99$",
+            r"one of class_agreement, .*, tail_q99$",
         ),
         (
             {"retrain": {"gate": {"images": {"distance/test": "not worse"}}}},
-            r"params.yaml: retrain.gate.images: unknown measure 'distance' in 'distance/test': choose one of class_fid, ",
+            r"params.yaml: retrain.gate.images: unknown measure 'distance' in 'distance/test': choose one of class_agreement, ",
         ),
         (
             {"retrain": {"gate": {"fields": {"distance/test": "not worse"}}}},
@@ -300,7 +300,7 @@ def test_fields_need_no_section_of_evaluate_and_get_no_limits(tmp_path):
     changes = {"data": {"wind": wind}, "datasets": ["digits", "wind"], "evaluate": {"fields": None}}
     read = load(tmp_path, merged(changes, block(limits=["none", "clamp"])))
     assert read.evaluation("wind") == kind_of("fields").evaluation()
-    assert (read.metric("digits"), read.metric("wind")) == ("fid/longtail", "distance/train")
+    assert (read.metric("digits"), read.metric("wind")) == ("fid_classes/longtail", "distance/train")
     assert set(read.gate("wind").values()) == {"better", "not worse"}
     images, fields = (cells_of(read.sample, read.kind(name)) for name in read.datasets)
     assert images == read.sample.cells()
