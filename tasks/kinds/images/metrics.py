@@ -16,7 +16,7 @@ from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.images.longtail import in_proportion
 from levy_core.datasets.images.store import Images, read_group
-from levy_core.metrics.images import fidelity
+from levy_core.metrics.images import fidelity, novelty
 from levy_core.metrics.images.classifier import (
     Classifier,
     ClassifierConfig,
@@ -76,6 +76,12 @@ class ImageMetrics:
         if measure == "fid":
             return fidelity.frechet(fidelity.statistics(embedded), real.statistics())
         return fidelity.kid(embedded, real.features, self._config)
+
+    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+        """Distance to the training images, beside that of held-out ones where there are some, and coverage."""
+        held_out = self._held_out[HELD_OUT] if (self._folder / f"{HELD_OUT}.safetensors").exists() else None
+        train, k = self.references["longtail"], self._config.neighborhood
+        return novelty.watch(embedded, labels, train, held_out, self._counts, k)
 
     def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """All metrics; the classes are the classifier's verdicts, whatever was asked for."""
