@@ -1,6 +1,6 @@
 """Stage train: one design on one data set. Interrupted, the same command goes on, to the same result; finished, it is kept."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -63,13 +63,14 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     share = Share(state.process_index, state.num_processes, _sum_over_processes)
     trainer = Trainer(design, net, training.data, training.cond, training.samples.absent, config, state.device, share)
     fingerprint = _fingerprint(design, net_config, config, training)
+    samples = replace(training.samples, label_dropout=config.label_dropout)
     resume = Resume(paths.resume(dataset, design_name), fingerprint, config.precision)
     curve = resume.restore(trainer)
     about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
     about["precision"] = config.precision  # what `auto` was on this processor
     kind, machine = params.kind(dataset), [params.compute.threads, state.device.type]
     code = [hash_code(__name__, *FILES_CODE, leaves=[__name__]), kind.hash_code("data"), kind.hash_code("training")]
-    decided_by = hash_json([fingerprint.hex(), training.samples.to_mapping(), about, code, machine])
+    decided_by = hash_json([fingerprint.hex(), samples.to_mapping(), about, code, machine])
     outputs = [paths.model(dataset, design_name), paths.curve(dataset, design_name)]
     finished = FinishedStage(paths.finished_training(dataset, design_name), decided_by, outputs)
     kept = finished.is_kept()
@@ -99,7 +100,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
         return
 
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
-        save_model(folder, trainer.averaged_weights(), design, net_config, training.samples, about)
+        save_model(folder, trainer.averaged_weights(), design, net_config, samples, about)
         training.save(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     finished.write()

@@ -71,6 +71,10 @@ class Metrics(Protocol):
     def score(self, embedded: "Tensor", labels: "np.ndarray", metric: str) -> float:
         """A metric by which samplers are compared, of samples that were drawn with these labels: smaller is better."""
 
+    def watch(self, embedded: "Tensor", labels: "np.ndarray") -> dict[str, float]:
+        """What a search records beside the score: ``near_train``, how far from copies of training samples they are, with
+        ``floor/near_train`` of real samples, and what else it could spoil; {} where nothing is known."""
+
     def measure(self, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, float]:
         """All metrics of samples that were drawn with these labels, and ``samples``, how many they are."""
 

@@ -193,6 +193,7 @@ print(json.dumps({
     assert [c["name"] for c in json.loads(found["info"]["inputs"])] == [
         "n",
         "class",
+        "classes",
         "seed",
         "solver",
         "discretisation",
@@ -201,6 +202,8 @@ print(json.dumps({
         "eta",
         "guide",
         "strength",
+        "guide_rho_max",
+        "guide_rho_min",
     ]
 
 

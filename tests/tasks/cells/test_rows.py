@@ -56,7 +56,9 @@ def through_csv(table):
 
 
 def test_rows_of_tables_and_of_json_become_the_solvers_that_wrote_them():
-    table = through_csv(pd.DataFrame([{"design": "lim", **asdict(solver), "fid_classes/longtail": 1.5} for solver in SOLVERS]))
+    table = through_csv(
+        pd.DataFrame([{"design": "lim", **asdict(solver), "fid_classes/longtail": 1.5} for solver in SOLVERS])
+    )
     for k, solver in enumerate(SOLVERS):
         row = table.iloc[k]
         for form in (row, row.to_dict(), json.loads(json.dumps(row.to_dict()))):
@@ -206,7 +208,9 @@ def test_differences_are_paired_by_seed():
     assert rows_of_cell(rows, of[0])["fid_classes/longtail"].tolist() == [1.0, 12.0, 5.0]
     # 1 - 2, 12 - 13.5, 5 - 6.5: mean -4/3, squared deviations 1/9, 1/36, 1/36, so that the error is sqrt(1/6 / 2 / 3)
     for rows_on_disk in (rows, through_csv(rows)):
-        assert paired_difference(rows_on_disk, of[0], of[1], "fid_classes/longtail") == pytest.approx((-4 / 3, (1 / 36) ** 0.5))
+        assert paired_difference(rows_on_disk, of[0], of[1], "fid_classes/longtail") == pytest.approx(
+            (-4 / 3, (1 / 36) ** 0.5)
+        )
     assert paired_difference(rows, of[1], of[0], "fid_classes/longtail")[0] == pytest.approx(4 / 3)
     assert paired_difference(rows, of[0], of[0], "fid_classes/longtail") == (0, 0)
     one = rows[rows.seed == 1]
