@@ -50,7 +50,9 @@ def tune(params: Params, dataset: str, design: str) -> None:
     classes = classes_of(params.sample, params.kind(dataset))
     space = filter_by_cost(space_of(params.tune, params.kind(dataset)), model)
     space = filter_guides(space, model, model.samples.labels(classes, 0, settings.counts()[-1]))
-    print(f"{design} on {dataset}: scored on samples of {classes} classes, guides {', '.join(space.guides)}", flush=True)
+    print(
+        f"{design} on {dataset}: scored on samples of {classes} classes, guides {', '.join(space.guides)}", flush=True
+    )
     metrics = open_metrics(params, dataset)
     memo = Memo(paths.scores(dataset, design), _fingerprint(params, dataset, folder, metrics))
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's

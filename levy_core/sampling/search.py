@@ -265,7 +265,9 @@ def _afford_guide(solver: Solver, schedule: Schedule) -> Solver:
         excess = steps + guided - budget
         if excess <= 0:
             break
-        steps -= max(1, excess // 2 - 1)  # k steps less cost at most 2 k + 3 less, of heun: none that fits is passed over
+        steps -= max(
+            1, excess // 2 - 1
+        )  # k steps less cost at most 2 k + 3 less, of heun: none that fits is passed over
     fitting = [replace(solver, steps=n) for n in (steps, steps + 1) if least <= n < budget]
     spent = [one for one in (_spend(one, schedule, budget) for one in fitting) if one]
     return spent[0] if spent else solver if guided and steps >= least else plain

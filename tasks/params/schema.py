@@ -85,7 +85,10 @@ class Params(Settings):
             raise ValueError(
                 "sample.classes is none, but train.label_dropout is 0, so that no network is trained without a class: raise it"
             )
-        guides = {"tune.guides": self.tune.guides, **{f"sample.grid.{n}.guides": b.guides for n, b in self.sample.grid.items()}}
+        guides = {
+            "tune.guides": self.tune.guides,
+            **{f"sample.grid.{n}.guides": b.guides for n, b in self.sample.grid.items()},
+        }
         for key, names in guides.items():
             for name in names:
                 if GUIDES[name].follows == LABEL and dropout in (0, 1):

@@ -703,7 +703,9 @@ def test_guides_towards_a_class_are_not_searched_where_samples_have_none_and_ref
     with pytest.raises(LevyError, match="these are drawn without one: ask for a class, or choose the guide none"):
         filter_guides(replace(space, guides=("classifier-free",)), model, np.array([2]))
     told = SimpleNamespace(samples=replace(classes, label_dropout=0.0))
-    with pytest.raises(LevyError, match=r"told the class of every training sample: train it with train.label_dropout above 0"):
+    with pytest.raises(
+        LevyError, match=r"told the class of every training sample: train it with train.label_dropout above 0"
+    ):
         filter_guides(space, told, np.array([0, 1]))
 
 
@@ -711,8 +713,15 @@ def test_a_guide_whose_best_lies_much_nearer_to_training_images_than_real_ones_i
     plain = Solver("ode", "3m-data", "karras", 5)
     guided = replace(plain, guide="classifier-free", strength=2.0)
     near = {"near_train": 0.7, "floor/near_train": 1.0}
-    assert "may copy: its distance to training samples is 0.70, that of new real ones 1.00" in warn_of_copies(guided, near)
-    for solver, watched in ((plain, near), (guided, near | {"near_train": 0.9}), (guided, {}), (guided, {"near_train": 0.1})):
+    assert "may copy: its distance to training samples is 0.70, that of new real ones 1.00" in warn_of_copies(
+        guided, near
+    )
+    for solver, watched in (
+        (plain, near),
+        (guided, near | {"near_train": 0.9}),
+        (guided, {}),
+        (guided, {"near_train": 0.1}),
+    ):
         assert warn_of_copies(solver, watched) == ""
 
 

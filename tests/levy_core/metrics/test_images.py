@@ -263,14 +263,20 @@ def test_near_train_is_0_for_copies_and_1_for_new_images_of_the_same_law():
 def test_what_a_search_watches_is_what_the_measures_say_and_its_floor_is_that_of_held_out_images_of_the_classes_asked_for():
     train_labels, labels = np.arange(400) % 2, np.arange(200) % 2
     # class 1 lies far off and wide, so that its images are further from each other
-    place = lambda features, label: features * torch.from_numpy(1 + 4.0 * label)[:, None] + 50 * torch.from_numpy(label)[:, None]
+    place = lambda features, label: (
+        features * torch.from_numpy(1 + 4.0 * label)[:, None] + 50 * torch.from_numpy(label)[:, None]
+    )
     train = reference(place(normal(400, 3, 0), train_labels), train_labels)
     held_out = reference(place(normal(200, 3, 1), labels), labels)
     generated = place(normal(200, 3, 2), labels)
-    watch = lambda drawn, asked, real=held_out: novelty.watch(drawn, asked, train, real, [300, 100], CONFIG.neighborhood)
+    watch = lambda drawn, asked, real=held_out: novelty.watch(
+        drawn, asked, train, real, [300, 100], CONFIG.neighborhood
+    )
     row = metrics.measure_images(generated, labels, {"longtail": train}, [300, 100], CONFIG)
     found = watch(generated, labels)
-    assert found["near_train"] == pytest.approx(row["near_train"], rel=1e-2)  # of an even number of spacings: the lower middle
+    assert found["near_train"] == pytest.approx(
+        row["near_train"], rel=1e-2
+    )  # of an even number of spacings: the lower middle
     assert found["coverage/longtail"] == row["coverage/longtail"]
     assert watch(train.features, train_labels)["near_train"] == 0
     distance = manifold.nearest(held_out.features, train.features)
