@@ -104,7 +104,7 @@ def _default_sampler(dataset: str, design: str, cell: pd.Series, of_model: Sampl
     cells, labels = read_cells(folder), read_labels(folder)
     drawn = [np.asarray(d.samples) for d in cells if solver_of(d.cell.settings) == solver]
     ways: tuple[Classes, ...] = get_args(Classes)
-    classes = next((way for way in ways if np.array_equal(of_model.labels(way, 0, len(labels)), labels)), "none")
+    classes: Classes = next((way for way in ways if np.array_equal(of_model.labels(way, 0, len(labels)), labels)), "none")
     return DefaultSampler(cell, _label(cell), np.concatenate(drawn), np.tile(labels, len(drawn)), classes)
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from levy_core.base.measure import Measure, measure_of
@@ -54,11 +54,12 @@ def list_contrasts(grid: pd.DataFrame, designs: dict[str, Design], metric: str) 
 
 
 def _pick_cells(cells: pd.DataFrame, metric: str) -> list[tuple[pd.Series, bool]]:
-    guides = pd.Series([solver_of(row).guide for _, row in cells.iterrows()], index=cells.index)
+    guides = np.array([solver_of(row).guide for _, row in cells.iterrows()])
     default = select_default(cells, metric)
+    own = solver_of(default).guide
     return [
-        (default, True) if guide == guides[default.name] else (select_default(cells[guides == guide], metric), False)
-        for guide in sorted(guides.unique(), key=lambda guide: (guide != "none", guide))
+        (default, True) if guide == own else (select_default(cells[guides == guide], metric), False)
+        for guide in sorted(set(guides.tolist()), key=lambda guide: (guide != "none", guide))
     ]
 
 
