@@ -10,6 +10,7 @@ import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.samples import Classes, Samples
+from levy_core.process.loss import MINIMISERS
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import Row, select_default, solver_of
@@ -18,7 +19,7 @@ from tasks.cells.tables import metric_name, read_rows
 from tasks.kinds.kind import Page
 from tasks.page import contrasts, figures, pictures, tables
 from tasks.page.default_sampler import DefaultSampler
-from tasks.params.resolution import describe_minimiser, describe_missing_twin
+from tasks.params.resolution import describe_missing_twin
 from tasks.params.schema import Params
 from tasks.params.sections import TrainParams
 from tasks.runtime import paths, stage
@@ -65,7 +66,7 @@ def report(params: Params, dataset: str) -> None:
         "contrasts": contrasts.list_contrasts(grid, {d: m.design for d, m in models.items()}, metric),
         "balance": _describe_balance(params.train),
         "twins_to_add": [line for d in designs if (line := describe_missing_twin(d, params.models, params.designs))],
-        "leaning": [describe_minimiser(d, m.design) for d, m in models.items() if m.design.loss.minimiser != "mean"],
+        "leaning": {d: MINIMISERS[n] for d, m in models.items() if (n := m.design.loss.minimiser) != "mean"},
         "cost": _cost(params, models, cells, of_kind.training_samples),
         "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
         "floor": floor,

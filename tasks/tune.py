@@ -5,17 +5,21 @@ It draws with noise of its own (a seed apart from the grid's), so that the grid'
 
 import json
 from dataclasses import asdict, replace
+from math import isfinite
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 from levy_core.base.code import hash_code
+from levy_core.base.conditions import LABEL
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.files import hash_json, replacing
 from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
+from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.search import SearchResult, Space, search
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
@@ -32,6 +36,9 @@ from tasks.runtime.progress import bar
 
 # Code that decides a score, beside that of the metrics.
 CODE = ("levy_core.sampling.search",)
+# Share of real samples' distance to the training samples, below which a guide is said to copy: far beyond the scatter of a median
+# of some hundred distances, which is a few per cent.
+NEAR = 0.8
 
 
 def tune(params: Params, dataset: str, design: str) -> None:
@@ -41,9 +48,11 @@ def tune(params: Params, dataset: str, design: str) -> None:
     folder = paths.model(dataset, design)
     model = load_model(folder, device)
     classes = classes_of(params.sample, params.kind(dataset))
-    for guide in params.tune.guides:
-        check_guide(model, Solver("ode", "ei-noise", "karras", 4, guide=guide), model.samples.labels(classes, 0, 1))
     space = filter_by_cost(space_of(params.tune, params.kind(dataset)), model)
+    space = filter_guides(space, model, model.samples.labels(classes, 0, settings.counts()[-1]))
+    print(
+        f"{design} on {dataset}: scored on samples of {classes} classes, guides {', '.join(space.guides)}", flush=True
+    )
     metrics = open_metrics(params, dataset)
     memo = Memo(paths.scores(dataset, design), _fingerprint(params, dataset, folder, metrics))
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
@@ -56,7 +65,8 @@ def tune(params: Params, dataset: str, design: str) -> None:
                 scorer, model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update
             )  # fmt: skip
             best = results[steps].best
-            print(f"{design} on {dataset}, {steps} evaluations: {best.solver.label}: {best.score:.3f}", flush=True)
+            line = f"{design} on {dataset}, {steps} evaluations: {best.solver.label}: {best.score:.3f}"
+            print(f"{line}{warn_of_copies(best.solver, memo.watched(best.solver, best.n))}", flush=True)
     write_tuned(
         paths.tuned(dataset, design),
         {
@@ -65,11 +75,16 @@ def tune(params: Params, dataset: str, design: str) -> None:
                 "score": float(f"{result.best.score:.6g}"),
                 "samples": result.samples,
                 "trials": len(result.trials),
+                "watched": memo.watched(result.best.solver, result.best.n),
             }
             for steps, result in results.items()
         },
     )
-    rows = [{**asdict(t.solver), "n": t.n, "score": t.score} for result in results.values() for t in result.trials]
+    rows = [
+        {**asdict(t.solver), "n": t.n, "score": t.score, **memo.watched(t.solver, t.n)}
+        for result in results.values()
+        for t in result.trials
+    ]
     write_rows(paths.trials(dataset, design), pd.DataFrame(rows), digits=6, exact=SETTINGS)
     memo.forget_stale()
 
@@ -93,6 +108,30 @@ def filter_by_cost(space: Space, model: Model) -> Space:
     return replace(space, solvers=tuple(dict.fromkeys(kept)))
 
 
+def filter_guides(space: Space, model: Model, labels: np.ndarray) -> Space:
+    """Without guides towards a class where samples are drawn without one.
+
+    Raises:
+        LevyError: none is left, or the model knows nothing to guide away from.
+    """
+    without = bool((labels == model.samples.no_class).all())
+    kept = tuple(guide for guide in space.guides if not (without and GUIDES[guide].follows == LABEL)) or space.guides
+    for guide in kept:
+        check_guide(model, Solver("ode", "ei-noise", "karras", 4, guide=guide), labels)
+    return replace(space, guides=kept)
+
+
+def warn_of_copies(solver: Solver, watched: dict[str, float]) -> str:
+    """What follows the line of a search's best where a guide draws it much nearer to training samples than real ones lie."""
+    near, real = watched.get("near_train", 1.0), watched.get("floor/near_train", 0.0)
+    if solver.guide == "none" or near >= NEAR * real:
+        return ""
+    return (
+        f"; it may copy: its distance to training samples is {near:.2f}, that of new real ones {real:.2f} (near_train); "
+        "lower tune.strength, or take the guide out of tune.guides"
+    )
+
+
 def _fingerprint(params: Params, dataset: str, model: Path, metrics: Metrics) -> str:
     """Hash of what decides a score, but for the solver and the number of samples."""
     classes = classes_of(params.sample, params.kind(dataset))
@@ -106,6 +145,7 @@ class Memo:
     def __init__(self, path: Path, fingerprint: str):
         self._path, self._fingerprint = path, fingerprint
         self._scores: dict[str, float] = {}
+        self._watched: dict[str, dict[str, float]] = {}
         written = path.read_text() if path.exists() else ""
         for line in written.splitlines():
             try:
@@ -113,7 +153,7 @@ class Memo:
             except ValueError:  # the end of a line was lost in a kill
                 continue
             if entry["made_by"] == fingerprint:
-                self._scores[entry["of"]] = entry["score"]
+                self._scores[entry["of"]], self._watched[entry["of"]] = entry["score"], entry.get("watched", {})
         if written and not written.endswith("\n"):
             with path.open("a") as stream:
                 stream.write("\n")  # so that the next score does not join the remains
@@ -122,20 +162,26 @@ class Memo:
         """The score of the first n samples, if it is known."""
         return self._scores.get(self._key(solver, n))
 
-    def put(self, solver: Solver, n: int, score: float) -> None:
-        """Remembers a score."""
+    def watched(self, solver: Solver, n: int) -> dict[str, float]:
+        """What ``put`` was told beside the score."""
+        return self._watched.get(self._key(solver, n), {})
+
+    def put(self, solver: Solver, n: int, score: float, watched: dict[str, float]) -> None:
+        """Remembers a score, and of what was watched beside it six digits of what is finite."""
         key = self._key(solver, n)
         self._scores[key] = score
+        self._watched[key] = {name: float(f"{value:.6g}") for name, value in watched.items() if isfinite(value)}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as stream:
-            stream.write(self._line(key, score))
+            stream.write(self._line(key))
 
-    def _line(self, of: str, score: float) -> str:
-        return json.dumps({"made_by": self._fingerprint, "of": of, "score": score}) + "\n"
+    def _line(self, of: str) -> str:
+        entry = {"made_by": self._fingerprint, "of": of, "score": self._scores[of], "watched": self._watched[of]}
+        return json.dumps(entry) + "\n"
 
     def forget_stale(self) -> None:
         """Keeps on disk the scores of this model, metric and code only."""
-        lines = [self._line(of, score) for of, score in self._scores.items()]
+        lines = [self._line(of) for of in self._scores]
         with replacing(self._path) as temporary:
             temporary.write_text("".join(lines))
 
@@ -168,12 +214,14 @@ class Scorer:
         known = self._memo.get(solver, n)
         if known is not None:
             return known
+        watched: dict[str, float] = {}
         try:
             embedded, labels = self._first(solver, n), self._model.samples.labels(self._classes, 0, n)
             score = self._metrics.score(embedded, labels, self._metric)
+            watched = self._metrics.watch(embedded, labels)
         except NotFiniteError:
             score = float("nan")
-        self._memo.put(solver, n, score)
+        self._memo.put(solver, n, score, watched)
         return score
 
     def _first(self, solver: Solver, n: int) -> torch.Tensor:

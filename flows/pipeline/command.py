@@ -88,11 +88,13 @@ def check_overrides(changes: Path) -> str:
 
 
 def _summarise(settings: "Params", stages: str) -> str:
-    from tasks.params.resolution import describe_minimiser, describe_missing_twin, design_of
+    from levy_core.process.loss import MINIMISERS
+    from tasks.params.resolution import describe_missing_twin, design_of
 
     cells, seeds = len(settings.sample.cells()), len(settings.sample.seeds)
     grid = f"{len(settings.designs)} designs, {cells} cells per design, {seeds} seeds"
-    losses = [describe_minimiser(name, design_of(settings.models[name])) for name in settings.designs]
+    found = {name: design_of(settings.models[name]).loss.minimiser for name in settings.designs}
+    losses = [f"{name}: its loss is minimised by {MINIMISERS[minimiser]}" for name, minimiser in found.items()]
     twins = [
         line for name in settings.designs if (line := describe_missing_twin(name, settings.models, settings.designs))
     ]

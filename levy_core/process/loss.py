@@ -18,12 +18,15 @@ from levy_core.base.errors import LevyError, choose
 from levy_core.process.noise import Noise, StudentT
 from levy_core.process.parametrisation import Units, broadcast, in_scale, out_scale
 
-
 Minimiser = Literal["mean", "between", "median"]
-MINIMISERS: dict[Minimiser, str] = {
+_LEANS = (
+    ", which leans to the majority where classes compete, so that rare ones get lost; squared error without groups has the "
+    "mean, for heavy noise in the presets lim, dlpm and dlim"
+)
+MINIMISERS: dict[Minimiser, str] = {  # for people
     "mean": "the conditional mean",
-    "between": "something between the conditional mean and median",
-    "median": "the spatial median",
+    "between": f"something between the conditional mean and a median{_LEANS}",
+    "median": f"the spatial median{_LEANS}",
 }
 
 

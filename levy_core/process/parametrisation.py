@@ -1,4 +1,4 @@
-"""What the network predicts, and its conversion to ``eps_hat(y, rho) = E[e | y]``.
+"""What the network predicts, and its conversion to ``eps_hat(y, rho)``, which is ``E[e | y]`` if the loss is minimised by the mean.
 
 A parametrisation is a row: out = (eps_hat - shift y) / factor, where shift and factor depend on rho alone.
 """

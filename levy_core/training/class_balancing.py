@@ -9,7 +9,7 @@ from torch import Tensor
 
 from levy_core.base.conditions import Condition
 from levy_core.process.design import Design
-from levy_core.process.loss import LOSSES, WEIGHTS
+from levy_core.process.loss import LOSSES, TAIL_WEIGHTS, WEIGHTS
 from levy_core.process.parametrisation import broadcast
 from levy_core.training.objective import Batch, Objective, Predict
 
@@ -17,14 +17,15 @@ COMMITMENT = 0.25  # gamma of the paper
 
 
 @dataclass(frozen=True)
-class ClassBalancing:
+class ClassBalancing(Objective):
     """Another objective and, for rows with a class c, with a class c' drawn for each (``batch.other``), sg a constant for the gradient:
 
         strength t [ l(eps(y, c) - sg eps(y, c')) + l(sg eps(y, c) - eps(y, c')) / 4 ]
 
     t = rho / (1 + rho), the time of straight paths, in place of the paper's step of its schedule over their number: it serves
-    every schedule. l is the squared error, as in the paper, where the law has a second moment, else smooth L1: predictions
-    grow with |y| at most linearly, as networks do, so l needs no moment that the law lacks. The weight of rho is the design's.
+    every schedule. l is the squared error, as in the paper, with the design's weights of rho and y; smooth L1 where neither the
+    law has a second moment nor the weight of y bounds the square: predictions grow with |y| at most linearly, as networks
+    do, so l needs no moment that the law lacks.
     A row without its class has c' = c, and adds nothing.
 
     Costs a second prediction, with its gradient, per step.
@@ -60,7 +61,20 @@ class ClassBalancing:
 
     def _distance(self, one: Tensor, other: Tensor, batch: Batch) -> Tensor:
         """[repeats * B]."""
-        design = self.design
+        design, tail = self.design, TAIL_WEIGHTS[self.design.loss.tail_weight]
         weight = WEIGHTS[design.loss.weight](batch.rho, design.units, design.noise, one[0].numel())
-        loss = LOSSES["squared" if design.noise.moments > 2 else "huber"]
-        return loss.value(broadcast(weight, one) * (one - other), batch.valid)
+        loss = LOSSES["squared" if design.noise.moments > 2 - tail.order else "huber"]
+        bounded = tail.value(batch.y, batch.rho, design.units, batch.valid)
+        return bounded * loss.value(broadcast(weight, one) * (one - other), batch.valid)
+
+    def sums(self) -> Tensor:
+        return self.objective.sums()
+
+    def learn(self, sums: Tensor) -> None:
+        self.objective.learn(sums)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.objective.state()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.objective.restore(state)

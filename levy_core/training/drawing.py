@@ -9,6 +9,7 @@ from torch import Tensor
 from levy_core.base.conditions import LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import generator
+from levy_core.training.augmentation import draw_shifts
 
 if TYPE_CHECKING:
     from levy_core.training.trainer import TrainConfig
@@ -39,12 +40,14 @@ class Drawn:
 
     Attributes:
         rows: of the samples, int64 [B]. mirrored: bool [B]; None: no sample is. dropped: trained without their class, bool [B].
+        shifts: pixels, int64 [B, 2]; None: no sample is shifted.
         rest: draws what is left.
     """
 
     rows: Tensor
     mirrored: Tensor | None
     dropped: Tensor
+    shifts: Tensor | None
     rest: torch.Generator
 
 
@@ -84,7 +87,8 @@ class Drawing:
         dropped = torch.rand(config.batch, generator=g) < config.label_dropout
         if self._balanced is not None and step >= self.first_balanced:
             rows = torch.where(dropped, rows, self._labelled_rows(step, "balance"))
-        return Drawn(rows, mirrored, dropped, g)
+        shifts = draw_shifts(config.batch, config.crop, config.seed, step) if config.crop else None
+        return Drawn(rows, mirrored, dropped, shifts, g)
 
     def other_rows(self, step: int) -> Tensor:
         """Further rows, drawn as those with their class are, int64 [B]: their classes are compared with those of the batch."""

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from levy_core.base.conditions import LABEL, Condition, move, repeat, rows_of
+from levy_core.base.conditions import AUGMENT, LABEL, Condition, move, repeat, rows_of
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, seed_of
 from levy_core.nets.precision import Precision
 from levy_core.process.design import Design
+from levy_core.training.augmentation import shift
 from levy_core.training.batches import Data, batches, fill_missing, sample_shape
 from levy_core.training.class_balancing import ClassBalancing
 from levy_core.training.drawing import Drawing
@@ -34,6 +35,7 @@ class TrainConfig:
     flip: bool  # mirror half of the images
     seed: int
     precision: Precision  # bfloat16: the network under autocast; weights and gradients stay float32
+    crop: int = 0  # shift half of the images by up to so many pixels, and tell the network
     balance: float = 0.0  # rows with their class draw class c, of n_c samples, in proportion to n_c ** (1 - balance)
     balance_phase: float = 0.2  # the last share of the steps, in which they do
     class_balancing: float = 0.0  # strength of the class-balancing term (levy_core.training.class_balancing)
@@ -66,7 +68,7 @@ class Trainer:
         share: this process's part of every batch. All processes start from equal weights, or go on from equal states.
 
     Raises:
-        LevyError: shapes that do not match, mirroring of what is no image, a batch with too few rows to share, or classes
+        LevyError: shapes that do not match, mirroring or shifting of what is no image, a batch with too few rows to share, or classes
             to be balanced of samples without a class.
     """
 
@@ -94,10 +96,11 @@ class Trainer:
                     f"{len(data)} training samples came with {len(values)} rows of {name}: give one row per sample"
                 )
         shape = sample_shape(data)
-        if config.flip and len(shape) != 3:
-            raise LevyError(
-                f"flip is for images [N, C, H, W], but the data have shape {[len(data), *shape]}: set flip to false"
-            )
+        for name, wanted, nothing in (("flip", config.flip, "false"), ("crop", config.crop, "0")):
+            if wanted and len(shape) != 3:
+                raise LevyError(
+                    f"{name} is for images [N, C, H, W], but the data have shape {[len(data), *shape]}: set {name} to {nothing}"
+                )
         self.data, self.cond, self.absent = data, cond, absent
         self.drawing = Drawing(config, len(data), cond, absent)
         self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
@@ -124,6 +127,9 @@ class Trainer:
         cond = rows_of(self.cond, drawn.rows)
         if drawn.mirrored is not None:
             x0 = torch.where(drawn.mirrored[own_rows][:, None, None, None], x0.flip(-1), x0)
+        if drawn.shifts is not None:
+            x0 = shift(x0, drawn.shifts[own_rows])
+            cond[AUGMENT] = drawn.shifts / config.crop
         other = None
         if config.class_balancing > 0:
             other = cond | {LABEL: self.cond[LABEL][self.drawing.other_rows(self.step)]}

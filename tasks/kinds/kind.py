@@ -38,7 +38,7 @@ class TrainingData:
     Attributes:
         data: float32 [N, *S], in memory or in a store. cond: the condition of each sample.
         samples: what a model of them draws. hash: of the samples and labels.
-        flip: mirror half of the samples.
+        flip: mirror half of the samples. crop: shift half of them by up to so many pixels, which the network is told.
         net: settings of the network that the data decide. net_inputs: further arguments of the network.
         sigma_data: standard deviation of the values where it is known; None: the design's own.
         tail_index: the heaviest of the variables', of kinds that have one.
@@ -50,6 +50,7 @@ class TrainingData:
     samples: "Samples"
     hash: str
     flip: bool = False
+    crop: int = 0
     net: dict[str, Any] = field(default_factory=dict)
     net_inputs: dict[str, Any] = field(default_factory=dict)
     sigma_data: float | None = None
@@ -69,6 +70,10 @@ class Metrics(Protocol):
 
     def score(self, embedded: "Tensor", labels: "np.ndarray", metric: str) -> float:
         """A metric by which samplers are compared, of samples that were drawn with these labels: smaller is better."""
+
+    def watch(self, embedded: "Tensor", labels: "np.ndarray") -> dict[str, float]:
+        """What a search records beside the score: ``near_train``, how far from copies of training samples they are, with
+        ``floor/near_train`` of real samples, and what else it could spoil; {} where nothing is known."""
 
     def measure(self, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, float]:
         """All metrics of samples that were drawn with these labels, and ``samples``, how many they are."""

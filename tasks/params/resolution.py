@@ -7,7 +7,6 @@ import yaml
 
 from levy_core.base.errors import LevyError
 from levy_core.process.design import Design, gaussian_twin, twin_of
-from levy_core.process.loss import MINIMISERS
 
 FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
 # From where noise has the moments that losses need, to where it is as good as Gaussian (alpha: to where it is).
@@ -45,18 +44,6 @@ def check_tail_index(name: str, settings: dict[str, Any], tail_index: float | No
     """
     if tail_index is None and takes_tail_index(settings):
         raise LevyError(f"models.{name} is {settings}: these data have no tail index to take; give the number")
-
-
-def describe_minimiser(name: str, design: Design) -> str:
-    """For people: what the loss of a design is minimised by, and what to choose where that is not the conditional mean."""
-    found = design.loss.minimiser
-    said = f"{name}: its loss is minimised by {MINIMISERS[found]}"
-    if found == "mean":
-        return said
-    return (
-        f"{said}, which leans to the majority where classes compete, so that rare ones get lost; the loss squared without groups "
-        "has the mean, with heavy noise in the presets lim, dlpm and dlim (docs/designs.md)"
-    )
 
 
 def describe_missing_twin(name: str, models: Mapping[str, dict[str, Any]], designs: Collection[str]) -> str:

@@ -103,6 +103,8 @@ class Block(Settings):
     limits: list[Limit] = Field(default=["none"], min_length=1)
     guides: list[GuideName] = Field(default=["none"], min_length=1)
     strengths: list[Annotated[float, Field(ge=0)]] = Field(default=[1.0], min_length=1)
+    guide_rho_max: list[Positive | None] = Field(default=[None], min_length=1)
+    guide_rho_min: list[Positive | None] = Field(default=[None], min_length=1)
 
     def cells(self) -> list[Solver]:
         """Its solvers, without repeats: one that ignores eta stands once, and forms that a solver lacks are left out.
@@ -118,10 +120,11 @@ class Block(Settings):
         pairs = [(f, d) for f in self.solvers for d in self.discretisations if fits(f, d)]
         rest = product(
             self.grids, self.steps, self.etas, self.eta_schedules, self.rho_max, self.rho_min, self.denoise, self.limits,
-            self.guides, self.strengths,
+            self.guides, self.strengths, self.guide_rho_max, self.guide_rho_min,
         )  # fmt: skip
         names = (
-            "grid", "steps", "eta", "eta_schedule", "rho_max", "rho_min", "denoise", "limit", "guide", "strength"
+            "grid", "steps", "eta", "eta_schedule", "rho_max", "rho_min", "denoise", "limit", "guide", "strength",
+            "guide_rho_max", "guide_rho_min",
         )  # fmt: skip
         settings: list[dict[str, Any]] = [dict(zip(names, values, strict=True)) for values in rest]
         return list(dict.fromkeys(Solver(*pair, **setting) for setting in settings for pair in pairs))
@@ -166,14 +169,16 @@ class TuneParams(Settings):
     eta_schedules: list[EtaSchedule] = Field(min_length=1)
     limits: list[Limit] = Field(min_length=1)
     guides: list[GuideName] = Field(default=["none"], min_length=1)
-    strength: tuple[Positive, Positive] = (1.0, 4.0)
+    strength: tuple[Positive, Positive] = (1.0, 2.5)
+    guide_rho_max: tuple[Positive, Positive] = (1.0, 200.0)
+    guide_rho_min: tuple[Positive, Positive] = (0.005, 1.0)
     eta: tuple[Positive, Positive]
     rho_max: tuple[Positive, Positive]
     rho_min: tuple[Positive, Positive]
 
     @model_validator(mode="after")
     def _it_can_be_searched(self) -> "TuneParams":
-        for name in ("eta", "rho_max", "rho_min", "strength"):
+        for name in ("eta", "rho_max", "rho_min", "strength", "guide_rho_max", "guide_rho_min"):
             low, high = getattr(self, name)
             if low >= high:
                 raise ValueError(f"tune.{name} is [{low:g}, {high:g}]: give [smallest, largest]")

@@ -56,6 +56,10 @@ class FieldMetrics:
         """The distance from the period that the metric names; 0 is perfect."""
         return distance(embedded.double().numpy(), self.references[metric.split("/")[1]])
 
+    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
     def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """All measures; of samples with a season also those of a forecast by the season."""
         return self._row(samples, labels, self.references)

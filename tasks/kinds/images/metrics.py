@@ -16,6 +16,7 @@ from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.images.longtail import in_proportion
 from levy_core.datasets.images.store import Images, read_group
+from levy_core.metrics.images import novelty
 from levy_core.metrics.images.classifier import (
     Classifier,
     ClassifierConfig,
@@ -74,6 +75,12 @@ class ImageMetrics:
     def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
         """A metric of ``Kind.ranks``."""
         return score(_generated(embedded, labels), metric, self.references, self._config)
+
+    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+        """Distance to the training images, beside that of held-out ones where there are some, and coverage."""
+        held_out = self._held_out[HELD_OUT] if (self._folder / f"{HELD_OUT}.safetensors").exists() else None
+        train, k = self.references["longtail"], self._config.neighborhood
+        return novelty.watch(_generated(embedded, labels).features, labels, train, held_out, self._counts, k)
 
     def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """All metrics; a sample counts to the class it was asked for, or without one to the classifier's verdict."""

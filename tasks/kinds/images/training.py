@@ -19,7 +19,7 @@ def read_training_data(prepared: Path) -> TrainingData:
     found = read_group(prepared / "images.zarr", "train")
     digest = hashlib.sha256(found.image.tobytes())
     digest.update(found.label.tobytes())
-    flip = json.loads((prepared / "statistics.json").read_text())["flip"]
+    statistics = json.loads((prepared / "statistics.json").read_text())
     return TrainingData(
         torch.from_numpy(to_unit(found.image)),
         of_labels(torch.from_numpy(found.label)),
@@ -31,5 +31,6 @@ def read_training_data(prepared: Path) -> TrainingData:
             tuple((np.bincount(found.label, minlength=len(found.classes)) / len(found.label)).tolist()),
         ),
         digest.hexdigest(),
-        flip,
+        statistics["flip"],
+        statistics.get("crop", 0),  # data of before there was one
     )

@@ -6,6 +6,7 @@ import yaml
 from PIL import Image
 
 from flows.pipeline.preflight import check_sources
+from levy_core.base.errors import LevyError
 from tasks.params import loading
 from tests.conftest import ROOT, merged
 
@@ -35,6 +36,14 @@ def warned_of(tmp_path, monkeypatch, capsys):
         return capsys.readouterr().err.splitlines()
 
     return run
+
+
+def test_a_shift_as_large_as_an_image_is_refused(warned_of):
+    assert warned_of({"imbalance": 1, "crop": 7}, {}) == []
+    with pytest.raises(
+        LevyError, match=r"pets: crop is 8, but the smallest side of an image is 8: a shift must be smaller"
+    ):
+        warned_of({"imbalance": 1, "crop": 8}, {})
 
 
 def test_a_class_that_balance_would_show_from_one_image_is_warned_of_with_how_often(warned_of):

@@ -66,6 +66,15 @@ def test_designs_survive_a_round_trip(preset):
         ({"preset": "lim", "noise": "student-t"}, r"the noise law 'student-t' needs nu"),
         ({"preset": "ddpm", "alpha": 1.5}, r"unknown key 'alpha'"),
         ({"preset": "lim", "tail_weight": "none"}, r"'squared' has an infinite expectation under Stable\(alpha=1.8"),
+        ({"preset": "lim", "tail_weight": "welsch"}, r"unknown tail weight 'welsch': choose one of cauchy, none"),
+        (
+            {"preset": "lim", "level_weight": "snr"},
+            r"unknown level weight 'snr': choose one of none, residual, residual-power",
+        ),
+        (
+            {"preset": "lim", "loss": "huber", "level_weight": "residual"},
+            r"'residual' is a power of the size of squared residuals, but the loss is 'huber': set loss to squared",
+        ),
         ({"preset": "lim", "param": "score"}, r"unknown parametrisation 'score'"),
         ({"preset": "lim", "schedule": "sine"}, r"unknown schedule 'sine'"),
         ({"noise": "cauchy"}, r"unknown noise law 'cauchy'"),
@@ -90,6 +99,9 @@ def test_bad_designs_are_refused(settings, message):
         (Stable(1.1), {"loss": "squared", "groups": 3}, True),
         (Stable(1.1), {"loss": "squared", "draws": 9}, False),
         (Stable(1.1), {"loss": "squared", "allow_infinite": True}, True),
+        # the weight falls as the loss grows
+        (Stable(1.1), {"loss": "squared", "tail_weight": "cauchy"}, True),
+        (Stable(1.9), {"loss": "squared", "level_weight": "residual"}, False),
     ],
 )
 def test_a_loss_with_an_infinite_expectation_is_refused(noise, settings, finite):
@@ -98,6 +110,18 @@ def test_a_loss_with_an_infinite_expectation_is_refused(noise, settings, finite)
     else:
         with pytest.raises(LevyError, match=r"'squared' has an infinite expectation .* median over groups"):
             ResidualLoss(**settings).check(noise)
+
+
+@pytest.mark.parametrize(("preset", "loss"), [("lim", "huber"), ("dlpm", "l2-norm")])
+def test_another_loss_takes_the_place_of_the_presets_with_its_weights(preset, loss):
+    published = Design.from_mapping({"preset": f"{preset}-published"})
+    assert Design.from_mapping({"preset": preset, "loss": loss}) == published
+    assert Design.from_mapping({"preset": preset, "loss": "squared"}) == Design.from_mapping({"preset": preset})
+
+
+def test_every_preset_but_the_published_losses_of_stable_noise_is_minimised_by_the_mean():
+    leaning = [name for name in PRESETS if Design.from_mapping({"preset": name}).loss.minimiser != "mean"]
+    assert leaning == ["lim-published", "dlpm-published"]
 
 
 def residuals(repeats=1):

@@ -169,6 +169,11 @@ def test_the_model_after_some_steps_is_that_of_one_within_float_error(by_one, by
     error = max(rounding, PREDICTION_ERROR * float(one["predicted"].abs().max()))
     assert float((two[0]["predicted"] - one["predicted"]).abs().max()) < error
     assert torch.allclose(one["losses"], two[0]["losses"], rtol=gradient_error(precision, one, two))
+    learnt = part(one, "state.objective.")
+    assert bool(learnt) == (CASES[case][0] in ("lim", "dlpm"))
+    for name, value in learnt.items():
+        largest = float(value.abs().max())
+        assert torch.allclose(two[0][name], value, rtol=0, atol=gradient_error(precision, one, two) * largest), name
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -51,6 +51,10 @@ class SeriesMetrics:
         """The distance from one part of the data."""
         return self._errors(embedded.double().numpy(), metric.split("/")[1])[f"distance/{metric.split('/')[1]}"]
 
+    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
     def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Against both parts."""
         series = self.scale.restore(samples).astype(np.float64)
