@@ -93,7 +93,7 @@ def _label(cell: Row) -> str:
 
 def _describe_balance(train: TrainParams) -> str:
     """How training departs from the proportions of the data."""
-    steps = f" in the last {train.balance_phase:.0%} of the steps" if train.balance_phase < 1 else ""
+    steps = f" in the last {100 * train.balance_phase:g} % of the steps" if train.balance_phase < 1 else ""
     parts = [f"balance {train.balance:g}{steps}"] * bool(train.balance)
     parts += [f"class-balancing term {train.class_balancing:g}"] * bool(train.class_balancing)
     return ", ".join(parts) or "none"
@@ -105,7 +105,9 @@ def _default_sampler(dataset: str, design: str, cell: pd.Series, of_model: Sampl
     cells, labels = read_cells(folder), read_labels(folder)
     drawn = [np.asarray(d.samples) for d in cells if solver_of(d.cell.settings) == solver]
     ways: tuple[Classes, ...] = get_args(Classes)
-    classes: Classes = next((way for way in ways if np.array_equal(of_model.labels(way, 0, len(labels)), labels)), "none")
+    classes: Classes = next(
+        (way for way in ways if np.array_equal(of_model.labels(way, 0, len(labels)), labels)), "none"
+    )
     return DefaultSampler(cell, _label(cell), np.concatenate(drawn), np.tile(labels, len(drawn)), classes)
 
 

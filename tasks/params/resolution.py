@@ -49,10 +49,11 @@ def check_tail_index(name: str, settings: dict[str, Any], tail_index: float | No
 def describe_missing_twin(name: str, models: Mapping[str, dict[str, Any]], designs: Collection[str]) -> str:
     """For people: which design to add, so that the heavy-tailed one of this name has a Gaussian twin among ``designs``.
 
-    Empty where it has one, or is Gaussian itself.
+    Empty where it is Gaussian itself, or it or another design with its noise has one: then it is shown what the noise brings.
     """
     made = {key: design_of(models[key]) for key in designs}
-    if made[name].is_gaussian or twin_of(name, made):
+    alike = [key for key, design in made.items() if design.noise == made[name].noise]
+    if made[name].is_gaussian or any(twin_of(key, made) for key in alike):
         return ""
     twin = yaml.safe_dump(
         {f"{name}-gaussian": gaussian_twin(models[name], made[name])},

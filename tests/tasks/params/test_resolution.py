@@ -28,6 +28,15 @@ def test_gaussian_designs_and_those_with_a_twin_have_nothing_to_add():
     assert [describe_missing_twin(name, MODELS, MODELS) for name in MODELS] == [""] * 4
 
 
+def test_a_twin_of_a_design_with_the_same_noise_and_another_loss_is_enough():
+    models = MODELS | {
+        "published": {"preset": "lim-published", "alpha": 1.8},
+        "lighter": {"preset": "lim-published", "alpha": 1.9},
+    }
+    assert describe_missing_twin("published", models, ["lim", "half", "published"]) == ""
+    assert describe_missing_twin("lighter", models, ["lim", "half", "lighter"]) != ""
+
+
 def test_the_twin_that_is_told_is_one():
     told = describe_missing_twin("tedm", MODELS, ["tedm"])
     assert "{preset: tedm, noise: gaussian}" in told
