@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from levy_core.base.measure import Measure, measure_of
-from levy_core.process.design import Design, twin_of
+from levy_core.process.design import Design
 from levy_core.process.loss import MINIMISERS
 from levy_core.process.noise import Noise, Stable, StudentT
+from levy_core.process.twins import twin_of
 from levy_core.sampling.solver import Solver
 from tasks.cells.selection import select_default, solver_of
 from tasks.page.tables import format_mean
