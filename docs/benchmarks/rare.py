@@ -115,8 +115,7 @@ class Bench:
         """A classifier of all images."""
         images, labels, *_ = self._source
         config = ClassifierConfig(steps=600, batch=128, lr=0.01, width=16, features=32, seed=0)
-        for _, _, net in train_classifier(images, labels, len(self.classes), config, CPU):
-            pass
+        *_, (_, _, net) = train_classifier(images, labels, len(self.classes), config, CPU)
         save_classifier(self.folder / "classifier", net, {})
         return net.eval()
 
@@ -233,6 +232,7 @@ def table(folder: Path) -> None:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("folder", type=Path)

@@ -76,8 +76,8 @@ def measure_images(
     train = list(references.values())[-1]
     row |= _near(generated.features, group, weights, train, len(counts))
     centre = train.features.mean(0)
-    far = [(f - centre).norm(dim=1).numpy() for f in (generated.features, train.features)]
-    return row | tails.compare(*far, weights)
+    mine, theirs = ((f - centre).norm(dim=1).numpy() for f in (generated.features, train.features))
+    return row | tails.compare(mine, theirs, weights)
 
 
 def fid_classes(generated: Generated, judge: Reference, classes: int) -> float:
@@ -170,11 +170,11 @@ def _shares(
 ) -> dict[str, float]:  # fmt: skip
     wanted = {f"class_share/{c}": ([c], 1.0) for c in range(len(shares))}
     wanted["rare_share_ratio"] = rare, shares[rare].sum()
-    row = {}
+    row: dict[str, float] = {}
     confusion = judge.confusion(len(shares), config.neighborhood)
-    inside = found.precise_in(generated.verdicts) if found and confusion is not None else None
     judged = None
-    if inside is not None:
+    if found and confusion is not None:
+        inside = found.precise_in(generated.verdicts)
         judged = Judged(generated.asked, np.where(inside, generated.verdicts, len(shares)), confusion, shares)
     for name, (classes, scale) in wanted.items():
         low, high = (
