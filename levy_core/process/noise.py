@@ -58,8 +58,12 @@ class Noise(Protocol):
 
     def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         """float32 noise, [B, *shape]."""
-        amplitude = self.mixing(shape, streams).sqrt_().float()
-        return streams.normal(shape).mul_(amplitude)
+        return self.sample_with_mixing(shape, streams)[0]
+
+    def sample_with_mixing(self, shape: Sequence[int], streams: RandomStreams) -> tuple[Tensor, Tensor]:
+        """The noise of ``sample`` in law, and its A, float64 with sides of 1 where coordinates share it."""
+        mixing = self.mixing(shape, streams)
+        return streams.normal(shape).mul_(mixing.sqrt().float()), mixing
 
 
 @dataclass(frozen=True)
