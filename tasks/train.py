@@ -51,7 +51,13 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     design = design_of(settings_of_design, training.tail_index, training.sigma_data)
     classes = len(training.samples.classes)
     net_config = UNetConfig.from_mapping(
-        {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.net.model_dump()}
+        {
+            "shape": sample_shape(training.data),
+            "classes": classes,
+            "heads": design.heads,
+            **training.net,
+            **params.net.model_dump(),
+        }
     )
     settings = params.train.model_dump(exclude={"save_every", "processes"})
     settings["precision"] = resolve_precision(params.train.precision, state.device)

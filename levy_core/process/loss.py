@@ -23,20 +23,21 @@ class Loss:
     moment: float
 
 
-def _mean_over_pixels(elementwise: Tensor, valid: Tensor | None) -> Tensor:
+def mean_over_pixels(elementwise: Tensor, valid: Tensor | None) -> Tensor:
+    """[B, *S] -> [B], over the values that count alone."""
     if valid is None:
         return elementwise.flatten(1).mean(1)
     return elementwise.where(valid, 0).flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
 
 
 LOSSES = {
-    "squared": Loss(lambda r, valid: _mean_over_pixels(r**2, valid), moment=2),
+    "squared": Loss(lambda r, valid: mean_over_pixels(r**2, valid), moment=2),
     # smooth L1, the loss of LIM's code: grows linearly, so one large draw of the noise does not own a batch.
     "huber": Loss(
-        lambda r, valid: _mean_over_pixels(F.smooth_l1_loss(r, torch.zeros_like(r), reduction="none"), valid), moment=1
+        lambda r, valid: mean_over_pixels(F.smooth_l1_loss(r, torch.zeros_like(r), reduction="none"), valid), moment=1
     ),
     # DLPM (arXiv 2407.18609), the unsquared norm of a sample, per square root of its dimension.
-    "l2-norm": Loss(lambda r, valid: torch.sqrt(_mean_over_pixels(r**2, valid) + 1e-12), moment=1),
+    "l2-norm": Loss(lambda r, valid: torch.sqrt(mean_over_pixels(r**2, valid) + 1e-12), moment=1),
 }
 
 
