@@ -151,6 +151,9 @@ def sample(
     strength: Annotated[
         float | None, typer.Option(min=0, help="Of the guide: 1 is the class, more exaggerates it.")
     ] = None,
+    boost: Annotated[
+        float | None, typer.Option(min=0, help="Factor of the starting noise; above 1 rare things come more often.")
+    ] = None,
 ) -> None:
     """Draw samples from a registered model."""
     from tasks.registry import tracking
@@ -159,7 +162,7 @@ def sample(
     tracking.check_server(tracking.address())
     request = {
         "n": n, "class": class_name, "seed": seed, "solver": solver, "steps": steps, "eta": eta, "guide": guide,
-        "strength": strength,
+        "strength": strength, "boost": boost,
     }  # fmt: skip
     with TemporaryDirectory() as scratch:
         found = fetch(model, Path(scratch) / "model")

@@ -30,6 +30,7 @@ SOLVER_KEYS = (
     "eta",
     "guide",
     "strength",
+    "boost",
 )  # of a request; its `solver` is the family
 
 
@@ -57,7 +58,7 @@ class RegisteredModel:
 
         Args:
             model_input: rows with ``n`` and optionally ``class`` (a class name; without it, whatever the model thinks
-                likely), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``, ``guide``, ``strength``. Without them the
+                likely), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``, ``guide``, ``strength``, ``boost``. Without them the
                 default sampler draws; with ``steps`` alone the best one found for so many evaluations.
 
         Raises:
@@ -101,7 +102,7 @@ class RegisteredModel:
 
         A family without the discretisation of that solver takes ei-noise.
         """
-        kinds = {"steps": int, "eta": float, "strength": float}
+        kinds = {"steps": int, "eta": float, "strength": float, "boost": float}
         changes = {key: kinds.get(key, str)(request[key]) for key in SOLVER_KEYS if key in request}
         if "solver" in request:
             changes["family"] = str(request["solver"])

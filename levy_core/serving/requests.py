@@ -13,4 +13,5 @@ COLUMNS = {
     "eta": ("double", False),
     "guide": ("string", False),
     "strength": ("double", False),
+    "boost": ("double", False),
 }
