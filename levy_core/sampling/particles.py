@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from levy_core.base.conditions import Condition, move
-from levy_core.base.errors import LevyError
+from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.seeds import Streams, generator
 from levy_core.process.noise import Noise
 from levy_core.sampling.loop import apply_row, begin, check_output
@@ -82,11 +82,13 @@ def sample_corrected(
         batch: particles in one network evaluation.
 
     Raises:
-        LevyError: a table that adds noise or limits x0_hat, more than one row of the condition, a model without score.
+        LevyError: a table that adds noise, limits x0_hat or is boosted; more than one row of the condition, a model without score.
         NotFiniteError: the network returns a value that is not finite.
     """
-    if table.jumps is not None or bool((table.noise > 0).any()) or table.limit != "none":
-        raise LevyError("weights belong to the flow itself: choose ode, or eta 0, and no limit on x0_hat")
+    if table.jumps is not None or bool((table.noise > 0).any()) or table.limit != "none" or table.boost != 1:
+        raise LevyError(
+            "weights belong to the flow itself: choose ode, or eta 0, without a limit on x0_hat and without a boost"
+        )
     for name, values in cond.items():
         if len(values) != 1:
             raise LevyError(
@@ -105,6 +107,10 @@ def sample_corrected(
             parts = [_velocity_and_rate(predictor, part, level, asked, nothing, strength) for part in y.split(batch)]
             v, rate = (torch.cat(column) for column in zip(*parts, strict=True))
             check_output(v, y, k, table, range(n))
+            if not torch.isfinite(rate).all():
+                raise NotFiniteError(
+                    f"the score is NaN or infinite at step {k + 1} of {table.nfe} (rho = {level:.4g}): look at the training loss"
+                )
             if k > 0:
                 log_w += (before + rate) / 2 * float(table.rho[k] - table.rho[k - 1])
             newest.appendleft(v if table.predicts == "noise" else y - level * v)

@@ -67,7 +67,9 @@ class Solver:
         if not 0 <= self.strength < inf:
             raise LevyError(f"strength is {self.strength}, but a guide's must be a finite number of at least 0")
         if not 0 < self.boost < inf:
-            raise LevyError(f"boost is {self.boost}, but the factor of the starting noise must be a positive, finite number")
+            raise LevyError(
+                f"boost is {self.boost}, but the factor of the starting noise must be a positive, finite number"
+            )
         if self.guide == "none":  # so that equal samplers compare and hash equal
             object.__setattr__(self, "strength", 0.0)
         if not fits(self.family, self.discretisation):

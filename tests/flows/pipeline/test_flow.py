@@ -199,6 +199,7 @@ print(json.dumps({
         "eta",
         "guide",
         "strength",
+        "boost",
     ]
 
 

@@ -46,6 +46,7 @@ def folder(tmp_path_factory):
         ({"solver": "split-ddim"}, replace(TUNED, family="split-ddim", discretisation="ei-noise", eta=1.0)),
         ({"solver": "posterior"}, replace(TUNED, family="posterior", discretisation="ei-noise")),
         ({"guide": "classifier-free", "strength": 2}, replace(TUNED, guide="classifier-free", strength=2.0)),
+        ({"boost": 2}, replace(TUNED, boost=2.0)),
     ],
 )
 def test_a_request_changes_what_it_names(folder, request_, solver):
@@ -61,6 +62,7 @@ def test_a_request_changes_what_it_names(folder, request_, solver):
         ({"solver": "posterior", "discretisation": "heun"}, "posterior has no heun form"),
         ({"solver": "split-ddim", "eta": 1.5}, "eta is 1.5, but for split-ddim must be between 0 and 1"),
         ({"guide": "classifier-free", "strength": 2}, "moves samples towards a class, but these are drawn without one"),
+        ({"boost": 0}, "boost is 0.0, but the factor of the starting noise must be a positive, finite number"),
         ({"guide": "pigdm"}, "unknown guide 'pigdm': choose one of classifier-free, none"),
         ({"class": "c"}, "unknown class 'c': the model knows a, b"),
         ({"colour": 1}, "unknown request key 'colour'"),
