@@ -14,7 +14,7 @@ from flows.commands import solver as solver_commands
 from levy_core.base.errors import LevyError
 
 app = typer.Typer(
-    help="Reproducible pipelines for heavy-tailed generative models. Run it from the root of the repository.",
+    help="Reproducible pipelines for generative models of what is rare. Run it from the root of the repository.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -131,9 +131,18 @@ def sample(
         typer.Argument(help="Folder for the files (PNG, NetCDF or what the kind of data writes); made if missing."),
     ],
     model: Annotated[str, typer.Option(help="Any MLflow model URI.")] = "models:/levy-digits@champion",
-    n: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
+    n: Annotated[
+        int | None, typer.Option(min=1, help="How many samples: 16, or as many as the counts of --classes sum to.")
+    ] = None,
     class_name: Annotated[
         str | None, typer.Option("--class", help="Only this class; of fields with seasons, only this season.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Which classes: training (their proportions in the training data, drawn without this option), balanced, none, or "
+            "counts such as 8=10,9=5."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples, for any --n.")] = 0,
     solver: Annotated[
@@ -146,13 +155,20 @@ def sample(
     ] = None,
     eta: Annotated[float | None, typer.Option(min=0, help="Noise that comes back, for sde-e and split.")] = None,
     guide: Annotated[
-        str | None, typer.Option(help="A guide of docs/solvers.md, such as classifier-free; it needs --class.")
+        str | None,
+        typer.Option(help="A guide of docs/solvers.md, such as classifier-free (with --strength), or none."),
     ] = None,
     strength: Annotated[
         float | None, typer.Option(min=0, help="Of the guide: 1 is the class, more exaggerates it.")
     ] = None,
+    guide_rho_max: Annotated[
+        float | None, typer.Option(help="The guide acts at noise levels rho up to this one.")
+    ] = None,
+    guide_rho_min: Annotated[
+        float | None, typer.Option(help="The guide acts at noise levels rho above this one.")
+    ] = None,
     boost: Annotated[
-        float | None, typer.Option(min=0, help="Factor of the starting noise; above 1 rare things come more often.")
+        float | None, typer.Option(help="Factor of the starting noise; above 1 outlying things come more often.")
     ] = None,
 ) -> None:
     """Draw samples from a registered model."""
@@ -160,9 +176,12 @@ def sample(
     from tasks.registry.download import fetch
 
     tracking.check_server(tracking.address())
+    if n is None and "=" not in (classes or ""):
+        n = 16
     request = {
-        "n": n, "class": class_name, "seed": seed, "solver": solver, "steps": steps, "eta": eta, "guide": guide,
-        "strength": strength, "boost": boost,
+        "n": n, "class": class_name, "classes": classes, "seed": seed, "solver": solver, "steps": steps, "eta": eta,
+        "guide": guide, "strength": strength, "guide_rho_max": guide_rho_max, "guide_rho_min": guide_rho_min,
+        "boost": boost,
     }  # fmt: skip
     with TemporaryDirectory() as scratch:
         found = fetch(model, Path(scratch) / "model")

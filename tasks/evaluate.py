@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
-from tasks.cells.store import read_cells
+from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tables import read_rows, write_rows
 from tasks.kinds.opening import open_metrics
 from tasks.params.schema import Params
@@ -22,19 +22,20 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
     """Measures the cells that have no row yet; the rows of an earlier table are kept where nothing that decides them changed."""
     make_reproducible(params.compute.threads)
     metrics = open_metrics(params, dataset)
-    floors = metrics.floors(params.sample.n)
-    _warn_of_bias(params.sample.n, floors)
+    folder = paths.samples(dataset, design)
+    rows, cells, labels = [], read_cells(folder), read_labels(folder)
+    floors = metrics.floors(labels)
+    _warn_of_bias(len(labels), floors)
 
     out = paths.evaluation(dataset, design)
     known = _read_known_rows(out, metrics.hash)
-    rows, cells = [], read_cells(paths.samples(dataset, design))
     for drawn in bar(cells, f"evaluate {design}", unit="cell"):
         row: dict[str, Any] = {"design": design, **drawn.cell.settings, "seed": drawn.cell.seed}
         row |= {"nfe": drawn.cell.nfe, "cell": drawn.key, "ruler": metrics.hash, "failed": drawn.failed}
         if drawn.key in known:
             row |= known[drawn.key]
         elif drawn.samples is not None:
-            row |= metrics.measure(np.array(drawn.samples)) | floors
+            row |= metrics.measure(np.array(drawn.samples), labels) | floors
         rows.append(row)
     fresh = sum(row["cell"] not in known for row in rows)
     print(f"{design} on {dataset}: {len(rows)} cells, {fresh} newly measured")
@@ -55,7 +56,7 @@ def _read_known_rows(path: Path, metrics_hash: str) -> dict[str, dict[str, Any]]
 
 
 def _warn_of_bias(n: int, floors: dict[str, float]) -> None:
-    high = {name: floor for name, floor in floors.items() if floor > BIAS}
+    high = {name.removeprefix("floor/"): floor for name, floor in floors.items() if floor > BIAS}
     if high:
         listed = ", ".join(f"{floor:.2f} ({name})" for name, floor in high.items())
         print(

@@ -2,22 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jinja2
 import numpy as np
 import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
+from levy_core.base.samples import Classes, Samples
+from levy_core.process.loss import MINIMISERS
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import Row, select_default, solver_of
-from tasks.cells.store import read_cells
+from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tables import metric_name, read_rows
 from tasks.kinds.kind import Page
-from tasks.page import figures, pictures, tables
+from tasks.page import contrasts, figures, pictures, tables
 from tasks.page.default_sampler import DefaultSampler
+from tasks.params.resolution import describe_missing_twin
 from tasks.params.schema import Params
+from tasks.params.sections import TrainParams
 from tasks.runtime import paths, stage
 
 
@@ -28,13 +32,16 @@ def report(params: Params, dataset: str) -> None:
     winner = json.loads(paths.winner(dataset).read_text())
     eta = json.loads(paths.eta(dataset).read_text())
     metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show
-    samplers = {d: _default_sampler(dataset, d, select_default(grid[grid.design == d], metric)) for d in designs}
     models = {d: load_model(paths.model(dataset, d)) for d in designs}
+    samplers = {
+        d: _default_sampler(dataset, d, select_default(grid[grid.design == d], metric), m.samples)
+        for d, m in models.items()
+    }
     device, kind = stage.device(params.compute.device), params.kind(dataset)
     of_kind = kind.open_page(paths.folders(dataset), params.evaluation(dataset), device)
-    floor = float(grid[f"floor/{metric.split('/')[1]}"].dropna().iloc[0])
+    floor = float(grid[f"floor/{metric}"].dropna().iloc[0])
     drawings = {
-        "quality": figures.plot_quality(grid, designs, metric, 0.0 if metric.startswith("kid") else floor),
+        "quality": figures.plot_quality(grid, designs, metric, floor),
         "eta": figures.plot_eta(grid, designs, metric),
         "training": figures.plot_losses({d: pd.read_csv(paths.curve(dataset, d)) for d in designs}),
         **of_kind.figures(samplers),
@@ -48,6 +55,7 @@ def report(params: Params, dataset: str) -> None:
         "name": metric_name(metric),
         "winner": winner,
         "winner_label": _label(winner),
+        "winning": f"{winner['design']} wins with {_label(winner)}: {metric_name(metric)} {winner[metric]:.3g}",
         "headline": tables.list_budgets(eta),
         "cheaper_than_published": tables.list_cheaper_than_published(eta, grid, metric),
         "cards": [
@@ -55,6 +63,10 @@ def report(params: Params, dataset: str) -> None:
         ],
         "tables": tables.tabulate_grid(grid, designs, metric),
         "measures": tables.tabulate_measures(cells, designs, kind.list_measures(of_kind.variables)),
+        "contrasts": contrasts.list_contrasts(grid, {d: m.design for d, m in models.items()}, metric),
+        "balance": _describe_balance(params.train),
+        "twins_to_add": [line for d in designs if (line := describe_missing_twin(d, params.models, params.designs))],
+        "leaning": {d: MINIMISERS[n] for d, m in models.items() if (n := m.design.loss.minimiser) != "mean"},
         "cost": _cost(params, models, cells, of_kind.training_samples),
         "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
         "floor": floor,
@@ -79,11 +91,22 @@ def _label(cell: Row) -> str:
     return f"{solver_of(cell).label}, {int(cell['nfe'])} evaluations"
 
 
-def _default_sampler(dataset: str, design: str, cell: pd.Series) -> DefaultSampler:
+def _describe_balance(train: TrainParams) -> str:
+    """How training departs from the proportions of the data."""
+    steps = f" in the last {train.balance_phase:.0%} of the steps" if train.balance_phase < 1 else ""
+    parts = [f"balance {train.balance:g}{steps}"] * bool(train.balance)
+    parts += [f"class-balancing term {train.class_balancing:g}"] * bool(train.class_balancing)
+    return ", ".join(parts) or "none"
+
+
+def _default_sampler(dataset: str, design: str, cell: pd.Series, of_model: Samples) -> DefaultSampler:
     solver = solver_of(cell)
-    cells = read_cells(paths.samples(dataset, design))
+    folder = paths.samples(dataset, design)
+    cells, labels = read_cells(folder), read_labels(folder)
     drawn = [np.asarray(d.samples) for d in cells if solver_of(d.cell.settings) == solver]
-    return DefaultSampler(cell, _label(cell), np.concatenate(drawn))
+    ways: tuple[Classes, ...] = get_args(Classes)
+    classes = next((way for way in ways if np.array_equal(of_model.labels(way, 0, len(labels)), labels)), "none")
+    return DefaultSampler(cell, _label(cell), np.concatenate(drawn), np.tile(labels, len(drawn)), classes)
 
 
 def _cost(params: Params, models: dict[str, Model], cells: dict[str, pd.Series], samples: int) -> list[dict[str, Any]]:
@@ -111,7 +134,9 @@ def _write_trajectories(
 ) -> list[dict[str, str]]:
     entries = []
     for design, model in models.items():
-        steps = page.pixels(trajectories(model, solver_of(samplers[design].cell), seed=0, n=page.trajectories))
+        steps = page.pixels(
+            trajectories(model, solver_of(samplers[design].cell), 0, samplers[design].labels[: page.trajectories])
+        )
         png = pictures.save_png(folder / f"steps-{design}.png", pictures.draw_trajectories(steps))
         entries.append({"title": design, "text": samplers[design].label, "png": png})
     return entries

@@ -16,9 +16,18 @@ from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
 from levy_core.training.checkpoint import Model, load_model
-from tasks.cells.store import Cell, has_failed, is_done, remove_damaged, write_cell, write_failure, write_index
+from tasks.cells.store import (
+    Cell,
+    has_failed,
+    is_done,
+    remove_damaged,
+    write_cell,
+    write_failure,
+    write_index,
+    write_labels,
+)
 from tasks.cells.tuned import read_tuned
-from tasks.params.samplers import cells_of
+from tasks.params.samplers import cells_of, classes_of
 from tasks.params.schema import Params
 from tasks.params.sections import SampleParams
 from tasks.runtime import paths, processes
@@ -26,7 +35,7 @@ from tasks.runtime.progress import bar
 
 
 def sample(params: Params, dataset: str, design: str) -> None:
-    """Draws every cell with the usual labels: images without a class, which shows which classes the model remembers.
+    """Draws every cell, with the classes that ``sample.classes`` says.
 
     A cell that leaves the finite numbers is recorded as failed, with the reason, and the grid goes on.
     """
@@ -44,7 +53,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     solvers = dict.fromkeys(
         [*cells_of(params.sample, params.kind(dataset)), *read_tuned(paths.tuned(dataset, design)).values()]
     )
-    labels = model.samples.usual_labels(0, grid.n)
+    labels = model.samples.labels(classes_of(grid, params.kind(dataset)), 0, grid.n)
     for solver in solvers:
         check_guide(model, solver, labels)  # before hours of work
     cells: dict[str, Cell] = {}
@@ -53,7 +62,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         nfe = cost(model, solver)
         for seed in grid.seeds:
             cell = Cell(asdict(solver), solver.label, seed, nfe)
-            key = cell.key(model_hash, grid.n)
+            key = cell.key(model_hash, labels)
             cells[key], solver_by_key[key] = cell, solver
     out = paths.samples(dataset, design)
     out.mkdir(parents=True, exist_ok=True)
@@ -89,6 +98,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         progress.update(evaluations - progress.n)
     if not state.is_main_process:
         return
+    write_labels(out, labels)
     write_index(out, cells)
     failed = sum(has_failed(out, key) for key in missing)
     if failed:

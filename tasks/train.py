@@ -1,6 +1,6 @@
 """Stage train: one design on one data set. Interrupted, the same command goes on, to the same result; finished, it is kept."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.nets.precision import Precision, parameter_count, resolve_precision
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
+from levy_core.training.augmentation import SHIFT
 from levy_core.training.batches import sample_shape
 from levy_core.training.checkpoint import save_model
 from levy_core.training.share import Share
@@ -51,29 +52,25 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     design = design_of(settings_of_design, training.tail_index, training.sigma_data)
     classes = len(training.samples.classes)
     net_config = UNetConfig.from_mapping(
-        {
-            "shape": sample_shape(training.data),
-            "classes": classes,
-            "heads": design.heads,
-            **training.net,
-            **params.net.model_dump(),
-        }
+        {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.net.model_dump()}
+        | {"augment": SHIFT if training.crop else 0, "heads": design.heads}
     )
     settings = params.train.model_dump(exclude={"save_every", "processes"})
     settings["precision"] = resolve_precision(params.train.precision, state.device)
-    config = TrainConfig(flip=training.flip, **settings)
+    config = TrainConfig(flip=training.flip, crop=training.crop, **settings)
     torch.manual_seed(config.seed)
     net = UNet(net_config, **training.net_inputs)
     share = Share(state.process_index, state.num_processes, _sum_over_processes)
     trainer = Trainer(design, net, training.data, training.cond, training.samples.absent, config, state.device, share)
     fingerprint = _fingerprint(design, net_config, config, training)
+    samples = replace(training.samples, label_dropout=config.label_dropout)
     resume = Resume(paths.resume(dataset, design_name), fingerprint, config.precision)
     curve = resume.restore(trainer)
     about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
     about["precision"] = config.precision  # what `auto` was on this processor
     kind, machine = params.kind(dataset), [params.compute.threads, state.device.type]
     code = [hash_code(__name__, *FILES_CODE, leaves=[__name__]), kind.hash_code("data"), kind.hash_code("training")]
-    decided_by = hash_json([fingerprint.hex(), training.samples.to_mapping(), about, code, machine])
+    decided_by = hash_json([fingerprint.hex(), samples.to_mapping(), about, code, machine])
     outputs = [paths.model(dataset, design_name), paths.curve(dataset, design_name)]
     finished = FinishedStage(paths.finished_training(dataset, design_name), decided_by, outputs)
     kept = finished.is_kept()
@@ -103,7 +100,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
         return
 
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
-        save_model(folder, trainer.averaged_weights(), design, net_config, training.samples, about)
+        save_model(folder, trainer.averaged_weights(), design, net_config, samples, about)
         training.save(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     finished.write()

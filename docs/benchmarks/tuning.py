@@ -23,7 +23,7 @@ from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import is_published
 from tasks.kinds.opening import open_metrics
 from tasks.params import loading as settings
-from tasks.params.samplers import space_of
+from tasks.params.samplers import classes_of, space_of
 from tasks.params.sections import Block
 from tasks.runtime.progress import bar
 from tasks.tune import Memo, Scorer, filter_by_cost
@@ -42,10 +42,11 @@ class Bench:
         make_reproducible(self.params.compute.threads)
         self.space = space_of(self.params.tune, self.params.kind(dataset))
         self.metrics, self.metric = open_metrics(self.params, dataset), self.params.metric(dataset)
+        self.classes = classes_of(self.params.sample, self.params.kind(dataset))
 
     def judge(self, model: Model, seed: int, memo: Memo) -> Scorer:
         """Scores of solvers with the noise of one seed."""
-        return Scorer(model, self.metrics, self.metric, seed, 250, torch.device("cpu"), memo)
+        return Scorer(model, self.metrics, self.metric, self.classes, seed, 250, torch.device("cpu"), memo)
 
     def tuned(self, model: Model, steps: int, memo: Memo) -> tuple[Solver, int]:
         """What the search finds with the settings of params.yaml, and the samples that it drew."""
@@ -56,10 +57,9 @@ class Bench:
 
     def fresh(self, model: Model, solver: Solver) -> list[dict[str, float]]:
         """All metrics on each fresh seed."""
-        labels = model.samples.usual_labels(0, N)
-        return [
-            self.metrics.measure(draw_samples(model, solver, seed, labels, 250, torch.device("cpu"))) for seed in FRESH
-        ]
+        labels = model.samples.labels(self.classes, 0, N)
+        drawn = (draw_samples(model, solver, seed, labels, 250, torch.device("cpu")) for seed in FRESH)
+        return [self.metrics.measure(samples, labels) for samples in drawn]
 
 
 def full_grid(steps: int) -> list[Solver]:
@@ -99,7 +99,8 @@ def line(name: str, drawn: str, solver: Solver, rows: list[dict[str, float]]) ->
 def run_search(dataset: str, folder: str) -> None:
     """The table of one model."""
     bench, model = Bench(dataset), load_model(Path(folder))
-    print(f"FID floor of {N} perfect samples: {bench.metrics.floors(N)['floor/longtail']:.3f}\n")
+    labels = model.samples.labels(bench.classes, 0, N)
+    print(f"FID floor of {N} perfect samples: {bench.metrics.floors(labels)['floor/fid/longtail']:.3f}\n")
     print("| sampler | evaluations spent to find it | what it is | FID on fresh seeds |\n|---|---|---|---|")
     with TemporaryDirectory() as scratch:
         memo = Memo(Path(scratch) / "memo", "")
@@ -127,7 +128,7 @@ def run_designs(dataset: str, named: list[str]) -> None:
     keys = [
         "fid/longtail",
         "rare_share_ratio",
-        "rare_recall/balanced",
+        "rare_coverage/balanced",
         "recall/longtail",
         "coverage/longtail",
         "tail_q99",

@@ -88,9 +88,17 @@ def check_overrides(changes: Path) -> str:
 
 
 def _summarise(settings: "Params", stages: str) -> str:
+    from levy_core.process.loss import MINIMISERS
+    from tasks.params.resolution import describe_missing_twin, design_of
+
     cells, seeds = len(settings.sample.cells()), len(settings.sample.seeds)
     grid = f"{len(settings.designs)} designs, {cells} cells per design, {seeds} seeds"
-    return f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}"
+    found = {name: design_of(settings.models[name]).loss.minimiser for name in settings.designs}
+    losses = [f"{name}: its loss is minimised by {MINIMISERS[minimiser]}" for name, minimiser in found.items()]
+    twins = [
+        line for name in settings.designs if (line := describe_missing_twin(name, settings.models, settings.designs))
+    ]
+    return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *losses, *twins])
 
 
 def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) -> "tuple[Params, Plan]":

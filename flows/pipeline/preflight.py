@@ -1,28 +1,53 @@
 """What can be checked of the raw data before anything runs."""
 
 import shutil
+import sys
 from pathlib import Path
 
 from levy_core.base.errors import LevyError
 from tasks.params.schema import Params
+from tasks.params.sections import TrainParams
 from tasks.runtime import paths
 
 FREE_BYTES = 500 * 2**20
 
 
 def check_sources(params: Params) -> None:
-    """Opens every data set without reading all of it, and looks at the free disk space.
+    """Opens every data set without reading all of it, looks at the free disk space, and warns on stderr of classes with one sample.
 
     Raises:
-        LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; a nearly full disk.
+        LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; it has no classes, which
+            are to be balanced; a nearly full disk.
     """
     for dataset in params.datasets:
-        params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
+        counts = params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
+        for key, value in (("balance", params.train.balance), ("class_balancing", params.train.class_balancing)):
+            if value and not counts:
+                raise LevyError(
+                    f"train.{key} is {value:g}, but {dataset} is of the kind {params.data[dataset].kind}, which has no classes: "
+                    f"set train.{key} to 0, or name only data sets with classes in datasets"
+                )
+        for line in _find_repeated(dataset, counts, params.train):
+            print(f"warning: {line}", file=sys.stderr)
     free = shutil.disk_usage(Path.cwd()).free
     if free < FREE_BYTES:
         raise LevyError(
             f"only {free / 2**20:.0f} MiB are free on the disk of {Path.cwd()}: a run needs {FREE_BYTES / 2**20:.0f} MiB and more"
         )
+
+
+def _find_repeated(dataset: str, counts: dict[str, int], train: TrainParams) -> list[str]:
+    """Classes that balance would draw again and again from one sample, each with how often."""
+    if not train.balance:
+        return []
+    weights = {name: n ** (1 - train.balance) for name, n in counts.items() if n}
+    rows = train.steps * train.balance_phase * train.batch * (1 - train.label_dropout)
+    return [
+        f"{dataset}: class {name!r} has one training sample, which train.balance {train.balance:g} would show about "
+        f"{rows * weight / sum(weights.values()):,.0f} times: lower train.balance, or bring more samples of that class"
+        for name, weight in weights.items()
+        if counts[name] == 1
+    ]
 
 
 def prune_outputs(params: Params) -> list[str]:

@@ -1,4 +1,5 @@
-"""Conditions: what a sample is asked to be, a mapping of tensors with one row per sample. ``label`` is its class, int64 [B].
+"""Conditions: what a sample is asked to be, a mapping of tensors with one row per sample. ``label`` is its class, int64 [B];
+``augment`` tells how an image was augmented in training, float32 [B, k], and is left out or 0 elsewhere.
 
 A predictor is called as ``eps_hat(y, rho, cond)``, whatever stands in ``cond``; each network takes the entries that it knows.
 """
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 LABEL = "label"
+AUGMENT = "augment"
 Condition = Mapping[str, Tensor]
 
 

@@ -111,6 +111,7 @@ class Backbone(nn.Module):
         channels: one entry per resolution, multiples of ``groups``. layers: per resolution on the way down; one more on the way up.
         attends: which resolutions attend; with any, the middle does too. labels: how many there are.
         convolution: the class of every convolution, with the parameters of ``nn.Conv2d``.
+        augment: numbers that tell how a sample was augmented.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Backbone(nn.Module):
         dropout: float,
         labels: int,
         convolution: Convolution = nn.Conv2d,
+        augment: int = 0,
     ):
         super().__init__()
         first, last, embedding = channels[0], channels[-1], 4 * channels[0]
@@ -153,10 +155,14 @@ class Backbone(nn.Module):
             below = width
         self.conv_norm_out = nn.GroupNorm(groups, first, EPS)
         self.conv_out = convolution(first, outputs, 3, padding=1)
+        if augment:  # without a constant, so that 0 says the same as nothing
+            self.augment_embedding = nn.Linear(augment, embedding, bias=False)
 
-    def forward(self, x: Tensor, time: Tensor, label: Tensor) -> Tensor:
-        """``time``: float32 [B]; ``label``: int64 [B]."""
+    def forward(self, x: Tensor, time: Tensor, label: Tensor, augment: Tensor | None = None) -> Tensor:
+        """``time``: float32 [B]; ``label``: int64 [B]; ``augment``: float32 [B, augment], None: 0."""
         emb = self._embedding(time, label)
+        if augment is not None:
+            emb = emb + self.augment_embedding(augment)
         x = self.conv_in(x)
         skips = [x]
         for level in self.down_blocks:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from levy_core.base.conditions import LABEL, Condition
+from levy_core.base.conditions import AUGMENT, LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.nets.backbone import Backbone
 from levy_core.nets.globe import RoundConv, coordinate_channels, pad_indices
@@ -21,6 +21,7 @@ class UNetConfig:
     attend. ``classes`` counts the classes; label ``classes`` means 'no class'. ``wraps``: the last axis goes round the
     globe, so its end continues at its start. ``coordinates``: the network is told where on the globe each cell lies.
     ``heads``: predictions of the sample's shape that it gives, one after the other along the channels.
+    ``augment``: numbers that tell it how a sample was augmented.
     """
 
     shape: tuple[int, int, int]  # C, H, W
@@ -33,6 +34,7 @@ class UNetConfig:
     wraps: bool = False
     coordinates: bool = False
     heads: int = 1
+    augment: int = 0
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,7 +47,7 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """[B, C, H, W] -> [B, heads C, H, W], conditional on log rho and on a class label.
+    """[B, C, H, W] -> [B, heads C, H, W], conditional on log rho, on a class label and, with ``config.augment``, on how a sample was augmented.
 
     Sides that the levels cannot halve are padded inside to the next that they can, and the output is cut back: with
     copies of the last row and column, or, where the field goes round the globe, with the columns that come next.
@@ -87,6 +89,7 @@ class UNet(nn.Module):
             dropout=config.dropout,
             labels=config.classes + 1,
             convolution=RoundConv if config.wraps else nn.Conv2d,
+            augment=config.augment,
         )
 
     def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
@@ -94,7 +97,8 @@ class UNet(nn.Module):
         height, width = x.shape[-2:]
         if self.config.coordinates:
             x = torch.cat([x, self.coordinates.to(x).expand(len(x), -1, -1, -1)], dim=1)
+        asked = 250 * log_rho, cond[LABEL], cond.get(AUGMENT) if self.config.augment else None
         if self.fits:
-            return self.unet(x, 250 * log_rho, cond[LABEL])
-        out = self.unet(x[..., self.rows, self.columns], 250 * log_rho, cond[LABEL])
+            return self.unet(x, *asked)
+        out = self.unet(x[..., self.rows, self.columns], *asked)
         return out[..., :height, :width]

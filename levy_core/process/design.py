@@ -47,14 +47,19 @@ LEVELS: dict[str, type] = {"uniform-t": UniformT, "log-normal": LogNormal}
 # Published methods; a person may override any axis and the options of its entry.
 _EDM = {"schedule": "exploding", "param": "denoiser", "loss": "squared", "weight": "edm", "levels": "log-normal"}
 _FLOW = {"schedule": "flow", "param": "velocity", "loss": "squared", "weight": "velocity"}
-_DLPM = {"noise": "stable", "alpha": 1.7, "schedule": "dlpm-cosine", "param": "noise", "loss": "l2-norm"}
+_LIM = {"noise": "stable", "alpha": 1.8, "schedule": "cosine", "param": "lim-score"}
+_DLPM = {"noise": "stable", "alpha": 1.7, "schedule": "dlpm-cosine", "param": "noise"}
+# The squared error of heavy tails: its minimiser is the conditional mean, which the published losses miss.
+_CONSISTENT = {"loss": "squared", "tail_weight": "cauchy", "level_weight": "residual"}
 PRESETS: dict[str, dict[str, Any]] = {
-    # Yoon et al. (2023) and the improved-sampling paper: the fractional score, smooth L1.
-    "lim": {"noise": "stable", "alpha": 1.8, "schedule": "cosine", "param": "lim-score", "loss": "huber"},
+    # Yoon et al. (2023) and the improved-sampling paper: the fractional score; published with smooth L1.
+    "lim": {**_LIM, **_CONSISTENT},
+    "lim-published": {**_LIM, "loss": "huber"},
     # Shariatian et al. (arXiv 2407.18609). DLIM trains as DLPM does and differs in the solver alone: posterior for DLPM,
     # ode or split-dlim for DLIM.
-    "dlpm": _DLPM,
-    "dlim": _DLPM,
+    "dlpm": {**_DLPM, **_CONSISTENT},
+    "dlim": {**_DLPM, **_CONSISTENT},
+    "dlpm-published": {**_DLPM, "loss": "l2-norm"},
     # Ho et al. (2020) with the cosine schedule of Nichol and Dhariwal (2021).
     "ddpm": {"noise": "gaussian", "schedule": "cosine", "param": "noise", "loss": "squared"},
     # Karras et al. (2022), and Pandey et al. (arXiv 2410.14171) with Student-t noise.
@@ -127,6 +132,8 @@ class Design:
             if axis in base and given.get(axis, base[axis]) != base[axis]
             for key in _options(table[base[axis]])
         }
+        if given.get("loss", base.get("loss")) != base.get("loss"):
+            replaced |= _options(ResidualLoss).keys()
         merged = {"levels": "uniform-t", **{k: v for k, v in base.items() if k not in replaced}, **given}
         choices = ["preset", *_AXES, "param", "loss", "weight", "sigma_data", "score_head"]
 
@@ -168,6 +175,37 @@ class Design:
             "sigma_data": self.sigma_data,
             "score_head": self.score_head,
         }
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether its noise is Gaussian, alpha 2 of a stable law included."""
+        return isinstance(self.noise, Gaussian) or (isinstance(self.noise, Stable) and self.noise.alpha == 2)
+
+    def is_twin(self, other: "Design") -> bool:
+        """Whether the two differ in nothing but the noise law and its options."""
+        a, b = (
+            {k: v for k, v in d.to_mapping().items() if k != "noise" and k not in _options(type(d.noise))}
+            for d in (self, other)
+        )
+        return a == b
+
+
+def twin_of(name: str, designs: Mapping[str, Design]) -> str | None:
+    """The first Gaussian design that differs from the heavy-tailed one of this name in nothing but the noise law.
+
+    None where there is none, or the design of this name is Gaussian itself.
+    """
+    design = designs[name]
+    if design.is_gaussian:
+        return None
+    return next((key for key, other in designs.items() if other.is_gaussian and design.is_twin(other)), None)
+
+
+def gaussian_twin(settings: Mapping[str, Any], design: Design) -> dict[str, Any]:
+    """Settings of the Gaussian twin of a heavy-tailed design, of which ``settings`` are the mapping: alpha 2 of a stable law, whose
+    parametrisation may need one, else Gaussian noise."""
+    kept = {k: v for k, v in settings.items() if k not in _options(type(design.noise))}
+    return {**kept, "alpha": 2.0} if isinstance(design.noise, Stable) else {**kept, "noise": "gaussian"}
 
 
 _AXES: dict[str, dict[str, Any]] = {"noise": LAWS, "schedule": SCHEDULES, "levels": LEVELS}

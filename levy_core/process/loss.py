@@ -1,7 +1,14 @@
-"""Losses on the residual of the noise, ``w(rho) (eps_hat - e)``: pointwise loss x weight x median of means."""
+"""Losses on the residual of the noise, ``w(rho) (eps_hat - e)``: pointwise loss x weights x median of means.
+
+The ODE that a solver follows is that of the conditional mean ``E[e | y]``. The squared error is minimised by it, and remains so
+under every weight that is a function of what the network sees, (y, rho), and of what was known before the draw of e. Other
+losses, and a median over draws, are minimised by something else where the law of e given y is not symmetric: where modes
+compete, by something nearer to the majority.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,18 +16,31 @@ from torch.nn import functional as F
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.process.noise import Noise, StudentT
-from levy_core.process.parametrisation import Units, broadcast, out_scale
+from levy_core.process.parametrisation import Units, broadcast, in_scale, out_scale
+
+Minimiser = Literal["mean", "between", "median"]
+_LEANS = (
+    ", which leans to the majority where classes compete, so that rare ones get lost; squared error without groups has the "
+    "mean, for heavy noise in the presets lim, dlpm and dlim"
+)
+MINIMISERS: dict[Minimiser, str] = {  # for people
+    "mean": "the conditional mean",
+    "between": f"something between the conditional mean and a median{_LEANS}",
+    "median": f"the spatial median{_LEANS}",
+}
 
 
 @dataclass(frozen=True)
 class Loss:
     """A loss of the residual, [B, *S] -> [B], and the order of the noise moment that its expectation needs.
 
-    The second argument says which values count, bool [B, *S]; None: all.
+    The second argument says which values count, bool [B, *S]; None: all. ``minimiser`` is the function of y that minimises the
+    expectation: the mean of e given y, its spatial median, or something between the two.
     """
 
     value: Callable[[Tensor, Tensor | None], Tensor]
     moment: float
+    minimiser: Minimiser
 
 
 def mean_over_pixels(elementwise: Tensor, valid: Tensor | None) -> Tensor:
@@ -31,14 +51,45 @@ def mean_over_pixels(elementwise: Tensor, valid: Tensor | None) -> Tensor:
 
 
 LOSSES = {
-    "squared": Loss(lambda r, valid: mean_over_pixels(r**2, valid), moment=2),
+    "squared": Loss(lambda r, valid: mean_over_pixels(r**2, valid), moment=2, minimiser="mean"),
     # smooth L1, the loss of LIM's code: grows linearly, so one large draw of the noise does not own a batch.
     "huber": Loss(
-        lambda r, valid: mean_over_pixels(F.smooth_l1_loss(r, torch.zeros_like(r), reduction="none"), valid), moment=1
+        lambda r, valid: mean_over_pixels(F.smooth_l1_loss(r, torch.zeros_like(r), reduction="none"), valid),
+        moment=1,
+        minimiser="between",
     ),
     # DLPM (arXiv 2407.18609), the unsquared norm of a sample, per square root of its dimension.
-    "l2-norm": Loss(lambda r, valid: torch.sqrt(mean_over_pixels(r**2, valid) + 1e-12), moment=1),
+    "l2-norm": Loss(lambda r, valid: torch.sqrt(mean_over_pixels(r**2, valid) + 1e-12), moment=1, minimiser="median"),
 }
+
+
+@dataclass(frozen=True)
+class TailWeight:
+    """A weight of the loss of a sample, a function of (y [B, *S], rho [B], units, valid) -> [B]; it falls as |y|**-order."""
+
+    value: Callable[[Tensor, Tensor, Units, Tensor | None], Tensor]
+    order: float
+
+
+def cauchy(y: Tensor, rho: Tensor, units: Units, valid: Tensor | None) -> Tensor:
+    """``1 / (1 + mean(y**2) / s**2)``, s the scale of y: Cauchy's weight function of robust regression, of what the network sees.
+
+    It bounds the squared error. As ``e = (y - x0) / rho``, ``mean(e**2) <= 2 (mean(y**2) + mean(x0**2)) / rho**2``, and the
+    weight times ``mean(y**2)`` stays below ``s**2``: the weighted loss is at most ``2 (s**2 + mean(x0**2)) / rho**2``
+    whatever the noise, and so is that of every eps_hat that grows no faster than y, as E[e | y] does. So no moment of
+    the noise is needed (in general m - 2 for a loss of order m), but the second of the data.
+    """
+    return 1 / (1 + mean_over_pixels((broadcast(in_scale(rho, units), y) * y) ** 2, valid))
+
+
+TAIL_WEIGHTS = {
+    "none": TailWeight(lambda y, rho, units, valid: torch.ones_like(rho), order=0),
+    "cauchy": TailWeight(cauchy, order=2),
+}
+
+# Powers of the running residual size of its noise level that a squared error is divided by (``training.levels``). 1 gives every
+# level the weight that an unsquared norm would; 2 is what the learned uncertainty of EDM2 tends to (arXiv 2312.02696, eq. 14).
+LEVEL_WEIGHTS = {"none": 0, "residual": 1, "residual-power": 2}
 
 
 def gamma_power(rho: Tensor, units: Units, noise: Noise, dim: int) -> Tensor:
@@ -80,9 +131,12 @@ class ResidualLoss:
         groups, draws: noise is drawn ``groups * draws`` times per sample; means over the draws of a group, then the median
             over groups (DLPM's median of means). 1, 1: the plain loss.
         allow_infinite: train although the expectation is infinite.
+        tail_weight, level_weight: keys of ``TAIL_WEIGHTS`` and ``LEVEL_WEIGHTS``. The level's weight has a state, which the
+            objective keeps: it is not in the value of this loss.
 
     Raises:
-        LevyError: an unknown name, an even or too small number of groups, or an infinite expectation.
+        LevyError: an unknown name, an even or too small number of groups, a level weight of a loss that is not squared, or
+            an infinite expectation.
     """
 
     loss: str
@@ -90,6 +144,8 @@ class ResidualLoss:
     groups: int = 1
     draws: int = 1
     allow_infinite: bool = False
+    tail_weight: str = "none"
+    level_weight: str = "none"
 
     def check(self, noise: Noise) -> None:
         """Refuses a loss whose expectation is infinite under ``noise``.
@@ -98,16 +154,24 @@ class ResidualLoss:
         """
         choose("loss", self.loss, LOSSES)
         choose("weight", self.weight, WEIGHTS)
+        tail = choose("tail weight", self.tail_weight, TAIL_WEIGHTS)
+        if choose("level weight", self.level_weight, LEVEL_WEIGHTS) and self.loss != "squared":
+            raise LevyError(
+                f"the level weight {self.level_weight!r} is a power of the size of squared residuals, but the loss is "
+                f"{self.loss!r}: set loss to squared, or level_weight to none"
+            )
         if self.groups < 1 or self.draws < 1 or self.groups % 2 == 0:
             raise LevyError(f"groups is {self.groups} and draws {self.draws}: both must be at least 1, groups odd")
         WEIGHTS[self.weight](torch.ones(1), Units.of(noise, 0.5), noise, 1)  # refuses a law that it does not know
         finite = noise.moments * (self.groups + 1) / 2
-        if LOSSES[self.loss].moment >= finite and not self.allow_infinite:
+        needed = max(0, LOSSES[self.loss].moment - tail.order)
+        if needed >= finite and not self.allow_infinite:
             others = [key for key, other in LOSSES.items() if other.moment < finite]
             raise LevyError(
                 f"the loss {self.loss!r} has an infinite expectation under {noise}: it needs a moment of order "
-                f"{LOSSES[self.loss].moment}, and only orders below {finite:g} are finite. Choose one of {', '.join(others)}, "
-                "a median over groups of draws (groups: 3), or set allow_infinite: true"
+                f"{needed:g}, and only orders below {finite:g} are finite. Set tail_weight: cauchy, which keeps the conditional "
+                f"mean, or choose one of {', '.join(others)} or a median over groups of draws (groups: 3), which do not, or "
+                "set allow_infinite: true"
             )
 
     @property
@@ -115,15 +179,28 @@ class ResidualLoss:
         """Noise draws per sample."""
         return self.groups * self.draws
 
+    @property
+    def minimiser(self) -> Minimiser:
+        """What of the law of e given y minimises the expectation. A median over groups has no minimiser that is a mean."""
+        return LOSSES[self.loss].minimiser if self.groups == 1 else "between"
+
     def __call__(
-        self, eps_hat: Tensor, e: Tensor, rho: Tensor, units: Units, noise: Noise, valid: Tensor | None = None
+        self,
+        eps_hat: Tensor,
+        e: Tensor,
+        y: Tensor,
+        rho: Tensor,
+        units: Units,
+        noise: Noise,
+        valid: Tensor | None = None,
     ) -> Tensor:
-        """Loss per sample, [B]: eps_hat and e are [repeats * B, *S] (the batch repeated as a whole), rho [repeats * B].
+        """Loss per sample, [B]: eps_hat, e and y are [repeats * B, *S] (the batch repeated as a whole), rho [repeats * B].
 
         With ``valid``, bool [repeats * B, *S], the mean over a sample is taken over its valid values alone.
         """
         weight = WEIGHTS[self.weight](rho, units, noise, e[0].numel())
-        each = LOSSES[self.loss].value(broadcast(weight, e) * (eps_hat - e), valid)
+        tail = TAIL_WEIGHTS[self.tail_weight].value(y, rho, units, valid)
+        each = tail * LOSSES[self.loss].value(broadcast(weight, e) * (eps_hat - e), valid)
         if self.repeats == 1:
             return each
         return each.view(self.groups, self.draws, -1).mean(1).median(0).values

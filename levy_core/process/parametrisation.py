@@ -1,4 +1,4 @@
-"""What the network predicts, and its conversion to ``eps_hat(y, rho) = E[e | y]``.
+"""What the network predicts, and its conversion to ``eps_hat(y, rho)``, which is ``E[e | y]`` if the loss is minimised by the mean.
 
 A parametrisation is a row: out = (eps_hat - shift y) / factor, where shift and factor depend on rho alone.
 """
@@ -63,7 +63,8 @@ def out_scale(rho: Tensor, units: Units) -> Tensor:
     return (s * _noise_share(rho, units) ** p + r * skip(rho, units) ** p) ** (1 / p)
 
 
-def _in_scale(rho: Tensor, units: Units) -> Tensor:
+def in_scale(rho: Tensor, units: Units) -> Tensor:
+    """EDM's c_in at any p: the reciprocal of the scale of y, ``(sd**p + rho**p)**(-1/p)``."""
     r, s, p = _powers(rho, units)
     return (s + r) ** (-1 / p)
 
@@ -75,7 +76,7 @@ PARAMETRISATIONS = {
     # EDM: D = c_skip y + c_out F(c_in y), eps_hat = (y - D) / rho. With Student-t noise sigma is replaced by its standard
     # deviation sigma sqrt(nu / (nu - 2)) (t-EDM, arXiv 2410.14171); with stable noise squares become p-th powers.
     "denoiser": Parametrisation(
-        _in_scale,
+        in_scale,
         lambda rho, u: _noise_share(rho, u) / rho,
         lambda rho, u: -out_scale(rho, u) / rho,
     ),
@@ -93,7 +94,7 @@ def score_of(out: Tensor, y: Tensor, rho: Tensor, noise: Noise, units: Units) ->
     What it learns from, e / A = z / sqrt(A), has order one at every rho, as 1/A has all moments; far out it falls as the
     root of E[1/A | y], where that score is right for bounded data, and so does the factor of the output.
     """
-    scale = broadcast(1 / (_in_scale(rho, units) * units.deviation), y)
+    scale = broadcast(1 / (in_scale(rho, units) * units.deviation), y)
     at = y / scale
     precision = noise.precision(at)
     return -precision * at / scale - precision.sqrt() * out / broadcast(rho, y)

@@ -10,7 +10,7 @@ from levy_core.base.errors import LevyError
 from levy_core.process.schedule import Schedule
 from levy_core.sampling.grids import extent
 from levy_core.sampling.guidance import GUIDES
-from levy_core.sampling.solver import Solver
+from levy_core.sampling.solver import Solver, guide_evaluations, tabulate
 from levy_core.sampling.steps import FAMILIES, discretisations_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class Space:
     rho_max: Range
     rho_min: Range
     guides: tuple[str, ...] = ("none",)
-    strength: Range = (1.0, 4.0)
+    strength: Range = (1.0, 2.5)
+    guide_rho_max: Range = (1.0, 200.0)
+    guide_rho_min: Range = (0.005, 1.0)
 
     def pairs(self) -> dict[str, tuple[str, str]]:
         """Every solver with every discretisation that fits it, by name.
@@ -60,15 +62,16 @@ class Space:
         }
 
     def starts(self, schedule: Schedule) -> list[dict[str, Any]]:
-        """``STARTS`` that can be proposed, their rho moved into the ranges."""
+        """``STARTS`` that can be proposed, their numbers moved into the ranges."""
+        ranges = self.ends(schedule) | {name: getattr(self, name) for name in GUIDE_RANGES}
         return [
-            start | {name: min(max(start[name], low), high) for name, (low, high) in self.ends(schedule).items()}
+            start | {name: min(max(start[name], low), high) for name, (low, high) in ranges.items() if name in start}
             for start in STARTS
-            if start["form"] in self.pairs() and start["grid"] in self.grids
+            if start["form"] in self.pairs() and start["grid"] in self.grids and start["guide"] in self.guides
         ]
 
     def propose(self, trial: "optuna.Trial", schedule: Schedule, steps: int) -> Solver:
-        """The solver of a trial.
+        """The solver of a trial, of ``steps`` network evaluations: one that is guided has fewer steps.
 
         Raises:
             LevyError: a range with nothing in it.
@@ -81,10 +84,11 @@ class Space:
             changing["eta"] = _suggest(trial, "eta", _cut("eta", self.eta, (0, most), f"{family} goes"))
             changing["eta_schedule"] = choose("eta_schedule", list(self.eta_schedules))
         if self.guides != ("none",):
-            guide = choose("guide", list(self.guides))
-            changing |= {"guide": guide, "strength": _suggest(trial, "strength", self.strength)}
-            steps = max(1, steps // GUIDES[guide].evaluations)  # the budget is of network evaluations
-        return Solver(
+            changing["guide"] = choose("guide", list(self.guides))
+            if changing["guide"] != "none":
+                changing |= {name: _suggest(trial, name, getattr(self, name)) for name in GUIDE_RANGES}
+                changing["guide_rho_max"] = max(changing["guide_rho_max"], 2 * changing["guide_rho_min"])
+        solver = Solver(
             family,
             discretisation,
             choose("grid", list(self.grids)),
@@ -95,6 +99,7 @@ class Space:
             limit=choose("limit", list(self.limits)),
             **changing,
         )
+        return _afford_guide(_feasible(solver), schedule)
 
 
 def _cut(name: str, search_range: Range, limits: Range, owner: str) -> Range:
@@ -113,11 +118,16 @@ def _suggest(trial: "optuna.Trial", name: str, bounds: Range) -> float:
     return min(max(rounded, bounds[0]), bounds[1])
 
 
-# Where the search begins: what won on the exact mixtures of docs/benchmarks/solvers.md.
+# Where the search begins: what won on the exact mixtures of docs/benchmarks/solvers.md, and that with a guide.
 STARTS: tuple[dict[str, Any], ...] = (
-    {"form": "ode 3m-data", "grid": "uniform-log-rho", "rho_max": 20.0, "rho_min": 0.03, "denoise": True},
-    {"form": "ode 2m-data", "grid": "karras", "rho_max": 80.0, "rho_min": 0.01, "denoise": True},
-)
+    {"form": "ode 3m-data", "grid": "uniform-log-rho", "rho_max": 20.0, "rho_min": 0.03, "denoise": True, "guide": "none"},
+    {"form": "ode 2m-data", "grid": "karras", "rho_max": 80.0, "rho_min": 0.01, "denoise": True, "guide": "none"},
+    {
+        "form": "ode 3m-data", "grid": "uniform-log-rho", "rho_max": 20.0, "rho_min": 0.03, "denoise": True,
+        "guide": "classifier-free", "strength": 1.5, "guide_rho_max": 20.0, "guide_rho_min": 0.2,
+    },
+)  # fmt: skip
+GUIDE_RANGES = ("strength", "guide_rho_max", "guide_rho_min")  # searched for a solver with a guide
 
 
 @dataclass(frozen=True)
@@ -194,7 +204,7 @@ def search(
     samples_drawn, repeats = 0, 0
     while samples_drawn + counts[-1] <= samples and repeats < 20:  # so many repeats: the space is finite and used up
         proposal = study.ask()
-        solver = _feasible(space.propose(proposal, schedule, steps))
+        solver = space.propose(proposal, schedule, steps)
         repeats = repeats + 1 if solver in trial_of else 0
         if solver in trial_of:
             previous = trial_of[solver]
@@ -232,6 +242,51 @@ def _feasible(solver: Solver) -> Solver:
     if solver.rho_max is not None and solver.rho_min is not None and solver.rho_max <= solver.rho_min:
         return replace(solver, rho_max=2 * solver.rho_min)
     return solver
+
+
+def _afford_guide(solver: Solver, schedule: Schedule) -> Solver:
+    """The solver with as many steps as cost ``solver.steps`` evaluations, the guide's counted.
+
+    The guide's lower end moves to a neighbouring level where that spends what would be left, so that costs are those of
+    unguided solvers. Ends beyond those of the grid are left out, and a guide that changes no step, or for which the evaluations
+    are too few: equal samplers are to be equal.
+    """
+    budget, least, plain = solver.steps, 1 + solver.denoise, replace(solver, guide="none")
+    if GUIDES[solver.guide].evaluations(solver.strength) == 1:
+        return plain
+    if solver.guide_rho_max is not None and solver.rho_max is not None and solver.guide_rho_max >= solver.rho_max:
+        solver = replace(solver, guide_rho_max=None)
+    if solver.guide_rho_min is not None and solver.rho_min is not None and solver.guide_rho_min < solver.rho_min:
+        solver = replace(solver, guide_rho_min=None)
+    steps, guided = budget, 0
+    while steps >= least:
+        solver = replace(solver, steps=steps)
+        guided = guide_evaluations(solver, tabulate(solver, schedule))
+        excess = steps + guided - budget
+        if excess <= 0:
+            break
+        steps -= max(
+            1, excess // 2 - 1
+        )  # k steps less cost at most 2 k + 3 less, of heun: none that fits is passed over
+    fitting = [replace(solver, steps=n) for n in (steps, steps + 1) if least <= n < budget]
+    spent = [one for one in (_spend(one, schedule, budget) for one in fitting) if one]
+    return spent[0] if spent else solver if guided and steps >= least else plain
+
+
+def _spend(solver: Solver, schedule: Schedule, evaluations: int) -> Solver | None:
+    """The solver whose guide ends where all evaluations are spent; None where no end does that."""
+    table, more = tabulate(solver, schedule), evaluations - solver.steps
+    if guide_evaluations(solver, table) == more:
+        return solver
+    below = [rho for rho in table.rho[:-1].tolist() if rho <= solver.guided.high]
+    if more > len(below):
+        return None
+    if more == len(below):
+        return replace(solver, guide_rho_min=None)
+    between = (below[more - 1] * below[more]) ** 0.5
+    rounded = float(f"{between:.3g}")
+    end = rounded if below[more] < rounded < below[more - 1] else between
+    return replace(solver, guide_rho_min=end) if below[more] < below[more - 1] else None
 
 
 def _report_result(study: "optuna.Study", proposal: "optuna.Trial", score: float, pruned: bool = False) -> None:

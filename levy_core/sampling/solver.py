@@ -10,7 +10,7 @@ from torch import Tensor
 from levy_core.base.errors import LevyError, choose
 from levy_core.process.schedule import Schedule
 from levy_core.sampling.grids import GRIDS, Levels, custom, extent
-from levy_core.sampling.guidance import GUIDES
+from levy_core.sampling.guidance import GUIDES, Interval
 from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, Process, Weights, discretisations_of, fits
 
@@ -37,6 +37,8 @@ class Solver:
         denoise: a last step from the grid's end to rho = 0, counted in ``steps``; it is the flow's, without noise.
         limit: of x0_hat (``limits``).
         guide: of the predictor (``guidance``). strength: of the guide; ignored by the guide none.
+        guide_rho_max, guide_rho_min: the guide acts where ``guide_rho_min < rho <= guide_rho_max``; None: no end. Ignored
+            by the guide none and at strength 1, which is the predictor's own.
         boost: factor of the noise where sampling starts. Other than 1 it changes the law that is sampled: a heuristic for rare
             things in data without labels (Boost-and-Skip, arXiv 2502.06516), together with a lower rho_max.
 
@@ -56,6 +58,8 @@ class Solver:
     limit: str = "none"
     guide: str = "none"
     strength: float = 0.0
+    guide_rho_max: float | None = None
+    guide_rho_min: float | None = None
     boost: float = 1.0
 
     def __post_init__(self) -> None:
@@ -72,6 +76,9 @@ class Solver:
             )
         if self.guide == "none":  # so that equal samplers compare and hash equal
             object.__setattr__(self, "strength", 0.0)
+        if self.guide == "none" or self.strength == 1:
+            object.__setattr__(self, "guide_rho_max", None)
+            object.__setattr__(self, "guide_rho_min", None)
         if not fits(self.family, self.discretisation):
             raise LevyError(
                 f"{self.family} has no {self.discretisation} form: choose {' or '.join(discretisations_of(self.family))}"
@@ -90,6 +97,14 @@ class Solver:
                     f"{name} is {end}, but must be a positive, finite rho, or None for the schedule's own; "
                     "for a last step to rho = 0 set denoise"
                 )
+        for name, end in (("guide_rho_max", self.guide_rho_max), ("guide_rho_min", self.guide_rho_min)):
+            if end is not None and not 0 < end < inf:
+                raise LevyError(f"{name} is {end}, but must be a positive, finite rho, or None for no end")
+        if not self.guided.low < self.guided.high:
+            raise LevyError(
+                f"the guide would act from guide_rho_max {self.guide_rho_max} to guide_rho_min {self.guide_rho_min}: "
+                "give guide_rho_min < guide_rho_max"
+            )
         if self.steps < 1 + self.denoise:
             raise LevyError(
                 f"steps is {self.steps}, but a sampler{' with denoise' * self.denoise} takes at least {1 + self.denoise} step"
@@ -108,6 +123,11 @@ class Solver:
         return FAMILIES[self.family].most_eta is not None
 
     @property
+    def guided(self) -> Interval:
+        """Where the guide acts."""
+        return Interval(self.guide_rho_max or inf, self.guide_rho_min or 0.0)
+
+    @property
     def form(self) -> str:
         """What happens in a step, for example ``SDE-E(0.5, falling) ei-noise``."""
         changing = f", {self.eta_schedule}" if self.eta_schedule != "constant" else ""
@@ -118,11 +138,9 @@ class Solver:
     def path(self) -> str:
         """Which levels the steps visit, what is done to x0_hat, the guide and the boost, for example ``karras, rho from 20 to 0.03, last to 0, clamp``."""
         grid = self.grid if isinstance(self.grid, str) else "levels " + " ".join(f"{rho:.4g}" for rho in self.grid)
-        ends = [
-            "" if end is None else f" {word} {end:.4g}" for word, end in (("from", self.rho_max), ("to", self.rho_min))
-        ]
-        rho = f", rho{''.join(ends)}" if any(ends) else ""
-        guide = f", {self.guide} {self.strength:.4g}" if self.guide != "none" else ""
+        rho = _range(", rho", self.rho_max, self.rho_min)
+        acts = _range(" at rho", self.guide_rho_max, self.guide_rho_min)
+        guide = f", {self.guide} {self.strength:.4g}{acts}" if self.guide != "none" else ""
         boost = f", boost {self.boost:.4g}" if self.boost != 1 else ""
         return f"{grid}{rho}{', last to 0' * self.denoise}{f', {self.limit}' * (self.limit != 'none')}{guide}{boost}"
 
@@ -162,6 +180,11 @@ class Solver:
         return Levels(torch.cat([inner.t, schedule.time(zero)]), torch.cat([inner.rho, zero]))
 
 
+def _range(name: str, start: float | None, end: float | None) -> str:
+    ends = ["" if rho is None else f" {word} {rho:.4g}" for word, rho in (("from", start), ("to", end))]
+    return f"{name}{''.join(ends)}" if any(ends) else ""
+
+
 @dataclass(frozen=True)
 class StepTable:
     """What a solver does, one row per network evaluation; float64.
@@ -198,6 +221,12 @@ class StepTable:
         columns |= {f"{self.predicts}[{j}]": self.weights[:, j] for j in range(self.weights.shape[1])}
         columns |= {"noise": self.noise}
         return [{name: float(values[k]) for name, values in columns.items()} for k in range(self.nfe)]
+
+
+def guide_evaluations(solver: Solver, table: StepTable) -> int:
+    """Network evaluations per sample that a solver's guide adds to those of its table."""
+    more = GUIDES[solver.guide].evaluations(solver.strength) - 1
+    return more * int(solver.guided.holds(table.rho[:-1]).sum())
 
 
 def tabulate(solver: Solver, schedule: Schedule) -> StepTable:

@@ -15,7 +15,7 @@ from levy_core.base.files import hash_files, hash_json
 from levy_core.base.pixels import to_uint8
 from levy_core.sampling.guidance import GUIDES, EpsHat
 from levy_core.sampling.loop import evaluations, sample
-from levy_core.sampling.solver import Solver, tabulate
+from levy_core.sampling.solver import Solver, guide_evaluations, tabulate
 
 if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
@@ -34,24 +34,31 @@ def hash_model(folder: Path) -> str:
 def cost(model: "Model", solver: Solver) -> int:
     """Network evaluations per sample."""
     table = tabulate(solver, model.design.schedule)
-    return evaluations(table, model.design.noise) * GUIDES[solver.guide].evaluations
+    return evaluations(table, model.design.noise) + guide_evaluations(solver, table)
 
 
 def guide_predictor(model: "Model", solver: Solver) -> EpsHat:
     """The model's predictor with the solver's guide."""
-    return GUIDES[solver.guide].wrap(model.predictor, solver.strength, model.samples.absent)
+    return GUIDES[solver.guide].wrap(model.predictor, solver.strength, solver.guided, model.samples.absent)
 
 
 def check_guide(model: "Model", solver: Solver, labels: np.ndarray) -> None:
-    """Refuses a guide for samples that ask for nothing that it could follow.
+    """Refuses a guide for samples that ask for nothing that it could follow, and for a model that knows nothing to leave.
 
     Raises:
         LevyError: names the guide and the remedy.
     """
-    if GUIDES[solver.guide].follows == LABEL and (labels == model.samples.no_class).all():
+    if GUIDES[solver.guide].follows != LABEL:
+        return
+    if (labels == model.samples.no_class).all():
         raise LevyError(
             f"the guide {solver.guide} moves samples towards a class, but these are drawn without one: ask for a class, or "
             "choose the guide none"
+        )
+    if not model.samples.knows_no_class:
+        raise LevyError(
+            f"the guide {solver.guide} moves samples away from those without a class, but the model was told the class of every "
+            "training sample: train it with train.label_dropout above 0, or choose the guide none"
         )
 
 
@@ -63,7 +70,7 @@ def draw_samples(
     The number of classes stands for 'no class'.
 
     Raises:
-        LevyError: a guide that the labels give nothing to follow.
+        LevyError: a guide that these labels or this model give nothing to work with.
         NotFiniteError: the sampler left the finite numbers.
     """
     check_guide(model, solver, labels)
@@ -82,12 +89,12 @@ def _convert_samples(model: "Model", values: np.ndarray) -> np.ndarray:
     return to_uint8(values) if model.samples.dtype == "uint8" else values
 
 
-def trajectories(model: "Model", solver: Solver, seed: int, n: int) -> np.ndarray:
-    """What the network takes for the final samples at each evaluation, [steps, n, C, H, W]: the grid's first n samples."""
+def trajectories(model: "Model", solver: Solver, seed: int, labels: np.ndarray) -> np.ndarray:
+    """What the network takes for the final samples at each evaluation, [steps, n, C, H, W], of the first samples of a seed."""
     table, predictions = tabulate(solver, model.design.schedule), []
-    cond = model.samples.condition(model.samples.usual_labels(0, n))
+    cond = model.samples.condition(labels)
     sample(
-        guide_predictor(model, solver), table, model.design.noise, seed, range(n), model.net.shape, cond,
+        guide_predictor(model, solver), table, model.design.noise, seed, range(len(labels)), model.net.shape, cond,
         watch=lambda k, x0: predictions.append(_convert_samples(model, x0.cpu().numpy())),
     )  # fmt: skip
     return np.stack(predictions)

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.samples import Samples
+from levy_core.base.samples import Classes, Samples, read_classes
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
 from levy_core.serving.draw import cost, draw_samples
@@ -30,6 +30,8 @@ SOLVER_KEYS = (
     "eta",
     "guide",
     "strength",
+    "guide_rho_max",
+    "guide_rho_min",
     "boost",
 )  # of a request; its `solver` is the family
 
@@ -57,12 +59,14 @@ class RegisteredModel:
         """Images, uint8 [N, H, W, C], or fields in physical units, float32 [N, C, H, W]; one block per request row.
 
         Args:
-            model_input: rows with ``n`` and optionally ``class`` (a class name; without it, whatever the model thinks
-                likely), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``, ``guide``, ``strength``, ``boost``. Without them the
-                default sampler draws; with ``steps`` alone the best one found for so many evaluations.
+            model_input: rows with ``n``, and optionally ``class`` (the name of one) or ``classes`` (``training``, the proportions of
+                the training data and what is drawn without either; ``balanced``; ``none``; or counts such as ``8=10,9=5``, which
+                say ``n``, too), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``, ``guide``, ``strength``,
+                ``guide_rho_max``, ``guide_rho_min``, ``boost``. Without a sampler the default one draws; with ``steps`` alone the best one found
+                for so many evaluations.
 
         Raises:
-            LevyError: an unknown class or solver, or a number out of range.
+            LevyError: classes that the model does not know or that do not go with ``n``, an unknown solver, or a number out of range.
         """
         import pandas as pd  # half a second, which `write` does without
 
@@ -78,14 +82,46 @@ class RegisteredModel:
             LevyError: as ``predict``.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        return self._exporter.write(*self._draw(request), folder)
+        samples, labels = self._draw(request)
+        return f"{self._exporter.write(samples, labels, folder)}: {self.samples.describe(labels)}"
 
     def _draw(self, request: dict[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Samples as the core draws them, and their labels."""
         unknown = sorted(set(request) - set(COLUMNS))
         if unknown:
             raise LevyError(f"unknown request key {unknown[0]!r}: allowed are {', '.join(COLUMNS)}")
-        n, seed = int(request.get("n", 0)), int(request.get("seed", 0))
+        labels, solver = self._labels(request), self._solver(request)
+        if "guide" not in request:
+            solver = self._drop_idle_guide(solver, labels)
+        return draw_samples(self._model, solver, int(request.get("seed", 0)), labels, BATCH, self._device), labels
+
+    def _drop_idle_guide(self, solver: Solver, labels: np.ndarray) -> Solver:
+        """Samples that all ask for no class are those without the guide that was found for classes, at half the evaluations."""
+        return replace(solver, guide="none") if (labels == self.samples.no_class).all() else solver
+
+    def _labels(self, request: dict[Any, Any]) -> np.ndarray:
+        """The label of each sample that a request asks for.
+
+        Raises:
+            LevyError: both ``class`` and ``classes``, classes that the model does not know, or a number of samples that is missing,
+                differs from the sum of the counts, or does not fit into memory.
+        """
+        name, text, n = request.get("class"), request.get("classes"), int(request.get("n", 0))
+        if name is not None and text is not None:
+            raise LevyError(f"class is {name!r} and classes {text!r}: give one of them")
+        asked = {str(name): n} if name is not None else read_classes(str("training" if text is None else text))
+        self.samples.check_asked(asked)
+        if isinstance(asked, dict):
+            total = sum(asked.values())
+            if "n" in request and n != total:
+                raise LevyError(
+                    f"n is {n}, but the counts of classes, {text}, sum to {total}: leave n out, or make them equal"
+                )
+            n = total
+        elif "n" not in request:
+            raise LevyError(
+                "n is missing: say how many samples, or in classes how many of each class, such as 8=10,9=5"
+            )
         if n < 1:
             raise LevyError(f"n is {n}, but a request asks for at least 1 sample")
         bytes_each = (
@@ -94,33 +130,32 @@ class RegisteredModel:
         most = psutil.virtual_memory().available // bytes_each
         if n > most:
             raise LevyError(f"n is {n:,}, but the memory that is free holds {most:,} samples: ask for fewer at a time")
-        labels = self._labels(request.get("class"), n)
-        return draw_samples(self._model, self._solver(request), seed, labels, BATCH, self._device), labels
+        return self.samples.labels_of_counts(asked) if isinstance(asked, dict) else self.samples.labels(asked, 0, n)
 
     def _solver(self, request: dict[Any, Any]) -> Solver:
-        """The best solver for the steps that are asked for, else the default, with what the request changes.
+        """The best solver for the evaluations that are asked for as steps, else the default, with what the request changes.
 
         A family without the discretisation of that solver takes ei-noise.
         """
-        kinds = {"steps": int, "eta": float, "strength": float, "boost": float}
-        changes = {key: kinds.get(key, str)(request[key]) for key in SOLVER_KEYS if key in request}
+        texts = ("discretisation", "grid", "guide")
+        kinds: dict[str, Any] = {"steps": int, **dict.fromkeys(texts, str)}
+        changes = {key: kinds.get(key, float)(request[key]) for key in SOLVER_KEYS if key in request}
         if "solver" in request:
             changes["family"] = str(request["solver"])
         start = self._tuned.get(changes.get("steps", 0), self._default)
+        if changes.get("steps") in self._tuned and "guide" not in changes:
+            changes["steps"] = start.steps  # fewer than the evaluations that it was found for, where it is guided
         family = changes.get("family", start.family)
         if family in FAMILIES:  # Solver refuses an unknown one
             if not fits(family, start.discretisation):
                 changes.setdefault("discretisation", "ei-noise")
             changes.setdefault("eta", min(start.eta, FAMILIES[family].most_eta or 0.0))
-        return replace(start, **changes)
-
-    def _labels(self, name: Any, n: int) -> np.ndarray:
-        classes = self._model.samples.classes
-        if name is None:
-            return self._model.samples.usual_labels(0, n)
-        if str(name) not in classes:
-            raise LevyError(f"unknown class {name!r}: the model knows {', '.join(classes)}")
-        return np.full(n, classes.index(str(name)))
+        solver = replace(start, **changes)
+        if solver.guide != "none" and start.guide == "none" and "strength" not in changes:
+            raise LevyError(
+                f"the guide {solver.guide} came without a strength: 1 is the class itself, more exaggerates it"
+            )
+        return solver
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -136,6 +171,8 @@ class RegisteredModel:
         """Network evaluations per sample of the default sampler."""
         return cost(self._model, self._default)
 
-    def draw_default(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """What a request without further wishes draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
-        return self._draw({"n": n, "seed": seed})
+    def draw_default(self, n: int, seed: int, classes: Classes = "training") -> tuple[np.ndarray, np.ndarray]:
+        """What the default sampler draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
+        labels = self.samples.labels(classes, 0, n)
+        solver = self._drop_idle_guide(self._default, labels)
+        return draw_samples(self._model, solver, seed, labels, BATCH, self._device), labels

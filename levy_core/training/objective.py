@@ -6,17 +6,18 @@ network, is an objective and not another trainer.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from levy_core.base.conditions import Condition
 from levy_core.process.design import Design
-from levy_core.process.loss import mean_over_pixels
+from levy_core.process.loss import LEVEL_WEIGHTS
 from levy_core.process.parametrisation import broadcast
+from levy_core.training.levels import LevelSizes
 
 Predict = Callable[[Tensor, Tensor, Condition], Tensor]
-PredictBoth = Callable[[Tensor, Tensor, Condition], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class Batch:
         x0: float32 [repeats * B, *S]; missing values are 0. rho: noise levels [repeats * B]. e: noise, as x0.
         cond: the condition, [repeats * B, ...] per entry.
         valid: which values were there, bool as x0; None: all.
-        mixing: A of ``e = sqrt(A) z``, with sides of 1 where coordinates share it; None: the objective does not ask.
+        other: as cond, with another class, drawn as those of rows with a class are; equal to cond in rows without their class.
+            None: nobody asked for it.
+        mixing: A of ``e = sqrt(A) z``, with sides of 1 where coordinates share it; None: nobody asked for it.
     """
 
     x0: Tensor
@@ -35,6 +38,7 @@ class Batch:
     e: Tensor
     cond: Condition
     valid: Tensor | None
+    other: Condition | None = None
     mixing: Tensor | None = None
 
     @property
@@ -44,10 +48,7 @@ class Batch:
 
 
 class Objective(Protocol):
-    """An objective of training.
-
-    One with a true ``score_head`` gets a batch with ``mixing``, and a ``predict`` that returns eps_hat and the score.
-    """
+    """An objective of training. One that learns of the batches keeps what it learns: the methods beside the call are its own."""
 
     @property
     def repeats(self) -> int:
@@ -56,53 +57,77 @@ class Objective(Protocol):
     def __call__(self, predict: Callable[..., Any], batch: Batch) -> Tensor:
         """The loss of each sample, [B], of the network seen as ``eps_hat(y, rho, cond)``."""
 
+    def sums(self) -> Tensor:
+        """What the samples of the last call add to the state, float32 [K] on their device: those of all processes add up."""
+        return torch.empty(0)
 
-@dataclass(frozen=True)
-class NoiseResidual:
-    """A design's own objective: its loss of the residual ``eps_hat - e``."""
+    def learn(self, sums: Tensor) -> None:
+        """Takes in the sums of the whole batch, after the step."""
 
-    design: Design
+    def state(self) -> dict[str, Tensor]:
+        """What was learnt, as flat tensors."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Goes on from ``state()``."""
+
+
+class NoiseResidual(Objective):
+    """A design's own objective: its loss of the residual ``eps_hat - e``, over a power of the size of its level so far."""
+
+    def __init__(self, design: Design):
+        self.design = design
+        self.power = LEVEL_WEIGHTS[design.loss.level_weight]
+        self.levels = LevelSizes(design.schedule) if self.power else None
+        self._sums = torch.empty(0)
 
     @property
     def repeats(self) -> int:
         return self.design.loss.repeats
 
     def __call__(self, predict: Predict, batch: Batch) -> Tensor:
-        eps_hat, design = predict(batch.y, batch.rho, batch.cond), self.design
-        return design.loss(eps_hat, batch.e, batch.rho, design.units, design.noise, batch.valid)
+        y, design = batch.y, self.design
+        eps_hat = predict(y, batch.rho, batch.cond)
+        loss = design.loss(eps_hat, batch.e, y, batch.rho, design.units, design.noise, batch.valid)
+        if self.levels is None:
+            return loss
+        rho = batch.rho[: len(loss)]
+        self._sums = self.levels.sums(rho, loss.detach())
+        return loss / self.levels.size(rho) ** self.power
+
+    def sums(self) -> Tensor:
+        return self._sums
+
+    def learn(self, sums: Tensor) -> None:
+        if self.levels is not None:
+            self.levels.learn(sums)
+
+    def state(self) -> dict[str, Tensor]:
+        return {} if self.levels is None else self.levels.state()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        if self.levels is not None:
+            self.levels.restore(state)
 
 
 @dataclass(frozen=True)
-class WithScore:
-    """Another objective, and the squared error of the second head: ``|rho score + e / A|**2``, a mean over the values of a sample.
+class Extended(Objective):
+    """Another objective and a term beside it; what is learnt of the batches is the other's."""
 
-    Its minimiser is ``score = -E[e / A | y] / rho`` under every law, and e / A = z / sqrt(A) has all moments. The first head
-    is trained by the other objective alone. Source: denoising score matching, Vincent (2011), given A.
-    """
-
-    inner: Objective
-    score_head: ClassVar[bool] = True
+    objective: Objective
 
     @property
     def repeats(self) -> int:
-        return self.inner.repeats
+        return self.objective.repeats
 
-    def __call__(self, predict: PredictBoth, batch: Batch) -> Tensor:
-        scores = []
+    def sums(self) -> Tensor:
+        return self.objective.sums()
 
-        def eps_hat(y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
-            found, score = predict(y, rho, cond)
-            if cond is batch.cond:  # not what the other objective may ask beside it, of other conditions
-                scores.append(score)
-            return found
+    def learn(self, sums: Tensor) -> None:
+        self.objective.learn(sums)
 
-        loss = self.inner(eps_hat, batch)
-        assert batch.mixing is not None
-        error = (broadcast(batch.rho, batch.e) * scores[0] + batch.e / batch.mixing) ** 2
-        return loss + mean_over_pixels(error, batch.valid).view(self.repeats, -1).mean(0)
+    def state(self) -> dict[str, Tensor]:
+        return self.objective.state()
 
-
-def objective_of(design: Design) -> Objective:
-    """A design's own objective."""
-    own = NoiseResidual(design)
-    return WithScore(own) if design.score_head else own
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.objective.restore(state)

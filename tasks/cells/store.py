@@ -13,7 +13,7 @@ import numpy as np
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, replacing
 
-INDEX = "cells.json"
+INDEX, LABELS = "cells.json", "labels.json"
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Cell:
     seed: int
     nfe: int
 
-    def key(self, model_hash: str, n: int) -> str:
-        """Hash of everything that determines the samples."""
-        decided_by = {**self.settings, "seed": self.seed, "model": model_hash, "n": n}
+    def key(self, model_hash: str, labels: np.ndarray) -> str:
+        """Hash of everything that determines the samples, among it the label of each, int64 [n]."""
+        decided_by = {**self.settings, "seed": self.seed, "model": model_hash, "labels": labels.tolist()}
         return hash_json(decided_by)[:16]
 
 
@@ -50,6 +50,24 @@ def write_cell(folder: Path, key: str, samples: np.ndarray) -> None:
     """Samples of a cell, [n, *S], in one piece."""
     with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
         np.save(stream, np.ascontiguousarray(samples), allow_pickle=False)
+
+
+def write_labels(folder: Path, labels: np.ndarray) -> None:
+    """Labels of the samples of every cell, int64 [n]."""
+    with replacing(folder / LABELS) as temporary:
+        temporary.write_text(json.dumps(labels.tolist()) + "\n")
+
+
+def read_labels(folder: Path) -> np.ndarray:
+    """What ``write_labels`` wrote.
+
+    Raises:
+        LevyError: the file is missing or damaged.
+    """
+    try:
+        return np.array(json.loads((folder / LABELS).read_text()), dtype=np.int64)
+    except (OSError, ValueError, TypeError) as error:
+        raise LevyError(f"{folder} holds no labels of its samples ({error}): run the sample stage again") from error
 
 
 def write_failure(folder: Path, key: str, reason: str) -> None:
@@ -99,7 +117,7 @@ def write_index(folder: Path, cells: dict[str, Cell]) -> None:
     """``cells.json`` names the cells, with their settings in the order in which they were given; files that it does not name are removed."""
     index = {key: _to_entry(cells[key]) for key in sorted(cells)}
     for path in folder.iterdir():
-        if path.name != INDEX and path.stem not in index:
+        if path.name not in (INDEX, LABELS) and path.stem not in index:
             path.unlink()
     with replacing(folder / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=1) + "\n")

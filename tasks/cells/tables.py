@@ -9,6 +9,11 @@ from levy_core.base.files import replacing
 
 # Columns of text. Left to pandas, a design called 007 would come back as a number, and one called NA as nothing.
 TEXTS = ("design", "cell", "ruler", "failed", "series")
+NAMES = {
+    "fid": "FID",
+    "kid": "KID",
+    "fid_classes": "FID + class FID",
+}  # of measures, for people, where they have another
 
 
 def write_rows(path: Path, rows: pd.DataFrame, digits: int, exact: Collection[str]) -> None:
@@ -31,6 +36,6 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 
 def metric_name(metric: str) -> str:
-    """FID, KID or distance: a metric for people, without its reference."""
+    """A metric for people, without its reference: FID, KID, distance."""
     kind = metric.split("/")[0]
-    return kind.upper() if len(kind) == 3 else kind
+    return NAMES.get(kind, kind)

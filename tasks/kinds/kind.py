@@ -38,7 +38,7 @@ class TrainingData:
     Attributes:
         data: float32 [N, *S], in memory or in a store. cond: the condition of each sample.
         samples: what a model of them draws. hash: of the samples and labels.
-        flip: mirror half of the samples.
+        flip: mirror half of the samples. crop: shift half of them by up to so many pixels, which the network is told.
         net: settings of the network that the data decide. net_inputs: further arguments of the network.
         sigma_data: standard deviation of the values where it is known; None: the design's own.
         tail_index: the heaviest of the variables', of kinds that have one.
@@ -50,6 +50,7 @@ class TrainingData:
     samples: "Samples"
     hash: str
     flip: bool = False
+    crop: int = 0
     net: dict[str, Any] = field(default_factory=dict)
     net_inputs: dict[str, Any] = field(default_factory=dict)
     sigma_data: float | None = None
@@ -67,14 +68,20 @@ class Metrics(Protocol):
     def embed(self, samples: "np.ndarray") -> "Tensor":
         """What a score needs of each sample, [N, ...]; parts may be concatenated."""
 
-    def score(self, embedded: "Tensor", metric: str) -> float:
-        """A metric by which samplers are compared: smaller is better."""
+    def score(self, embedded: "Tensor", labels: "np.ndarray", metric: str) -> float:
+        """A metric by which samplers are compared, of samples that were drawn with these labels: smaller is better."""
 
-    def measure(self, samples: "np.ndarray") -> dict[str, float]:
-        """All metrics of samples that were drawn with the usual labels, and ``samples``, how many they are."""
+    def watch(self, embedded: "Tensor", labels: "np.ndarray") -> dict[str, float]:
+        """What a search records beside the score: ``near_train``, how far from copies of training samples they are, with
+        ``floor/near_train`` of real samples, and what else it could spoil; {} where nothing is known."""
 
-    def accept(self, folder: Path, shape: tuple[int, ...], samples: "Samples") -> "Callable[..., np.ndarray]":
-        """A function of another model's samples [N, *S] and labels [N] that gives them as ``measure_held_out`` takes them.
+    def measure(self, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, float]:
+        """All metrics of samples that were drawn with these labels, and ``samples``, how many they are."""
+
+    def accept(
+        self, folder: Path, shape: tuple[int, ...], samples: "Samples"
+    ) -> "Callable[..., tuple[np.ndarray, np.ndarray]]":
+        """A function of another model's samples [N, *S] and labels [N] that gives both as ``measure_held_out`` takes them.
 
         Args:
             folder: of the model, which may be of older data. shape: of one of its samples. samples: what they are.
@@ -90,8 +97,8 @@ class Metrics(Protocol):
             LevyError: none were.
         """
 
-    def floors(self, n: int) -> dict[str, float]:
-        """What n perfect samples would score: ``floor/NAME``, for the reference of each metric ``MEASURE/NAME`` of ``Kind.ranks``."""
+    def floors(self, labels: "np.ndarray") -> dict[str, float]:
+        """What perfect samples that were drawn with these labels would score: ``floor/METRIC`` for each metric of ``Kind.ranks``."""
 
 
 class Page(Protocol):
@@ -129,8 +136,11 @@ class Kind:
         measures: what samples are measured by.
         dtype: numpy's name of how samples are kept ("uint8": as pixels). bounded: values lie in [-1, 1], so that a limit on
             x0_hat suits them.
+        weighs_classes: metrics weigh samples by their class, so that any numbers of each may be drawn to be measured
+            (``sample.classes``); else they are drawn in training proportions.
         has_tail_index: preparation finds one, so that a design's nu or alpha may be `data`.
-        check: (raw folder, settings): what is wrong with the raw data, without reading all of them.
+        check: (raw folder, settings): refuses raw data with which something is wrong, without reading all of them, and returns the
+            number of training samples of each class; {} of a kind without classes.
         count: (raw folder, settings) -> {"counts": by class or sort, ...}, without reading all of them.
         prepare: (raw folder, settings, new folder, folder of the last preparation or None, data set's name). Among what it writes
             is ``statistics.json`` with ``shape``, of a sample.
@@ -147,8 +157,9 @@ class Kind:
     measures: tuple[Measure, ...]
     dtype: str
     bounded: bool
+    weighs_classes: bool
     has_tail_index: bool
-    check: Callable[[Path, Any], None]
+    check: Callable[[Path, Any], dict[str, int]]
     count: Callable[[Path, Any], dict[str, Any]]
     prepare: Callable[[Path, Any, Path, Path | None, str], None]
     training_data: Callable[[Path, Any], TrainingData]

@@ -146,21 +146,23 @@ def plot_eta(grid: pd.DataFrame, designs: list[str], metric: str) -> str:
     return svg[0]
 
 
-def plot_shares(classes: list[str], counts: list[int], generated: dict[str, list[float]]) -> str:
-    """Bars of class shares, commonest class first."""
-    order = sorted(range(len(counts)), key=lambda c: (-counts[c], c))
-    truth = [count / sum(counts) for count in counts]
+def plot_shares(classes: list[str], truth: list[float], generated: dict[str, np.ndarray]) -> str:
+    """Bars of class shares, rarest class first: the true ones, and per design [classes, 3], each share with its interval's ends."""
+    order = sorted(range(len(truth)), key=lambda c: (truth[c], -c))
+    width = 0.8 / (len(generated) + 1)
+    places = [np.arange(len(order)) + (k - len(generated) / 2) * width for k in range(len(generated) + 1)]
     with open_panels([""], (10.8, 3.4)) as ([axis], svg):
-        width = 0.8 / (len(generated) + 1)
-        for k, (name, share) in enumerate([("training data", truth), *generated.items()]):
-            place = np.arange(len(order)) + (k - len(generated) / 2) * width
-            colour = "#8a949e" if k == 0 else COLOURS[(k - 1) % len(COLOURS)]
-            axis.bar(place, [share[c] for c in order], width * 0.92, color=colour, label=name)
-        axis.set(yscale="log", ylabel="share", xticks=range(len(order)))
+        axis.bar(places[0], [truth[c] for c in order], width * 0.92, color="#8a949e", label="training data")
+        for k, (name, shares) in enumerate(generated.items()):
+            share, low, high = shares[order].T
+            axis.bar(places[k + 1], share, width * 0.92, color=COLOURS[k % len(COLOURS)], label=name)
+            arms = np.maximum(0, [share - low, high - share])
+            axis.errorbar(places[k + 1], share, yerr=arms, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+        axis.set(yscale="log", ylabel="share", ylim=(min(truth) / 10, 1), xticks=range(len(order)))
         axis.set_xticklabels([classes[c] for c in order], rotation=0 if max(map(len, classes)) < 4 else 45)
-        axis.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=1))
+        axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
         axis.grid(axis="x", visible=False)
-        axis.legend(fontsize=9)
+        add_legend([axis], len(places))
     return svg[0]
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 PER_CLASS = 12  # pictures in a row
+COMPARED = 10  # pictures in a row where real ones stand above generated ones
+LEGIBLE = 48  # pixels of a picture's height there
 MOST_CLASSES = 20  # rows; the commonest and the rarest, where there are more
 GAP = 2
 
@@ -25,15 +27,21 @@ def draw_by_class(image: np.ndarray, verdict: np.ndarray, rows: list[int]) -> Im
     )
 
 
+def draw_comparison(rows: list[np.ndarray]) -> Image.Image:
+    """The first of each uint8 [N, C, H, W], one row each, enlarged by a whole number to ``LEGIBLE`` pixels; a short row ends early."""
+    shape = rows[0].shape[1:]
+    return _draw_sheet([list(images[:COMPARED]) for images in rows], shape, COMPARED, LEGIBLE)
+
+
 def draw_trajectories(steps: np.ndarray, most: int = 12) -> Image.Image:
     """uint8 [steps, n, C, H, W]: one row per sample, one column per evaluation (``most`` of them, spread evenly)."""
     columns = np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int))
     return _draw_sheet([[steps[k, i] for k in columns] for i in range(steps.shape[1])], steps.shape[2:], len(columns))
 
 
-def _draw_sheet(rows: list[list[np.ndarray]], shape: tuple[int, ...], columns: int) -> Image.Image:
+def _draw_sheet(rows: list[list[np.ndarray]], shape: tuple[int, ...], columns: int, least: int = 32) -> Image.Image:
     channels, height, width = shape
-    zoom = max(1, 32 // height)
+    zoom = max(1, least // height)
     down, across = height * zoom + GAP, width * zoom + GAP
     sheet = np.full((len(rows) * down, columns * across, channels), 128, np.uint8)
     for r, tiles in enumerate(rows):

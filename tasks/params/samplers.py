@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from levy_core.base.samples import Classes
 from levy_core.sampling.search import Space
 from levy_core.sampling.solver import Solver
 from tasks.kinds.kind import Kind
@@ -15,6 +16,11 @@ def cells_of(sample: "SampleParams", kind: Kind) -> list[Solver]:
     """The grid of a data set: no limit is put on data without a range."""
     cells = sample.cells()
     return cells if kind.bounded else list(dict.fromkeys(replace(cell, limit="none") for cell in cells))
+
+
+def classes_of(sample: "SampleParams", kind: Kind) -> Classes:
+    """The classes of samples that are drawn to be measured: training proportions where metrics cannot weigh others back."""
+    return sample.classes if kind.weighs_classes else "training"
 
 
 def space_of(tune: "TuneParams", kind: Kind) -> Space:

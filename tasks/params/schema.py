@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, ValidationError, model_validator
 
+from levy_core.base.conditions import LABEL
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.settings import Settings
 from levy_core.metrics.common.paired import Rule
+from levy_core.sampling.guidance import GUIDES
 from tasks.kinds.kind import Kind, kind_of
 from tasks.params.names import Name, refuse_twins
 from tasks.params.resolution import design_of, takes_tail_index
@@ -73,6 +75,28 @@ class Params(Settings):
                     f"{pairs} would both be the stage {'-'.join(pair)!r}, of which DVC keeps one: "
                     f"rename the design {longer!r}, for example to {longer.replace('-', '_')!r}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_learned(self) -> "Params":
+        """What is drawn must have been trained: guides need the class and its absence."""
+        dropout = self.train.label_dropout
+        if dropout == 0 and self.sample.classes == "none":
+            raise ValueError(
+                "sample.classes is none, but train.label_dropout is 0, so that no network is trained without a class: raise it"
+            )
+        guides = {
+            "tune.guides": self.tune.guides,
+            **{f"sample.grid.{n}.guides": b.guides for n, b in self.sample.grid.items()},
+        }
+        for key, names in guides.items():
+            for name in names:
+                if GUIDES[name].follows == LABEL and dropout in (0, 1):
+                    untold = "the class of every sample, and none without" if dropout == 0 else "no class"
+                    raise ValueError(
+                        f"{key} has {name}, but train.label_dropout is {dropout:g}, so that networks learn {untold}: give a number "
+                        f"between 0 and 1, or set {key} to [none]"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.measure import measure_of
+from levy_core.base.samples import Classes
 from levy_core.base.settings import Settings
 from levy_core.metrics.common.paired import Rule
 from levy_core.sampling.grids import GRIDS
@@ -55,6 +56,19 @@ class TrainParams(Settings):
     seed: int = Field(ge=0)
     save_every: int = Field(ge=1)
     processes: int = Field(default=1, ge=1)
+    balance: float = Field(default=0.0, ge=0, le=1)
+    balance_phase: float = Field(default=0.2, gt=0, le=1)
+    class_balancing: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _there_are_labelled_rows_to_balance(self) -> "TrainParams":
+        for key in ("balance", "class_balancing"):
+            if (value := getattr(self, key)) > 0 and self.label_dropout == 1:
+                raise ValueError(
+                    f"train.{key} is {value:g}, but train.label_dropout 1 trains every sample without its class: "
+                    f"lower train.label_dropout, or set train.{key} to 0"
+                )
+        return self
 
     @model_validator(mode="after")
     def _every_process_has_a_share(self) -> "TrainParams":
@@ -89,6 +103,8 @@ class Block(Settings):
     limits: list[Limit] = Field(default=["none"], min_length=1)
     guides: list[GuideName] = Field(default=["none"], min_length=1)
     strengths: list[Annotated[float, Field(ge=0)]] = Field(default=[1.0], min_length=1)
+    guide_rho_max: list[Positive | None] = Field(default=[None], min_length=1)
+    guide_rho_min: list[Positive | None] = Field(default=[None], min_length=1)
     boosts: list[Positive] = Field(default=[1.0], min_length=1)
 
     def cells(self) -> list[Solver]:
@@ -105,11 +121,11 @@ class Block(Settings):
         pairs = [(f, d) for f in self.solvers for d in self.discretisations if fits(f, d)]
         rest = product(
             self.grids, self.steps, self.etas, self.eta_schedules, self.rho_max, self.rho_min, self.denoise, self.limits,
-            self.guides, self.strengths, self.boosts,
+            self.guides, self.strengths, self.guide_rho_max, self.guide_rho_min, self.boosts,
         )  # fmt: skip
         names = (
             "grid", "steps", "eta", "eta_schedule", "rho_max", "rho_min", "denoise", "limit", "guide", "strength",
-            "boost",
+            "guide_rho_max", "guide_rho_min", "boost",
         )  # fmt: skip
         settings: list[dict[str, Any]] = [dict(zip(names, values, strict=True)) for values in rest]
         return list(dict.fromkeys(Solver(*pair, **setting) for setting in settings for pair in pairs))
@@ -122,6 +138,7 @@ class SampleParams(Settings):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     n: int = Field(ge=8)
     batch: int = Field(ge=1)
+    classes: Classes = "balanced"
     hours: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
@@ -153,14 +170,16 @@ class TuneParams(Settings):
     eta_schedules: list[EtaSchedule] = Field(min_length=1)
     limits: list[Limit] = Field(min_length=1)
     guides: list[GuideName] = Field(default=["none"], min_length=1)
-    strength: tuple[Positive, Positive] = (1.0, 4.0)
+    strength: tuple[Positive, Positive] = (1.0, 2.5)
+    guide_rho_max: tuple[Positive, Positive] = (1.0, 200.0)
+    guide_rho_min: tuple[Positive, Positive] = (0.005, 1.0)
     eta: tuple[Positive, Positive]
     rho_max: tuple[Positive, Positive]
     rho_min: tuple[Positive, Positive]
 
     @model_validator(mode="after")
     def _it_can_be_searched(self) -> "TuneParams":
-        for name in ("eta", "rho_max", "rho_min", "strength"):
+        for name in ("eta", "rho_max", "rho_min", "strength", "guide_rho_max", "guide_rho_min"):
             low, high = getattr(self, name)
             if low >= high:
                 raise ValueError(f"tune.{name} is [{low:g}, {high:g}]: give [smallest, largest]")

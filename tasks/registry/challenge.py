@@ -11,16 +11,18 @@ import numpy as np
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
 from levy_core.base.measure import Measure
+from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
 from levy_core.metrics.common.paired import Comparison, Rule, compare
 from levy_core.serving.registered import RegisteredModel
 from tasks.kinds.kind import Metrics
 from tasks.kinds.opening import open_metrics
+from tasks.params.samplers import classes_of
 from tasks.params.schema import Params
 from tasks.params.sections import RetrainParams
 
 Rows = list[dict[str, float]]  # all metrics by name, one mapping per seed
-Accepted = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what `Metrics.accept` gives
+Accepted = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # what `Metrics.accept` gives
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def challenge(params: Params, dataset: str, champion: Path, challenger: Path) ->
     """
     make_reproducible(params.compute.threads)
     settings, metrics = params.retrain, open_metrics(params, dataset)
+    classes = classes_of(params.sample, params.kind(dataset))
     models: dict[str, tuple[RegisteredModel, Accepted]] = {}
     rows: dict[str, Rows] = {}
     try:
@@ -72,7 +75,7 @@ def challenge(params: Params, dataset: str, champion: Path, challenger: Path) ->
             sampler = RegisteredModel(folder)
             models[side] = sampler, metrics.accept(folder, sampler.shape, sampler.samples)
         for side, (sampler, accepted) in models.items():
-            rows[side] = _measure(settings, metrics, sampler, accepted)
+            rows[side] = _measure(settings, metrics, sampler, accepted, classes)
     except LevyError as error:
         reason = f"a person must decide, because the {side} cannot be judged: {error}"
         return _verdict(settings, False, reason, (), {})
@@ -110,12 +113,14 @@ def _verdict(
     return Verdict(promoted, reason, lines, len(settings.seeds), settings.n, settings.confidence, evaluations)
 
 
-def _measure(settings: RetrainParams, metrics: Metrics, sampler: RegisteredModel, accepted: Accepted) -> Rows:
+def _measure(
+    settings: RetrainParams, metrics: Metrics, sampler: RegisteredModel, accepted: Accepted, classes: Classes
+) -> Rows:
     rows = []
     for seed in settings.seeds:
         # Not one of the grid's or of the search's: there a sampler may have been lucky.
-        samples, labels = sampler.draw_default(settings.n, seed_of("judge", seed) % 2**31)
-        rows.append(metrics.measure_held_out(accepted(samples, labels), labels))
+        samples, labels = sampler.draw_default(settings.n, seed_of("judge", seed) % 2**31, classes)
+        rows.append(metrics.measure_held_out(*accepted(samples, labels)))
     return rows
 
 

@@ -212,7 +212,7 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     sampler = {"default": eta["default"], "samplers": samplers}
     shape = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
     signature = ModelSignature(
-        inputs=Schema([ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]),
+        inputs=Schema([ColSpec(kind, name, required=False) for name, kind in COLUMNS.items()]),
         outputs=Schema([TensorSpec(dtype(result.kind.dtype), (-1, *result.kind.output_shape(tuple(shape))))]),
     )
     with tempfile.TemporaryDirectory() as scratch:

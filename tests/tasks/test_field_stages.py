@@ -18,7 +18,7 @@ from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.process.noise import StudentT
 from levy_core.training.checkpoint import load_model
-from tasks.cells.store import read_cells
+from tasks.cells.store import read_cells, read_labels
 from tasks.compare import compare
 from tasks.evaluate import evaluate
 from tasks.kinds.opening import open_metrics
@@ -164,17 +164,19 @@ def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done
     assert np.allclose(embedded.numpy(), codec.measured(np.array(drawn.samples)), rtol=1e-6)
     table = pd.read_csv(paths.evaluation("weather", "tedm"))
     row = table[table.cell == drawn.key].iloc[0]
-    assert measured_with.score(embedded, "distance/train") == pytest.approx(row["distance/train"], rel=1e-4)
+    assert measured_with.score(
+        embedded, read_labels(paths.samples("weather", "tedm")), "distance/train"
+    ) == pytest.approx(row["distance/train"], rel=1e-4)
 
 
 def test_real_fields_are_as_near_as_so_many_fields_can_be(done):
     measured_with = open_metrics(done, "weather")
     store = FieldStore.open(paths.prepared("weather") / "fields.zarr", "train")
     rows = np.sort(np.random.default_rng(0).choice(len(store), 200, replace=False))
-    own = measured_with.score(measured_with.embed(store[rows]), "distance/train")
+    own = measured_with.score(measured_with.embed(store[rows]), store.labels[rows], "distance/train")
     noise = np.random.default_rng(0).standard_normal((200, *store.shape)).astype(np.float32)
-    assert own < 0.5 * measured_with.score(measured_with.embed(noise), "distance/train")
-    assert own < 3 * measured_with.floors(200)["floor/train"]
+    assert own < 0.5 * measured_with.score(measured_with.embed(noise), store.labels[rows], "distance/train")
+    assert own < 3 * measured_with.floors(store.labels[rows])["floor/distance/train"]
 
 
 def test_the_registered_model_gives_physical_fields_and_writes_a_cf_file(done, tmp_path):

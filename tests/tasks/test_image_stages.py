@@ -17,18 +17,30 @@ import yaml
 import tasks.tune
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json
+from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.seeds import seed_of
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets import starter
-from levy_core.metrics.images import fidelity
 from levy_core.metrics.images.classifier import classify, load_classifier
+from levy_core.metrics.images.measures import Generated, floors, measure_images
 from levy_core.nets.unet import UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import draw_samples
+from levy_core.serving.draw import cost, draw_samples
 from levy_core.training.checkpoint import load_model
 from tasks.cells.selection import SETTINGS, solver_of
-from tasks.cells.store import INDEX, Cell, has_failed, is_done, read_cells, write_cell, write_failure, write_index
+from tasks.cells.store import (
+    INDEX,
+    LABELS,
+    Cell,
+    has_failed,
+    is_done,
+    read_cells,
+    read_labels,
+    write_cell,
+    write_failure,
+    write_index,
+)
 from tasks.cells.tuned import read_tuned, write_tuned
 from tasks.evaluate import evaluate
 from tasks.kinds.images.metrics import classifier_folder, fidelity_config
@@ -38,7 +50,7 @@ from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.runtime import paths
 from tasks.sample import sample
-from tasks.tune import Memo, Scorer, _fingerprint, filter_by_cost, tune
+from tasks.tune import Memo, Scorer, _fingerprint, filter_by_cost, filter_guides, tune, warn_of_copies
 from tests.conftest import ROOT, merged, save_untrained
 
 SOLVERS = [
@@ -60,7 +72,7 @@ def cell_of(solver, seed):
 def fill(folder, failed=()):
     """Every solver at two seeds; those at the places ``failed`` with a reason in place of samples."""
     cells = [cell_of(solver, seed) for solver in SOLVERS for seed in (1, 0)]
-    named = {cell.key("model", 8): cell for cell in cells}
+    named = {cell.key("model", np.zeros(8)): cell for cell in cells}
     folder.mkdir(exist_ok=True)
     for k, key in enumerate(named):
         if k in failed:
@@ -96,12 +108,14 @@ def test_a_cell_is_named_by_everything_that_determines_its_samples():
     others = [
         replace(base, settings={**base.settings, name: value}) for name, value in (("steps", 6), ("rho_max", 9.0))
     ]
-    keys = [cell.key("m", 8) for cell in (base, *others, replace(base, seed=1))] + [base.key("n", 8), base.key("m", 9)]
+    labels = np.arange(3)
+    keys = [cell.key("m", labels) for cell in (base, *others, replace(base, seed=1))]
+    keys += [base.key("n", labels), base.key("m", np.arange(4)), base.key("m", labels[::-1])]
     assert len(set(keys)) == len(keys)
     assert (
-        replace(base, nfe=99, label="another").key("m", 8) == keys[0]
+        replace(base, nfe=99, label="another").key("m", labels) == keys[0]
     )  # what it costs and is called changes no sample
-    determined_by = {**asdict(SOLVERS[1]), "seed": 0, "model": "m", "n": 8}
+    determined_by = {**asdict(SOLVERS[1]), "seed": 0, "model": "m", "labels": [0, 1, 2]}
     assert keys[0] == hash_json(determined_by)[:16]
 
 
@@ -216,7 +230,7 @@ TABLE = paths.evaluation("digits", "lim")
 
 
 def times():
-    return {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir() if path.name != INDEX}
+    return {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir() if path.name not in (INDEX, LABELS)}
 
 
 def test_only_missing_cells_are_drawn_and_a_wider_grid_keeps_those_it_has(small, capsys):
@@ -439,12 +453,14 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
         )
     image = np.array(drawn.samples)
     verdicts = classify(load_classifier(classifier_folder(paths.reference("digits"))), image)
-    features = measured_with.embed(image)
-    alone = fidelity.measure_images(features, verdicts, references, counts, fidelity_config(small.evaluation("digits")))
+    labels = read_labels(FOLDER)
+    assert labels.tolist() == load_model(paths.model("digits", "lim")).samples.labels("balanced", 0, 16).tolist()
+    generated = Generated(measured_with.features(image), labels, verdicts)
+    alone = measure_images(generated, references, counts, fidelity_config(small.evaluation("digits")))
     for name, value in alone.items():
         assert row[name] == pytest.approx(value, rel=1e-6, nan_ok=True), name
-    for name, real in references.items():
-        assert row[f"floor/{name}"] == pytest.approx(real.floor(16), rel=1e-6)
+    for name, floor in floors(labels, references, 10).items():
+        assert row[name] == pytest.approx(floor, rel=1e-6)
 
 
 # The tune stage
@@ -478,14 +494,21 @@ def test_the_search_spends_its_budget_and_leaves_the_tuned_samplers_and_every_tr
     found = json.loads(TUNED.read_text())
     assert list(found) == ["2", "3"]
     assert drawing.images == sum(entry["samples"] for entry in found.values()) <= 2 * 120
-    trials = pd.read_csv(TRIALS)
+    trials, model = pd.read_csv(TRIALS), load_model(paths.model("digits", "lim"))
     assert len(trials) == sum(entry["trials"] for entry in found.values())
     assert trials.n.sum() == drawing.images
+    trials["cost"] = [cost(model, solver_of(row)) for _, row in trials.iterrows()]
+    assert set(trials.guide) == {"none", "classifier-free"}
+    assert set(trials.cost) == {2, 3}  # the guides' evaluations counted
     for steps, solver in read_tuned(TUNED).items():
-        assert solver.steps == steps
-        mine = trials[(trials.steps == steps) & (trials.n == 16)]
-        assert solver_of(mine.loc[mine.score.idxmin()]) == solver
-        assert found[str(steps)]["score"] == mine.score.min()
+        assert cost(model, solver) == steps
+        mine = trials[(trials.cost == steps) & (trials.n == 16)]
+        best = mine.loc[mine.score.idxmin()]
+        assert solver_of(best) == solver
+        assert found[str(steps)]["score"] == best.score
+        watched = found[str(steps)]["watched"]
+        assert set(watched) == {"near_train", "coverage/longtail", "floor/near_train"}
+        assert watched == {name: best[name] for name in watched}
     assert len(MEMO.read_text().splitlines()) == sum(1 if n == 8 else 2 for n in trials.n)  # a score at each count
 
 
@@ -559,30 +582,17 @@ def test_a_search_on_a_broken_model_says_so(small):
         tune(small, "digits", "lim")
 
 
-@pytest.mark.parametrize("metric", ["fid/balanced", "kid/longtail"])
+@pytest.mark.parametrize("metric", ["fid/balanced", "fid_classes/longtail", "kid/balanced"])
 def test_the_search_minimises_the_metric_of_compare(small, metric):
     params = change({"compare": {"images": metric}, "tune": {"steps": [2]}})
     tune(params, "digits", "lim")
     best = json.loads(TUNED.read_text())["2"]
-    model, features = load_model(paths.model("digits", "lim")), open_metrics(params, "digits").embed
-    drawn = features(
-        draw_samples(
-            model,
-            Solver(**best["sampler"]),
-            seed_of_search(params),
-            model.samples.usual_labels(0, 16),
-            200,
-            torch.device("cpu"),
-        )
-    )
-
-    real = open_metrics(params, "digits").references[metric.split("/")[1]]
-    value = (
-        fidelity.fid(drawn, real.features)
-        if "fid" in metric
-        else fidelity.kid(drawn, real.features, fidelity_config(params.evaluation("digits")))
-    )
-    assert best["score"] == pytest.approx(value, rel=0.01)  # batches of another size
+    model, measured_with = load_model(paths.model("digits", "lim")), open_metrics(params, "digits")
+    solver, labels = Solver(**best["sampler"]), model.samples.labels("balanced", 0, 16)
+    drawn = draw_samples(model, solver, seed_of_search(params), labels, 200, torch.device("cpu"))
+    assert best["score"] == pytest.approx(
+        measured_with.measure(drawn, labels)[metric], rel=0.01
+    )  # batches of another size
 
 
 def seed_of_search(params):
@@ -595,10 +605,14 @@ def seed_of_search(params):
 def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_has(small, tmp_path, monkeypatch):
     model, seen, asked = load_model(paths.model("digits", "lim")), [], []
     embed = open_metrics(small, "digits").embed
-    listening = SimpleNamespace(embed=embed, score=lambda f, metric: seen.append(f) or asked.append(metric) or 0.0)
+    listening = SimpleNamespace(
+        embed=embed,
+        score=lambda f, labels, metric: seen.append(f) or asked.append(metric) or 0.0,
+        watch=lambda f, labels: {"rows": len(f), "unknown": float("nan")},
+    )
     drawing = Counted(monkeypatch)
     one, other = (
-        Scorer(model, listening, "kid/balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / name, ""))
+        Scorer(model, listening, "kid/balanced", "balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / name, ""))
         for name in ("one", "other")
     )
     a, b = small.sample.cells()[:2]
@@ -607,9 +621,10 @@ def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_h
     assert [len(f) for f in seen] == [8, 16, 16, 16]
     assert set(asked) == {"kid/balanced"}
     assert drawing.images == 16 + 16 + 16
+    assert Memo(tmp_path / "one", "").watched(a, 16) == {"rows": 16.0}
     assert torch.equal(seen[1][:8], seen[0])
     assert torch.allclose(seen[1], seen[3], atol=1e-4)  # in one piece
-    images = draw_samples(model, b, 7, model.samples.usual_labels(0, 16), 200, torch.device("cpu"))
+    images = draw_samples(model, b, 7, model.samples.labels("balanced", 0, 16), 200, torch.device("cpu"))
     assert torch.equal(seen[2], embed(images))
 
 
@@ -618,12 +633,12 @@ def test_the_memo_returns_scores_exactly_and_survives_the_end_of_a_line_that_a_k
     memo = Memo(path, "mine")
     scores = {(SOLVERS[0], 8): 1 / 3, (SOLVERS[0], 16): float("nan"), (SOLVERS[2], 8): 1e-300}
     for (solver, n), score in scores.items():
-        memo.put(solver, n, score)
-    Memo(path, "another's").put(SOLVERS[1], 8, 5.0)
+        memo.put(solver, n, score, {})
+    Memo(path, "another's").put(SOLVERS[1], 8, 5.0, {})
     with path.open("a") as stream:
         stream.write('{"made_by": "mine", "of": "[{')
     again = Memo(path, "mine")
-    again.put(SOLVERS[1], 16, 2.0)
+    again.put(SOLVERS[1], 16, 2.0, {"near_train": 1 / 3})
     for found in (again, Memo(path, "mine")):
         for (solver, n), score in scores.items():
             assert found.get(solver, n) == pytest.approx(score, rel=0, abs=0, nan_ok=True)
@@ -632,6 +647,7 @@ def test_the_memo_returns_scores_exactly_and_survives_the_end_of_a_line_that_a_k
     again.forget_stale()
     assert len(path.read_text().splitlines()) == 4
     assert Memo(path, "mine").get(SOLVERS[0], 8) == 1 / 3
+    assert Memo(path, "mine").watched(SOLVERS[1], 16) == {"near_train": 0.333333}
     assert Memo(path, "another's").get(SOLVERS[1], 8) is None
 
 
@@ -646,7 +662,7 @@ def test_scores_belong_to_model_metric_references_seed_and_settings_of_the_metri
     assert fingerprint({"tune": {"samples": 99, "solvers": ["ode"]}, "train": {"steps": 5}}) == base  # decide no score
     changed = [
         fingerprint({"tune": {"seed": 1}}),
-        fingerprint({"compare": {"images": "kid/longtail"}}),
+        fingerprint({"compare": {"images": "kid/balanced"}}),
         fingerprint({"evaluate": {"images": {"kid_subsets": 4}}}),
     ]
     break_model(0.5)
@@ -666,6 +682,37 @@ def test_solvers_that_would_evaluate_twice_a_step_are_not_searched():
         LevyError, match=r"of tune.solvers, sde-e, split-ddim, each evaluates the network twice .*: add ode"
     ):
         filter_by_cost(replace(space, solvers=("sde-e", "split-ddim")), model)
+
+
+def test_guides_towards_a_class_are_not_searched_where_samples_have_none_and_refused_where_nothing_else_was_learned():
+    space = replace(change_space(("ode",)), guides=("none", "classifier-free"))
+    classes = Samples("images", ("a", "b"), **RECORDED["images"])
+    model = SimpleNamespace(samples=classes)
+    assert filter_guides(space, model, np.array([0, 2])) == space
+    assert filter_guides(space, model, np.array([2, 2])).guides == ("none",)
+    with pytest.raises(LevyError, match="these are drawn without one: ask for a class, or choose the guide none"):
+        filter_guides(replace(space, guides=("classifier-free",)), model, np.array([2]))
+    told = SimpleNamespace(samples=replace(classes, label_dropout=0.0))
+    with pytest.raises(
+        LevyError, match=r"told the class of every training sample: train it with train.label_dropout above 0"
+    ):
+        filter_guides(space, told, np.array([0, 1]))
+
+
+def test_a_guide_whose_best_lies_much_nearer_to_training_images_than_real_ones_is_said_to_copy():
+    plain = Solver("ode", "3m-data", "karras", 5)
+    guided = replace(plain, guide="classifier-free", strength=2.0)
+    near = {"near_train": 0.7, "floor/near_train": 1.0}
+    assert "may copy: its distance to training samples is 0.70, that of new real ones 1.00" in warn_of_copies(
+        guided, near
+    )
+    for solver, watched in (
+        (plain, near),
+        (guided, near | {"near_train": 0.9}),
+        (guided, {}),
+        (guided, {"near_train": 0.1}),
+    ):
+        assert warn_of_copies(solver, watched) == ""
 
 
 def change_space(solvers):

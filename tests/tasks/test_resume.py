@@ -57,6 +57,7 @@ def test_the_same_run_goes_on_where_it_stopped(tmp_path):
     "other",
     [
         (Design.from_mapping({"preset": "lim", "alpha": 1.5}), NET, CONFIG, DATA),
+        (Design.from_mapping({"preset": "lim", "level_weight": "none"}), NET, CONFIG, DATA),
         (LIM, replace(NET, layers=2), CONFIG, DATA),
         (LIM, NET, replace(CONFIG, flip=True), DATA),
         (LIM, NET, replace(CONFIG, seed=1), DATA),
@@ -121,4 +122,5 @@ def test_a_run_with_dropout_goes_on_to_the_same_bits(precision):
     part = [next(steps) for _ in range(4)]
     second = begin()
     second.restore(first.state())
+    assert part[-1].step == int(second.state()["objective.levels.steps"]) == 4
     assert part + list(second.run()) == whole

@@ -91,6 +91,17 @@ def test_data_that_are_no_series_are_refused_before_anything_runs(home):
     odd.unlink()
 
 
+@pytest.mark.parametrize("key", ["balance", "class_balancing"])
+def test_classes_of_a_kind_without_them_cannot_be_balanced(home, tmp_path, key):
+    other = tmp_path / "other.yaml"
+    other.write_text(f"train: {{{key}: 1}}\n")
+    told = home.levy("check", "--params", str(other), check=False)
+    assert told.returncode == 1
+    assert (
+        f"train.{key} is 1, but waves is of the kind series, which has no classes: set train.{key} to 0" in told.stderr
+    )
+
+
 def test_series_go_from_file_to_registry(home):
     assert "series" not in home.levy("check").stderr
     home.levy("run")

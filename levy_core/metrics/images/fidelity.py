@@ -1,7 +1,6 @@
-"""FID and KID through torch-fidelity, manifolds, tails, and what becomes of each class and of the rare ones."""
+"""Features, FID and KID through torch-fidelity."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,8 @@ from torch import Tensor
 
 from levy_core.base import torchvision_ops  # noqa: F401  (before torch-fidelity)
 from levy_core.base.errors import LevyError
-from levy_core.base.seeds import generator
-from levy_core.datasets.images.longtail import rare_classes
-from levy_core.metrics.images import manifold, tails
 from levy_core.metrics.images.classifier import load_classifier
+from levy_core.metrics.images.weights import are_equal, normalise
 
 from torch_fidelity import metric_fid, metric_kid, register_feature_extractor  # isort: skip
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase  # isort: skip
@@ -103,9 +100,19 @@ class Features:
 Statistics = dict[str, Any]  # mean and covariance, as torch-fidelity holds them
 
 
-def statistics(features: Tensor) -> Statistics | None:
-    """Mean and covariance of [N, D]; None with fewer than 2 rows."""
-    return metric_fid.fid_features_to_statistics(features.double()) if len(features) > 1 else None
+def statistics(features: Tensor, weights: np.ndarray | None = None) -> Statistics | None:
+    """Mean and covariance of [N, D], of rows that weigh float64 [N]; None with fewer than 2 rows of any weight.
+
+    The covariance is divided by 1 - sum w**2 (w of sum 1): with equal weights by 1 - 1 / N, as torch-fidelity does.
+    """
+    if weights is not None and not are_equal(weights):
+        features, weights = features[torch.from_numpy(weights > 0)], normalise(weights[weights > 0])
+    if len(features) < 2:
+        return None
+    if weights is None or are_equal(weights):
+        return metric_fid.fid_features_to_statistics(features.double())
+    rows = features.double().numpy()
+    return {"mu": weights @ rows, "sigma": np.cov(rows, rowvar=False, aweights=weights)}
 
 
 def frechet(a: Statistics | None, b: Statistics | None) -> float:
@@ -127,105 +134,3 @@ def kid(generated: Tensor, real: Tensor, config: FidelityConfig) -> float:
         generated, real, kid_subsets=config.kid_subsets, kid_subset_size=size, rng_seed=0, verbose=False
     )
     return value[metric_kid.KEY_METRIC_KID_MEAN]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Real images to judge against; what does not depend on the samples is computed once.
-
-    Attributes:
-        features: [M, D]. labels: int64 [M].
-        radii: distance to the k-th neighbour, float64 [M]. spacing: to the nearest other image, float64 [M].
-    """
-
-    features: Tensor
-    labels: np.ndarray
-    radii: Tensor
-    spacing: Tensor
-    _statistics: dict[tuple[int, ...], Statistics | None] = field(default_factory=dict, compare=False, repr=False)
-
-    @classmethod
-    def of(cls, features: Tensor, labels: np.ndarray, config: FidelityConfig) -> "Reference":
-        """Measures the set itself."""
-        return cls(features, labels, manifold.radii(features, config.neighborhood), manifold.radii(features, 1))
-
-    def statistics(self, classes: tuple[int, ...] = ()) -> Statistics | None:
-        """Mean and covariance of the images of some classes, () for all."""
-        if classes not in self._statistics:
-            rows = np.isin(self.labels, classes) if classes else slice(None)
-            self._statistics[classes] = statistics(self.features[rows])
-        return self._statistics[classes]
-
-    def floor(self, n: int, draws: int = 8) -> float:
-        """The FID to expect of n perfect samples, whose only fault is their number: n of these images, drawn again and again.
-
-        The Frechet distance between finite sets is biased upwards, about as 1 / n.
-        Source: Chong and Forsyth (2020), Effectively unbiased FID.
-        """
-        rows = [torch.randint(len(self.features), (n,), generator=generator(0, "floor", k)) for k in range(draws)]
-        return float(np.mean([frechet(statistics(self.features[r]), self.statistics()) for r in rows]))
-
-
-def measure_images(
-    generated: Tensor,
-    classes: np.ndarray,
-    references: dict[str, Reference],
-    train_counts: Sequence[int],
-    config: FidelityConfig,
-) -> dict[str, float]:
-    """All metrics of one set of samples as flat names.
-
-    Args:
-        generated: features [N, D] of the samples. classes: int64 [N], the classifier's verdicts.
-        references: by name; each gives ``fid/NAME`` and so on. The first judges the classes, the last is the training data.
-        train_counts: images of each class in the training data: the shares that samples should have.
-
-    ``class_count/c``, ``class_recall/c`` (the share of the real images of class c that lie within the samples'
-    manifold) and ``class_fid/c`` are per class. ``rare_share_ratio`` is the rare classes' share among the samples over
-    their share of the training data: 1 is right, 0 forgets them. FIDs of classes rest on few samples (their counts) and
-    are biased upwards: compare them only at similar counts.
-    ``near_train`` is the median distance of a sample to its nearest training image over the median distance of a
-    training image to the next one: about 1 for new images, near 0 for copies; ``class_near/c`` the same in a class.
-    ``tail_*`` compare how far features lie from the centre of the training images (``tails.compare``).
-    """
-    rare = rare_classes(train_counts)
-    is_rare = np.isin(classes, rare)
-    row: dict[str, float] = {"samples": float(len(classes)), "rare_count": float(is_rare.sum())}
-    row["rare_share_ratio"] = is_rare.mean() / (sum(train_counts[c] for c in rare) / sum(train_counts))
-    mine, rare_mine = statistics(generated), statistics(generated[is_rare])
-    recalled = {}
-    for name, real in references.items():
-        row[f"fid/{name}"] = frechet(mine, real.statistics())
-        row[f"kid/{name}"] = kid(generated, real.features, config)
-        real_support = manifold.support(generated, real.features, real.radii, config.neighborhood)
-        recalled[name] = real_support.recalled.numpy() if real_support else np.full(len(real.labels), NAN)
-        row[f"precision/{name}"] = float(real_support.precise.double().mean()) if real_support else NAN
-        row[f"recall/{name}"] = float(recalled[name].mean())
-        row[f"density/{name}"] = real_support.density if real_support else NAN
-        row[f"coverage/{name}"] = float(real_support.covered.double().mean()) if real_support else NAN
-        row[f"rare_fid/{name}"] = frechet(rare_mine, real.statistics(tuple(rare)))
-        row[f"rare_recall/{name}"] = _mean(recalled[name][np.isin(real.labels, rare)])
-    first, train = next(iter(references.items())), list(references.values())[-1]
-    distance = manifold.nearest(generated, train.features).numpy()
-    row["near_train"] = _ratio(_median(distance), _median(train.spacing.numpy()))
-    for c in range(len(train_counts)):
-        row[f"class_count/{c}"] = float((classes == c).sum())
-        row[f"class_recall/{c}"] = _mean(recalled[first[0]][first[1].labels == c])
-        row[f"class_fid/{c}"] = frechet(statistics(generated[classes == c]), first[1].statistics((c,)))
-        spacing = train.spacing.numpy()[train.labels == c]
-        row[f"class_near/{c}"] = _ratio(_median(distance[classes == c]), _median(spacing))
-    centre = train.features.mean(0)
-    row |= tails.compare(*((f - centre).norm(dim=1).numpy() for f in (generated, train.features)))
-    return row
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else NAN
-
-
-def _median(values: np.ndarray) -> float:
-    return float(np.median(values)) if len(values) else NAN
-
-
-def _ratio(a: float, b: float) -> float:
-    return a / b if b else NAN  # training images that are mostly doubles have no spacing to compare with

@@ -7,8 +7,10 @@ Sources: Kynkäänniemi et al. (2019) for precision and recall, Naeem et al. (20
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 ENTRIES = 2**23  # of a block of distances: 64 MiB
 
@@ -42,34 +44,56 @@ class Support:
     """Which rows of two sets lie in the other's manifold.
 
     Attributes:
-        precise: generated rows inside a real ball, bool [N]. balls: in how many real balls, float64 [N].
+        balls: in how many real balls of each class a generated row lies, float64 [N, classes].
         recalled: real rows inside a generated ball, bool [M].
-        covered: real rows whose own ball holds a generated row, bool [M].
+        covered: real rows whose own ball holds a generated row, bool [M]. covered_by_own: one of their class, bool [M].
         neighborhood: k of the real balls.
     """
 
-    precise: Tensor
     balls: Tensor
     recalled: Tensor
     covered: Tensor
+    covered_by_own: Tensor
     neighborhood: int
 
     @property
-    def density(self) -> float:
-        """Mean number of real balls around a generated row over k; near 1 for the data itself, above 1 near modes."""
-        return float(self.balls.mean()) / self.neighborhood
+    def precise(self) -> Tensor:
+        """Generated rows inside a real ball, bool [N]."""
+        return self.balls.sum(1) > 0
+
+    @property
+    def density(self) -> Tensor:
+        """Real balls around each generated row over k, float64 [N]; mean near 1 for the data itself, above 1 near modes."""
+        return self.balls.sum(1) / self.neighborhood
+
+    def precise_in(self, classes: np.ndarray) -> np.ndarray:
+        """Generated rows inside a real ball of these classes, int64 [N], one per row: bool [N]."""
+        return (self.balls.gather(1, torch.from_numpy(classes)[:, None])[:, 0] > 0).numpy()
 
 
-def support(generated: Tensor, real: Tensor, real_radii: Tensor, neighborhood: int) -> Support | None:
-    """Compares generated [N, D] with real [M, D] rows; None where a side has too few rows for a neighbourhood."""
+def support(
+    generated: Tensor,
+    real: Tensor,
+    real_radii: Tensor,
+    neighborhood: int,
+    classes: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Support | None:
+    """Compares generated [N, D] with real [M, D] rows; None where a side has too few rows for a neighbourhood.
+
+    ``classes`` of the generated and the real rows, int64 [N] and [M]; without, all are of class 0.
+    """
     if min(len(generated), len(real)) <= neighborhood:
         return None
+    one = np.zeros(len(generated), dtype=np.int64), np.zeros(len(real), dtype=np.int64)
+    mine, theirs = (torch.from_numpy(c) for c in classes or one)
+    of_class = F.one_hot(theirs, int(max(mine.max(), theirs.max())) + 1).double()
     own = radii(generated, neighborhood)
-    balls = torch.empty(len(generated), dtype=torch.float64)
-    recalled, covered = torch.zeros(len(real), dtype=torch.bool), torch.zeros(len(real), dtype=torch.bool)
+    balls = torch.empty(len(generated), of_class.shape[1], dtype=torch.float64)
+    recalled, covered, by_own = (torch.zeros(len(real), dtype=torch.bool) for _ in range(3))
     for place, block in _blocks(generated, real):
         inside = block <= real_radii
-        balls[place] = inside.sum(1).double()
+        balls[place] = inside.double() @ of_class
         covered |= inside.any(0)
+        by_own |= (inside & (mine[place, None] == theirs)).any(0)
         recalled |= (block <= own[place, None]).any(0)
-    return Support(balls > 0, balls, recalled, covered, neighborhood)
+    return Support(balls, recalled, covered, by_own, neighborhood)

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from torch import device
 
 
-def _check(raw: Path, settings: FieldSettings) -> None:
+def _check(raw: Path, settings: FieldSettings) -> dict[str, int]:
+    import numpy as np
+
     from levy_core.datasets.fields.prepare import inspect
 
-    inspect(raw, settings.config)
+    found = inspect(raw, settings.config)
+    counts = np.bincount(found.labels["train"], minlength=len(found.classes)) * found.tiles
+    return dict(zip(found.classes, counts.tolist(), strict=True))
 
 
 def _count(raw: Path, settings: FieldSettings) -> dict[str, Any]:
@@ -63,6 +67,7 @@ KIND = Kind(
     measures=MEASURES,
     dtype="float32",
     bounded=False,
+    weighs_classes=False,
     has_tail_index=True,
     check=_check,
     count=_count,

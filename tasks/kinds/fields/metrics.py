@@ -52,15 +52,21 @@ class FieldMetrics:
         """Physical fields, [N, C, H, W], float32 because a search keeps hundreds of them."""
         return torch.from_numpy(self.codec.measured(samples).astype(np.float32))
 
-    def score(self, embedded: Tensor, metric: str) -> float:
+    def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
         """The distance from the period that the metric names; 0 is perfect."""
         return distance(embedded.double().numpy(), self.references[metric.split("/")[1]])
 
-    def measure(self, samples: np.ndarray) -> dict[str, float]:
-        """All measures; of samples with a season also those of a forecast by the season."""
-        return self._row(samples, self.samples.usual_labels(0, len(samples)), self.references)
+    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+        """Nothing."""
+        return {}
 
-    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., np.ndarray]:
+    def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """All measures; of samples with a season also those of a forecast by the season."""
+        return self._row(samples, labels, self.references)
+
+    def accept(
+        self, folder: Path, shape: tuple[int, ...], samples: Samples
+    ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         """Fields of the same variables, units, cells and seasons, whatever they were standardised and transformed with."""
         if samples.kind != "fields":
             raise LevyError(f"it draws {samples.kind}, but the data are fields")
@@ -76,7 +82,7 @@ class FieldMetrics:
                 raise LevyError(f"its {what}: {_to_text(of_model)}; of the data: {_to_text(of_data)}")
         if not codec.covers(self.codec):
             raise LevyError("its cells are not those of the data: another box, other places, or cells without values")
-        return lambda drawn, labels: self.codec.recode(drawn, times_of(codec, samples, labels), codec)
+        return lambda drawn, labels: (self.codec.recode(drawn, times_of(codec, samples, labels), codec), labels)
 
     def measure_held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """As ``measure``, of the test period alone."""
@@ -93,9 +99,9 @@ class FieldMetrics:
             row |= {f"reliability/{name}": ensembles.reliability(counts) for name, counts in ranks.items()}
         return row
 
-    def floors(self, n: int) -> dict[str, float]:
-        """The distance of n perfect samples."""
-        return {f"floor/{name}": real.floor(n) for name, real in self.references.items()}
+    def floors(self, labels: np.ndarray) -> dict[str, float]:
+        """The distance of as many perfect samples."""
+        return {f"floor/distance/{name}": real.floor(len(labels)) for name, real in self.references.items()}
 
 
 def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, dataset: str) -> None:

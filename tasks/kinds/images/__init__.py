@@ -12,11 +12,21 @@ if TYPE_CHECKING:
     from torch import device
 
 
-def _check(raw: Path, settings: ImageSettings) -> None:
+def _check(raw: Path, settings: ImageSettings) -> dict[str, int]:
+    import numpy as np
+
+    from levy_core.base.errors import LevyError
     from levy_core.datasets.images.sources import open_source
     from levy_core.datasets.images.split import assign_groups
 
-    assign_groups(open_source(raw), **settings.selection)
+    source = open_source(raw)
+    if settings.crop and settings.crop >= (side := min(source.read(0).shape[1:])):
+        raise LevyError(
+            f"{source.where}: crop is {settings.crop}, but the smallest side of an image is {side}: "
+            "a shift must be smaller, and a tenth of the side is usual"
+        )
+    labels = source.labels[assign_groups(source, **settings.selection)["train"]]
+    return dict(zip(source.classes, np.bincount(labels, minlength=len(source.classes)).tolist(), strict=True))
 
 
 def _count(raw: Path, settings: ImageSettings) -> dict[str, Any]:
@@ -67,6 +77,7 @@ KIND = Kind(
     measures=MEASURES,
     dtype="uint8",
     bounded=True,
+    weighs_classes=True,
     has_tail_index=False,
     check=_check,
     count=_count,

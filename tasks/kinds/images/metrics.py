@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, device, from_numpy
+from torch import Tensor, cat, device, from_numpy
 
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
@@ -16,7 +16,7 @@ from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.images.longtail import in_proportion
 from levy_core.datasets.images.store import Images, read_group
-from levy_core.metrics.images import fidelity
+from levy_core.metrics.images import novelty
 from levy_core.metrics.images.classifier import (
     Classifier,
     ClassifierConfig,
@@ -26,7 +26,9 @@ from levy_core.metrics.images.classifier import (
     save_classifier,
     train_classifier,
 )
-from levy_core.metrics.images.fidelity import Features, FidelityConfig, Reference
+from levy_core.metrics.images.fidelity import Features, FidelityConfig
+from levy_core.metrics.images.measures import Generated, floors, measure_images, score
+from levy_core.metrics.images.reference import NO_VERDICT, Reference
 from tasks.kinds.images.settings import ImageEvaluation
 from tasks.runtime.progress import bar
 
@@ -66,35 +68,41 @@ class ImageMetrics:
         return load_classifier(classifier_folder(self._folder)).to(self._device)
 
     def embed(self, samples: np.ndarray) -> Tensor:
-        """Features [N, D] of uint8 images."""
-        return self.features(samples)
+        """Features of uint8 images and, as the last column, the classifier's verdicts: float32 [N, D + 1]."""
+        verdicts = from_numpy(classify(self.classifier, samples))[:, None]
+        return cat([self.features(samples), verdicts.float()], 1)
 
-    def score(self, embedded: Tensor, metric: str) -> float:
-        """FID or KID."""
-        measure, name = metric.split("/")
-        real = self.references[name]
-        if measure == "fid":
-            return fidelity.frechet(fidelity.statistics(embedded), real.statistics())
-        return fidelity.kid(embedded, real.features, self._config)
+    def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
+        """A metric of ``Kind.ranks``."""
+        return score(_generated(embedded, labels), metric, self.references, self._config)
 
-    def measure(self, samples: np.ndarray) -> dict[str, float]:
-        """All metrics; the classes are the classifier's verdicts, whatever was asked for."""
-        verdicts = classify(self.classifier, samples)
-        return fidelity.measure_images(self.embed(samples), verdicts, self.references, self._counts, self._config)
+    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+        """Distance to the training images, beside that of held-out ones where there are some, and coverage."""
+        held_out = self._held_out[HELD_OUT] if (self._folder / f"{HELD_OUT}.safetensors").exists() else None
+        train, k = self.references["longtail"], self._config.neighborhood
+        return novelty.watch(_generated(embedded, labels).features, labels, train, held_out, self._counts, k)
 
-    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., np.ndarray]:
-        """Images of another size cannot be compared; those of other classes can, because the classifier says what they are."""
+    def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """All metrics; a sample counts to the class it was asked for, or without one to the classifier's verdict."""
+        return measure_images(_generated(self.embed(samples), labels), self.references, self._counts, self._config)
+
+    def accept(
+        self, folder: Path, shape: tuple[int, ...], samples: Samples
+    ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+        """Images of another size cannot be compared. Classes that the data do not have count as not asked for."""
         prepared = json.loads((self._prepared / "statistics.json").read_text())
         if (samples.kind, list(shape)) != ("images", prepared["shape"]):
             raise LevyError(
                 f"it draws {samples.kind} of shape {list(shape)}, but the data are images of {prepared['shape']}"
             )
-        return lambda drawn, labels: drawn
+        ours = prepared["train"]["classes"]
+        known = [ours.index(name) if name in ours else len(ours) for name in samples.classes]
+        to_ours = np.array([*known, len(ours)], dtype=np.int64)
+        return lambda drawn, labels: (drawn, to_ours[labels])
 
     def measure_held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """As ``measure``; ``tail_*`` look at the held-out images in the proportions of the training data."""
-        verdicts = classify(self.classifier, samples)
-        row = fidelity.measure_images(self.embed(samples), verdicts, self._held_out, self._counts, self._config)
+        row = measure_images(_generated(self.embed(samples), labels), self._held_out, self._counts, self._config)
         return {k: v for k, v in row.items() if not k.startswith(("near", "class_near"))}  # nothing here was trained on
 
     @cached_property
@@ -103,9 +111,9 @@ class ImageMetrics:
             raise LevyError(f"no images were held out of {self._prepared}: set test_share of the data set above 0")
         return {name: _read(self._folder / f"{name}.safetensors") for name in (HELD_OUT, IN_PROPORTION)}
 
-    def floors(self, n: int) -> dict[str, float]:
-        """The FID of n perfect samples."""
-        return {f"floor/{name}": real.floor(n) for name, real in self.references.items()}
+    def floors(self, labels: np.ndarray) -> dict[str, float]:
+        """What as many perfect samples would score."""
+        return floors(labels, self.references, len(self._counts))
 
 
 def classifier_folder(reference: Path) -> Path:
@@ -122,16 +130,22 @@ def make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: 
     """Writes the classifier, ``NAME.safetensors`` per reference and ``counts.json``, the training images of each class."""
     store = prepared / "images.zarr"
     _train_classifier(settings, dataset, store, folder, on)
-    features = _features(settings, folder, on)
+    features, classifier = _features(settings, folder, on), load_classifier(classifier_folder(folder)).to(on)
     sets = {name: read_group(store, group) for name, group in GROUPS.items()}
     counts = np.bincount(sets["longtail"].label, minlength=len(sets["longtail"].classes)).tolist()
     if HELD_OUT in json.loads((prepared / "statistics.json").read_text()):
         sets[HELD_OUT] = read_group(store, HELD_OUT)
         sets[IN_PROPORTION] = _take_in_proportion(sets[HELD_OUT], counts)
     for name, images in sets.items():
-        reference = Reference.of(features(images.image), images.label, fidelity_config(settings))
+        verdicts = classify(classifier, images.image)
+        if name == "longtail":
+            verdicts[:] = NO_VERDICT  # most of them are images of the classifier, too
+        elif name == "balanced":
+            verdicts[hold_out(images.label, settings.classifier.seed)[0]] = NO_VERDICT
+        reference = Reference.of(features(images.image), images.label, fidelity_config(settings), verdicts)
         kept = {"features": reference.features, "radii": reference.radii, "spacing": reference.spacing}
-        write_tensors(folder / f"{name}.safetensors", {**kept, "labels": from_numpy(reference.labels)})
+        kept |= {"labels": from_numpy(reference.labels), "verdicts": from_numpy(verdicts)}
+        write_tensors(folder / f"{name}.safetensors", kept)
     write_json(folder / "counts.json", counts)
     print(f"{dataset}: features of {', '.join(sets)} kept, {reference.features.shape[1]} numbers per image")
 
@@ -140,9 +154,14 @@ def _features(settings: ImageEvaluation, reference: Path, on: device) -> Feature
     return Features(classifier_folder(reference), settings.inception_weights, str(on))
 
 
+def _generated(embedded: Tensor, labels: np.ndarray) -> Generated:
+    return Generated(embedded[:, :-1], labels, embedded[:, -1].long().numpy())
+
+
 def _read(path: Path) -> Reference:
     tensors = read_tensors(path)
-    return Reference(tensors["features"], tensors["labels"].numpy(), tensors["radii"], tensors["spacing"])
+    labels, verdicts = (tensors[name].numpy() for name in ("labels", "verdicts"))
+    return Reference(tensors["features"], labels, tensors["radii"], tensors["spacing"], verdicts)
 
 
 def _take_in_proportion(images: Images, counts: list[int]) -> Images:

@@ -1,4 +1,4 @@
-"""Images in the report: samples by class, shares, tails in feature space."""
+"""Images in the report: whether rare classes come back, samples by class, tails in feature space."""
 
 import json
 from pathlib import Path
@@ -9,24 +9,39 @@ import pandas as pd
 from torch import device
 
 from levy_core.datasets.images.longtail import rare_classes
-from levy_core.datasets.images.store import read_group
+from levy_core.datasets.images.store import Images, read_group
 from levy_core.metrics.images.classifier import classify
+from tasks.kinds.images.answer import (
+    DRAWN,
+    PER_CLASS,
+    answer,
+    format_percent,
+    list_names,
+    order_by_count,
+    tabulate_classes,
+)
+from tasks.kinds.images.measures import MEASURES
 from tasks.kinds.images.metrics import ImageMetrics, classifier_folder
 from tasks.kinds.images.settings import ImageEvaluation
 from tasks.page import figures, pictures
+from tasks.page.contrasts import tabulate_contrasts
 from tasks.page.default_sampler import DefaultSampler
 from tasks.runtime.paths import Folders
 
-PER_CLASS = [
-    ("share / true share", None),
-    ("recall", "class_recall"),
-    ("FID", "class_fid"),
-    ("nearest training image", "class_near"),
+# (title, metric) of the table of what helps
+HELPS = [
+    ("rare share / true", "rare_share_ratio"),
+    ("asked = got, rare", "rare_agreement"),
+    ("rare coverage", "rare_coverage/balanced"),
+    ("rare precision", "rare_precision/balanced"),
+    ("rare FID", "rare_fid/balanced"),
+    ("long-tailed FID", "fid/longtail"),
 ]
+MOST_COMPARED = 10  # rare classes whose images stand beside real ones
 
 
 class ImagePage:
-    """The classes of a data set, commonest first."""
+    """The classes of a data set, rarest first."""
 
     template = Path(__file__).with_name("page.html.j2")
     trajectories = 6
@@ -43,12 +58,14 @@ class ImagePage:
         self.training_samples = sum(self._counts)
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
-        """Share and recall of the rare classes."""
+        """Share, coverage and agreement of the rare classes."""
+        agreement = cell["rare_agreement"]
+        asked = "" if pd.isna(agreement) else f"asked = got {100 * agreement:.0f} %, "
         return {
             "title": f"{design}: rare classes",
-            "value": f"{cell['rare_share_ratio']:.2f}",
+            "value": "–" if pd.isna(cell["rare_share_ratio"]) else f"{cell['rare_share_ratio']:.2f}",
             "unit": "× their true share",
-            "text": f"recall of rare images {cell['rare_recall/balanced']:.2f}",
+            "text": f"{asked}coverage {cell['rare_coverage/balanced']:.2f}",
         }
 
     def figures(self, samplers: dict[str, DefaultSampler]) -> dict[str, str]:
@@ -56,61 +73,85 @@ class ImagePage:
         real = self._metrics.references["longtail"].features.numpy()
         centre = real.mean(0)
         generated = {
-            d: np.linalg.norm(self._metrics.embed(c.samples).numpy() - centre, axis=1) for d, c in samplers.items()
+            d: np.linalg.norm(self._metrics.features(c.samples).numpy() - centre, axis=1) for d, c in samplers.items()
         }
+        truth = [count / self.training_samples for count in self._counts]
         return {
-            "classes": figures.plot_shares(
-                self._classes, self._counts, {d: self._shares(c) for d, c in samplers.items()}
-            ),
+            "classes": figures.plot_shares(self._classes, truth, {d: self._shares(c) for d, c in samplers.items()}),
             "tails": figures.plot_tails(np.linalg.norm(real - centre, axis=1), generated),
         }
 
-    def _shares(self, sampler: DefaultSampler) -> list[float]:
-        return [sampler.cell[f"class_count/{c}"] / sampler.cell["samples"] for c in range(len(self._classes))]
+    def _shares(self, sampler: DefaultSampler) -> np.ndarray:
+        keys = ("class_share", "class_share_low", "class_share_high")
+        return np.array([[sampler.cell[f"{key}/{c}"] for key in keys] for c in range(len(self._classes))], dtype=float)
 
     def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
         """What page.html.j2 asks for."""
         classifier = classifier_folder(self._folders.reference) / "classifier.json"
+        drawn = len(next(iter(samplers.values())).samples)
+        rare = [c for c in order_by_count(self._counts) if c in rare_classes(self._counts)]
         return {
-            "per_class": self._per_class(samplers),
+            "answer": lambda cell, sampler: answer(cell, sampler, self._classes, self._counts, drawn),
+            "per_class": tabulate_classes({d: c.cell for d, c in samplers.items()}, self._classes, self._counts),
+            "groups": [title for title, _ in PER_CLASS],
+            "helps": [title for title, _ in HELPS],
+            "tabulate_contrasts": lambda contrasts: tabulate_contrasts(contrasts, HELPS, MEASURES),
+            "ways_drawn": _describe_drawing(samplers),
             "classifier": json.loads(classifier.read_text()),
             "inception": self._inception,
             "train_images": self.training_samples,
             "balanced_images": self._balanced,
-            "drawn": len(next(iter(samplers.values())).samples),
-            "rare": [f"{self._classes[c]} ({self._counts[c]} training images)" for c in rare_classes(self._counts)],
+            "drawn": drawn,
+            "rare": list_names([f"{self._classes[c]} ({self._counts[c]} training images)" for c in rare]),
         }
 
-    def _per_class(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
-        """One row per class, rarest last; columns are the measures of each design."""
-        rows = []
-        for c in sorted(range(len(self._classes)), key=lambda c: (-self._counts[c], c)):
-            true = self._counts[c] / self.training_samples
-            values = [
-                self._shares(sampler)[c] / true if key is None else sampler.cell[f"{key}/{c}"]
-                for _, key in PER_CLASS
-                for sampler in samplers.values()
-            ]
-            texts = ["–" if pd.isna(value) else f"{value:.2f}" for value in values]
-            rows.append((self._classes[c], self._counts[c], texts))
-        return {"groups": [name for name, _ in PER_CLASS], "rows": rows}
-
-    def pictures(self, folder: Path, samplers: dict[str, DefaultSampler]) -> list[dict[str, str]]:
-        """One row per class, by the classifier's verdict."""
+    def pictures(self, folder: Path, samplers: dict[str, DefaultSampler]) -> list[dict[str, Any]]:
+        """One row per class, by the classifier's verdict; and the rarest classes, real above those that were asked for."""
         train = read_group(self._folders.prepared / "images.zarr", "train")
+        verdicts = {d: classify(self._metrics.classifier, c.samples) for d, c in samplers.items()}
         sets = {"real": (train.image, train.label, "the long-tailed training data")}
-        net = self._metrics.classifier
-        sets |= {d: (c.samples, classify(net, c.samples), c.label) for d, c in samplers.items()}
+        sets |= {d: (c.samples, verdicts[d], c.label) for d, c in samplers.items()}
         rows = pictures.choose_classes(self._counts)
-        return [
+        entries: list[dict[str, Any]] = [
             {
                 "title": name,
                 "text": text,
                 "png": pictures.save_png(folder / f"samples-{name}.png", pictures.draw_by_class(image, verdict, rows)),
+                "rows": [],
             }
             for name, (image, verdict, text) in sets.items()
         ]
+        return entries + self._compare_rare(folder, train, samplers, verdicts)
+
+    def _compare_rare(
+        self, folder: Path, train: Images, samplers: dict[str, DefaultSampler], verdicts: dict[str, np.ndarray]
+    ) -> list[dict[str, Any]]:
+        """Per rare class one sheet: training images, then each design's of this class, with the names of its rows."""
+        entries = []
+        rare = rare_classes(self._counts)
+        for c in [c for c in order_by_count(self._counts) if c in rare][:MOST_COMPARED]:
+            sets = {"real": train.image[train.label == c]}
+            # Without a class that was asked for, the classifier's verdict is all there is.
+            sets |= {d: s.samples[(verdicts[d] if s.classes == "none" else s.labels) == c] for d, s in samplers.items()}
+            share = format_percent(self._counts[c] / self.training_samples)
+            entries.append(
+                {
+                    "title": self._classes[c],
+                    "text": f"{self._counts[c]} training images, {share} %",
+                    "png": pictures.save_png(folder / f"rare-{c}.png", pictures.draw_comparison(list(sets.values()))),
+                    "rows": list(sets),
+                }
+            )
+        return entries
 
     def pixels(self, samples: np.ndarray) -> np.ndarray:
         """The samples themselves, which are pixels already."""
         return samples
+
+
+def _describe_drawing(samplers: dict[str, DefaultSampler]) -> list[str]:
+    """In which classes the samples were drawn; with the designs' names where they differ."""
+    by_way: dict[str, list[str]] = {}
+    for design, sampler in samplers.items():
+        by_way.setdefault(DRAWN[sampler.classes], []).append(design)
+    return [way if len(by_way) == 1 else f"{list_names(names)} {way}" for way, names in by_way.items()]

@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from levy_core.base.conditions import of_labels
@@ -18,11 +19,18 @@ def read_training_data(prepared: Path) -> TrainingData:
     found = read_group(prepared / "images.zarr", "train")
     digest = hashlib.sha256(found.image.tobytes())
     digest.update(found.label.tobytes())
-    flip = json.loads((prepared / "statistics.json").read_text())["flip"]
+    statistics = json.loads((prepared / "statistics.json").read_text())
     return TrainingData(
         torch.from_numpy(to_unit(found.image)),
         of_labels(torch.from_numpy(found.label)),
-        Samples("images", found.classes, RECORDED["images"]["dtype"], RECORDED["images"]["exporter"]),
+        Samples(
+            "images",
+            found.classes,
+            RECORDED["images"]["dtype"],
+            RECORDED["images"]["exporter"],
+            tuple((np.bincount(found.label, minlength=len(found.classes)) / len(found.label)).tolist()),
+        ),
         digest.hexdigest(),
-        flip,
+        statistics["flip"],
+        statistics.get("crop", 0),  # data of before there was one
     )

@@ -32,7 +32,7 @@ def test_a_stage_that_meets_a_lock_is_tried_again(ran):
 def test_it_ends_with_the_report_the_best_cell_and_the_look_up(ran):
     checkout, output, _ = ran
     assert "12 of 12 stages ran." in output
-    assert re.search(r"best cell  (lim|ddpm) with .*: fid/longtail \d+\.\d+ ± \d+\.\d+ over 2 seeds", output)
+    assert re.search(r"best cell  (lim|ddpm) with .*: fid_classes/longtail \d+\.\d+ ± \d+\.\d+ over 2 seeds", output)
     report = Path(re.search(r"report     (.*)", output)[1])
     assert report == checkout.root / "outputs/digits/report/index.html"
     assert report.exists()
@@ -111,7 +111,7 @@ def test_the_grid_has_every_cell_with_mean_and_spread(ran):
     for name in (
         "fid/longtail",
         "fid/balanced",
-        "kid/longtail",
+        "kid/balanced",
         "precision/balanced",
         "recall/balanced",
         "density/longtail",
@@ -119,6 +119,8 @@ def test_the_grid_has_every_cell_with_mean_and_spread(ran):
         "near_train",
         "tail_error",
         "rare_share_ratio",
+        "rare_coverage/balanced",
+        "fid_classes/longtail",
     ):
         assert np.isfinite(grid[name]).all(), name
         assert (grid[f"{name}_std"] >= 0).all(), name
@@ -191,6 +193,7 @@ print(json.dumps({
     assert [c["name"] for c in json.loads(found["info"]["inputs"])] == [
         "n",
         "class",
+        "classes",
         "seed",
         "solver",
         "discretisation",
@@ -199,6 +202,8 @@ print(json.dumps({
         "eta",
         "guide",
         "strength",
+        "guide_rho_max",
+        "guide_rho_min",
         "boost",
     ]
 
@@ -255,7 +260,7 @@ def test_levy_lookup_and_levy_sample(ran, tmp_path):
     assert "levy-digits version 1 @champion" in shown
     head = checkout.run("git", "rev-parse", "HEAD").stdout.strip()
     assert re.search(rf"commit +{head}\n", shown)
-    assert re.search(r"score +fid/longtail \d+\.\d+ ± \d+\.\d+ over 2 seeds\n", shown)
+    assert re.search(r"score +fid_classes/longtail \d+\.\d+ ± \d+\.\d+ over 2 seeds\n", shown)
     checkout.levy("sample", str(tmp_path / "pictures"), "--n", "3", "--class", "8")
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
 
@@ -264,7 +269,9 @@ def test_the_report_names_what_matters_and_needs_nothing_from_outside(ran):
     checkout, _, _ = ran
     page = (checkout.root / "outputs/digits/report/index.html").read_text()
     assert "they are not Inception-FID" in page
-    assert page.count('src="data:image/png;base64,') == 3 + 2  # the data, each design; each design's way
+    assert (
+        page.count('src="data:image/png;base64,') == 3 + 3 + 2
+    )  # the data, each design; the rare classes; each design's way
     assert page.count("<svg") == 5
     assert "The best sampler at each cost" in page
     assert page.count(">(tuned)<") >= 1

@@ -1,5 +1,7 @@
 """Labels and times of samples that nobody asked a class or a date of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,25 @@ from levy_core.datasets.fields.times import times_of
 SEASONS = Samples("fields", ("DJF", "MAM", "JJA", "SON"), **RECORDED["fields"], shares=(0.4, 0.3, 0.2, 0.1))
 
 
-def test_images_are_drawn_without_a_class():
+@pytest.mark.parametrize("first", [0, 13])
+def test_balanced_labels_are_as_many_of_each_class_and_none_are_without(first):
+    counts = np.bincount(SEASONS.labels("balanced", first, 1000), minlength=4)
+    assert np.abs(counts - 250).max() <= 1 + np.log(1000) / 2
+    assert SEASONS.labels("none", first, 5).tolist() == [4] * 5
+
+
+@pytest.mark.parametrize(("dropout", "labels"), [(None, [1, 1]), (0.5, [1, 1]), (1.0, [1, 1]), (0.0, [0, 0])])
+def test_a_model_that_was_never_trained_without_a_class_is_not_drawn_without(dropout, labels):
+    samples = Samples("fields", ("all",), **RECORDED["fields"], label_dropout=dropout)
+    assert samples.usual_labels(0, 2).tolist() == labels
+    assert Samples.from_mapping(samples.to_mapping()) == samples
+
+
+def test_a_model_that_was_trained_without_classes_draws_without():
+    assert replace(SEASONS, label_dropout=1.0).labels("balanced", 0, 3).tolist() == [4, 4, 4]
+
+
+def test_a_model_that_does_not_know_its_shares_draws_without_a_class():
     assert Samples("images", ("a", "b", "c"), **RECORDED["images"]).usual_labels(5, 3).tolist() == [3, 3, 3]
 
 

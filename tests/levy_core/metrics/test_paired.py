@@ -79,7 +79,7 @@ def test_equal_values_are_neither_better_nor_worse():
     [
         ("fid/test", 9.0, 2.0),
         ("distance/test", 0.9, 0.1),
-        ("rare_recall/test", 0.1, 0.9),
+        ("rare_coverage/test", 0.1, 0.9),
         ("rare_share_ratio", 0.0, 0.7),
         ("rare_share_ratio", 3.0, 0.7),
         ("q999_ratio/test/t2m", 1.5, 0.9),

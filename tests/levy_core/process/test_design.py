@@ -19,7 +19,7 @@ from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.seeds import BatchStream
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.process.design import PRESETS, Design
+from levy_core.process.design import PRESETS, Design, gaussian_twin, twin_of
 from levy_core.process.loss import LOSSES, WEIGHTS, ResidualLoss
 from levy_core.process.noise import Gaussian, Stable, StudentT
 from levy_core.process.parametrisation import PARAMETRISATIONS, Units, eps_of, out_scale, skip
@@ -50,7 +50,7 @@ def test_designs_survive_a_round_trip(preset):
         ({"preset": "lim", "alpha": 1.0}, r"alpha is 1.0"),
         (
             {"preset": "gan"},
-            r"unknown design preset 'gan': choose one of ddpm, dlim, dlpm, edm, flow, lim, tedm, tflow",
+            r"unknown design preset 'gan': choose one of ddpm, dlim, dlpm, dlpm-published, edm, flow, lim, lim-published, tedm, tflow",
         ),
         ({"preset": "lim", "alpha": "big"}, r"alpha is 'big': input should be a valid number"),
         ({"preset": "tedm", "nu": 2.0}, r"nu is 2.0, but must be above 2"),
@@ -65,7 +65,16 @@ def test_designs_survive_a_round_trip(preset):
         ({"preset": "lim", "noise": "student-t", "nu": 4.0, "alpha": 1.5}, r"unknown key 'alpha' for StudentT"),
         ({"preset": "lim", "noise": "student-t"}, r"the noise law 'student-t' needs nu"),
         ({"preset": "ddpm", "alpha": 1.5}, r"unknown key 'alpha'"),
-        ({"preset": "lim", "loss": "squared"}, r"'squared' has an infinite expectation under Stable\(alpha=1.8"),
+        ({"preset": "lim", "tail_weight": "none"}, r"'squared' has an infinite expectation under Stable\(alpha=1.8"),
+        ({"preset": "lim", "tail_weight": "welsch"}, r"unknown tail weight 'welsch': choose one of cauchy, none"),
+        (
+            {"preset": "lim", "level_weight": "snr"},
+            r"unknown level weight 'snr': choose one of none, residual, residual-power",
+        ),
+        (
+            {"preset": "lim", "loss": "huber", "level_weight": "residual"},
+            r"'residual' is a power of the size of squared residuals, but the loss is 'huber': set loss to squared",
+        ),
         ({"preset": "lim", "param": "score"}, r"unknown parametrisation 'score'"),
         ({"preset": "lim", "schedule": "sine"}, r"unknown schedule 'sine'"),
         ({"noise": "cauchy"}, r"unknown noise law 'cauchy'"),
@@ -90,6 +99,9 @@ def test_bad_designs_are_refused(settings, message):
         (Stable(1.1), {"loss": "squared", "groups": 3}, True),
         (Stable(1.1), {"loss": "squared", "draws": 9}, False),
         (Stable(1.1), {"loss": "squared", "allow_infinite": True}, True),
+        # the weight falls as the loss grows
+        (Stable(1.1), {"loss": "squared", "tail_weight": "cauchy"}, True),
+        (Stable(1.9), {"loss": "squared", "level_weight": "residual"}, False),
     ],
 )
 def test_a_loss_with_an_infinite_expectation_is_refused(noise, settings, finite):
@@ -98,6 +110,18 @@ def test_a_loss_with_an_infinite_expectation_is_refused(noise, settings, finite)
     else:
         with pytest.raises(LevyError, match=r"'squared' has an infinite expectation .* median over groups"):
             ResidualLoss(**settings).check(noise)
+
+
+@pytest.mark.parametrize(("preset", "loss"), [("lim", "huber"), ("dlpm", "l2-norm")])
+def test_another_loss_takes_the_place_of_the_presets_with_its_weights(preset, loss):
+    published = Design.from_mapping({"preset": f"{preset}-published"})
+    assert Design.from_mapping({"preset": preset, "loss": loss}) == published
+    assert Design.from_mapping({"preset": preset, "loss": "squared"}) == Design.from_mapping({"preset": preset})
+
+
+def test_every_preset_but_the_published_losses_of_stable_noise_is_minimised_by_the_mean():
+    leaning = [name for name in PRESETS if Design.from_mapping({"preset": name}).loss.minimiser != "mean"]
+    assert leaning == ["lim-published", "dlpm-published"]
 
 
 def residuals(repeats=1):
@@ -110,7 +134,7 @@ def residuals(repeats=1):
 def test_losses_are_zero_at_the_truth_and_per_sample(loss, weight):
     (e, rho), noise = residuals(), StudentT(4.0)
     units, loss_of = Units.of(noise, 0.5), ResidualLoss(loss, weight)
-    at_truth, beside = loss_of(e, e, rho, units, noise), loss_of(e + 1, e, rho, units, noise)
+    at_truth, beside = loss_of(e, e, e, rho, units, noise), loss_of(e + 1, e, e, rho, units, noise)
     assert at_truth.shape == (4,)
     assert at_truth.abs().max() < 1e-5
     assert (beside > 0).all()
@@ -120,7 +144,7 @@ def test_the_median_of_means_is_taken_per_sample():
     noise, units = Gaussian(), Units(2.0)
     e, rho = residuals(repeats=6)
     e_hat = e + torch.arange(24).view(6, 4, 1, 1).reshape(24, 1, 1, 1)  # draw k of sample b is off by 4 k + b
-    found = ResidualLoss("squared", groups=3, draws=2)(e_hat, e, rho, units, noise)
+    found = ResidualLoss("squared", groups=3, draws=2)(e_hat, e, e, rho, units, noise)
     off = np.arange(24).reshape(6, 4)
     means = (off**2).reshape(3, 2, 4).mean(1)
     assert found.tolist() == pytest.approx(np.median(means, axis=0).tolist(), rel=1e-4)
@@ -499,3 +523,29 @@ def test_damaged_and_foreign_weights_are_refused(saved):
     )
     with pytest.raises(LevyError, match="does not belong to the network"):
         load_model(folder)
+
+
+HEAVY = [
+    ({"preset": "lim"}, {"preset": "lim", "alpha": 2.0}),
+    ({"preset": "lim", "alpha": 1.5, "loss": "huber"}, {"preset": "lim", "loss": "huber", "alpha": 2.0}),
+    ({"preset": "dlpm", "isotropic": False}, {"preset": "dlpm", "alpha": 2.0}),
+    ({"preset": "tedm", "nu": 6.0, "sigma_data": 1.0}, {"preset": "tedm", "sigma_data": 1.0, "noise": "gaussian"}),
+    ({"preset": "tflow"}, {"preset": "tflow", "noise": "gaussian"}),
+]
+
+
+@pytest.mark.parametrize(("settings_of_heavy", "settings_of_twin"), HEAVY)
+def test_the_gaussian_twin_differs_in_nothing_but_the_noise(settings_of_heavy, settings_of_twin):
+    heavy = Design.from_mapping(settings_of_heavy)
+    assert gaussian_twin(settings_of_heavy, heavy) == settings_of_twin
+    twin = Design.from_mapping(settings_of_twin)
+    assert twin.is_gaussian
+    assert not heavy.is_gaussian
+    assert twin_of("heavy", {"heavy": heavy, "twin": twin}) == "twin"
+
+
+def test_published_pairs_are_twins_and_other_designs_are_not():
+    made = {name: Design.from_mapping({"preset": name}) for name in PRESETS}
+    assert {name: twin for name in made if (twin := twin_of(name, made))} == {"tedm": "edm", "tflow": "flow"}
+    other_loss = replace(made["edm"], sigma_data=0.4)
+    assert twin_of("tedm", {"tedm": made["tedm"], "edm": other_loss}) is None

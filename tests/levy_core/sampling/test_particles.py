@@ -11,7 +11,7 @@ from levy_core.base.seeds import generator
 from levy_core.process.noise import Gaussian, Stable
 from levy_core.process.parametrisation import Predictor
 from levy_core.process.schedule import Exploding
-from levy_core.sampling.guidance import ClassifierFree
+from levy_core.sampling.guidance import ClassifierFree, Interval
 from levy_core.sampling.loop import sample
 from levy_core.sampling.oracles import Modes, nine_modes
 from levy_core.sampling.particles import effective_share, resample, sample_corrected
@@ -105,7 +105,7 @@ def test_resampling_keeps_the_particles_that_count():
 def test_without_anything_to_correct_it_is_the_sampler_of_before_bit_for_bit(w):
     noise, oracle = Stable(1.5), TwoMixtures(Stable(1.5), STRONG)
     particles = draw(oracle, noise, w, 0.5, n=60, batch=7)
-    guided = ClassifierFree(oracle, w, NOTHING)
+    guided = ClassifierFree(oracle, w, Interval(), NOTHING)
     plain = sample(guided, table(noise), noise, 0, range(60), (2,), of_labels(torch.zeros(60, dtype=torch.long)))
     assert torch.equal(particles.samples, plain)
     assert min(particles.effective) == pytest.approx(1)

@@ -1,5 +1,7 @@
 """A registered model draws with the sampler that won, changed only where a request says so."""
 
+import json
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -20,13 +22,24 @@ TUNED = Solver(
     "sde-e", "2m-data", "karras", 4, 1.5, "quiet-end", rho_max=20.0, rho_min=0.03, denoise=True, limit="clamp"
 )
 LONGER = Solver("ode", "3m-data", "uniform-log-rho", 6, rho_max=30.0, denoise=True)
+GUIDED = replace(LONGER, guide="classifier-free", strength=1.5, guide_rho_max=10.0, guide_rho_min=0.1)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = save_untrained(tmp_path_factory.mktemp("model"), UNetConfig((1, 8, 8), 2, (8,)), ("a", "b"))
-    write_json(folder / SAMPLER, {"default": 4, "samplers": {"4": asdict(TUNED), "6": asdict(LONGER)}})
+    samplers = {"4": asdict(TUNED), "6": asdict(LONGER), "9": asdict(GUIDED)}
+    write_json(folder / SAMPLER, {"default": 4, "samplers": samplers})
     return folder
+
+
+def describe(folder, target, **changes):
+    """A copy of a model whose samples are described otherwise."""
+    shutil.copytree(folder, target)
+    description = json.loads((target / "design.json").read_text())
+    description["samples"] |= changes
+    write_json(target / "design.json", description)
+    return target
 
 
 @pytest.mark.parametrize(
@@ -46,6 +59,13 @@ def folder(tmp_path_factory):
         ({"solver": "split-ddim"}, replace(TUNED, family="split-ddim", discretisation="ei-noise", eta=1.0)),
         ({"solver": "posterior"}, replace(TUNED, family="posterior", discretisation="ei-noise")),
         ({"guide": "classifier-free", "strength": 2}, replace(TUNED, guide="classifier-free", strength=2.0)),
+        (
+            {"guide": "classifier-free", "strength": 2, "guide_rho_max": 9, "guide_rho_min": 0.1},
+            replace(TUNED, guide="classifier-free", strength=2.0, guide_rho_max=9.0, guide_rho_min=0.1),
+        ),
+        ({"steps": 9}, GUIDED),  # 6 steps, 3 of them with a guide, cost 9
+        ({"steps": 9, "strength": 2.0}, replace(GUIDED, strength=2.0)),
+        ({"steps": 9, "guide": "none"}, replace(GUIDED, guide="none", steps=9)),
         ({"boost": 2}, replace(TUNED, boost=2.0)),
     ],
 )
@@ -63,9 +83,26 @@ def test_a_request_changes_what_it_names(folder, request_, solver):
         ({"solver": "split-ddim", "eta": 1.5}, "eta is 1.5, but for split-ddim must be between 0 and 1"),
         ({"guide": "classifier-free", "strength": 2}, "moves samples towards a class, but these are drawn without one"),
         ({"boost": 0}, "boost is 0.0, but the factor of the starting noise must be a positive, finite number"),
+        ({"guide": "classifier-free"}, "came without a strength: 1 is the class itself"),
         ({"guide": "pigdm"}, "unknown guide 'pigdm': choose one of classifier-free, none"),
         ({"class": "c"}, "unknown class 'c': the model knows a, b"),
         ({"colour": 1}, "unknown request key 'colour'"),
+        ({"class": "a", "classes": "b=2"}, "class is 'a' and classes 'b=2': give one of them"),
+        ({"classes": "some"}, "classes is 'some': give training, balanced, none, or counts such as 8=10,9=5"),
+        ({"classes": ""}, "classes is '': give training"),
+        ({"classes": "a=1,c=1"}, "unknown class 'c': the model knows a, b"),
+        ({"classes": "a=1,a=1"}, "classes is 'a=1,a=1', in which 'a' stands twice"),
+        ({"classes": "a=3,b=-1"}, "-1 samples of class 'b' are asked for: give a count of at least 0"),
+        ({"classes": "a=1.5,b=0.5"}, "in which '1.5' is no whole number"),
+        (
+            {"classes": "a=1,b=2"},
+            "n is 2, but the counts of classes, a=1,b=2, sum to 3: leave n out, or make them equal",
+        ),
+        ({"classes": "a=0", "n": 0}, "n is 0"),
+        (
+            {"classes": "a=1000000000000000", "n": 10**15},
+            "n is 1,000,000,000,000,000, but the memory that is free holds",
+        ),
         ({"n": 0}, "n is 0"),
         ({"n": 10**15}, "n is 1,000,000,000,000,000, but the memory that is free holds .* samples: ask for fewer"),
     ],
@@ -73,3 +110,90 @@ def test_a_request_changes_what_it_names(folder, request_, solver):
 def test_bad_requests_are_named(folder, request_, message):
     with pytest.raises(LevyError, match=message):
         RegisteredModel(folder).predict([{"n": 2, **request_}])
+
+
+def test_a_request_without_a_number_of_samples_says_it_in_counts(folder):
+    model = RegisteredModel(folder)
+    with pytest.raises(LevyError, match=r"n is missing: say how many samples, or in classes how many of each class"):
+        model.predict([{"seed": 0}])
+    with pytest.raises(LevyError, match=r"n is 1,000,000,000,000,000, but the memory that is free holds"):
+        model.predict([{"classes": "a=999999999999999,b=1"}])
+    expected = draw_samples(load_model(folder), TUNED, 3, np.array([1, 0, 0]), 3, torch.device("cpu"))
+    for request in ({"classes": "b=1,a=2"}, {"classes": " b = 1, a=2", "n": 3}):
+        assert np.array_equal(model.predict([{"seed": 3, **request}]), expected.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("shares", "classes", "labels"),
+    [
+        ([0.75, 0.25], None, [0, 0, 0, 1]),
+        ([0.75, 0.25], "training", [0, 0, 0, 1]),
+        ([0.75, 0.25], "balanced", [1, 0, 0, 1]),
+        ([0.75, 0.25], "none", [2, 2, 2, 2]),
+        (None, None, [2, 2, 2, 2]),  # models of before go on without a class
+        (None, "training", [2, 2, 2, 2]),
+        (None, "balanced", [1, 0, 0, 1]),
+    ],
+)
+def test_classes_are_those_of_the_training_data_unless_asked_otherwise(folder, tmp_path, shares, classes, labels):
+    model = RegisteredModel(describe(folder, tmp_path / "model", shares=shares))
+    drawn = model.predict([{"n": 4, **({} if classes is None else {"classes": classes})}])
+    expected = draw_samples(load_model(folder), TUNED, 0, np.array(labels), 4, torch.device("cpu"))
+    assert np.array_equal(drawn, expected.transpose(0, 2, 3, 1))
+
+
+def test_files_are_told_with_how_many_of_each_class(folder, tmp_path):
+    model = RegisteredModel(folder)
+    assert model.write({"classes": "b=1,a=2"}, tmp_path / "some").endswith(": 2 of class a, 1 of class b")
+    assert model.write({"n": 3}, tmp_path / "none").endswith(": 3 without a class")
+
+
+@pytest.mark.parametrize(
+    ("changes", "request_", "message"),
+    [
+        (
+            {"classes": []},
+            {"classes": "balanced"},
+            r"classes are asked for \(balanced\), but the model was trained without",
+        ),
+        ({"classes": []}, {"class": "a"}, "unknown class 'a': the model knows no classes"),
+        ({"label_dropout": 1.0}, {"class": "a"}, r"classes are asked for \(a\), but the model was trained without"),
+        (
+            {"label_dropout": 0.0},
+            {"classes": "none"},
+            r"told the class of every training sample \(train.label_dropout 0\)",
+        ),
+        (
+            {"label_dropout": 0.0},
+            {"class": "a", "guide": "classifier-free", "strength": 2.0},
+            "the guide classifier-free moves samples away from those without a class, but the model was told the class of every",
+        ),
+    ],
+)
+def test_what_a_model_was_not_trained_for_is_refused(folder, tmp_path, changes, request_, message):
+    if "classes" in changes:
+        changes |= {"shares": None}
+    described = describe(folder, tmp_path / "model", **changes)
+    if "classes" in changes:  # its network has no classes either
+        save_untrained(described, UNetConfig((1, 8, 8), 0, (8,)), ())
+    with pytest.raises(LevyError, match=message):
+        RegisteredModel(described).predict([{"n": 2, **request_}])
+
+
+def test_a_guide_that_was_found_for_classes_is_left_out_where_none_is_asked_for(folder, tmp_path):
+    model = RegisteredModel(folder)
+    plain = draw_samples(load_model(folder), LONGER, 0, np.full(2, 2), 2, torch.device("cpu"))
+    assert np.array_equal(model.predict([{"n": 2, "steps": 9, "classes": "none"}]), plain.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ([0.5, 0.4], "its shares of classes are 0.5, 0.4, which sum to 0.9: numbers of at least 0 that sum to 1"),
+        ([1.5, -0.5], "its shares of classes are 1.5, -0.5, which sum to 1: numbers of at least 0"),
+        ([1.0], "it has 1 shares of classes, but 2 classes"),
+    ],
+)
+def test_forged_shares_are_refused(folder, tmp_path, shares, message):
+    with pytest.raises(LevyError, match=rf"design.json describes no model: .*{message}"):
+        load_model(describe(folder, tmp_path / "model", shares=shares))

@@ -49,7 +49,7 @@ def register(folder: Path, database: str):
     mlflow.set_tracking_uri(database)
     model = save_untrained(folder / "model", UNetConfig((1, 8, 8), 2, (8,)), ("a", "b"))
     write_json(model / SAMPLER, {"default": 3, "samplers": {"3": asdict(Solver("ode", "ei-noise", "karras", 3))}})
-    columns = [ColSpec(kind, name, required=required) for name, (kind, required) in COLUMNS.items()]
+    columns = [ColSpec(kind, name, required=False) for name, kind in COLUMNS.items()]
     experiment = mlflow.create_experiment("served", artifact_location=(folder / "mlartifacts").as_uri())
     with mlflow.start_run(experiment_id=experiment):
         mlflow.pyfunc.log_model(
@@ -96,6 +96,8 @@ def test_rest_gives_what_python_gives(served):
     assert np.array_equal(images, np.concatenate([model.predict(row) for row in rows]))
     status, answer = served.ask({"inputs": {"n": 2, "solver": "ode", "steps": 2}})
     assert np.array_equal(json.loads(answer)["predictions"], model.predict({"n": 2, "solver": "ode", "steps": 2}))
+    status, answer = served.ask({"dataframe_records": [{"classes": "b=1,a=2"}]})  # no n
+    assert np.array_equal(json.loads(answer)["predictions"], model.predict({"n": 3, "classes": "b=1,a=2"}))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_rest_gives_what_python_gives(served):
         ({"dataframe_records": [{"n": 1, "class": "c"}]}, "unknown class 'c': the model knows a, b"),
         ({"dataframe_records": [{"n": 0}]}, "n is 0, but a request asks for at least 1 sample"),
         ({"dataframe_records": [{"n": 1, "solver": "magic"}]}, "unknown solver 'magic'"),
-        ({"dataframe_records": [{"seed": 0}]}, "Model is missing inputs ['n']"),
+        ({"dataframe_records": [{"seed": 0}]}, "n is missing: say how many samples"),
         ({"dataframe_records": [{"n": "many"}]}, "Failed to convert column n"),
         (b"no json", "Ensure that input is a valid JSON"),
     ],

@@ -14,7 +14,7 @@ from levy_core.base.errors import LevyError
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import PRESETS, Design
-from levy_core.process.loss import LOSSES, ResidualLoss
+from levy_core.process.loss import LOSSES, TAIL_WEIGHTS, ResidualLoss
 from levy_core.process.noise import Gaussian, StudentT
 from levy_core.process.parametrisation import Units
 from levy_core.training.batches import AHEAD, batches, fill_missing
@@ -170,25 +170,27 @@ def test_missing_values_become_the_mean_and_are_remembered():
     assert nothing is None
 
 
+@pytest.mark.parametrize("tail_weight", TAIL_WEIGHTS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_loss_of_the_valid_values_is_the_loss_of_a_sample_made_of_them(name):
+def test_the_loss_of_the_valid_values_is_the_loss_of_a_sample_made_of_them(name, tail_weight):
     g = torch.Generator().manual_seed(0)
-    eps_hat, e, rho = torch.randn(3, 2, 5, generator=g), torch.randn(3, 2, 5, generator=g), torch.rand(3, generator=g)
+    eps_hat, e, y = (torch.randn(3, 2, 5, generator=g) for _ in range(3))
+    rho = torch.rand(3, generator=g)
     valid = torch.ones(3, 2, 5, dtype=torch.bool)
     valid[:, :, 3:] = False
     law = StudentT(4.0)
-    loss_of, units = ResidualLoss(name, "edm"), Units.of(law, 1.0)
-    expected = loss_of(eps_hat[..., :3], e[..., :3], rho, units, law)
-    assert torch.allclose(loss_of(eps_hat, e, rho, units, law, valid), expected)
+    loss_of, units = ResidualLoss(name, "edm", tail_weight=tail_weight), Units.of(law, 1.0)
+    expected = loss_of(eps_hat[..., :3], e[..., :3], y[..., :3], rho, units, law)
+    assert torch.allclose(loss_of(eps_hat, e, y, rho, units, law, valid), expected)
     all_valid = torch.ones_like(valid)
-    assert torch.allclose(loss_of(eps_hat, e, rho, units, law, all_valid), loss_of(eps_hat, e, rho, units, law))
+    assert torch.allclose(loss_of(eps_hat, e, y, rho, units, law, all_valid), loss_of(eps_hat, e, y, rho, units, law))
 
 
 def test_a_sample_without_any_value_weighs_nothing():
     e = torch.ones(1, 4)
     valid = torch.zeros(1, 4, dtype=torch.bool)
     law = Gaussian()
-    assert ResidualLoss("squared")(e + 1, e, torch.ones(1), Units.of(law, 1.0), law, valid).item() == 0
+    assert ResidualLoss("squared")(e + 1, e, e, torch.ones(1), Units.of(law, 1.0), law, valid).item() == 0
 
 
 @pytest.mark.parametrize("preset", PRESETS)

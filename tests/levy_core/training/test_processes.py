@@ -98,7 +98,8 @@ def trained(case, precision, share=WHOLE):
     with torch.no_grad():
         found["predicted"] = trainer.averaged.eval()(probe, torch.linspace(-2, 2, 7), of_labels(torch.arange(7) % 4))
     if own:
-        found["own"] = own[0][1:].abs().max()  # what comes first is the loss
+        weights = sum(p.numel() for p in net.parameters())
+        found["own"] = own[0][-weights:].abs().max()  # gradients come last
     losses = torch.tensor([[p.loss, p.grad_norm] for p in (first, *steps)])
     return {**found, "losses": losses, **{f"state.{k}": v for k, v in trainer.state().items()}}
 
@@ -168,6 +169,11 @@ def test_the_model_after_some_steps_is_that_of_one_within_float_error(by_one, by
     error = max(rounding, PREDICTION_ERROR * float(one["predicted"].abs().max()))
     assert float((two[0]["predicted"] - one["predicted"]).abs().max()) < error
     assert torch.allclose(one["losses"], two[0]["losses"], rtol=gradient_error(precision, one, two))
+    learnt = part(one, "state.objective.")
+    assert bool(learnt) == (CASES[case][0] in ("lim", "dlpm"))
+    for name, value in learnt.items():
+        largest = float(value.abs().max())
+        assert torch.allclose(two[0][name], value, rtol=0, atol=gradient_error(precision, one, two) * largest), name
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

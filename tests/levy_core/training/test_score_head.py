@@ -19,7 +19,8 @@ from levy_core.process.noise import Gaussian, Stable, StudentT
 from levy_core.process.parametrisation import Predictor, Units, broadcast, score_of
 from levy_core.sampling.oracles import Student, isotropic_law, nine_modes
 from levy_core.training.checkpoint import load_model, save_model
-from levy_core.training.objective import Batch, NoiseResidual, WithScore, objective_of
+from levy_core.training.objective import Batch, NoiseResidual
+from levy_core.training.score_head import WithScore
 from levy_core.training.trainer import TrainConfig, Trainer
 
 CONFIG = TrainConfig(
@@ -131,9 +132,8 @@ def test_the_first_head_is_trained_on_the_batch_and_the_loss_of_before(preset):
     assert both.mixing.shape == (both.e.shape[0], 1)
     eps_hat = torch.zeros_like(both.e).requires_grad_()
     score = torch.zeros_like(both.e).requires_grad_()
-    objective = objective_of(designs[1])
-    own = objective_of(designs[0])(lambda y, rho, cond: eps_hat, plain)
-    loss = objective(lambda y, rho, cond: (eps_hat, score), both)
+    own = NoiseResidual(designs[0])(lambda y, rho, cond: eps_hat, plain)
+    loss = WithScore(NoiseResidual(designs[0]))(lambda y, rho, cond: (eps_hat, score), both)
     assert torch.allclose(loss - own, ((both.e / both.mixing) ** 2).mean(1), rtol=1e-4, atol=1e-5)
     expected, found = (torch.autograd.grad(total.sum(), eps_hat, retain_graph=True)[0] for total in (own, loss))
     assert torch.equal(expected, found)
@@ -144,7 +144,7 @@ def test_missing_values_and_several_draws_are_left_out_and_averaged():
     shape = (6, 2)  # three draws of two samples
     valid = torch.tensor([[True, False], [True, True]]).repeat(3, 1)
     e, mixing = torch.arange(12.0).view(shape), torch.full((6, 1), 2.0)
-    batch = Batch(torch.zeros(shape), torch.ones(6), e, of_labels(torch.zeros(6)), valid, mixing)
+    batch = Batch(torch.zeros(shape), torch.ones(6), e, of_labels(torch.zeros(6)), valid, mixing=mixing)
     exact = lambda y, rho, cond: (e, torch.zeros_like(e))
     found = WithScore(NoiseResidual(design))(exact, batch) - NoiseResidual(design)(lambda *asked: e, batch)
     halves = (e / 2) ** 2

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from torch import device
 
 
-def _check(raw: Path, settings: SeriesSettings) -> None:
+def _check(raw: Path, settings: SeriesSettings) -> dict[str, int]:
     from tasks.kinds.series.data import read_series
 
     read_series(raw)
+    return {}
 
 
 def _count(raw: Path, settings: SeriesSettings) -> dict[str, Any]:
@@ -62,6 +63,7 @@ KIND = Kind(
     measures=MEASURES,
     dtype="float32",
     bounded=False,
+    weighs_classes=False,
     has_tail_index=False,
     check=_check,
     count=_count,

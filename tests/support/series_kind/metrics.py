@@ -47,16 +47,22 @@ class SeriesMetrics:
         """Series in their units, [N, T]."""
         return torch.from_numpy(self.scale.restore(samples))
 
-    def score(self, embedded: Tensor, metric: str) -> float:
+    def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
         """The distance from one part of the data."""
         return self._errors(embedded.double().numpy(), metric.split("/")[1])[f"distance/{metric.split('/')[1]}"]
 
-    def measure(self, samples: np.ndarray) -> dict[str, float]:
+    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+    def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Against both parts."""
         series = self.scale.restore(samples).astype(np.float64)
         return {"samples": float(len(series)), **self._errors(series, "train"), **self._errors(series, "test")}
 
-    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., np.ndarray]:
+    def accept(
+        self, folder: Path, shape: tuple[int, ...], samples: Samples
+    ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         """Series of as many times, whatever they were standardised with."""
         length = self.real["train"].shape[1]
         if (samples.kind, tuple(shape)) != ("series", (1, 1, length)):
@@ -64,17 +70,17 @@ class SeriesMetrics:
                 f"it draws {samples.kind} of shape {list(shape)}, but the data are series of {length} times"
             )
         scale = Scale.load(folder)
-        return lambda drawn, labels: self.scale.standardise(scale.restore(drawn))
+        return lambda drawn, labels: (self.scale.standardise(scale.restore(drawn)), labels)
 
     def measure_held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """Against the held-out series alone."""
         return self._errors(self.scale.restore(samples).astype(np.float64), "test")
 
-    def floors(self, n: int) -> dict[str, float]:
-        """The distance of n real series, drawn with replacement."""
-        rows = np.random.default_rng(0).integers(0, 2**31, n)
+    def floors(self, labels: np.ndarray) -> dict[str, float]:
+        """The distance of as many real series, drawn with replacement."""
+        rows = np.random.default_rng(0).integers(0, 2**31, len(labels))
         return {
-            f"floor/{name}": self._errors(real[rows % len(real)], name)[f"distance/{name}"]
+            f"floor/distance/{name}": self._errors(real[rows % len(real)], name)[f"distance/{name}"]
             for name, real in self.real.items()
         }
 

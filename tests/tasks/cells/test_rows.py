@@ -56,7 +56,9 @@ def through_csv(table):
 
 
 def test_rows_of_tables_and_of_json_become_the_solvers_that_wrote_them():
-    table = through_csv(pd.DataFrame([{"design": "lim", **asdict(solver), "fid/longtail": 1.5} for solver in SOLVERS]))
+    table = through_csv(
+        pd.DataFrame([{"design": "lim", **asdict(solver), "fid_classes/longtail": 1.5} for solver in SOLVERS])
+    )
     for k, solver in enumerate(SOLVERS):
         row = table.iloc[k]
         for form in (row, row.to_dict(), json.loads(json.dumps(row.to_dict()))):
@@ -70,13 +72,13 @@ def test_tables_on_disk_keep_the_solver_exactly_and_round_metrics(tmp_path):
     solver = Solver("sde-e", "2m-data", "karras", 7, 1 / 3, "quiet-end", rho_max=1e2 / 3, denoise=True, limit="clamp")
     write_rows(
         tmp_path / "t.csv",
-        pd.DataFrame([{"design": "lim", **asdict(solver), "fid/longtail": 2 / 3}]),
+        pd.DataFrame([{"design": "lim", **asdict(solver), "fid_classes/longtail": 2 / 3}]),
         digits=4,
         exact=SETTINGS,
     )
     row = pd.read_csv(tmp_path / "t.csv").iloc[0]
     assert solver_of(row) == solver
-    assert row["fid/longtail"] == 0.6667
+    assert row["fid_classes/longtail"] == 0.6667
 
 
 @given(
@@ -135,45 +137,45 @@ def test_the_best_has_the_smallest_value_then_the_fewest_evaluations_then_the_fi
         {
             "design": ["a", "b", "c", "d", "e"],
             "nfe": [20, 20, 10, 20, 5],
-            "fid/longtail": [2.0, 1.0, 1.0, 1.0, np.nan],
+            "fid_classes/longtail": [2.0, 1.0, 1.0, 1.0, np.nan],
         }
     )
-    assert rank_cells(grid, "fid/longtail").design.tolist() == ["c", "b", "d", "a"]
-    with pytest.raises(LevyError, match="no cell of e has a value of fid/longtail: look at the evaluations"):
-        rank_cells(grid[grid.design == "e"], "fid/longtail")
+    assert rank_cells(grid, "fid_classes/longtail").design.tolist() == ["c", "b", "d", "a"]
+    with pytest.raises(LevyError, match="no cell of e has a value of fid_classes/longtail: look at the evaluations"):
+        rank_cells(grid[grid.design == "e"], "fid_classes/longtail")
 
 
-@pytest.mark.parametrize("column", [{"fid/longtail": [np.nan] * 3}, {}])
+@pytest.mark.parametrize("column", [{"fid_classes/longtail": [np.nan] * 3}, {}])
 def test_where_nothing_is_left_the_failures_are_named_once_each(column):
     grid = pd.DataFrame(
         {"design": ["a", "a", "b"], "nfe": [5, 10, 5], "failed": ["NaN at step 3", "huge", "huge"], **column}
     )
     with pytest.raises(
-        LevyError, match=r"no cell of a, b has a value of fid/longtail \(NaN at step 3; huge\): look at"
+        LevyError, match=r"no cell of a, b has a value of fid_classes/longtail \(NaN at step 3; huge\): look at"
     ):
-        rank_cells(grid, "fid/longtail")
+        rank_cells(grid, "fid_classes/longtail")
 
 
 def cells(*rows):
-    return pd.DataFrame(rows, columns=["nfe", "fid/longtail", "fid/longtail_std"])
+    return pd.DataFrame(rows, columns=["nfe", "fid_classes/longtail", "fid_classes/longtail_std"])
 
 
 def test_the_default_is_the_cheapest_cell_within_one_standard_deviation_of_the_best():
     near = cells((50, 1.0, 0.3), (20, 1.29, 0.0), (10, 1.31, 9.0), (20, 1.2, 0.1))
-    assert select_default(near, "fid/longtail").tolist() == [20, 1.2, 0.1]  # of equal cost the better
+    assert select_default(near, "fid_classes/longtail").tolist() == [20, 1.2, 0.1]  # of equal cost the better
     at_the_edge = cells((50, 1.0, 0.25), (10, 1.25, 0.0))
-    assert select_default(at_the_edge, "fid/longtail")["nfe"] == 10
+    assert select_default(at_the_edge, "fid_classes/longtail")["nfe"] == 10
     alone = cells((50, 1.0, 0.3), (10, 1.4, 0.5))  # the spread of the other does not count
-    assert select_default(alone, "fid/longtail")["nfe"] == 50
+    assert select_default(alone, "fid_classes/longtail")["nfe"] == 50
     beaten = cells((5, 1.1, 0.1), (50, 1.3, 0.1))
-    assert select_default(beaten, "fid/longtail")["nfe"] == 5
+    assert select_default(beaten, "fid_classes/longtail")["nfe"] == 5
     for broken in (cells((5, np.nan, np.nan), (50, 1.0, 0.1)), cells((50, 1.0, 0.1), (5, np.nan, np.nan))):
-        assert select_default(broken, "fid/longtail")["nfe"] == 50
+        assert select_default(broken, "fid_classes/longtail")["nfe"] == 50
 
 
 def test_the_default_of_one_seed_is_the_best():
     grid = cells((50, 1.0, np.nan), (10, 1.0001, np.nan), (20, 1.0, np.nan))
-    assert select_default(grid, "fid/longtail").tolist()[:2] == [20, 1.0]
+    assert select_default(grid, "fid_classes/longtail").tolist()[:2] == [20, 1.0]
 
 
 def rows_of(values, design="lim", **more):
@@ -189,7 +191,7 @@ def rows_of(values, design="lim", **more):
                 "ruler": "r",
                 "failed": value if isinstance(value, str) else None,
                 "samples": np.nan if isinstance(value, str) else 16.0,
-                "fid/longtail": np.nan if isinstance(value, str) else value,
+                "fid_classes/longtail": np.nan if isinstance(value, str) else value,
                 **more,
             }
             for k, (solver, seeds) in enumerate(values.items())
@@ -203,17 +205,19 @@ def test_differences_are_paired_by_seed():
     rows = rows_of({a: {0: 1.0, 1: 12.0, 2: 5.0}, b: {2: 6.5, 0: 2.0, 1: 13.5}, alone: {7: 1.0}})
     rows = pd.concat([rows, rows_of({a: {0: 99.0, 1: 99.0, 2: 99.0}}, design="ddpm")])
     of = [{"design": "lim", **asdict(solver)} for solver in SOLVERS]
-    assert rows_of_cell(rows, of[0])["fid/longtail"].tolist() == [1.0, 12.0, 5.0]
+    assert rows_of_cell(rows, of[0])["fid_classes/longtail"].tolist() == [1.0, 12.0, 5.0]
     # 1 - 2, 12 - 13.5, 5 - 6.5: mean -4/3, squared deviations 1/9, 1/36, 1/36, so that the error is sqrt(1/6 / 2 / 3)
     for rows_on_disk in (rows, through_csv(rows)):
-        assert paired_difference(rows_on_disk, of[0], of[1], "fid/longtail") == pytest.approx((-4 / 3, (1 / 36) ** 0.5))
-    assert paired_difference(rows, of[1], of[0], "fid/longtail")[0] == pytest.approx(4 / 3)
-    assert paired_difference(rows, of[0], of[0], "fid/longtail") == (0, 0)
+        assert paired_difference(rows_on_disk, of[0], of[1], "fid_classes/longtail") == pytest.approx(
+            (-4 / 3, (1 / 36) ** 0.5)
+        )
+    assert paired_difference(rows, of[1], of[0], "fid_classes/longtail")[0] == pytest.approx(4 / 3)
+    assert paired_difference(rows, of[0], of[0], "fid_classes/longtail") == (0, 0)
     one = rows[rows.seed == 1]
-    mean, error = paired_difference(one, of[0], of[1], "fid/longtail")
+    mean, error = paired_difference(one, of[0], of[1], "fid_classes/longtail")
     assert mean == -1.5
     assert np.isnan(error)
-    assert np.isnan(paired_difference(rows, of[0], of[2], "fid/longtail")).all()  # no seed in common
+    assert np.isnan(paired_difference(rows, of[0], of[2], "fid_classes/longtail")).all()  # no seed in common
 
 
 PUBLISHED = [
@@ -243,8 +247,8 @@ def test_the_papers_own_samplers_are_known_and_what_differs_in_one_thing_is_not_
 def test_cells_are_summarised_over_seeds():
     grid = summarise(rows_of({solver: {seed: solver.steps + seed for seed in (0, 2)} for solver in SOLVERS}))
     assert [solver_of(row) for row in grid.to_dict("records")] == SOLVERS
-    assert grid["fid/longtail"].tolist() == [21, 6, 11]
-    assert grid["fid/longtail_std"].tolist() == pytest.approx([2**0.5] * 3)
+    assert grid["fid_classes/longtail"].tolist() == [21, 6, 11]
+    assert grid["fid_classes/longtail_std"].tolist() == pytest.approx([2**0.5] * 3)
     assert grid.seeds.tolist() == [2, 2, 2]
     assert grid.nfe.tolist() == [20, 5, 10]
     assert grid.failed.isna().all()
@@ -259,28 +263,28 @@ def test_a_cell_with_a_failed_seed_has_no_metrics_and_keeps_the_reason():
         assert [solver_of(row) for row in grid.to_dict("records")] == SOLVERS
         assert grid.failed.tolist()[::2] == ["NaN at step 3", "huge"]
         assert pd.isna(grid.failed[1])
-        assert grid["fid/longtail"].isna().tolist() == [True, False, True]
-        assert grid["fid/longtail_std"].isna().tolist() == [True, False, True]
+        assert grid["fid_classes/longtail"].isna().tolist() == [True, False, True]
+        assert grid["fid_classes/longtail_std"].isna().tolist() == [True, False, True]
         assert grid.seeds.tolist() == [2, 2, 2]
-        assert solver_of(rank_cells(grid, "fid/longtail").iloc[0]) == b
+        assert solver_of(rank_cells(grid, "fid_classes/longtail").iloc[0]) == b
 
 
 def test_a_grid_that_failed_altogether_is_told_with_its_reasons():
     rows = rows_of({solver: {0: "NaN at step 3"} for solver in SOLVERS})
-    for form in (rows, rows.drop(columns=["samples", "fid/longtail"]), through_csv(rows)):
-        with pytest.raises(LevyError, match=r"no cell of lim has a value of fid/longtail \(NaN at step 3\)"):
-            rank_cells(summarise(form), "fid/longtail")
+    for form in (rows, rows.drop(columns=["samples", "fid_classes/longtail"]), through_csv(rows)):
+        with pytest.raises(LevyError, match=r"no cell of lim has a value of fid_classes/longtail \(NaN at step 3\)"):
+            rank_cells(summarise(form), "fid_classes/longtail")
 
 
 METRICS = [
     "fid/balanced",
-    "kid/longtail",
+    "kid/balanced",
     "precision/longtail",
     "recall/longtail",
     "density/longtail",
     "coverage/longtail",
 ]
-METRICS += ["rare_fid/balanced", "rare_recall/balanced", "rare_share_ratio", "near_train", "tail_error"]
+METRICS += ["rare_fid/balanced", "rare_coverage/balanced", "rare_share_ratio", "near_train", "tail_error"]
 
 
 @pytest.fixture
@@ -323,11 +327,11 @@ def test_eta_json_names_the_best_sampler_at_each_cost_and_how_far_ahead_of_the_p
 
 def test_winner_and_metrics_agree_with_eta_json(compared):
     winner, metrics, grid = read(paths.winner), read(paths.metrics), pd.read_csv(paths.grid("digits"))
-    assert (winner["design"], winner["metric"]) == ("lim", "fid/longtail")
-    assert winner["fid/longtail"] == pytest.approx(1.3)
+    assert (winner["design"], winner["metric"]) == ("lim", "fid_classes/longtail")
+    assert winner["fid_classes/longtail"] == pytest.approx(1.3)
     assert solver_of(winner) == compared["dear"]
     assert metrics["lim"]["best"] == {"at_10": 1.5, "at_50": 1.3}
-    assert (metrics["lim"]["evaluations"], metrics["lim"]["fid_longtail"]) == (50, 1.3)
+    assert (metrics["lim"]["evaluations"], metrics["lim"]["fid_classes_longtail"]) == (50, 1.3)
     assert metrics["ddpm"]["best"] == {"at_10": 9.25}
     assert grid.tuned.tolist() == [False, False, True, False, False, False]
     assert grid.failed.dropna().tolist() == ["NaN at step 3"]
@@ -363,8 +367,8 @@ def test_designs_whose_names_look_like_something_else_are_compared_and_reported_
     assert read(paths.winner)["design"] == "1"
     assert list(eta) == list(read(paths.metrics)) == sorted(ODD_NAMES)
     for name in ODD_NAMES:
-        assert solver_of(select_default(grid[grid.design == name], "fid/longtail")) == solver
-    (table,) = tables.tabulate_grid(grid, list(eta), "fid/longtail")
+        assert solver_of(select_default(grid[grid.design == name], "fid_classes/longtail")) == solver
+    (table,) = tables.tabulate_grid(grid, list(eta), "fid_classes/longtail")
     filled = {design: sum(bool(text) for _, row in rows for text, _ in row) for design, rows in table["blocks"]}
     assert filled == dict.fromkeys(ODD_NAMES, 2)
     assert {row["design"] for row in tables.list_budgets(eta)} == {
@@ -378,4 +382,4 @@ def test_cells_of_hashes_that_look_like_numbers_or_nothing_are_known_again(tmp_p
     rows["cell"], rows["ruler"] = ["NA", "1e5"], "null"
     write_rows(tmp_path / "t.csv", rows, digits=8, exact=SETTINGS)
     known = _read_known_rows(tmp_path / "t.csv", "null")
-    assert {cell: row["fid/longtail"] for cell, row in known.items()} == {"NA": 1.0, "1e5": 2.0}
+    assert {cell: row["fid_classes/longtail"] for cell, row in known.items()} == {"NA": 1.0, "1e5": 2.0}

@@ -165,6 +165,24 @@ def twins(first, second, *designs):
         ({"sample": {"steps": [10]}}, r"unknown key sample.steps \(value \[10\]\): check its spelling"),
         ({"sample": {"hours": 0}}, r"sample.hours is 0: input should be greater than 0"),
         ({"sample": {"hours": -2.5}}, r"sample.hours is -2.5: input should be greater than 0"),
+        ({"data": {"digits": {"crop": -1}}}, r"data.digits.crop is -1: input should be greater than or equal to 0"),
+        ({"train": {"balance": 1.1}}, r"train.balance is 1.1: input should be less than or equal to 1"),
+        ({"train": {"balance": -0.1}}, r"train.balance is -0.1: input should be greater than or equal to 0"),
+        ({"train": {"balance_phase": 0}}, r"train.balance_phase is 0: input should be greater than 0"),
+        ({"train": {"balance_phase": 1.5}}, r"train.balance_phase is 1.5: input should be less than or equal to 1"),
+        (
+            {"train": {"class_balancing": -1}},
+            r"train.class_balancing is -1: input should be greater than or equal to 0",
+        ),
+        (
+            {"train": {"balance": 0.5, "label_dropout": 1}},
+            r"params.yaml: train.balance is 0.5, but train.label_dropout 1 trains every sample without its class: "
+            r"lower train.label_dropout, or set train.balance to 0$",
+        ),
+        (
+            {"train": {"class_balancing": 1, "label_dropout": 1}},
+            r"train.class_balancing is 1, but train.label_dropout 1 trains every sample .* or set train.class_balancing to 0$",
+        ),
         ({"tune": {"eta": [1.0, 0.1]}}, r"params.yaml: tune.eta is \[1, 0.1\]: give \[smallest, largest\]$"),
         ({"tune": {"rho_max": [5.0, 5.0]}}, r"tune.rho_max is \[5, 5\]: give \[smallest, largest\]"),
         ({"tune": {"rho_min": [0.0, 0.1]}}, r"tune.rho_min\[0\] is 0.0: input should be greater than 0"),
@@ -175,20 +193,41 @@ def twins(first, second, *designs):
         ({"tune": {"last": 49}}, r"tune.last is 49, but a trial begins with tune.first, 50: raise last"),
         ({"tune": {"factor": 1}}, r"tune.factor is 1: input should be greater than or equal to 2"),
         ({"tune": {"steps": [0]}}, r"tune.steps\[0\] is 0: input should be greater than or equal to 1"),
+        ({"tune": {"guide_rho_max": [9.0, 2.0]}}, r"tune.guide_rho_max is \[9, 2\]: give \[smallest, largest\]"),
+        ({"tune": {"guide_rho_min": [0.0, 2.0]}}, r"tune.guide_rho_min\[0\] is 0.0: input should be greater than 0"),
+        (
+            {"train": {"label_dropout": 0}},
+            r"tune.guides has classifier-free, but train.label_dropout is 0, so that networks learn the class of every sample, and",
+        ),
+        (
+            {"train": {"label_dropout": 1}, **block(guides=["classifier-free"]), "tune": {"guides": ["none"]}},
+            r"sample.grid.paper.guides has classifier-free, but train.label_dropout is 1, so that networks learn no class: give",
+        ),
+        (
+            {"train": {"label_dropout": 0}, "tune": {"guides": ["none"]}, "sample": {"classes": "none"}},
+            r"sample.classes is none, but train.label_dropout is 0, so that no network is trained without a class: raise it",
+        ),
+        (
+            block(guides=["classifier-free"], strengths=[2.0], guide_rho_max=[0.5], guide_rho_min=[0.5]),
+            r"sample.grid.paper: the guide would act from guide_rho_max 0.5 to guide_rho_min 0.5: give",
+        ),
         (
             {"tune": {"solvers": ["posterior"], "discretisations": ["2m-data", "heun"]}},
             r"params.yaml: tune: none of posterior has a form in 2m-data, heun$",
         ),
         ({"tune": {"solvers": ["rk9"]}}, r"tune.solvers\[0\] is 'rk9': unknown solver 'rk9'"),
-        ({"compare": {"images": "fid"}}, r"compare.images is 'fid': input should be 'fid/longtail', 'fid/balanced'"),
+        (
+            {"compare": {"images": "fid"}},
+            r"compare.images is 'fid': input should be 'fid_classes/longtail', 'fid_classes/balanced'",
+        ),
         (
             {"retrain": {"gate": {"images": {"near_train": "not worse"}}}},
             r"params.yaml: retrain.gate.images: 'near_train' is no measure of held-out data, on which models are judged: choose "
-            r"one of class_fid, .*, tail_q99$",
+            r"one of class_agreement, .*, tail_q99$",
         ),
         (
             {"retrain": {"gate": {"images": {"distance/test": "not worse"}}}},
-            r"params.yaml: retrain.gate.images: unknown measure 'distance' in 'distance/test': choose one of class_fid, ",
+            r"params.yaml: retrain.gate.images: unknown measure 'distance' in 'distance/test': choose one of class_agreement, ",
         ),
         (
             {"retrain": {"gate": {"fields": {"distance/test": "not worse"}}}},
@@ -283,7 +322,7 @@ def test_fields_need_no_section_of_evaluate_and_get_no_limits(tmp_path):
     changes = {"data": {"wind": wind}, "datasets": ["digits", "wind"], "evaluate": {"fields": None}}
     read = load(tmp_path, merged(changes, block(limits=["none", "clamp"])))
     assert read.evaluation("wind") == kind_of("fields").evaluation()
-    assert (read.metric("digits"), read.metric("wind")) == ("fid/longtail", "distance/train")
+    assert (read.metric("digits"), read.metric("wind")) == ("fid_classes/longtail", "distance/train")
     assert set(read.gate("wind").values()) == {"better", "not worse"}
     images, fields = (cells_of(read.sample, read.kind(name)) for name in read.datasets)
     assert images == read.sample.cells()

@@ -1,0 +1,87 @@
+"""Shares of the classes among samples, by a judge that errs.
+
+A judge calls what is unclear by some class, so that the raw shares of noisy samples are wrong, and those of rare classes too
+large. Here a sample counts only where it lies in the real manifold, and the counts are corrected by what the judge says of real
+images that it was not trained on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+from scipy.stats import norm
+
+Z = float(norm.ppf(0.975))  # intervals hold the truth 19 times in 20
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(hits: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % intervals of binomial shares; [0, 1] where nothing was drawn. Source: Wilson (1927)."""
+    n = np.maximum(totals, 1e-9)
+    p = hits / n
+    middle, half = p + Z**2 / (2 * n), Z * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
+    return (middle - half) / (1 + Z**2 / n), (middle + half) / (1 + Z**2 / n)
+
+
+def stratified(parts: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> Share:
+    """The share ``sum_a parts_a hits_a / totals_a`` over strata that were drawn apart, and its interval.
+
+    Strata's intervals are joined by the square root of the sum of squares of their arms.
+    Source: Zou and Donner (2008), Construction of confidence limits about effect measures.
+    """
+    p = hits / np.maximum(totals, 1)
+    low, high = wilson(hits, totals)
+    value = float(parts @ p)
+    arms = [float(np.sqrt(((parts * (end - p)) ** 2).sum())) for end in (low, high)]
+    return Share(value, value - arms[0], value + arms[1])
+
+
+class Judged:
+    """What a judge says of samples, against what it says of real images.
+
+    Args:
+        asked: classes asked for, int64 [N]; the number of classes: none. verdicts: int64 [N]; the number of classes: outside of
+            the real manifold, no image of any class.
+        confusion: real images by class and verdict, int64 [classes, classes + 1]. shares: that real data have, float64 [classes].
+
+    Attributes:
+        corrected: the share of each class that, judged like real images, explains the verdicts best, float64 [classes].
+    """
+
+    def __init__(self, asked: np.ndarray, verdicts: np.ndarray, confusion: np.ndarray, shares: np.ndarray):
+        classes = len(shares)
+        self._shares, self._confusion = shares, confusion
+        # One stratum per class asked for; samples without a class are one more.
+        self._drawn = np.zeros((classes + 1, classes + 1))
+        np.add.at(self._drawn, (asked, verdicts), 1)
+        sizes = self._drawn.sum(1)
+        without = sizes[-1] / max(1, sizes.sum())
+        present = np.where(sizes[:-1] > 0, shares, 0)
+        self._parts = np.append((1 - without) * present / max(present.sum(), 1e-12), without)
+        observed = self._parts @ (self._drawn / np.maximum(sizes, 1)[:, None])
+        rates = confusion[:, :-1] / np.maximum(confusion.sum(1), 1)[:, None]
+        self.corrected = nnls(rates.T, observed[:-1])[0]
+
+    def share(self, classes: list[int]) -> Share:
+        """The corrected share of some classes; its interval holds the noise of the samples and of the real images."""
+        real_sizes = self._confusion.sum(1)
+        hits = self._confusion[:, classes].sum(1)
+        real = stratified(self._shares, hits, real_sizes)
+        mine = stratified(self._parts, self._drawn[:, classes].sum(1), self._drawn.sum(1))
+        # Rogan and Gladen (1978): d share / d rate = 1 / (sensitivity - false positive rate).
+        own = np.isin(np.arange(len(self._shares)), classes)
+        rate = hits / np.maximum(real_sizes, 1)
+        right, wrong = (rate[w] @ self._shares[w] / max(self._shares[w].sum(), 1e-12) for w in (own, ~own))
+        slope = 1 / max(right - wrong, 1e-3)
+        value = float(self.corrected[classes].sum())
+        below = np.hypot(mine.value - mine.low, real.high - real.value) * slope
+        above = np.hypot(mine.high - mine.value, real.value - real.low) * slope
+        return Share(value, max(0.0, value - below), value + above)

@@ -1,0 +1,58 @@
+"""What can be said of raw data before anything runs."""
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from flows.pipeline.preflight import check_sources
+from levy_core.base.errors import LevyError
+from tasks.params import loading
+from tests.conftest import ROOT, merged
+
+TRAIN = {
+    "steps": 1000,
+    "batch": 10,
+    "label_dropout": 0.5,
+    "balance_phase": 0.2,
+}  # 1,000 rows with their class in the phase
+
+
+@pytest.fixture
+def warned_of(tmp_path, monkeypatch, capsys):
+    """Lines on stderr about 8 images of the class `common` and 2 of `rare`, with settings of the data set and of train."""
+    for name, number in (("common", 8), ("rare", 2)):
+        folder = tmp_path / "data" / "pets" / name
+        folder.mkdir(parents=True)
+        for i in range(number):
+            Image.fromarray(np.full((8, 8), 20 * i, np.uint8)).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+    def run(data, train):
+        settings = {"datasets": ["pets"], "data": {"pets": {"test_share": 0, **data}}, "train": {**TRAIN, **train}}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged(shipped, settings)))
+        check_sources(loading.load())
+        return capsys.readouterr().err.splitlines()
+
+    return run
+
+
+def test_a_shift_as_large_as_an_image_is_refused(warned_of):
+    assert warned_of({"imbalance": 1, "crop": 7}, {}) == []
+    with pytest.raises(
+        LevyError, match=r"pets: crop is 8, but the smallest side of an image is 8: a shift must be smaller"
+    ):
+        warned_of({"imbalance": 1, "crop": 8}, {})
+
+
+def test_a_class_that_balance_would_show_from_one_image_is_warned_of_with_how_often(warned_of):
+    of_one = {"imbalance": 8}  # 8 and 1 image
+    assert warned_of(of_one, {"balance": 1}) == [
+        "warning: pets: class 'rare' has one training sample, which train.balance 1 would show about 500 times: "
+        "lower train.balance, or bring more samples of that class"
+    ]
+    (line,) = warned_of(of_one, {"balance": 0.5})  # 1 of 1 + 8 ** 0.5
+    assert "about 261 times" in line
+    assert warned_of(of_one, {"balance": 0}) == []
+    assert warned_of({"imbalance": 4}, {"balance": 1}) == []  # 8 and 2

@@ -1,0 +1,170 @@
+"""The report of images, from prepared digits and two designs of random weights."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from levy_core.base.samples import RECORDED, Samples
+from levy_core.datasets import starter
+from levy_core.datasets.images.store import read_group
+from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.process.design import Design
+from levy_core.training.checkpoint import save_model
+from tasks.cells.store import read_cells, read_labels
+from tasks.cells.tuned import write_tuned
+from tasks.compare import compare
+from tasks.evaluate import evaluate
+from tasks.page.pictures import COMPARED, GAP
+from tasks.params import loading as settings
+from tasks.prepare import prepare
+from tasks.reference import reference
+from tasks.report import report
+from tasks.runtime import paths
+from tasks.sample import sample
+from tests.conftest import ROOT, merged
+
+DIGITS = tuple("0123456789")
+CHANGES = {
+    "designs": ["lim", "tedm"],
+    "data": {"digits": {"reference_per_class": 40}},
+    "models": {"tedm": {"preset": "tedm"}},
+    "evaluate": {"images": {"classifier": {"steps": 40, "batch": 64, "width": 8, "features": 8}}},
+}
+SAMPLE = {
+    "grid": {"tiny": {"solvers": ["ode"], "discretisations": ["ei-noise"], "grids": ["uniform-t"], "steps": [2]}},
+    "seeds": [0, 1],
+    "n": 40,
+    "batch": 40,
+}
+VOID = {"meta", "img", "br", "link", "hr", "path", "use"}
+TILE = 6 * 8 + GAP
+
+
+class Checker(HTMLParser):
+    """Refuses elements that are not closed in the order in which they were opened, and attributes that stand twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        assert len({name for name, _ in attrs}) == len(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag, self.getpos()
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """A folder with a report of samples that were drawn balanced."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        starter.write_digits(paths.raw("digits") / "digits.zip")
+        write(folder, {})
+        read = settings.load()
+        prepare(read, "digits")
+        reference(read, "digits")
+        counts = np.bincount(read_group(paths.prepared("digits") / "images.zarr", "train").label)
+        net = UNetConfig((1, 8, 8), 10, (8,))
+        torch.manual_seed(0)
+        weights = dict(UNet(net).state_dict())
+        samples = Samples("images", DIGITS, **RECORDED["images"], shares=tuple(counts / counts.sum()))
+        for name in read.designs:
+            save_model(paths.model("digits", name), weights, Design.from_mapping({"preset": name}), net, samples, {})
+            paths.curve("digits", name).parent.mkdir(parents=True, exist_ok=True)
+            paths.curve("digits", name).write_text("step,loss,grad_norm\n50,1,1\n100,0.5,1\n")
+            write_tuned(paths.tuned("digits", name), {})
+        run(read)
+    return folder, read
+
+
+def write(folder, changes):
+    values = merged(yaml.safe_load((ROOT / "params.yaml").read_text()), CHANGES)
+    (folder / "params.yaml").write_text(yaml.safe_dump(merged({**values, "sample": SAMPLE}, changes)))
+
+
+def run(read):
+    for name in read.designs:
+        sample(read, "digits", name)
+        evaluate(read, "digits", name)
+    compare(read, "digits")
+    report(read, "digits")
+
+
+@pytest.fixture
+def page(reported, monkeypatch):
+    monkeypatch.chdir(reported[0])
+    return (paths.report("digits") / "index.html").read_text()
+
+
+def test_every_element_is_closed(page):
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+
+
+def test_what_a_person_wants_to_know_comes_before_the_samplers(page):
+    headings = re.findall(r"<h[12][^>]*>([^<]*)<", page)
+    assert headings[:6] == [
+        "Do the rare classes of digits come back?",
+        "How many of each class, and how good",
+        "What helps",
+        "The rarest classes, real above generated",
+        next(h for h in headings if "wins with" in h),
+        "The best sampler at each cost",
+    ]
+    assert "<title>Do the rare classes of digits come back?</title>" in page
+
+
+def test_classes_are_listed_rarest_first_and_the_rare_ones_are_marked(page):
+    table = re.search(r'<table class="classes">.*?</table>', page, re.DOTALL)[0]
+    rows = re.findall(r'<tr( class="rare")?><td>(\d)', table)
+    assert [name for _, name in rows] == list(reversed(DIGITS))
+    assert [bool(mark) for mark, _ in rows] == [True] * 3 + [False] * 7
+
+
+def test_the_report_says_in_which_classes_samples_were_drawn_and_which_twin_is_missing(page):
+    drawn = "drawn with equally many samples of each class, weighed back to the proportions of the training data"
+    assert f'<span class="badge">Samples {drawn}</span>' in page
+    assert "add <code>lim-gaussian: {preset: lim, alpha: 2.0}</code> under models" in page
+    assert "add <code>tedm-gaussian: {preset: tedm, noise: gaussian}</code> under models" in page
+
+
+def test_rare_classes_stand_as_training_images_above_the_samples_that_were_asked_for(reported, page):
+    train = read_group(paths.prepared("digits") / "images.zarr", "train")
+    folder = paths.samples("digits", "lim")
+    drawn = np.concatenate([np.asarray(d.samples) for d in read_cells(folder)])
+    labels = np.tile(read_labels(folder), 2)
+    for c in (7, 8, 9):
+        sheet = np.asarray(Image.open(paths.report("digits") / f"rare-{c}.png"))
+        assert sheet.shape == (3 * TILE, COMPARED * TILE)  # real, lim, tedm
+        for row, images in ((0, train.image[train.label == c]), (1, drawn[labels == c])):
+            for k, image in enumerate(images[:COMPARED]):
+                part = sheet[row * TILE : (row + 1) * TILE - GAP, k * TILE : (k + 1) * TILE - GAP]
+                assert np.array_equal(part[::6, ::6], image[0])
+    assert page.count("from above") == 3
+
+
+def test_samples_without_a_class_are_reported_as_such(reported, tmp_path, monkeypatch):
+    folder = tmp_path / "work"
+    shutil.copytree(reported[0], folder)
+    monkeypatch.chdir(folder)
+    write(folder, {"sample": {"classes": "none"}})
+    run(settings.load())
+    page = (paths.report("digits") / "index.html").read_text()
+    assert '<span class="badge">Samples drawn without asking for a class</span>' in page
+    assert "No class was asked for, so that nothing is known" in page
+    assert "without a class that was asked for, those that the classifier takes for it" in page
