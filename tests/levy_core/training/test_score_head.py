@@ -19,6 +19,7 @@ from levy_core.process.noise import Gaussian, Stable, StudentT
 from levy_core.process.parametrisation import Predictor, Units, broadcast, score_of
 from levy_core.sampling.oracles import Student, isotropic_law, nine_modes
 from levy_core.training.checkpoint import load_model, save_model
+from levy_core.training.class_balancing import ClassBalancing
 from levy_core.training.objective import Batch, NoiseResidual
 from levy_core.training.score_head import WithScore
 from levy_core.training.trainer import TrainConfig, Trainer
@@ -150,6 +151,24 @@ def test_missing_values_and_several_draws_are_left_out_and_averaged():
     halves = (e / 2) ** 2
     expected = [halves[::2, 0].mean(), halves[1::2].mean()]
     assert found.tolist() == pytest.approx([float(x) for x in expected], rel=1e-5)
+
+
+def test_the_class_balancing_term_asks_for_other_classes_and_the_score_is_that_of_the_batch():
+    design = Design.from_mapping({"preset": "tedm", "score_head": True})
+    e, mixing, asked = torch.arange(8.0).view(4, 2), torch.full((4, 1), 2.0), []
+    cond, other = of_labels(torch.tensor([0, 0, 1, 1])), of_labels(torch.tensor([1, 0, 1, 0]))
+    batch = Batch(torch.zeros(4, 2), torch.ones(4), e, cond, None, other=other, mixing=mixing)
+    inner = ClassBalancing(NoiseResidual(design), design, 0.5)
+
+    def predict(y, rho, cond):
+        asked.append(cond)
+        return y * (1 + cond[LABEL][:, None]), -e / mixing + (cond is other)
+
+    found = WithScore(inner)(predict, batch)
+    assert asked == [cond, other]
+    assert torch.equal(
+        found, inner(lambda *given: predict(*given)[0], batch)
+    )  # the score of the batch's own classes is right
 
 
 @pytest.mark.parametrize(
