@@ -167,6 +167,9 @@ def sample(
     guide_rho_min: Annotated[
         float | None, typer.Option(help="The guide acts at noise levels rho above this one.")
     ] = None,
+    boost: Annotated[
+        float | None, typer.Option(help="Factor of the starting noise; above 1 outlying things come more often.")
+    ] = None,
 ) -> None:
     """Draw samples from a registered model."""
     from tasks.registry import tracking
@@ -178,6 +181,7 @@ def sample(
     request = {
         "n": n, "class": class_name, "classes": classes, "seed": seed, "solver": solver, "steps": steps, "eta": eta,
         "guide": guide, "strength": strength, "guide_rho_max": guide_rho_max, "guide_rho_min": guide_rho_min,
+        "boost": boost,
     }  # fmt: skip
     with TemporaryDirectory() as scratch:
         found = fetch(model, Path(scratch) / "model")

@@ -53,7 +53,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     classes = len(training.samples.classes)
     net_config = UNetConfig.from_mapping(
         {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.net.model_dump()}
-        | {"augment": SHIFT if training.crop else 0}
+        | {"augment": SHIFT if training.crop else 0, "heads": design.heads}
     )
     settings = params.train.model_dump(exclude={"save_every", "processes"})
     settings["precision"] = resolve_precision(params.train.precision, state.device)

@@ -18,13 +18,14 @@ class MLPConfig:
     classes: int = 0
     width: int = 128
     depth: int = 3
+    heads: int = 1  # predictions of d values each
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
 
 
 class MLP(nn.Module):
-    """[B, d] -> [B, d], conditional on log rho (sines of eight frequencies) and on a class label."""
+    """[B, d] -> [B, heads d], conditional on log rho (sines of eight frequencies) and on a class label."""
 
     def __init__(self, config: MLPConfig):
         super().__init__()
@@ -35,7 +36,7 @@ class MLP(nn.Module):
         self.enter = nn.Linear(d + 16, config.width)
         self.label = nn.Embedding(config.classes + 1, config.width)
         self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
-        self.leave = nn.Linear(config.width, d)
+        self.leave = nn.Linear(config.width, config.heads * d)
 
     def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
         phase = log_rho[:, None] * self.frequencies

@@ -20,6 +20,7 @@ class UNetConfig:
     ``channels`` has one entry a resolution, each half as fine as the one before; ``attention`` says which resolutions
     attend. ``classes`` counts the classes; label ``classes`` means 'no class'. ``wraps``: the last axis goes round the
     globe, so its end continues at its start. ``coordinates``: the network is told where on the globe each cell lies.
+    ``heads``: predictions of the sample's shape that it gives, one after the other along the channels.
     ``augment``: numbers that tell it how a sample was augmented.
     """
 
@@ -32,6 +33,7 @@ class UNetConfig:
     dropout: float = 0.0
     wraps: bool = False
     coordinates: bool = False
+    heads: int = 1
     augment: int = 0
 
     def to_mapping(self) -> dict[str, Any]:
@@ -45,7 +47,7 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """[B, C, H, W] -> [B, C, H, W], conditional on log rho, on a class label and, with ``config.augment``, on how a sample was augmented.
+    """[B, C, H, W] -> [B, heads C, H, W], conditional on log rho, on a class label and, with ``config.augment``, on how a sample was augmented.
 
     Sides that the levels cannot halve are padded inside to the next that they can, and the output is cut back: with
     copies of the last row and column, or, where the field goes round the globe, with the columns that come next.
@@ -79,7 +81,7 @@ class UNet(nn.Module):
             self.register_buffer("coordinates", coordinate_channels(height, width, latitude, longitude))
         self.unet = Backbone(
             inputs=channels + 3 * config.coordinates,
-            outputs=channels,
+            outputs=channels * config.heads,
             channels=config.channels,
             layers=config.layers,
             attends=attends,

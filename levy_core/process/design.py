@@ -82,6 +82,7 @@ class Design:
 
     Args:
         sigma_data: standard deviation of the data, for the denoiser's preconditioning and weight.
+        score_head: the network also learns the score, grad log p_rho(y); heads: predictions that it gives.
 
     Raises:
         LevyError: an unknown name on an axis, or a loss that is infinite under the noise law.
@@ -93,6 +94,7 @@ class Design:
     loss: ResidualLoss
     levels: UniformT | LogNormal = UniformT()
     sigma_data: float = 0.5
+    score_head: bool = False
 
     def __post_init__(self) -> None:
         choose("parametrisation", self.param, PARAMETRISATIONS)
@@ -106,9 +108,13 @@ class Design:
     def units(self) -> Units:
         return Units.of(self.noise, self.sigma_data)
 
+    @property
+    def heads(self) -> int:
+        return 1 + self.score_head
+
     def predictor(self, net: nn.Module) -> Predictor:
         """``net`` seen as eps_hat."""
-        return Predictor(net, self.param, self.noise, self.sigma_data)
+        return Predictor(net, self.param, self.noise, self.sigma_data, self.score_head)
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> "Design":
@@ -129,7 +135,7 @@ class Design:
         if given.get("loss", base.get("loss")) != base.get("loss"):
             replaced |= _options(ResidualLoss).keys()
         merged = {"levels": "uniform-t", **{k: v for k, v in base.items() if k not in replaced}, **given}
-        choices = ["preset", *_AXES, "param", "loss", "weight", "sigma_data"]
+        choices = ["preset", *_AXES, "param", "loss", "weight", "sigma_data", "score_head"]
 
         def build(axis: str, **context: Any) -> Any:
             name = merged.pop(axis, None)
@@ -150,9 +156,10 @@ class Design:
         loss = ResidualLoss(merged.pop("loss", None), merged.pop("weight", "noise"), **taken(ResidualLoss))
         own = {f.name: f for f in fields(cls)}
         param, sigma_data = merged.pop("param", None), _typed(own["sigma_data"], merged.pop("sigma_data", 0.5))
+        score_head = _typed(own["score_head"], merged.pop("score_head", False))
         if merged:
             raise LevyError(f"unknown key {sorted(merged)[0]!r} for {noise}: allowed are {', '.join(choices)}")
-        return cls(noise, schedule, param, loss, levels, sigma_data)
+        return cls(noise, schedule, param, loss, levels, sigma_data, score_head)
 
     def to_mapping(self) -> dict[str, Any]:
         """The inverse of ``from_mapping``, without presets."""
@@ -161,7 +168,13 @@ class Design:
             entry = getattr(self, axis)
             flat[axis] = next(name for name, kind in table.items() if kind is type(entry))
             flat |= {key: value for key, value in asdict(entry).items() if key != "exponent"}
-        return {**flat, "param": self.param, **asdict(self.loss), "sigma_data": self.sigma_data}
+        return {
+            **flat,
+            "param": self.param,
+            **asdict(self.loss),
+            "sigma_data": self.sigma_data,
+            "score_head": self.score_head,
+        }
 
     @property
     def is_gaussian(self) -> bool:

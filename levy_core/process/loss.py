@@ -43,22 +43,23 @@ class Loss:
     minimiser: Minimiser
 
 
-def _mean_over_pixels(elementwise: Tensor, valid: Tensor | None) -> Tensor:
+def mean_over_pixels(elementwise: Tensor, valid: Tensor | None) -> Tensor:
+    """[B, *S] -> [B], over the values that count alone."""
     if valid is None:
         return elementwise.flatten(1).mean(1)
     return elementwise.where(valid, 0).flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
 
 
 LOSSES = {
-    "squared": Loss(lambda r, valid: _mean_over_pixels(r**2, valid), moment=2, minimiser="mean"),
+    "squared": Loss(lambda r, valid: mean_over_pixels(r**2, valid), moment=2, minimiser="mean"),
     # smooth L1, the loss of LIM's code: grows linearly, so one large draw of the noise does not own a batch.
     "huber": Loss(
-        lambda r, valid: _mean_over_pixels(F.smooth_l1_loss(r, torch.zeros_like(r), reduction="none"), valid),
+        lambda r, valid: mean_over_pixels(F.smooth_l1_loss(r, torch.zeros_like(r), reduction="none"), valid),
         moment=1,
         minimiser="between",
     ),
     # DLPM (arXiv 2407.18609), the unsquared norm of a sample, per square root of its dimension.
-    "l2-norm": Loss(lambda r, valid: torch.sqrt(_mean_over_pixels(r**2, valid) + 1e-12), moment=1, minimiser="median"),
+    "l2-norm": Loss(lambda r, valid: torch.sqrt(mean_over_pixels(r**2, valid) + 1e-12), moment=1, minimiser="median"),
 }
 
 
@@ -78,7 +79,7 @@ def cauchy(y: Tensor, rho: Tensor, units: Units, valid: Tensor | None) -> Tensor
     whatever the noise, and so is that of every eps_hat that grows no faster than y, as E[e | y] does. So no moment of
     the noise is needed (in general m - 2 for a loss of order m), but the second of the data.
     """
-    return 1 / (1 + _mean_over_pixels((broadcast(in_scale(rho, units), y) * y) ** 2, valid))
+    return 1 / (1 + mean_over_pixels((broadcast(in_scale(rho, units), y) * y) ** 2, valid))
 
 
 TAIL_WEIGHTS = {

@@ -6,7 +6,7 @@ The only module that draws diffusion noise. A law is a frozen value; the randomn
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, pi
+from math import exp, inf, lgamma, pi
 from typing import ClassVar, Literal, Protocol
 
 import torch
@@ -52,14 +52,23 @@ class Noise(Protocol):
         return 1.0
 
     @abstractmethod
+    def precision(self, e: Tensor) -> Tensor:
+        """E[1/A | e], to which ``grad log density(e) = -precision e``, of e [B, *S], with sides of 1 where coordinates share A."""
+        ...
+
+    @abstractmethod
     def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         """A, float64 [B, *shape] with sides of 1 where coordinates share it."""
         ...
 
     def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         """float32 noise, [B, *shape]."""
-        amplitude = self.mixing(shape, streams).sqrt_().float()
-        return streams.normal(shape).mul_(amplitude)
+        return self.sample_with_mixing(shape, streams)[0]
+
+    def sample_with_mixing(self, shape: Sequence[int], streams: RandomStreams) -> tuple[Tensor, Tensor]:
+        """The noise of ``sample`` in law, and its A, float64 with sides of 1 where coordinates share it."""
+        mixing = self.mixing(shape, streams)
+        return streams.normal(shape).mul_(mixing.sqrt().float()), mixing
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,9 @@ class Gaussian(Noise):
 
     def mixing(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         return torch.ones([1] * (len(shape) + 1), dtype=torch.float64)
+
+    def precision(self, e: Tensor) -> Tensor:
+        return e.new_ones(len(e), *[1] * (e.dim() - 1))
 
     def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         return streams.normal(shape)
@@ -144,6 +156,20 @@ class Stable(Noise):
             return super().sample(shape, streams)
         return symmetric_stable(self.alpha, *streams.halves(shape))
 
+    def precision(self, e: Tensor) -> Tensor:
+        """Exact at 0 and far out, where the density falls as |e|**(-alpha - d); between, a rational function of |e|**2.
+
+        At 0 it is E[A**(-d/2 - 1)] / E[A**(-d/2)] with ``E[A**-k] = 2**-k Gamma(1 + 2 k / alpha) / Gamma(1 + k)``. A cap only
+        bounds it from below.
+        """
+        square, d = _square(e, self.isotropic)
+        at_0 = exp(lgamma(1 + (d + 2) / self.alpha) - lgamma(1 + d / self.alpha)) / (d + 2)
+        if self.alpha == 2:
+            precision = torch.full_like(square, at_0)  # 1/2
+        else:
+            precision = (self.alpha + d) / ((self.alpha + d) / at_0 + square)
+        return precision if self.cap is None else precision.clamp(min=1 / self.cap)
+
     def _uncapped(self, shape: Sequence[int], streams: RandomStreams, rows: Sequence[int] | None = None) -> Tensor:
         angle = open_interval(streams.uniform(shape, rows)).mul_(pi)
         waiting = open_interval(streams.uniform(shape, rows)).log_().neg_()
@@ -196,6 +222,17 @@ class StudentT(Noise):
 
         u = open_interval(streams.uniform([1] * len(shape)))
         return self.nu / (2 * torch.from_numpy(special.gammaincinv(self.nu / 2, u.numpy())))
+
+    def precision(self, e: Tensor) -> Tensor:
+        square, d = _square(e, True)
+        return (self.nu + d) / (self.nu + square)
+
+
+def _square(e: Tensor, shared: bool) -> tuple[Tensor, int]:
+    """|e|**2 over the coordinates that share A, [B, 1, ...] or as e, and their number."""
+    if not shared:
+        return e**2, 1
+    return (e.flatten(1) ** 2).sum(1).view(-1, *[1] * (e.dim() - 1)), e[0].numel()
 
 
 def open_interval(u: Tensor) -> Tensor:

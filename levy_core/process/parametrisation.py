@@ -87,6 +87,19 @@ PARAMETRISATIONS = {
 }
 
 
+def score_of(out: Tensor, y: Tensor, rho: Tensor, noise: Noise, units: Units) -> Tensor:
+    """The score [B, *S] from the output of a network's second head, y [B, *S] and rho [B].
+
+    A correction of the score of data of the noise's own law and scale sigma_data, as EDM's is of the best linear denoiser.
+    What it learns from, e / A = z / sqrt(A), has order one at every rho, as 1/A has all moments; far out it falls as the
+    root of E[1/A | y], where that score is right for bounded data, and so does the factor of the output.
+    """
+    scale = broadcast(1 / (in_scale(rho, units) * units.deviation), y)
+    at = y / scale
+    precision = noise.precision(at)
+    return -precision * at / scale - precision.sqrt() * out / broadcast(rho, y)
+
+
 def broadcast(values: Tensor, like: Tensor) -> Tensor:
     """[B] -> [B, 1, ...] with as many dimensions as ``like``."""
     return values.view(-1, *[1] * (like.dim() - 1))
@@ -121,14 +134,16 @@ class Predictor(nn.Module):
         param: a key of ``PARAMETRISATIONS``.
         noise: the noise law.
         sigma_data: standard deviation of the data, for the denoiser's preconditioning.
+        score_head: the network returns [B, 2 C, ...], the second half for the score.
     """
 
-    def __init__(self, net: nn.Module, param: str, noise: Noise, sigma_data: float = 0.5):
+    def __init__(self, net: nn.Module, param: str, noise: Noise, sigma_data: float = 0.5, score_head: bool = False):
         super().__init__()
         self.net = net
         self.param = param
         self.noise = noise
         self.units = Units.of(noise, sigma_data)
+        self.score_head = score_head
 
     def forward(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
         """eps_hat, [B, *S], from y [B, *S], rho [B] and the condition (of ``label``, the last class index means 'no class').
@@ -136,9 +151,36 @@ class Predictor(nn.Module):
         Raises:
             LevyError: the network returns another shape.
         """
+        return self._eps_hat(self._outputs(y, rho, cond)[0], y, rho)
+
+    def both(self, y: Tensor, rho: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
+        """eps_hat and the score grad log p_rho(y) = -E[e / A | y] / rho, each [B, *S], from one evaluation.
+
+        Of Gaussian noise A is known, so that the score also follows from eps_hat.
+
+        Raises:
+            LevyError: the network returns another shape, or has no second head under noise whose A varies.
+        """
+        outputs = self._outputs(y, rho, cond)
+        eps_hat = self._eps_hat(outputs[0], y, rho)
+        if self.score_head:
+            return eps_hat, score_of(outputs[1].float(), y, rho, self.noise, self.units)
+        if self.noise.exponent < 2 or isinstance(self.noise, StudentT):
+            raise LevyError(
+                f"the score is asked of a model that gives E[e | y] alone, from which it does not follow under {self.noise}: "
+                "train the design with score_head: true"
+            )
+        return eps_hat, -self.noise.precision(y) * eps_hat / broadcast(rho, y)
+
+    def _outputs(self, y: Tensor, rho: Tensor, cond: Condition) -> tuple[Tensor, ...]:
+        """The network's output, per head."""
         scale = PARAMETRISATIONS[self.param].scale(rho, self.units)
         out = self.net(broadcast(scale, y) * y, torch.log(rho), cond)
-        check_shape(out, y)
+        outputs = out.chunk(2, dim=1) if self.score_head else (out,)
+        check_shape(outputs[-1], y)
+        return outputs
+
+    def _eps_hat(self, out: Tensor, y: Tensor, rho: Tensor) -> Tensor:
         return eps_of(self.param, out.float(), y, rho, self.units)
 
     def mixing(self, y: Tensor, rho: Tensor, cond: Condition, eps_hat: Tensor, probe: Tensor) -> Tensor:

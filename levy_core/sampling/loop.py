@@ -1,7 +1,7 @@
 """The one sampling loop."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -73,11 +73,11 @@ def begin(
         LevyError: the posterior family with noise whose mixing variable belongs to the whole path.
     """
     if table.jumps is None:
-        return (float(table.rho[0]) * noise.sample(shape, streams)).to(device), None
+        return (float(table.rho[0]) * table.boost * noise.sample(shape, streams)).to(device), None
     if noise.refresh == "path":
         raise LevyError(f"{noise} has one mixing variable per path, so it has no posterior form: choose ode or sde-e")
     draw = AncestralPath(table.jumps, noise, streams, shape, device)
-    return draw.start(streams.normal(shape)).to(device), draw
+    return (table.boost * draw.start(streams.normal(shape))).to(device), draw
 
 
 def solve(
@@ -101,7 +101,7 @@ def solve(
         level = float(table.rho[k])
         rho = torch.full((len(y),), level, device=y.device, dtype=y.dtype)
         eps_hat = predictor(y, rho, cond)
-        _check_output(eps_hat, y, k, table, indices)
+        check_output(eps_hat, y, k, table, indices)
         if limit is not None or watch is not None or table.predicts == "data":
             x0 = y - level * eps_hat
             if limit is not None:
@@ -115,9 +115,7 @@ def solve(
             continue
         strength = float(table.noise[k])
         fresh = _draw_noise(predictor, noise, streams, y, rho, cond, eps_hat) * strength if strength > 0 else None
-        y = y * float(table.keep[k])
-        for weight, prediction in zip(table.weights[k].tolist(), newest, strict=False):
-            y = y.add_(prediction, alpha=weight) if weight else y
+        y = apply_row(table, k, y, newest)
         y = y if fresh is None else y.add_(fresh)
     bad = not_finite(y)
     if bad:
@@ -125,6 +123,14 @@ def solve(
             f"{len(bad)} of {len(indices)} samples are NaN or infinite after the last step, the first with index "
             f"{indices[bad[0]]}: start at a smaller rho_max, or give a limit"
         )
+    return y
+
+
+def apply_row(table: StepTable, k: int, y: Tensor, newest: Iterable[Tensor]) -> Tensor:
+    """y after row k, without its fresh noise, from the newest predictions, newest first."""
+    y = y * float(table.keep[k])
+    for weight, prediction in zip(table.weights[k].tolist(), newest, strict=False):
+        y = y.add_(prediction, alpha=weight) if weight else y
     return y
 
 
@@ -151,7 +157,8 @@ def not_finite(eps_hat: Tensor) -> list[int]:
     return torch.nonzero(~torch.isfinite(eps_hat).flatten(1).all(1)).flatten().tolist()
 
 
-def _check_output(eps_hat: Tensor, y: Tensor, k: int, table: StepTable, indices: Sequence[int]) -> None:
+def check_output(eps_hat: Tensor, y: Tensor, k: int, table: StepTable, indices: Sequence[int]) -> None:
+    """Refuses what a network returned at row k, if its shape is another or its values are not finite."""
     check_shape(eps_hat, y)
     bad = not_finite(eps_hat)
     if bad:

@@ -1,13 +1,16 @@
 """Exact predictors for data of known law: check any sampler without training a network.
 
 An oracle is called as a predictor is, ``oracle(y [B, *S], rho [B], cond) -> eps_hat``, in the dtype of y, and has
-``data(n, shape, seed)``, draws of the law that a consistent sampler must return. ``scale_after`` needs no draws at all:
-on ``Scale`` every table is linear, so that its result is known to the last digit.
+``score``, the gradient of the log density of y, and ``data(n, shape, seed)``, draws of the law that a consistent sampler
+must return. ``scale_after`` needs no draws at all: on ``Scale`` every table is linear, so that its result is known to the
+last digit.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from math import pi
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,8 +26,24 @@ from levy_core.process.parametrisation import broadcast
 from levy_core.sampling.solver import StepTable
 
 
+class Oracle(Protocol):
+    """What every oracle has."""
+
+    @abstractmethod
+    def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
+        """eps_hat, [B, *S]."""
+
+    @abstractmethod
+    def score(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
+        """The gradient of the log density of y, [B, *S]: ``-E[e / A | y] / rho``."""
+
+    def both(self, y: Tensor, rho: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
+        """eps_hat and the score, as ``Predictor.both`` gives them."""
+        return self(y, rho, cond), self.score(y, rho, cond)
+
+
 @dataclass(frozen=True)
-class Scale:
+class Scale(Oracle):
     """Data ~ c times the noise's own law: ``eps_hat = rho**(p-1) y / (c**p + rho**p)``. Stable and Gaussian noise."""
 
     noise: Noise
@@ -36,6 +55,14 @@ class Scale:
 
     def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
         return broadcast(self.gain(rho.double()), y).to(y) * y
+
+    def score(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
+        p = self.noise.exponent
+        total = broadcast((self.c**p + rho.double() ** p) ** (1 / p), y)
+        at = y.double() / total
+        isotropic = getattr(self.noise, "isotropic", True)
+        r = broadcast(torch.linalg.vector_norm(at.flatten(1), dim=1), y) if isotropic else at.abs()
+        return (-precision(self.noise, at[0].numel() if isotropic else 1, r) * at / total).to(y)
 
     def data(self, n: int, shape: tuple[int, ...], seed: int) -> Tensor:
         """float32 [n, *shape]."""
@@ -66,7 +93,7 @@ def scale_after(table: StepTable, oracle: Scale) -> float:
 
 
 @dataclass(frozen=True)
-class Modes:
+class Modes(Oracle):
     """Data ~ sum_k w_k (m_k + s * isotropic noise): a mixture whose rare modes can be counted.
 
     ``eps_hat = rho**(p-1) / C**p sum_k r_k (y - m_k)`` with ``C**p = s**p + rho**p`` and posterior weights
@@ -92,21 +119,26 @@ class Modes:
         if isinstance(self.noise, StudentT) or not getattr(self.noise, "isotropic", True):
             raise LevyError(f"modes are exact for isotropic stable and Gaussian noise, not for {self.noise}")
 
-    @cached_property
-    def _density(self) -> tuple[np.ndarray, np.ndarray]:
-        alpha = self.noise.exponent if isinstance(self.noise, Stable) else None
-        return log_density(alpha, len(self.means[0]))
-
-    def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
-        p, level = self.noise.exponent, rho.double()
-        total = (self.s**p + level**p)[:, None]
+    def _posterior(self, y: Tensor, rho: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(weight of each mode [B, K], |y - m_k| / C [B, K], y - m_k [B, K, d], C [B, 1]), float64."""
+        p = self.noise.exponent
+        total = ((self.s**p + rho.double() ** p) ** (1 / p))[:, None]
         offset = y.double()[:, None, :] - torch.tensor(self.means, dtype=torch.float64)
-        r = torch.linalg.vector_norm(offset, dim=2) / total ** (1 / p)
-        grid, values = self._density
+        r = torch.linalg.vector_norm(offset, dim=2) / total
+        grid, values, _ = isotropic_law(_index(self.noise), len(self.means[0]))
         log_f = np.interp(np.log(r.numpy().clip(1e-300)), grid, values)
         logits = torch.from_numpy(log_f) + torch.tensor(self.weights, dtype=torch.float64).log()
-        centred = (torch.softmax(logits, dim=1)[:, :, None] * offset).sum(1)
-        return (level[:, None] ** (p - 1) / total * centred).to(y)
+        return torch.softmax(logits, dim=1), r, offset, total
+
+    def __call__(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
+        weights, _, offset, total = self._posterior(y, rho)
+        p = self.noise.exponent
+        return (rho.double()[:, None] ** (p - 1) / total**p * (weights[:, :, None] * offset).sum(1)).to(y)
+
+    def score(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
+        weights, r, offset, total = self._posterior(y, rho)
+        pull = weights * precision(self.noise, len(self.means[0]), r)
+        return (-(pull[:, :, None] * offset).sum(1) / total**2).to(y)
 
     def data(self, n: int, shape: tuple[int, ...], seed: int) -> Tensor:
         """float32 [n, d]."""
@@ -119,17 +151,22 @@ class Modes:
         return torch.bincount(nearest, minlength=len(self.means)) / len(x)
 
 
-@cache
-def log_density(alpha: float | None, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """(log r, log f(r)): the isotropic stable density in d dimensions on a grid, None: the standard Gaussian.
+def _index(noise: Noise) -> float | None:
+    return noise.alpha if isinstance(noise, Stable) else None
 
-    By quadrature over Kanter's angle and waiting time of the Gaussian scale mixture; beyond the grid the tail is
-    continued with its power, -alpha - d.
+
+@cache
+def isotropic_law(alpha: float | None, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(log r, log f(r), log E[1/A | r]) of isotropic stable noise e = sqrt(A) z in d dimensions, r = |e|; None: Gaussian.
+
+    f is the density, and ``grad log f(e) = -E[1/A | |e|] e``. By quadrature over Kanter's angle and waiting time of the
+    Gaussian scale mixture. Beyond the grid the last values hold.
     """
     log_r = np.linspace(np.log(1e-4), np.log(1e8), 1200)
     if alpha is None or alpha == 2:
         variance = 1.0 if alpha is None else 2.0
-        return log_r, -np.exp(2 * log_r) / (2 * variance) - d / 2 * np.log(2 * pi * variance)
+        log_f = -np.exp(2 * log_r) / (2 * variance) - d / 2 * np.log(2 * pi * variance)
+        return log_r, log_f, np.full_like(log_r, -np.log(variance))
     nodes, node_weights = np.polynomial.legendre.leggauss(200)
     # The angle's end pi and small waiting times carry the tail: both are spread by a logistic substitution.
     span = 60.0
@@ -144,12 +181,24 @@ def log_density(alpha: float | None, d: int) -> tuple[np.ndarray, np.ndarray]:
     log_variance = (np.log(2) + log_angle[:, None] - (1 - a) / a * log_wait[None, :]).ravel()
     log_weight = np.log((angle_weight[:, None] * wait_weight[None, :]).ravel())
     base = log_weight - d / 2 * (np.log(2 * pi) + log_variance)
-    precision = np.exp(-log_variance) / 2
-    return log_r, np.array([special.logsumexp(base - precision * np.exp(2 * x)) for x in log_r])
+    half_precision = np.exp(-log_variance) / 2
+    log_f, log_precision = [], []
+    for x in log_r:
+        joint = base - half_precision * np.exp(2 * x)
+        weights = np.exp(joint - joint.max())
+        log_f.append(joint.max() + np.log(weights.sum()))
+        log_precision.append(np.log(2 * (weights @ half_precision) / weights.sum()))
+    return log_r, np.array(log_f), np.array(log_precision)
+
+
+def precision(noise: Noise, d: int, r: Tensor) -> Tensor:
+    """E[1/A | |e| = r] of isotropic stable or Gaussian noise in d dimensions, float64 as r."""
+    grid, _, values = isotropic_law(_index(noise), d)
+    return torch.from_numpy(np.exp(np.interp(np.log(r.double().numpy().clip(1e-300)), grid, values)))
 
 
 @dataclass(frozen=True)
-class Student:
+class Student(Oracle):
     """Data ~ c t_k in d dimensions under Student-t or Gaussian noise, by quadrature over both mixing variables.
 
     Given A (noise) and B (data), y is Gaussian with variance ``c**2 B + rho**2 A`` and
@@ -170,7 +219,7 @@ class Student:
             raise LevyError(f"this oracle is exact for Student-t and Gaussian noise, not for {self.noise}")
 
     def _table(self, rho: float, d: int) -> CubicSpline:
-        """(eps_hat / y, E[A | y]) as functions of asinh |y|."""
+        """(eps_hat / y, E[A | y], -score / y) as functions of asinh |y|."""
         if (rho, d) not in self._tables:
             a, log_a = _inverse_gamma(self.noise.nu, self.size) if isinstance(self.noise, StudentT) else _unit()
             b, log_b = _inverse_gamma(self.degrees, self.size)
@@ -178,7 +227,7 @@ class Student:
             log_w = (log_a[:, None] + log_b[None, :]).ravel() - d / 2 * np.log(variance)
             given_a = np.repeat(a, len(b))
             s = np.linspace(0, np.arcsinh(1e7 * (self.c + rho)), 500)
-            wanted, values = np.stack([rho * given_a / variance, given_a], axis=1), []
+            wanted, values = np.stack([rho * given_a / variance, given_a, 1 / variance], axis=1), []
             for r in np.sinh(s):
                 values.append(special.softmax(log_w - r**2 / (2 * variance)) @ wanted)
             self._tables[rho, d] = CubicSpline(s, values)
@@ -197,6 +246,10 @@ class Student:
     def mixing(self, y: Tensor, rho: Tensor, cond: Condition, eps_hat: Tensor, probe: Tensor) -> Tensor:
         """E[A | y], [B]."""
         return self._look_up(y, rho, 1)
+
+    def score(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
+        """[B, *S]; rho as above."""
+        return broadcast(-self._look_up(y, rho, 2), y) * y
 
     def data(self, n: int, shape: tuple[int, ...], seed: int) -> Tensor:
         """float32 [n, *shape]."""

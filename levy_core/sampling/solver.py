@@ -39,6 +39,8 @@ class Solver:
         guide: of the predictor (``guidance``). strength: of the guide; ignored by the guide none.
         guide_rho_max, guide_rho_min: the guide acts where ``guide_rho_min < rho <= guide_rho_max``; None: no end. Ignored
             by the guide none and at strength 1, which is the predictor's own.
+        boost: factor of the noise where sampling starts. Other than 1 it changes the law that is sampled: a heuristic for rare
+            things in data without labels (Boost-and-Skip, arXiv 2502.06516), together with a lower rho_max.
 
     Raises:
         LevyError: an unknown name, two that do not fit, a number out of range, or a grid that does not fall.
@@ -58,6 +60,7 @@ class Solver:
     strength: float = 0.0
     guide_rho_max: float | None = None
     guide_rho_min: float | None = None
+    boost: float = 1.0
 
     def __post_init__(self) -> None:
         family = choose("solver", self.family, FAMILIES)
@@ -67,6 +70,10 @@ class Solver:
         choose("guide", self.guide, GUIDES)
         if not 0 <= self.strength < inf:
             raise LevyError(f"strength is {self.strength}, but a guide's must be a finite number of at least 0")
+        if not 0 < self.boost < inf:
+            raise LevyError(
+                f"boost is {self.boost}, but the factor of the starting noise must be a positive, finite number"
+            )
         if self.guide == "none":  # so that equal samplers compare and hash equal
             object.__setattr__(self, "strength", 0.0)
         if self.guide == "none" or self.strength == 1:
@@ -129,12 +136,13 @@ class Solver:
 
     @property
     def path(self) -> str:
-        """Which levels the steps visit, what is done to x0_hat, and the guide, for example ``karras, rho from 20 to 0.03, last to 0, clamp``."""
+        """Which levels the steps visit, what is done to x0_hat, the guide and the boost, for example ``karras, rho from 20 to 0.03, last to 0, clamp``."""
         grid = self.grid if isinstance(self.grid, str) else "levels " + " ".join(f"{rho:.4g}" for rho in self.grid)
         rho = _range(", rho", self.rho_max, self.rho_min)
         acts = _range(" at rho", self.guide_rho_max, self.guide_rho_min)
         guide = f", {self.guide} {self.strength:.4g}{acts}" if self.guide != "none" else ""
-        return f"{grid}{rho}{', last to 0' * self.denoise}{f', {self.limit}' * (self.limit != 'none')}{guide}"
+        boost = f", boost {self.boost:.4g}" if self.boost != 1 else ""
+        return f"{grid}{rho}{', last to 0' * self.denoise}{f', {self.limit}' * (self.limit != 'none')}{guide}{boost}"
 
     @property
     def label(self) -> str:
@@ -186,7 +194,7 @@ class StepTable:
         keep: factor of y, [n]. weights: of the newest predictions, newest first, [n, m].
         noise: scale of the fresh noise, [n].
         predicts: whether the weights are those of eps_hat ("noise") or of x0_hat ("data").
-        limit: of x0_hat.
+        limit: of x0_hat. boost: factor of the starting noise.
         jumps: ``(rho_k**p - rho_{k+1}**p)**(2/p)`` [n + 1] (the last to rho = 0) for the posterior family, whose
             coefficients follow from the path's mixing variables; keep, weights and noise are then not used.
     """
@@ -198,6 +206,7 @@ class StepTable:
     predicts: str = "noise"
     limit: str = "none"
     jumps: Tensor | None = None
+    boost: float = 1.0
 
     @property
     def nfe(self) -> int:
@@ -253,4 +262,5 @@ def tabulate(solver: Solver, schedule: Schedule) -> StepTable:
         predicts=DISCRETISATIONS[solver.discretisation].predicts,
         limit=solver.limit,
         jumps=jumps,
+        boost=solver.boost,
     )

@@ -32,6 +32,7 @@ SOLVER_KEYS = (
     "strength",
     "guide_rho_max",
     "guide_rho_min",
+    "boost",
 )  # of a request; its `solver` is the family
 
 
@@ -61,7 +62,7 @@ class RegisteredModel:
             model_input: rows with ``n``, and optionally ``class`` (the name of one) or ``classes`` (``training``, the proportions of
                 the training data and what is drawn without either; ``balanced``; ``none``; or counts such as ``8=10,9=5``, which
                 say ``n``, too), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``, ``guide``, ``strength``,
-                ``guide_rho_max``, ``guide_rho_min``. Without a sampler the default one draws; with ``steps`` alone the best one found
+                ``guide_rho_max``, ``guide_rho_min``, ``boost``. Without a sampler the default one draws; with ``steps`` alone the best one found
                 for so many evaluations.
 
         Raises:

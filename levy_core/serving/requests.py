@@ -16,4 +16,5 @@ COLUMNS = {
     "strength": "double",
     "guide_rho_max": "double",
     "guide_rho_min": "double",
+    "boost": "double",
 }

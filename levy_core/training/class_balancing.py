@@ -11,13 +11,13 @@ from levy_core.base.conditions import Condition
 from levy_core.process.design import Design
 from levy_core.process.loss import LOSSES, TAIL_WEIGHTS, WEIGHTS
 from levy_core.process.parametrisation import broadcast
-from levy_core.training.objective import Batch, Objective, Predict
+from levy_core.training.objective import Batch, Extended, Predict
 
 COMMITMENT = 0.25  # gamma of the paper
 
 
 @dataclass(frozen=True)
-class ClassBalancing(Objective):
+class ClassBalancing(Extended):
     """Another objective and, for rows with a class c, with a class c' drawn for each (``batch.other``), sg a constant for the gradient:
 
         strength t [ l(eps(y, c) - sg eps(y, c')) + l(sg eps(y, c) - eps(y, c')) / 4 ]
@@ -35,13 +35,8 @@ class ClassBalancing(Objective):
             steps, which is 1 there.
     """
 
-    objective: Objective
     design: Design
     strength: float
-
-    @property
-    def repeats(self) -> int:
-        return self.objective.repeats
 
     def __call__(self, predict: Predict, batch: Batch) -> Tensor:
         predictions: list[Tensor] = []
@@ -66,15 +61,3 @@ class ClassBalancing(Objective):
         loss = LOSSES["squared" if design.noise.moments > 2 - tail.order else "huber"]
         bounded = tail.value(batch.y, batch.rho, design.units, batch.valid)
         return bounded * loss.value(broadcast(weight, one) * (one - other), batch.valid)
-
-    def sums(self) -> Tensor:
-        return self.objective.sums()
-
-    def learn(self, sums: Tensor) -> None:
-        self.objective.learn(sums)
-
-    def state(self) -> dict[str, Tensor]:
-        return self.objective.state()
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.objective.restore(state)

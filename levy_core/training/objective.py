@@ -6,7 +6,7 @@ network, is an objective and not another trainer.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class Batch:
         valid: which values were there, bool as x0; None: all.
         other: as cond, with another class, drawn as those of rows with a class are; equal to cond in rows without their class.
             None: nobody asked for it.
+        mixing: A of ``e = sqrt(A) z``, with sides of 1 where coordinates share it; None: nobody asked for it.
     """
 
     x0: Tensor
@@ -38,6 +39,7 @@ class Batch:
     cond: Condition
     valid: Tensor | None
     other: Condition | None = None
+    mixing: Tensor | None = None
 
     @property
     def y(self) -> Tensor:
@@ -52,7 +54,7 @@ class Objective(Protocol):
     def repeats(self) -> int:
         """Draws of the noise per sample."""
 
-    def __call__(self, predict: Predict, batch: Batch) -> Tensor:
+    def __call__(self, predict: Callable[..., Any], batch: Batch) -> Tensor:
         """The loss of each sample, [B], of the network seen as ``eps_hat(y, rho, cond)``."""
 
     def sums(self) -> Tensor:
@@ -106,3 +108,26 @@ class NoiseResidual(Objective):
     def restore(self, state: dict[str, Tensor]) -> None:
         if self.levels is not None:
             self.levels.restore(state)
+
+
+@dataclass(frozen=True)
+class Extended(Objective):
+    """Another objective and a term beside it; what is learnt of the batches is the other's."""
+
+    objective: Objective
+
+    @property
+    def repeats(self) -> int:
+        return self.objective.repeats
+
+    def sums(self) -> Tensor:
+        return self.objective.sums()
+
+    def learn(self, sums: Tensor) -> None:
+        self.objective.learn(sums)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.objective.state()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.objective.restore(state)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from levy_core.training.batches import Data, batches, fill_missing, sample_shape
 from levy_core.training.class_balancing import ClassBalancing
 from levy_core.training.drawing import Drawing
 from levy_core.training.objective import Batch, NoiseResidual, Objective
+from levy_core.training.score_head import WithScore
 from levy_core.training.share import WHOLE, Share
 
 
@@ -90,6 +92,8 @@ class Trainer:
         self.objective: Objective = objective or NoiseResidual(design)
         if config.class_balancing > 0:
             self.objective = ClassBalancing(self.objective, design, config.class_balancing)
+        if design.score_head:
+            self.objective = WithScore(self.objective)
         for name, values in cond.items():
             if len(data) != len(values) or not len(data):
                 raise LevyError(
@@ -140,20 +144,26 @@ class Trainer:
         x0, valid = fill_missing(x0)
         own = lambda cond: move(repeat(rows_of(cond, own_rows), repeats), self.device)
         copies = (repeats, *[1] * (x0.dim() - 1))
+        e, mixing = self._noise(x0.shape[1:])
         return Batch(
             x0=x0.repeat(copies).to(self.device),
             rho=rho.repeat(repeats).to(self.device),
-            e=self._noise(x0.shape[1:]).to(self.device),
+            e=e.to(self.device),
             cond=own(cond),
             valid=None if valid is None else valid.repeat(copies).to(self.device),
             other=None if other is None else own(other),
+            mixing=None if mixing is None else mixing.to(self.device),
         )
 
-    def _noise(self, shape: torch.Size) -> Tensor:
-        """Noise of this process's rows, [repeats * share, *shape]: the share of each of the repeats of the batch."""
+    def _noise(self, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
+        """Noise of this process's rows, [repeats * share, *shape], the share of each of the repeats of the batch; and its A where a second head needs it."""
         repeats = self.objective.repeats
         source = BatchStream(repeats * self.config.batch, self.config.seed, "noise", self.step)
-        return self.design.noise.sample(shape, source).unflatten(0, (repeats, -1))[:, self.own_rows].flatten(0, 1)
+        own = lambda drawn: drawn.unflatten(0, (repeats, -1))[:, self.own_rows].flatten(0, 1)
+        if not self.design.score_head:
+            return own(self.design.noise.sample(shape, source)), None
+        e, mixing = self.design.noise.sample_with_mixing(shape, source)
+        return own(e), own(mixing.float().expand(len(e), *mixing.shape[1:]))
 
     def _advance(self, samples: Tensor) -> Progress:
         batch = self._batch(samples)
@@ -175,14 +185,14 @@ class Trainer:
         self.step += 1
         return Progress(self.step, loss.item(), grad_norm.item())
 
-    def _predict(self, y: Tensor, rho: Tensor, cond: Condition) -> Tensor:
-        """eps_hat; what draws in the network (dropout) is keyed by the step too, and leaves the caller's generators alone."""
+    def _predict(self, y: Tensor, rho: Tensor, cond: Condition) -> Any:
+        """eps_hat, with the score where the design has its head; what draws in the network (dropout) is keyed by the step too, and leaves the caller's generators alone."""
         on_gpu = self.device.type == "cuda"
         seed = torch.cuda.manual_seed if on_gpu else torch.default_generator.manual_seed  # of this device alone
         with torch.random.fork_rng([self.device] if on_gpu else []):
             seed(seed_of(self.config.seed, "dropout", self.step, self.share.index))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                return self.predictor(y, rho, cond)
+                return (self.predictor.both if self.design.score_head else self.predictor)(y, rho, cond)
 
     def _over_processes(self, loss: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and sums of the whole batch; gradients become those of the whole batch too, in one flat float32 sum."""

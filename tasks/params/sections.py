@@ -105,6 +105,7 @@ class Block(Settings):
     strengths: list[Annotated[float, Field(ge=0)]] = Field(default=[1.0], min_length=1)
     guide_rho_max: list[Positive | None] = Field(default=[None], min_length=1)
     guide_rho_min: list[Positive | None] = Field(default=[None], min_length=1)
+    boosts: list[Positive] = Field(default=[1.0], min_length=1)
 
     def cells(self) -> list[Solver]:
         """Its solvers, without repeats: one that ignores eta stands once, and forms that a solver lacks are left out.
@@ -120,11 +121,11 @@ class Block(Settings):
         pairs = [(f, d) for f in self.solvers for d in self.discretisations if fits(f, d)]
         rest = product(
             self.grids, self.steps, self.etas, self.eta_schedules, self.rho_max, self.rho_min, self.denoise, self.limits,
-            self.guides, self.strengths, self.guide_rho_max, self.guide_rho_min,
+            self.guides, self.strengths, self.guide_rho_max, self.guide_rho_min, self.boosts,
         )  # fmt: skip
         names = (
             "grid", "steps", "eta", "eta_schedule", "rho_max", "rho_min", "denoise", "limit", "guide", "strength",
-            "guide_rho_max", "guide_rho_min",
+            "guide_rho_max", "guide_rho_min", "boost",
         )  # fmt: skip
         settings: list[dict[str, Any]] = [dict(zip(names, values, strict=True)) for values in rest]
         return list(dict.fromkeys(Solver(*pair, **setting) for setting in settings for pair in pairs))

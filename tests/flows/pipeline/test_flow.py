@@ -204,6 +204,7 @@ print(json.dumps({
         "strength",
         "guide_rho_max",
         "guide_rho_min",
+        "boost",
     ]
 
 

@@ -10,7 +10,7 @@ from levy_core.process.noise import Gaussian, Stable, StudentT
 from levy_core.process.parametrisation import Units, in_scale
 from levy_core.process.schedule import Cosine
 from levy_core.sampling.loop import begin, solve
-from levy_core.sampling.oracles import Scale, log_density, nine_modes
+from levy_core.sampling.oracles import Scale, isotropic_law, nine_modes
 from levy_core.sampling.solver import Solver, tabulate
 
 LIM = Stable(1.8)
@@ -21,7 +21,7 @@ SHARES = torch.tensor(MODES.weights, dtype=torch.float64)
 
 def posterior(noise, y, rho):
     """P(mode | y) of nine points, [B, 9]."""
-    grid, values = log_density(noise.exponent, 2)
+    grid, values, _ = isotropic_law(noise.exponent, 2)
     log_f = np.interp((torch.cdist(y, POINTS) / rho).log().clamp(min=-700).numpy(), grid, values)
     return torch.softmax(torch.from_numpy(log_f) + SHARES.log(), 1)
 

@@ -66,6 +66,7 @@ def describe(folder, target, **changes):
         ({"steps": 9}, GUIDED),  # 6 steps, 3 of them with a guide, cost 9
         ({"steps": 9, "strength": 2.0}, replace(GUIDED, strength=2.0)),
         ({"steps": 9, "guide": "none"}, replace(GUIDED, guide="none", steps=9)),
+        ({"boost": 2}, replace(TUNED, boost=2.0)),
     ],
 )
 def test_a_request_changes_what_it_names(folder, request_, solver):
@@ -81,6 +82,7 @@ def test_a_request_changes_what_it_names(folder, request_, solver):
         ({"solver": "posterior", "discretisation": "heun"}, "posterior has no heun form"),
         ({"solver": "split-ddim", "eta": 1.5}, "eta is 1.5, but for split-ddim must be between 0 and 1"),
         ({"guide": "classifier-free", "strength": 2}, "moves samples towards a class, but these are drawn without one"),
+        ({"boost": 0}, "boost is 0.0, but the factor of the starting noise must be a positive, finite number"),
         ({"guide": "classifier-free"}, "came without a strength: 1 is the class itself"),
         ({"guide": "pigdm"}, "unknown guide 'pigdm': choose one of classifier-free, none"),
         ({"class": "c"}, "unknown class 'c': the model knows a, b"),

@@ -50,9 +50,9 @@ def test_blocks_are_products_of_what_exists_and_their_union_has_no_repeats():
         "grids": ["karras"],
         "steps": [4],
     }
-    block = sections.Block(**one, etas=[0.1, 0.2], rho_max=[None, 20.0], limits=["none", "clamp"])
-    # ode in two forms, sde-e and posterior in one, sde-e at two etas; two ends, two limits
-    assert len(block.cells()) == (2 + 2 + 1) * 2 * 2
+    block = sections.Block(**one, etas=[0.1, 0.2], rho_max=[None, 20.0], limits=["none", "clamp"], boosts=[1.0, 1.5])
+    # ode in two forms, sde-e and posterior in one, sde-e at two etas; two ends, two limits, two boosts
+    assert len(block.cells()) == (2 + 2 + 1) * 2 * 2 * 2
     assert {(s.family, s.discretisation) for s in block.cells()} == {
         ("ode", "ei-noise"),
         ("ode", "heun"),
@@ -158,6 +158,7 @@ def twins(first, second, *designs):
         (block(steps=[10, -1]), r"sample.grid.paper.steps\[1\] is -1: input should be greater than or equal to 1"),
         (block(etas=[float("nan")]), r"sample.grid.paper.etas\[0\] is nan: input should be a finite number"),
         (block(rho_max=[0.0]), r"sample.grid.paper.rho_max\[0\] is 0.0: input should be greater than 0"),
+        (block(boosts=[1.5, 0.0]), r"sample.grid.paper.boosts\[1\] is 0.0: input should be greater than 0"),
         (block(solvers=[]), r"sample.grid.paper.solvers is \[\]: list should have at least 1 item"),
         (block(eta=[0.1]), r"unknown key sample.grid.paper.eta \(value \[0.1\]\): check its spelling"),
         ({"sample": {"grid": {"mine": {}}}}, r"the key sample.grid.mine.solvers is missing; the key"),
