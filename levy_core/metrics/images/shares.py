@@ -53,7 +53,8 @@ class Judged:
         confusion: real images by class and verdict, int64 [classes, classes + 1]. shares: that real data have, float64 [classes].
 
     Attributes:
-        corrected: the share of each class that, judged like real images, explains the verdicts best, float64 [classes].
+        corrected: the share of each class that, judged like real images, explains the verdicts best, float64 [classes]; 1 in all
+            or less: what is no image of any class has no share.
     """
 
     def __init__(self, asked: np.ndarray, verdicts: np.ndarray, confusion: np.ndarray, shares: np.ndarray):
@@ -68,7 +69,9 @@ class Judged:
         self._parts = np.append((1 - without) * present / max(present.sum(), 1e-12), without)
         observed = self._parts @ (self._drawn / np.maximum(sizes, 1)[:, None])
         rates = confusion[:, :-1] / np.maximum(confusion.sum(1), 1)[:, None]
-        self.corrected = nnls(rates.T, observed[:-1])[0]
+        found = nnls(rates.T, observed[:-1])[0]
+        self._scale = 1 / max(1.0, float(found.sum()))  # samples may be more typical than real images
+        self.corrected = self._scale * found
 
     def share(self, classes: list[int]) -> Share:
         """The corrected share of some classes; its interval holds the noise of the samples and of the real images."""
@@ -80,7 +83,7 @@ class Judged:
         own = np.isin(np.arange(len(self._shares)), classes)
         rate = hits / np.maximum(real_sizes, 1)
         right, wrong = (rate[w] @ self._shares[w] / max(self._shares[w].sum(), 1e-12) for w in (own, ~own))
-        slope = 1 / max(right - wrong, 1e-3)
+        slope = self._scale / max(right - wrong, 1e-3)
         value = float(self.corrected[classes].sum())
         below = np.hypot(mine.value - mine.low, real.high - real.value) * slope
         above = np.hypot(mine.high - mine.value, real.value - real.low) * slope
