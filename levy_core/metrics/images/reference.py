@@ -44,7 +44,13 @@ class Reference:
         return self._statistics[classes]
 
     def confuse(
-        self, features: Tensor, labels: np.ndarray, verdicts: np.ndarray, own: np.ndarray, classes: int, neighborhood: int
+        self,
+        features: Tensor,
+        labels: np.ndarray,
+        verdicts: np.ndarray,
+        own: np.ndarray,
+        classes: int,
+        neighborhood: int,
     ) -> np.ndarray | None:
         """Real images by class and verdict, int64 [classes, classes + 1]; None where there are too few.
 
@@ -54,9 +60,7 @@ class Reference:
             features: of images that the classifier was not trained on, [N, D]. labels, verdicts: int64 [N].
             own: which of them are in this set, bool [N]; each of these is judged without itself.
         """
-        found = manifold.support(
-            features, self.features, self.radii, neighborhood, (verdicts, self.labels), classes
-        )
+        found = manifold.support(features, self.features, self.radii, neighborhood, (verdicts, self.labels), classes)
         if found is None:
             return None
         # A ball holds its own centre. An image is among the k nearest of another one whether it is counted or not.

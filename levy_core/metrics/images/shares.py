@@ -44,7 +44,10 @@ def stratified(parts: np.ndarray, hits: np.ndarray, totals: np.ndarray, own: np.
     for k, pooled in enumerate((own & (parts > 0), ~own & (parts > 0))):
         part = parts[pooled].sum()
         if part > 0:
-            mean, n = parts[pooled] @ p[pooled] / part, part**2 / (parts[pooled] ** 2 / np.maximum(totals[pooled], 1)).sum()
+            mean, n = (
+                parts[pooled] @ p[pooled] / part,
+                part**2 / (parts[pooled] ** 2 / np.maximum(totals[pooled], 1)).sum(),
+            )
             arms[k] = part * (jeffreys(np.array([mean]), np.array([n]))[:, 0] - mean)
     value, (below, above) = float(parts @ p), np.sqrt((arms**2).sum(0))
     return Share(value, value - float(below), value + float(above))

@@ -137,7 +137,8 @@ def make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: 
         sets[HELD_OUT] = read_group(store, HELD_OUT)
         sets[IN_PROPORTION] = _take_in_proportion(sets[HELD_OUT], counts)
     references = {
-        name: Reference.of(features(images.image), images.label, fidelity_config(settings)) for name, images in sets.items()
+        name: Reference.of(features(images.image), images.label, fidelity_config(settings))
+        for name, images in sets.items()
     }
     unseen = {"balanced": sets["balanced"].take(hold_out(sets["balanced"].label, settings.classifier.seed)[1])}
     unseen |= {HELD_OUT: sets[HELD_OUT]} if HELD_OUT in sets else {}
@@ -149,7 +150,9 @@ def make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: 
             kept |= {} if confusion is None else {"confusion": from_numpy(confusion)}
         write_tensors(folder / f"{name}.safetensors", kept)
     write_json(folder / "counts.json", counts)
-    print(f"{dataset}: features of {', '.join(sets)} kept, {references['balanced'].features.shape[1]} numbers per image")
+    print(
+        f"{dataset}: features of {', '.join(sets)} kept, {references['balanced'].features.shape[1]} numbers per image"
+    )
 
 
 def _confuse(

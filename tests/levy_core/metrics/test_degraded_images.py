@@ -26,7 +26,17 @@ DRAWS, N, CLASSES = 10, 200, 10
 # One-sided, of one comparison. Were the seeds free, one of 25 runs would raise a false alarm over all 40 metrics and 9
 # degradations, less because they go together.
 LIMIT = stats.t.isf(1e-4, DRAWS - 1)
-DEGRADED = ("noise 0.1", "noise 0.2", "noise 0.3", "noise 0.4", "blend", "other classes", "rare fifth", "rare lost", "few")
+DEGRADED = (
+    "noise 0.1",
+    "noise 0.2",
+    "noise 0.3",
+    "noise 0.4",
+    "blend",
+    "other classes",
+    "rare fifth",
+    "rare lost",
+    "few",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +47,10 @@ def digits(tmp_path_factory):
     rows = [rng.permutation(np.flatnonzero(label == c)) for c in range(CLASSES)]
     counts = longtail_counts([90] * CLASSES, 15)
     balanced, judged = (np.concatenate([own[a:b] for own in rows]) for a, b in ((0, 90), (150, None)))
-    pool, train = (np.concatenate([own[a : a + n] for own, n in zip(rows, m, strict=True)]) for a, m in ((90, [60] * CLASSES), (0, counts)))
+    pool, train = (
+        np.concatenate([own[a : a + n] for own, n in zip(rows, m, strict=True)])
+        for a, m in ((90, [60] * CLASSES), (0, counts))
+    )
     folder = tmp_path_factory.mktemp("classifier")
     settings = ClassifierConfig(steps=200, batch=64, lr=0.01, width=12, features=16, seed=0)
     *_, (_, _, net) = train_classifier(image[balanced], label[balanced], CLASSES, settings, torch.device("cpu"))
@@ -76,7 +89,9 @@ def draw(images, labels, rng):
 
 def degrade(digits, x, labels, rng):
     """By name: the same images, worse in one way each."""
-    worse = {f"noise {s}": np.clip(np.rint(x + rng.normal(0, s * 127.5, x.shape)), 0, 255) for s in (0.1, 0.2, 0.3, 0.4)}
+    worse = {
+        f"noise {s}": np.clip(np.rint(x + rng.normal(0, s * 127.5, x.shape)), 0, 255) for s in (0.1, 0.2, 0.3, 0.4)
+    }
     worse["blend"] = np.rint(0.7 * x + 0.3 * x[rng.permutation(len(x))])
     is_rare = np.isin(labels, digits.rare)
     common = np.setdiff1d(np.arange(CLASSES), digits.rare)
@@ -179,7 +194,6 @@ def test_noise_makes_raw_shares_of_rare_classes_large_and_corrected_ones_less_so
     for name in ("noise 0.3", "noise 0.4"):
         assert raw[name] > 1.5
         assert abs(corrected[name] - 1) < 0.5 * abs(raw[name] - 1)
-
 
 
 def test_the_interval_of_a_share_holds_that_of_real_images_and_not_that_of_lost_classes(rows):

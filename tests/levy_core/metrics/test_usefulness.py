@@ -24,7 +24,10 @@ def digits():
     rows = [rng.permutation(np.flatnonzero(label == c)) for c in range(10)]
     counts = longtail_counts([60] * 10, 15)
     train = np.concatenate([own[:n] for own, n in zip(rows, counts, strict=True)])
-    return [images.take(r) for r in (train, np.concatenate([r[140:] for r in rows]), np.concatenate([r[60:140] for r in rows]))]
+    return [
+        images.take(r)
+        for r in (train, np.concatenate([r[140:] for r in rows]), np.concatenate([r[60:140] for r in rows]))
+    ]
 
 
 def test_real_images_in_place_of_samples_help_and_noise_does_not(digits):
@@ -52,5 +55,7 @@ def test_a_gain_is_the_paired_difference_with_students_interval():
 def test_a_class_without_samples_is_named(digits):
     train, test, more = digits
     rows = more.label != 9
-    with pytest.raises(LevyError, match=r"no sample was asked for class '9', which has 4 training images and needs 56 more"):
+    with pytest.raises(
+        LevyError, match=r"no sample was asked for class '9', which has 4 training images and needs 56 more"
+    ):
         usefulness(train, test, more.image[rows], more.label[rows], CONFIG, [0], torch.device("cpu"))
