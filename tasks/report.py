@@ -11,6 +11,7 @@ import pandas as pd
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.samples import Classes, Samples
 from levy_core.process.loss import MINIMISERS
+from levy_core.process.twins import describe_missing_twin
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import Row, select_default, solver_of
@@ -19,7 +20,6 @@ from tasks.cells.tables import metric_name, read_rows
 from tasks.kinds.kind import Page
 from tasks.page import contrasts, figures, pictures, tables
 from tasks.page.default_sampler import DefaultSampler
-from tasks.params.resolution import describe_missing_twin
 from tasks.params.schema import Params
 from tasks.params.sections import TrainParams
 from tasks.runtime import paths, stage
@@ -37,6 +37,8 @@ def report(params: Params, dataset: str) -> None:
         d: _default_sampler(dataset, d, select_default(grid[grid.design == d], metric), m.samples)
         for d, m in models.items()
     }
+    # A twin whose every cell failed is one of the designs, too.
+    made = {d: (models.get(d) or load_model(paths.model(dataset, d))).design for d in params.designs}
     device, kind = stage.device(params.compute.device), params.kind(dataset)
     of_kind = kind.open_page(paths.folders(dataset), params.evaluation(dataset), device)
     floor = float(grid[f"floor/{metric}"].dropna().iloc[0])
@@ -65,7 +67,7 @@ def report(params: Params, dataset: str) -> None:
         "measures": tables.tabulate_measures(cells, designs, kind.list_measures(of_kind.variables)),
         "contrasts": contrasts.list_contrasts(grid, {d: m.design for d, m in models.items()}, metric),
         "balance": _describe_balance(params.train),
-        "twins_to_add": [line for d in designs if (line := describe_missing_twin(d, params.models, params.designs))],
+        "twins_to_add": [line for d in designs if (line := describe_missing_twin(d, params.models[d], made))],
         "leaning": {d: MINIMISERS[n] for d, m in models.items() if (n := m.design.loss.minimiser) != "mean"},
         "cost": _cost(params, models, cells, of_kind.training_samples),
         "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
@@ -93,7 +95,7 @@ def _label(cell: Row) -> str:
 
 def _describe_balance(train: TrainParams) -> str:
     """How training departs from the proportions of the data."""
-    steps = f" in the last {train.balance_phase:.0%} of the steps" if train.balance_phase < 1 else ""
+    steps = f" in the last {100 * train.balance_phase:g} % of the steps" if train.balance_phase < 1 else ""
     parts = [f"balance {train.balance:g}{steps}"] * bool(train.balance)
     parts += [f"class-balancing term {train.class_balancing:g}"] * bool(train.class_balancing)
     return ", ".join(parts) or "none"
@@ -105,7 +107,9 @@ def _default_sampler(dataset: str, design: str, cell: pd.Series, of_model: Sampl
     cells, labels = read_cells(folder), read_labels(folder)
     drawn = [np.asarray(d.samples) for d in cells if solver_of(d.cell.settings) == solver]
     ways: tuple[Classes, ...] = get_args(Classes)
-    classes = next((way for way in ways if np.array_equal(of_model.labels(way, 0, len(labels)), labels)), "none")
+    classes: Classes = next(
+        (way for way in ways if np.array_equal(of_model.labels(way, 0, len(labels)), labels)), "none"
+    )
     return DefaultSampler(cell, _label(cell), np.concatenate(drawn), np.tile(labels, len(drawn)), classes)
 
 

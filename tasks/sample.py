@@ -76,7 +76,10 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     missing = {key: cell for key, cell in cells.items() if not is_done(out, key)}
     evaluations = grid.n * sum(cell.nfe for cell in missing.values())
     if state.is_main_process:
-        print(f"{design} on {dataset}: {len(cells)} cells, {len(missing)} to draw, {evaluations:,} network evaluations")
+        print(
+            f"{design} on {dataset}: {len(cells)} cells, {len(missing)} to draw, {evaluations:,} network evaluations; "
+            f"classes: {classes_of(grid, params.kind(dataset))}"
+        )
         _check_budget(model, grid, evaluations, state)
     processes.wait_for_everyone()  # all have seen the same cells missing, and the main process allows them
 

@@ -171,28 +171,14 @@ class Design:
     def is_twin(self, other: "Design") -> bool:
         """Whether the two differ in nothing but the noise law and its options."""
         a, b = (
-            {k: v for k, v in d.to_mapping().items() if k != "noise" and k not in _options(type(d.noise))}
-            for d in (self, other)
+            {k: v for k, v in d.to_mapping().items() if k not in ("noise", *d.noise_options)} for d in (self, other)
         )
         return a == b
 
-
-def twin_of(name: str, designs: Mapping[str, Design]) -> str | None:
-    """The first Gaussian design that differs from the heavy-tailed one of this name in nothing but the noise law.
-
-    None where there is none, or the design of this name is Gaussian itself.
-    """
-    design = designs[name]
-    if design.is_gaussian:
-        return None
-    return next((key for key, other in designs.items() if other.is_gaussian and design.is_twin(other)), None)
-
-
-def gaussian_twin(settings: Mapping[str, Any], design: Design) -> dict[str, Any]:
-    """Settings of the Gaussian twin of a heavy-tailed design, of which ``settings`` are the mapping: alpha 2 of a stable law, whose
-    parametrisation may need one, else Gaussian noise."""
-    kept = {k: v for k, v in settings.items() if k not in _options(type(design.noise))}
-    return {**kept, "alpha": 2.0} if isinstance(design.noise, Stable) else {**kept, "noise": "gaussian"}
+    @property
+    def noise_options(self) -> list[str]:
+        """Keys of ``to_mapping`` that say which noise of its law it is."""
+        return list(_options(type(self.noise)))
 
 
 _AXES: dict[str, dict[str, Any]] = {"noise": LAWS, "schedule": SCHEDULES, "levels": LEVELS}

@@ -82,7 +82,8 @@ class RegisteredModel:
         """
         folder.mkdir(parents=True, exist_ok=True)
         samples, labels = self._draw(request)
-        return f"{self._exporter.write(samples, labels, folder)}: {self.samples.describe(labels)}"
+        written = self._exporter.write(samples, labels, folder)
+        return f"{written}: {self.samples.describe(labels)}" if len(self.samples.classes) > 1 else written
 
     def _draw(self, request: dict[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Samples as the core draws them, and their labels."""

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from levy_core.base.measure import Measure, measure_of
-from levy_core.process.design import Design, twin_of
+from levy_core.process.design import Design
 from levy_core.process.loss import MINIMISERS
 from levy_core.process.noise import Noise, Stable, StudentT
+from levy_core.process.twins import twin_of
 from levy_core.sampling.solver import Solver
 from tasks.cells.selection import select_default, solver_of
 from tasks.page.tables import format_mean
@@ -53,11 +55,12 @@ def list_contrasts(grid: pd.DataFrame, designs: dict[str, Design], metric: str) 
 
 
 def _pick_cells(cells: pd.DataFrame, metric: str) -> list[tuple[pd.Series, bool]]:
-    guides = pd.Series([solver_of(row).guide for _, row in cells.iterrows()], index=cells.index)
+    guides = np.array([solver_of(row).guide for _, row in cells.iterrows()])
     default = select_default(cells, metric)
+    own = solver_of(default).guide
     return [
-        (default, True) if guide == guides[default.name] else (select_default(cells[guides == guide], metric), False)
-        for guide in sorted(guides.unique(), key=lambda guide: (guide != "none", guide))
+        (default, True) if guide == own else (select_default(cells[guides == guide], metric), False)
+        for guide in sorted(set(guides.tolist()), key=lambda guide: (guide != "none", guide))
     ]
 
 

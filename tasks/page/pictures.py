@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 PER_CLASS = 12  # pictures in a row
-COMPARED = 10  # pictures in a row where real ones stand above generated ones
-LEGIBLE = 48  # pixels of a picture's height there
+COMPARED = 8  # pictures in a row where real ones stand above generated ones
+LEGIBLE, APART = 48, 4  # pixels of a picture's height there, and between two
 MOST_CLASSES = 20  # rows; the commonest and the rarest, where there are more
 GAP = 2
 
@@ -30,7 +30,7 @@ def draw_by_class(image: np.ndarray, verdict: np.ndarray, rows: list[int]) -> Im
 def draw_comparison(rows: list[np.ndarray]) -> Image.Image:
     """The first of each uint8 [N, C, H, W], one row each, enlarged by a whole number to ``LEGIBLE`` pixels; a short row ends early."""
     shape = rows[0].shape[1:]
-    return _draw_sheet([list(images[:COMPARED]) for images in rows], shape, COMPARED, LEGIBLE)
+    return _draw_sheet([list(images[:COMPARED]) for images in rows], shape, COMPARED, LEGIBLE, APART)
 
 
 def draw_trajectories(steps: np.ndarray, most: int = 12) -> Image.Image:
@@ -39,10 +39,12 @@ def draw_trajectories(steps: np.ndarray, most: int = 12) -> Image.Image:
     return _draw_sheet([[steps[k, i] for k in columns] for i in range(steps.shape[1])], steps.shape[2:], len(columns))
 
 
-def _draw_sheet(rows: list[list[np.ndarray]], shape: tuple[int, ...], columns: int, least: int = 32) -> Image.Image:
+def _draw_sheet(
+    rows: list[list[np.ndarray]], shape: tuple[int, ...], columns: int, least: int = 32, gap: int = GAP
+) -> Image.Image:
     channels, height, width = shape
     zoom = max(1, least // height)
-    down, across = height * zoom + GAP, width * zoom + GAP
+    down, across = height * zoom + gap, width * zoom + gap
     sheet = np.full((len(rows) * down, columns * across, channels), 128, np.uint8)
     for r, tiles in enumerate(rows):
         for k, tile in enumerate(tiles):

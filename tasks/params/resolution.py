@@ -1,12 +1,9 @@
 """What becomes of `models` in params.yaml: designs, with what they take from the data."""
 
-from collections.abc import Collection, Mapping
 from typing import Any
 
-import yaml
-
 from levy_core.base.errors import LevyError
-from levy_core.process.design import Design, gaussian_twin, twin_of
+from levy_core.process.design import Design
 
 FROM_DATA = "data"  # a design's nu or alpha: the data's tail index
 # From where noise has the moments that losses need, to where it is as good as Gaussian (alpha: to where it is).
@@ -44,23 +41,3 @@ def check_tail_index(name: str, settings: dict[str, Any], tail_index: float | No
     """
     if tail_index is None and takes_tail_index(settings):
         raise LevyError(f"models.{name} is {settings}: these data have no tail index to take; give the number")
-
-
-def describe_missing_twin(name: str, models: Mapping[str, dict[str, Any]], designs: Collection[str]) -> str:
-    """For people: which design to add, so that the heavy-tailed one of this name has a Gaussian twin among ``designs``.
-
-    Empty where it has one, or is Gaussian itself.
-    """
-    made = {key: design_of(models[key]) for key in designs}
-    if made[name].is_gaussian or twin_of(name, made):
-        return ""
-    twin = yaml.safe_dump(
-        {f"{name}-gaussian": gaussian_twin(models[name], made[name])},
-        default_flow_style=True,
-        sort_keys=False,
-        width=1000,
-    )
-    return (
-        f"{name} has no Gaussian twin among the designs, so that nothing shows what its heavy tails bring: "
-        f"add `{twin.strip()[1:-1]}` under models and {name}-gaussian to designs in params.yaml"
-    )

@@ -138,7 +138,7 @@ def test_fields_go_from_file_to_report(done):
         assert metrics[design]["ks_test_t2m"] > 0
     grid = pd.read_csv(paths.grid("weather"))
     assert grid.failed.isna().all()
-    assert (grid["floor/test"] > 0).all()
+    assert (grid["floor/distance/test"] > 0).all()
 
 
 def test_a_design_takes_nu_and_alpha_from_the_heaviest_tail_of_the_training_period(done):

@@ -20,7 +20,7 @@ from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tuned import write_tuned
 from tasks.compare import compare
 from tasks.evaluate import evaluate
-from tasks.page.pictures import COMPARED, GAP
+from tasks.page.pictures import APART, COMPARED
 from tasks.params import loading as settings
 from tasks.prepare import prepare
 from tasks.reference import reference
@@ -43,7 +43,7 @@ SAMPLE = {
     "batch": 40,
 }
 VOID = {"meta", "img", "br", "link", "hr", "path", "use"}
-TILE = 6 * 8 + GAP
+TILE = 6 * 8 + APART
 
 
 class Checker(HTMLParser):
@@ -153,7 +153,7 @@ def test_rare_classes_stand_as_training_images_above_the_samples_that_were_asked
         assert sheet.shape == (3 * TILE, COMPARED * TILE)  # real, lim, tedm
         for row, images in ((0, train.image[train.label == c]), (1, drawn[labels == c])):
             for k, image in enumerate(images[:COMPARED]):
-                part = sheet[row * TILE : (row + 1) * TILE - GAP, k * TILE : (k + 1) * TILE - GAP]
+                part = sheet[row * TILE : (row + 1) * TILE - APART, k * TILE : (k + 1) * TILE - APART]
                 assert np.array_equal(part[::6, ::6], image[0])
     assert page.count("from above") == 3
 

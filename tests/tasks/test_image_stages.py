@@ -443,8 +443,8 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
     references, counts = measured_with.references, json.loads((paths.reference("digits") / "counts.json").read_text())
     assert counts == np.bincount(references["longtail"].labels).tolist()
     table = pd.read_csv(TABLE)
-    assert list(table)[:18] == ["design", *SETTINGS, "seed", "nfe", "cell", "ruler", "failed"]
-    assert len(SETTINGS) == 12
+    first = ["design", *SETTINGS, "seed", "nfe", "cell", "ruler", "failed"]
+    assert list(table)[: len(first)] == first
     for drawn, (_, row) in zip(read_cells(FOLDER), table.iterrows(), strict=True):
         assert (solver_of(row), row["seed"], row["cell"]) == (
             solver_of(drawn.cell.settings),
@@ -567,7 +567,7 @@ def test_a_killed_search_goes_on_to_the_same_result(small, monkeypatch):
 
 
 def test_samplers_that_leave_the_finite_numbers_are_trials_without_a_score(small):
-    tune(change({"tune": {"eta": [1e37, 1e38], "solvers": ["sde-e", "ode"]}}), "digits", "lim")
+    tune(change({"tune": {"eta": [1e37, 1e38], "solvers": ["sde-e", "ode"], "guides": ["none"]}}), "digits", "lim")
     trials = pd.read_csv(TRIALS)
     assert (trials.score.isna() == (trials.family == "sde-e")).all()
     assert trials.score.isna().any()

@@ -77,8 +77,8 @@ def measure_images(
     train = list(references.values())[-1]
     row |= _near(generated.features, group, weights, train, len(counts))
     centre = train.features.mean(0)
-    far = [(f - centre).norm(dim=1).numpy() for f in (generated.features, train.features)]
-    return row | tails.compare(*far, weights)
+    mine, theirs = ((f - centre).norm(dim=1).numpy() for f in (generated.features, train.features))
+    return row | tails.compare(mine, theirs, weights)
 
 
 def fid_classes(generated: Generated, judge: Reference, classes: int) -> float:
@@ -109,9 +109,11 @@ def floors(labels: np.ndarray, references: dict[str, Reference], classes: int, d
     The Frechet distance between finite sets is biased upwards, about as 1 / n.
     Source: Chong and Forsyth (2020), Effectively unbiased FID.
     """
-    judge = next(iter(references.values()))
-    drawn = [Generated(judge.features[rows], labels, judge.labels[rows]) for rows in judge.draws(labels, draws)]
-    by_class = float(np.mean([fid_classes(mine, judge, classes) for mine in drawn]))
+    judge, train = next(iter(references.values())), list(references.values())[-1]
+    drawn = [train.labels[rows] for rows in train.draws(labels, draws)]  # those asked for, else in training proportions
+    rows_of = [judge.draws(of, draws)[k] for k, of in enumerate(drawn)]
+    sets = [Generated(judge.features[rows], labels, judge.labels[rows]) for rows in rows_of]
+    by_class = float(np.mean([fid_classes(mine, judge, classes) for mine in sets]))
     row = {}
     for name, real in references.items():
         row[f"floor/fid/{name}"] = real.floor(labels, classes, draws)
@@ -175,7 +177,7 @@ def _shares(
         inside = found.precise_in(generated.verdicts)
         verdicts = np.where(inside, generated.verdicts, len(shares))
         judged = Judged(generated.asked, verdicts, judge.confusion, shares)
-    row = {}
+    row: dict[str, float] = {}
     for name, (classes, scale) in wanted.items():
         share = judged.share(classes) if judged else Share(NAN, NAN, NAN)
         value = "_ratio" if classes is rare else ""

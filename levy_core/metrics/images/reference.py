@@ -52,7 +52,7 @@ class Reference:
         classes: int,
         neighborhood: int,
     ) -> np.ndarray | None:
-        """Real images by class and verdict, int64 [classes, classes + 1]; None where there are too few.
+        """Real images by class and verdict, int64 [classes, classes + 1]; None where there are too few, or none of a class.
 
         The last column counts those outside of the balls of the images of the class of the verdict.
 
@@ -61,7 +61,7 @@ class Reference:
             own: which of them are in this set, bool [N]; each of these is judged without itself.
         """
         found = manifold.support(features, self.features, self.radii, neighborhood, (verdicts, self.labels), classes)
-        if found is None:
+        if found is None or len(np.unique(labels)) < classes:
             return None
         # A ball holds its own centre. An image is among the k nearest of another one whether it is counted or not.
         others = found.balls - torch.from_numpy(own)[:, None] * functional.one_hot(torch.from_numpy(labels), classes)

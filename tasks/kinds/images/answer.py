@@ -110,7 +110,7 @@ def _describe_agreement(cell: Cell) -> str:
 
 def _describe_quality(cell: Cell) -> str:
     coverage, fid = cell["rare_coverage/balanced"], cell["rare_fid/balanced"]
-    found = "" if pd.isna(fid) else f" (FID of the rare classes {fid:.3g})"
+    found: str = "" if pd.isna(fid) else f" (FID of the rare classes {fid:.3g})"
     if pd.isna(coverage):
         return f"How much of the real rare images the samples cover could not be measured{found}."
     return f"Of the real rare images {100 * coverage:.0f} % have a sample of their class nearby{found}."

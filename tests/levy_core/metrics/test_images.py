@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from levy_core.base.errors import LevyError
 from levy_core.datasets.starter import digits
 from levy_core.metrics.images import fidelity as metrics
-from levy_core.metrics.images import manifold, tails
+from levy_core.metrics.images import manifold, novelty, tails
 from levy_core.metrics.images.classifier import (
     Classifier,
     ClassifierConfig,
@@ -279,6 +279,36 @@ def test_near_train_is_0_for_copies_and_1_for_new_images_of_the_same_law():
     assert near(torch.cat([train.features[:300], normal(200, 4, 1)])) < 1e-6  # most are copies
     assert near(normal(2000, 4, 1)) == pytest.approx(1, abs=0.05)  # 5 sigma
     assert near(normal(2000, 4, 2) * 3) > 1.5
+
+
+def test_what_a_search_watches_is_what_the_measures_say_and_its_floor_is_that_of_held_out_images_of_the_classes_asked_for():
+    train_labels, labels = np.arange(400) % 2, np.arange(200) % 2
+    # class 1 lies far off and wide, so that its images are further from each other
+    place = lambda features, label: (
+        features * torch.from_numpy(1 + 4.0 * label)[:, None] + 50 * torch.from_numpy(label)[:, None]
+    )
+    train = reference(place(normal(400, 3, 0), train_labels), train_labels)
+    held_out = reference(place(normal(200, 3, 1), labels), labels)
+    generated = place(normal(200, 3, 2), labels)
+    watch = lambda drawn, asked, real=held_out: novelty.watch(
+        drawn, asked, train, real, [300, 100], CONFIG.neighborhood
+    )
+    row = measure(generated, labels, {"longtail": train}, [300, 100])
+    found = watch(generated, labels)
+    assert found["near_train"] == pytest.approx(
+        row["near_train"], rel=1e-2
+    )  # of an even number of spacings: the lower middle
+    assert found["coverage/longtail"] == row["coverage/longtail"]
+    assert watch(train.features, train_labels)["near_train"] == 0
+    distance = manifold.nearest(held_out.features, train.features)
+    spacing = float(train.spacing.median())
+    for asked in (0, 1):  # one class alone: the median of its images
+        middle = float(np.median(distance[labels == asked])) / spacing
+        assert watch(generated, np.full(9, asked))["floor/near_train"] == pytest.approx(middle)
+    without = watch(generated, np.full(8, 2))["floor/near_train"]  # as in the training data, three of four of class 0
+    assert without == watch(generated, np.array([0, 0, 0, 1]))["floor/near_train"]
+    assert "floor/near_train" not in watch(generated, labels, None)
+    assert novelty.watch(generated, labels, reference(torch.ones(9, 3)), None, [9], CONFIG.neighborhood) == {}
 
 
 def test_training_images_that_are_all_doubles_give_no_ratio_rather_than_an_error():

@@ -19,7 +19,7 @@ from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.seeds import BatchStream
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
-from levy_core.process.design import PRESETS, Design, gaussian_twin, twin_of
+from levy_core.process.design import PRESETS, Design
 from levy_core.process.loss import LOSSES, WEIGHTS, ResidualLoss
 from levy_core.process.noise import Gaussian, Stable, StudentT
 from levy_core.process.parametrisation import PARAMETRISATIONS, Units, eps_of, out_scale, skip
@@ -523,29 +523,3 @@ def test_damaged_and_foreign_weights_are_refused(saved):
     )
     with pytest.raises(LevyError, match="does not belong to the network"):
         load_model(folder)
-
-
-HEAVY = [
-    ({"preset": "lim"}, {"preset": "lim", "alpha": 2.0}),
-    ({"preset": "lim", "alpha": 1.5, "loss": "huber"}, {"preset": "lim", "loss": "huber", "alpha": 2.0}),
-    ({"preset": "dlpm", "isotropic": False}, {"preset": "dlpm", "alpha": 2.0}),
-    ({"preset": "tedm", "nu": 6.0, "sigma_data": 1.0}, {"preset": "tedm", "sigma_data": 1.0, "noise": "gaussian"}),
-    ({"preset": "tflow"}, {"preset": "tflow", "noise": "gaussian"}),
-]
-
-
-@pytest.mark.parametrize(("settings_of_heavy", "settings_of_twin"), HEAVY)
-def test_the_gaussian_twin_differs_in_nothing_but_the_noise(settings_of_heavy, settings_of_twin):
-    heavy = Design.from_mapping(settings_of_heavy)
-    assert gaussian_twin(settings_of_heavy, heavy) == settings_of_twin
-    twin = Design.from_mapping(settings_of_twin)
-    assert twin.is_gaussian
-    assert not heavy.is_gaussian
-    assert twin_of("heavy", {"heavy": heavy, "twin": twin}) == "twin"
-
-
-def test_published_pairs_are_twins_and_other_designs_are_not():
-    made = {name: Design.from_mapping({"preset": name}) for name in PRESETS}
-    assert {name: twin for name in made if (twin := twin_of(name, made))} == {"tedm": "edm", "tflow": "flow"}
-    other_loss = replace(made["edm"], sigma_data=0.4)
-    assert twin_of("tedm", {"tedm": made["tedm"], "edm": other_loss}) is None

@@ -88,7 +88,7 @@ def twins(first, second, *designs):
         ({"models": {"lim": {"alpha": 1.0}}}, r"alpha is 1.0, but must lie in \(1, 2\]"),
         (
             {"models": {"lim": {"preset": "gan"}}},
-            r"unknown design preset 'gan': choose one of ddpm, dlim, dlpm, edm, flow, lim, tedm, tflow",
+            r"unknown design preset 'gan': choose one of ddpm, dlim, dlpm, dlpm-published, edm, flow, lim, lim-published, tedm, tflow",
         ),
         ({"designs": ["lim", "edm9"]}, r"designs names 'edm9', but `models` has no such section: it has lim, ddpm"),
         ({"datasets": ["faces"]}, r"datasets names 'faces', but `data` has no such section"),

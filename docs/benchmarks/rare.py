@@ -1,0 +1,254 @@
+"""What brings rare classes back: losses, labels, balance and guidance under several noise laws, on the digits.
+
+Every model is trained on the same long-tailed digits for the same number of steps; each image that no model was trained on
+belongs to the reference of its class. A training is kept, and a measured row too: run the same command again to go on.
+
+    python docs/benchmarks/rare.py run FOLDER --rows lim,lim-published --seeds 0,1,2,3,4 [--imbalance 20]
+    python docs/benchmarks/rare.py table FOLDER [--imbalance 20]
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from levy_core.base.conditions import of_labels
+from levy_core.base.determinism import make_reproducible
+from levy_core.base.files import write_json
+from levy_core.base.pixels import to_unit
+from levy_core.base.samples import RECORDED, Samples
+from levy_core.datasets.images.longtail import rare_classes
+from levy_core.datasets.images.sources import open_source
+from levy_core.datasets.images.split import assign_groups
+from levy_core.metrics.images import manifold
+from levy_core.metrics.images.classifier import ClassifierConfig, classify, save_classifier, train_classifier
+from levy_core.metrics.images.fidelity import Features, frechet, statistics
+from levy_core.nets.precision import resolve_precision
+from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.process.design import Design
+from levy_core.sampling.solver import Solver
+from levy_core.serving.draw import draw_samples
+from levy_core.training.checkpoint import Model, load_model, save_model
+from levy_core.training.trainer import TrainConfig, Trainer
+from tasks.runtime.progress import bar
+
+CPU = torch.device("cpu")
+STEPS, BATCH, NEIGHBOURS = 1500, 64, 3
+N, PER_RARE_CLASS = 1500, 250  # samples in training proportions, and of each rare class
+DRAW_SEED = 1000
+CONSISTENT = {"loss": "squared", "tail_weight": "cauchy", "level_weight": "residual"}
+LAWS: dict[str, dict[str, Any]] = {
+    "lim": {"preset": "lim", "alpha": 1.8},
+    "lim-gaussian": {"preset": "lim", "alpha": 2.0},
+    "dlpm": {"preset": "dlpm", "alpha": 1.7},
+    "dlpm-gaussian": {"preset": "dlpm", "alpha": 2.0},
+    "edm": {"preset": "edm"},
+    "tedm": {"preset": "tedm"},
+    "ddpm": {"preset": "ddpm"},
+}
+PUBLISHED = {
+    "lim": {"preset": "lim-published", "alpha": 1.8},
+    "lim-gaussian": {"preset": "lim-published", "alpha": 2.0},
+    "dlpm": {"preset": "dlpm-published", "alpha": 1.7},
+    "dlpm-gaussian": {"preset": "dlpm-published", "alpha": 2.0},
+}
+# name -> (design, settings of training that differ)
+ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    **{name: (law | (CONSISTENT if name in ("edm", "tedm", "ddpm") else {}), {}) for name, law in LAWS.items()},
+    **{f"{name}-published": (PUBLISHED.get(name, law), {}) for name, law in LAWS.items()},
+}
+ROWS |= {
+    f"{name}-power": (law | {"level_weight": "residual-power"}, {}) for name, law in LAWS.items() if name in PUBLISHED
+}
+ROWS |= {f"{name}-balance": (ROWS[name][0], {"balance": 1.0, "balance_phase": 0.2}) for name in LAWS}
+ROWS |= {f"{name}-balance-half": (ROWS[name][0], {"balance": 0.5, "balance_phase": 1.0}) for name in LAWS}
+ROWS |= {f"{name}-cbdm": (ROWS[name][0], {"class_balancing": 1.0}) for name in LAWS}
+ROWS |= {f"{name}-dropout": (ROWS[name][0], {"label_dropout": 0.2}) for name in LAWS}
+STRENGTHS = (None, 1.0, 1.5, 2.0)  # None: drawn without a class
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The digits at one imbalance, and what samples of them are measured with."""
+
+    folder: Path
+    imbalance: float
+
+    @cached_property
+    def _source(self) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray]:
+        source = open_source(Path("data/digits"))
+        images = np.stack([source.read(i) for i in range(len(source.labels))])
+        return images, source.labels, source.classes, assign_groups(source, self.imbalance, None, 0, 0)["train"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._source[2]
+
+    @cached_property
+    def train(self) -> tuple[np.ndarray, np.ndarray]:
+        images, labels, _, rows = self._source
+        return images[rows], labels[rows]
+
+    @cached_property
+    def unseen(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images that no model was trained on, and their classes."""
+        images, labels, _, rows = self._source
+        kept = np.setdiff1d(np.arange(len(labels)), rows)
+        return images[kept], labels[kept]
+
+    @cached_property
+    def counts(self) -> list[int]:
+        return np.bincount(self.train[1], minlength=len(self.classes)).tolist()
+
+    @cached_property
+    def rare(self) -> list[int]:
+        return rare_classes(self.counts)
+
+    @cached_property
+    def judge(self) -> Any:
+        """A classifier of all images."""
+        images, labels, *_ = self._source
+        config = ClassifierConfig(steps=600, batch=128, lr=0.01, width=16, features=32, seed=0)
+        *_, (_, _, net) = train_classifier(images, labels, len(self.classes), config, CPU)
+        save_classifier(self.folder / "classifier", net, {})
+        return net.eval()
+
+    @cached_property
+    def features(self) -> Features:
+        assert self.judge
+        return Features(self.folder / "classifier")
+
+    @cached_property
+    def real(self) -> dict[str, Any]:
+        """Features of the training images, of the rare ones among them, and of the unseen rare images, with their radii."""
+        train = self.features(self.train[0])
+        images, labels = self.unseen
+        rare = self.features(images[np.isin(labels, self.rare)])
+        near = manifold.nearest(rare, train)
+        return {
+            "train": train, "rare": rare, "radii": manifold.radii(rare, NEIGHBOURS), "near": float(near.median()),
+            "copy": float(near.quantile(0.01)),
+        }  # fmt: skip
+
+    def samples_of(self) -> Samples:
+        shares = tuple((np.array(self.counts) / sum(self.counts)).tolist())
+        return Samples("images", self.classes, RECORDED["images"]["dtype"], RECORDED["images"]["exporter"], shares)
+
+    def model(self, row: str, seed: int) -> Model:
+        """Trained, or as it was trained before."""
+        folder = self.folder / "models" / f"{row}-{seed}"
+        if not (folder / "design.json").exists():
+            settings, changes = ROWS[row]
+            design = Design.from_mapping(settings)
+            options: dict[str, Any] = {"label_dropout": 0.5, **changes}
+            config = TrainConfig(
+                steps=STEPS, batch=BATCH, lr=1e-3, warmup=100, ema=0.995, clip=1.0, flip=False, seed=seed,
+                precision=resolve_precision("auto", CPU), **options,
+            )  # fmt: skip
+            images, labels = self.train
+            size = UNetConfig(images.shape[1:], len(self.classes), (16, 32), attention=(False, False))
+            torch.manual_seed(seed)
+            net, samples = UNet(size), self.samples_of()
+            data, cond = torch.from_numpy(to_unit(images)), of_labels(torch.from_numpy(labels))
+            trainer = Trainer(design, net, data, cond, samples.absent, config, CPU)
+            for _ in bar(trainer.run(), f"{row} {seed}", total=STEPS, unit="step"):
+                pass
+            folder.mkdir(parents=True, exist_ok=True)
+            save_model(folder, trainer.averaged_weights(), design, size, samples, {})
+        return load_model(folder)
+
+    def measure(self, model: Model, strength: float | None) -> dict[str, float]:
+        """One row: samples in training proportions against the training images, of rare classes against unseen ones."""
+        guide = "classifier-free" if strength not in (None, 1.0) else "none"
+        solver = Solver(
+            "ode", "2m-data", "uniform-log-rho", 12, rho_max=40.0, rho_min=0.02, denoise=True, limit="clamp",
+            guide=guide, strength=strength or 1.0,
+        )  # fmt: skip
+        labels = model.samples.labels("none" if strength is None else "training", 0, N)
+        samples = draw_samples(model, solver, DRAW_SEED, labels, 500, CPU)
+        features, verdicts = self.features(samples), classify(self.judge, samples)
+        true = sum(self.counts[c] for c in self.rare) / sum(self.counts)
+        row = {
+            "fid": frechet(statistics(features), statistics(self.real["train"])),
+            "share": float(np.isin(verdicts, self.rare).mean()) / true,
+        }
+        if strength is None:
+            rare = features[np.isin(verdicts, self.rare)]
+        else:
+            asked = np.repeat(self.rare, PER_RARE_CLASS)
+            drawn = draw_samples(model, solver, DRAW_SEED + 1, asked, 500, CPU)
+            rare, got = self.features(drawn), classify(self.judge, drawn)
+            row["agreement"] = float((got == asked).mean())
+        support = manifold.support(rare, self.real["rare"], self.real["radii"], NEIGHBOURS)
+        near = manifold.nearest(rare, self.real["train"])
+        row |= {
+            "rare_fid": frechet(statistics(rare), statistics(self.real["rare"])),
+            "rare_precision": float(support.precise.double().mean()) if support else float("nan"),
+            "rare_coverage": float(support.covered.double().mean()) if support else float("nan"),
+            "near": float(near.median()) / self.real["near"],
+            "copies": float((near < self.real["copy"]).double().mean()),
+            "rare_samples": float(len(rare)),
+        }
+        return row
+
+
+def run(bench: Bench, rows: Sequence[str], seeds: Sequence[int]) -> None:
+    """Trains and measures what is missing, all rows of a seed before the next seed."""
+    path = bench.folder / "rows.jsonl"
+    done = {(e["row"], e["seed"], e["strength"]) for e in _read(path)}
+    for seed in seeds:
+        for row in rows:
+            missing = [s for s in STRENGTHS if (row, seed, s) not in done]
+            model = bench.model(row, seed) if missing else None
+            for strength in missing:
+                assert model
+                entry = {"row": row, "seed": seed, "strength": strength, **bench.measure(model, strength)}
+                with path.open("a") as stream:
+                    stream.write(json.dumps(entry) + "\n")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(folder: Path) -> None:
+    """Mean and standard deviation over training seeds of each row at each strength, as Markdown."""
+    entries = _read(folder / "rows.jsonl")
+    names = ["fid", "rare_fid", "rare_coverage", "rare_precision", "agreement", "share", "near", "copies"]
+    print(f"| row | strength | seeds | {' | '.join(names)} |\n|---|---|---|{'---|' * len(names)}")
+    for row, strength in sorted({(e["row"], e["strength"] or 0) for e in entries}):
+        own = [e for e in entries if e["row"] == row and (e["strength"] or 0) == strength]
+        cells = []
+        for name in names:
+            values = np.array([e.get(name, np.nan) for e in own])
+            cells.append(f"{values.mean():.3g} ± {values.std(ddof=1) if len(values) > 1 else 0:.2g}")
+        print(f"| {row} | {strength or 'no class'} | {len(own)} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--imbalance", type=float, default=20)
+    arguments = parser.parse_args()
+    folder = arguments.folder / f"imbalance-{arguments.imbalance:g}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if arguments.what == "table":
+        return table(folder)
+    make_reproducible(1)
+    bench = Bench(folder, arguments.imbalance)
+    write_json(folder / "about.json", {"counts": bench.counts, "unseen_rare": len(bench.real["rare"])})
+    run(bench, arguments.rows.split(","), [int(seed) for seed in arguments.seeds.split(",")])
+
+
+if __name__ == "__main__":
+    main()
