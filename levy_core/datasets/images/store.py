@@ -26,6 +26,10 @@ class Images:
     label: np.ndarray
     classes: tuple[str, ...]
 
+    def take(self, rows: np.ndarray) -> "Images":
+        """Those of these rows, int64 [M]."""
+        return Images(self.image[rows], self.label[rows], self.classes)
+
 
 def write_group(
     path: Path,

@@ -76,19 +76,20 @@ def support(
     real: Tensor,
     real_radii: Tensor,
     neighborhood: int,
-    classes: tuple[np.ndarray, np.ndarray] | None = None,
+    labels: tuple[np.ndarray, np.ndarray] | None = None,
+    classes: int = 1,
 ) -> Support | None:
     """Compares generated [N, D] with real [M, D] rows; None where a side has too few rows for a neighbourhood.
 
-    ``classes`` of the generated and the real rows, int64 [N] and [M]; without, all are of class 0.
+    ``labels`` are of the generated and the real rows, int64 [N] and [M] below ``classes``; without, all are of class 0.
     """
     if min(len(generated), len(real)) <= neighborhood:
         return None
     one = np.zeros(len(generated), dtype=np.int64), np.zeros(len(real), dtype=np.int64)
-    mine, theirs = (torch.from_numpy(c) for c in classes or one)
-    of_class = F.one_hot(theirs, int(max(mine.max(), theirs.max())) + 1).double()
+    mine, theirs = (torch.from_numpy(c) for c in labels or one)
+    of_class = F.one_hot(theirs, classes).double()
     own = radii(generated, neighborhood)
-    balls = torch.empty(len(generated), of_class.shape[1], dtype=torch.float64)
+    balls = torch.empty(len(generated), classes, dtype=torch.float64)
     recalled, covered, by_own = (torch.zeros(len(real), dtype=torch.bool) for _ in range(3))
     for place, block in _blocks(generated, real):
         inside = block <= real_radii

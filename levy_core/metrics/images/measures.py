@@ -10,7 +10,7 @@ from levy_core.datasets.images.longtail import in_proportion, rare_classes
 from levy_core.metrics.images import manifold, tails
 from levy_core.metrics.images.fidelity import NAN, FidelityConfig, frechet, kid, statistics
 from levy_core.metrics.images.reference import Reference
-from levy_core.metrics.images.shares import Judged
+from levy_core.metrics.images.shares import Judged, Share
 from levy_core.metrics.images.weights import class_weights, normalise, quantile
 
 
@@ -53,8 +53,9 @@ def measure_images(
     by_class, supports = fid_classes(generated, judge, len(counts)), {}
     for name, real in references.items():
         weights = real.weights(generated.asked, len(counts))
+        labels = group, real.labels
         found = manifold.support(
-            generated.features, real.features, real.radii, config.neighborhood, (group, real.labels)
+            generated.features, real.features, real.radii, config.neighborhood, labels, len(counts)
         )
         supports[name] = found
         row |= {f"{key}/{name}": value for key, value in _manifolds(found, weights).items()}
@@ -71,7 +72,7 @@ def measure_images(
         row[f"rare_coverage/{name}"] = _mean(found.covered_by_own.numpy()[np.isin(real.labels, rare)]) if found else NAN
     row |= _classes(generated, group, judge, supports[first], len(counts))
     row |= _agreement(generated, rare, shares)
-    row |= _shares(generated, judge, supports[first], shares, rare, config)
+    row |= _shares(generated, judge, supports[first], shares, rare)
     weights = class_weights(generated.asked, shares)
     train = list(references.values())[-1]
     row |= _near(generated.features, group, weights, train, len(counts))
@@ -108,9 +109,11 @@ def floors(labels: np.ndarray, references: dict[str, Reference], classes: int, d
     The Frechet distance between finite sets is biased upwards, about as 1 / n.
     Source: Chong and Forsyth (2020), Effectively unbiased FID.
     """
-    judge = next(iter(references.values()))
-    drawn = [Generated(judge.features[rows], labels, judge.labels[rows]) for rows in judge.draws(labels, draws)]
-    by_class = float(np.mean([fid_classes(mine, judge, classes) for mine in drawn]))
+    judge, train = next(iter(references.values())), list(references.values())[-1]
+    drawn = [train.labels[rows] for rows in train.draws(labels, draws)]  # those asked for, else in training proportions
+    rows_of = [judge.draws(of, draws)[k] for k, of in enumerate(drawn)]
+    sets = [Generated(judge.features[rows], labels, judge.labels[rows]) for rows in rows_of]
+    by_class = float(np.mean([fid_classes(mine, judge, classes) for mine in sets]))
     row = {}
     for name, real in references.items():
         row[f"floor/fid/{name}"] = real.floor(labels, classes, draws)
@@ -165,27 +168,21 @@ def _agreement(generated: Generated, rare: list[int], shares: np.ndarray) -> dic
 
 
 def _shares(
-    generated: Generated, judge: Reference, found: manifold.Support | None, shares: np.ndarray, rare: list[int],
-    config: FidelityConfig,
-) -> dict[str, float]:  # fmt: skip
-    wanted = {f"class_share/{c}": ([c], 1.0) for c in range(len(shares))}
-    wanted["rare_share_ratio"] = rare, shares[rare].sum()
-    row: dict[str, float] = {}
-    confusion = judge.confusion(len(shares), config.neighborhood)
+    generated: Generated, judge: Reference, found: manifold.Support | None, shares: np.ndarray, rare: list[int]
+) -> dict[str, float]:
+    wanted = {f"class_share{{}}/{c}": ([c], 1.0) for c in range(len(shares))}
+    wanted["rare_share{}"] = rare, float(shares[rare].sum())
     judged = None
-    if found and confusion is not None:
+    if found and judge.confusion is not None:
         inside = found.precise_in(generated.verdicts)
-        judged = Judged(generated.asked, np.where(inside, generated.verdicts, len(shares)), confusion, shares)
+        verdicts = np.where(inside, generated.verdicts, len(shares))
+        judged = Judged(generated.asked, verdicts, judge.confusion, shares)
+    row: dict[str, float] = {}
     for name, (classes, scale) in wanted.items():
-        low, high = (
-            name.replace("_share_ratio", "_share").replace("_share", f"_share_{end}") for end in ("low", "high")
-        )
-        share = judged.share(classes) if judged else None
-        row |= (
-            {name: share.value / scale, low: share.low / scale, high: share.high / scale}
-            if share
-            else dict.fromkeys((name, low, high), NAN)
-        )
+        share = judged.share(classes) if judged else Share(NAN, NAN, NAN)
+        value = "_ratio" if classes is rare else ""
+        row |= {name.format(value): share.value / scale}
+        row |= {name.format("_low"): share.low / scale, name.format("_high"): share.high / scale}
     return row
 
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from levy_core.base.seeds import generator
 from levy_core.metrics.images import manifold
 from levy_core.metrics.images.fidelity import FidelityConfig, Statistics, frechet, statistics
 from levy_core.metrics.images.weights import class_weights, shares_of
-
-NO_VERDICT = -1  # on an image that the classifier was trained on
 
 
 @dataclass(frozen=True)
@@ -21,24 +20,21 @@ class Reference:
     Attributes:
         features: [M, D]. labels: int64 [M].
         radii: distance to the k-th neighbour, float64 [M]. spacing: to the nearest other image, float64 [M].
-        verdicts: the classifier's, int64 [M]; NO_VERDICT where it was trained on the image and its verdict says nothing.
+        confusion: of the classifier on real images that it was not trained on (``confuse``); None: not known, and with it the
+            shares of the classes among samples.
     """
 
     features: Tensor
     labels: np.ndarray
     radii: Tensor
     spacing: Tensor
-    verdicts: np.ndarray
+    confusion: np.ndarray | None = None
     _statistics: dict[tuple[int, ...], Statistics | None] = field(default_factory=dict, compare=False, repr=False)
-    _confusion: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def of(
-        cls, features: Tensor, labels: np.ndarray, config: FidelityConfig, verdicts: np.ndarray | None = None
-    ) -> "Reference":
-        """Measures the set itself; without ``verdicts`` the classifier counts as always right."""
-        own = manifold.radii(features, config.neighborhood), manifold.radii(features, 1)
-        return cls(features, labels, *own, labels if verdicts is None else verdicts)
+    def of(cls, features: Tensor, labels: np.ndarray, config: FidelityConfig) -> "Reference":
+        """Measures the set itself."""
+        return cls(features, labels, manifold.radii(features, config.neighborhood), manifold.radii(features, 1))
 
     def statistics(self, classes: tuple[int, ...] = ()) -> Statistics | None:
         """Mean and covariance of the images of some classes, () for all."""
@@ -47,24 +43,32 @@ class Reference:
             self._statistics[classes] = statistics(self.features[rows])
         return self._statistics[classes]
 
-    def confusion(self, classes: int, neighborhood: int) -> np.ndarray | None:
-        """These images by class and verdict, int64 [classes, classes + 1], each judged without itself.
+    def confuse(
+        self,
+        features: Tensor,
+        labels: np.ndarray,
+        verdicts: np.ndarray,
+        own: np.ndarray,
+        classes: int,
+        neighborhood: int,
+    ) -> np.ndarray | None:
+        """Real images by class and verdict, int64 [classes, classes + 1]; None where there are too few, or none of a class.
 
-        The last column: outside of the balls of the others of the class of the verdict. None where there are too few images.
+        The last column counts those outside of the balls of the images of the class of the verdict.
+
+        Args:
+            features: of images that the classifier was not trained on, [N, D]. labels, verdicts: int64 [N].
+            own: which of them are in this set, bool [N]; each of these is judged without itself.
         """
-        if (classes, neighborhood) not in self._confusion:
-            seen = self.verdicts != NO_VERDICT
-            verdicts = np.where(seen, self.verdicts, 0)
-            found = manifold.support(self.features, self.features, self.radii, neighborhood, (verdicts, self.labels))
-            if found is None:
-                return None
-            # Each lies in its own ball. Without it the balls that hold it would be as large or larger: k counts it.
-            others = found.balls - torch.nn.functional.one_hot(torch.from_numpy(self.labels), found.balls.shape[1])
-            inside = others[torch.arange(len(others)), torch.from_numpy(verdicts)].numpy() > 0
-            counts = np.zeros((classes, classes + 1), dtype=np.int64)
-            np.add.at(counts, (self.labels[seen], np.where(inside, verdicts, classes)[seen]), 1)
-            self._confusion[classes, neighborhood] = counts
-        return self._confusion[classes, neighborhood]
+        found = manifold.support(features, self.features, self.radii, neighborhood, (verdicts, self.labels), classes)
+        if found is None or len(np.unique(labels)) < classes:
+            return None
+        # A ball holds its own centre. An image is among the k nearest of another one whether it is counted or not.
+        others = found.balls - torch.from_numpy(own)[:, None] * functional.one_hot(torch.from_numpy(labels), classes)
+        inside = others.gather(1, torch.from_numpy(verdicts)[:, None])[:, 0].numpy() > 0
+        counts = np.zeros((classes, classes + 1), dtype=np.int64)
+        np.add.at(counts, (labels, np.where(inside, verdicts, classes)), 1)
+        return counts
 
     def weights(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Weights float64 [N], of sum 1, of samples asked for these labels, as if drawn in the proportions of this set."""

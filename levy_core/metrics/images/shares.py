@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import norm
+from scipy.stats import beta
 
-Z = float(norm.ppf(0.975))  # intervals hold the truth 19 times in 20
+ENDS = np.array([[0.025], [0.975]])  # intervals hold the truth about 19 times in 20
 
 
 @dataclass(frozen=True)
@@ -23,25 +23,34 @@ class Share:
     high: float
 
 
-def wilson(hits: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % intervals of binomial shares; [0, 1] where nothing was drawn. Source: Wilson (1927)."""
-    n = np.maximum(totals, 1e-9)
-    p = hits / n
-    middle, half = p + Z**2 / (2 * n), Z * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return (middle - half) / (1 + Z**2 / n), (middle + half) / (1 + Z**2 / n)
+def jeffreys(p: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """95 % intervals [2, K] of binomial shares p [K] seen in n [K] draws, which need not be whole numbers.
+
+    Source: Brown, Cai and DasGupta (2001), Interval estimation for a binomial proportion, section 4.
+    """
+    low, high = beta.ppf(ENDS, p * n + 0.5, (1 - p) * n + 0.5)
+    return np.stack([np.where(p * n > 0, low, 0.0), np.where((1 - p) * n > 0, high, 1.0)])
 
 
-def stratified(parts: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> Share:
+def stratified(parts: np.ndarray, hits: np.ndarray, totals: np.ndarray, own: np.ndarray) -> Share:
     """The share ``sum_a parts_a hits_a / totals_a`` over strata that were drawn apart, and its interval.
 
-    Strata's intervals are joined by the square root of the sum of squares of their arms.
+    The strata that are ``own``, bool [K], are pooled, and so are the others, each with the effective number of draws
+    (sum parts)**2 / sum(parts**2 / totals). The intervals of both are joined by the root of the sum of squares of their arms.
     Source: Zou and Donner (2008), Construction of confidence limits about effect measures.
     """
     p = hits / np.maximum(totals, 1)
-    low, high = wilson(hits, totals)
-    value = float(parts @ p)
-    arms = [float(np.sqrt(((parts * (end - p)) ** 2).sum())) for end in (low, high)]
-    return Share(value, value - arms[0], value + arms[1])
+    arms = np.zeros((2, 2))
+    for k, pooled in enumerate((own & (parts > 0), ~own & (parts > 0))):
+        part = parts[pooled].sum()
+        if part > 0:
+            mean, n = (
+                parts[pooled] @ p[pooled] / part,
+                part**2 / (parts[pooled] ** 2 / np.maximum(totals[pooled], 1)).sum(),
+            )
+            arms[k] = part * (jeffreys(np.array([mean]), np.array([n]))[:, 0] - mean)
+    value, (below, above) = float(parts @ p), np.sqrt((arms**2).sum(0))
+    return Share(value, value - float(below), value + float(above))
 
 
 class Judged:
@@ -53,7 +62,8 @@ class Judged:
         confusion: real images by class and verdict, int64 [classes, classes + 1]. shares: that real data have, float64 [classes].
 
     Attributes:
-        corrected: the share of each class that, judged like real images, explains the verdicts best, float64 [classes].
+        corrected: the share of each class that, judged like real images, explains the verdicts best, float64 [classes]; 1 in all
+            or less: what is no image of any class has no share.
     """
 
     def __init__(self, asked: np.ndarray, verdicts: np.ndarray, confusion: np.ndarray, shares: np.ndarray):
@@ -68,20 +78,21 @@ class Judged:
         self._parts = np.append((1 - without) * present / max(present.sum(), 1e-12), without)
         observed = self._parts @ (self._drawn / np.maximum(sizes, 1)[:, None])
         rates = confusion[:, :-1] / np.maximum(confusion.sum(1), 1)[:, None]
-        self.corrected = nnls(rates.T, observed[:-1])[0]
+        found = nnls(rates.T, observed[:-1])[0]
+        self._scale = 1 / max(1.0, float(found.sum()))  # samples may be more typical than real images
+        self.corrected = self._scale * found
 
     def share(self, classes: list[int]) -> Share:
         """The corrected share of some classes; its interval holds the noise of the samples and of the real images."""
-        real_sizes = self._confusion.sum(1)
-        hits = self._confusion[:, classes].sum(1)
-        real = stratified(self._shares, hits, real_sizes)
-        mine = stratified(self._parts, self._drawn[:, classes].sum(1), self._drawn.sum(1))
+        own = np.isin(np.arange(len(self._shares) + 1), classes)
+        sizes, hits = self._confusion.sum(1), self._confusion[:, classes].sum(1)
+        real = stratified(self._shares, hits, sizes, own[:-1])
+        mine = stratified(self._parts, self._drawn[:, classes].sum(1), self._drawn.sum(1), own)
         # Rogan and Gladen (1978): d share / d rate = 1 / (sensitivity - false positive rate).
-        own = np.isin(np.arange(len(self._shares)), classes)
-        rate = hits / np.maximum(real_sizes, 1)
-        right, wrong = (rate[w] @ self._shares[w] / max(self._shares[w].sum(), 1e-12) for w in (own, ~own))
-        slope = 1 / max(right - wrong, 1e-3)
+        rate = hits / np.maximum(sizes, 1)
+        right, wrong = (rate[w] @ self._shares[w] / max(self._shares[w].sum(), 1e-12) for w in (own[:-1], ~own[:-1]))
+        slope = self._scale / max(right - wrong, 1e-3)
         value = float(self.corrected[classes].sum())
         below = np.hypot(mine.value - mine.low, real.high - real.value) * slope
         above = np.hypot(mine.high - mine.value, real.value - real.low) * slope
-        return Share(value, max(0.0, value - below), value + above)
+        return Share(value, max(0.0, value - float(below)), min(1.0, value + float(above)))

@@ -45,9 +45,11 @@ def quantile(values: np.ndarray, weights: np.ndarray, levels: np.ndarray) -> np.
     The sorted values stand at the middle of their weight, stretched so that the first is at 0 and the last at 1.
     """
     order = np.argsort(values, kind="stable")
+    order = order[weights[order] > 0]
+    if not len(order):
+        return np.full(np.shape(levels), np.nan)
     w = weights[order]
     middle = np.cumsum(w) - w / 2
     span = middle[-1] - middle[0]
-    if span <= 0:
-        return np.full(np.shape(levels), values[order[0]])
-    return np.interp(levels, (middle - middle[0]) / span, values[order])
+    place = (middle - middle[0]) / span if span > 0 else np.zeros(1)
+    return np.interp(levels, place, values[order])

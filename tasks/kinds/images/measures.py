@@ -16,12 +16,12 @@ MEASURES = (
         "kid", "low", ranks=("kid/balanced",), headline=("kid/balanced",),
         shown=(("KID x 1000, balanced reference", "kid/balanced"),), factor=1000,
     ),
-    Measure("precision", "high", headline=("precision/longtail",), shown=(("precision, long-tailed", "precision/longtail"),)),
+    Measure("precision", "high", shown=(("precision, long-tailed", "precision/longtail"),)),
     Measure("recall", "high", shown=(("recall, long-tailed", "recall/longtail"),)),
     Measure("f1", "high", shown=(("F1 of precision and recall, long-tailed", "f1/longtail"),)),
     Measure("density", "one", shown=(("density, long-tailed", "density/longtail"),)),
     Measure(
-        "coverage", "high", headline=("coverage/longtail",),
+        "coverage", "high", headline=("coverage/balanced",),
         shown=(("coverage, long-tailed", "coverage/longtail"), ("coverage, balanced", "coverage/balanced")),
     ),
     Measure(

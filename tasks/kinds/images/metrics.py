@@ -28,7 +28,7 @@ from levy_core.metrics.images.classifier import (
 )
 from levy_core.metrics.images.fidelity import Features, FidelityConfig
 from levy_core.metrics.images.measures import Generated, floors, measure_images, score
-from levy_core.metrics.images.reference import NO_VERDICT, Reference
+from levy_core.metrics.images.reference import Reference
 from tasks.kinds.images.settings import ImageEvaluation
 from tasks.runtime.progress import bar
 
@@ -136,18 +136,33 @@ def make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: 
     if HELD_OUT in json.loads((prepared / "statistics.json").read_text()):
         sets[HELD_OUT] = read_group(store, HELD_OUT)
         sets[IN_PROPORTION] = _take_in_proportion(sets[HELD_OUT], counts)
-    for name, images in sets.items():
-        verdicts = classify(classifier, images.image)
-        if name == "longtail":
-            verdicts[:] = NO_VERDICT  # most of them are images of the classifier, too
-        elif name == "balanced":
-            verdicts[hold_out(images.label, settings.classifier.seed)[0]] = NO_VERDICT
-        reference = Reference.of(features(images.image), images.label, fidelity_config(settings), verdicts)
+    references = {
+        name: Reference.of(features(images.image), images.label, fidelity_config(settings))
+        for name, images in sets.items()
+    }
+    unseen = {"balanced": sets["balanced"].take(hold_out(sets["balanced"].label, settings.classifier.seed)[1])}
+    unseen |= {HELD_OUT: sets[HELD_OUT]} if HELD_OUT in sets else {}
+    for name, reference in references.items():
         kept = {"features": reference.features, "radii": reference.radii, "spacing": reference.spacing}
-        kept |= {"labels": from_numpy(reference.labels), "verdicts": from_numpy(verdicts)}
+        kept["labels"] = from_numpy(reference.labels)
+        if name in unseen:  # those by which classes are judged
+            confusion = _confuse(reference, name, unseen, features, classifier, settings.neighborhood)
+            kept |= {} if confusion is None else {"confusion": from_numpy(confusion)}
         write_tensors(folder / f"{name}.safetensors", kept)
     write_json(folder / "counts.json", counts)
-    print(f"{dataset}: features of {', '.join(sets)} kept, {reference.features.shape[1]} numbers per image")
+    print(
+        f"{dataset}: features of {', '.join(sets)} kept, {references['balanced'].features.shape[1]} numbers per image"
+    )
+
+
+def _confuse(
+    reference: Reference, name: str, unseen: dict[str, Images], features: Features, classifier: Classifier, k: int
+) -> np.ndarray | None:
+    """The classifier's confusion on images that it was not trained on, some of which are in the reference."""
+    image, labels = (np.concatenate([getattr(part, key) for part in unseen.values()]) for key in ("image", "label"))
+    own = np.concatenate([np.full(len(part.label), group == name) for group, part in unseen.items()])
+    classes = len(unseen["balanced"].classes)
+    return reference.confuse(features(image), labels, classify(classifier, image), own, classes, k)
 
 
 def _features(settings: ImageEvaluation, reference: Path, on: device) -> Features:
@@ -160,15 +175,15 @@ def _generated(embedded: Tensor, labels: np.ndarray) -> Generated:
 
 def _read(path: Path) -> Reference:
     tensors = read_tensors(path)
-    labels, verdicts = (tensors[name].numpy() for name in ("labels", "verdicts"))
-    return Reference(tensors["features"], labels, tensors["radii"], tensors["spacing"], verdicts)
+    confusion = tensors["confusion"].numpy() if "confusion" in tensors else None
+    return Reference(tensors["features"], tensors["labels"].numpy(), tensors["radii"], tensors["spacing"], confusion)
 
 
 def _take_in_proportion(images: Images, counts: list[int]) -> Images:
     """The first images of each class, as many as the proportions of ``counts`` allow."""
     rows = [np.flatnonzero(images.label == c) for c in range(len(counts))]
-    kept = np.concatenate([r[:n] for r, n in zip(rows, in_proportion([len(r) for r in rows], counts), strict=True)])
-    return Images(images.image[kept], images.label[kept], images.classes)
+    wanted = in_proportion([len(r) for r in rows], counts)
+    return images.take(np.concatenate([r[:n] for r, n in zip(rows, wanted, strict=True)]))
 
 
 def _train_classifier(settings: ImageEvaluation, dataset: str, store: Path, folder: Path, on: device) -> None:
