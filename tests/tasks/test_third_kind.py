@@ -23,6 +23,7 @@ SETTINGS = merged(
         "designs": [DESIGN],
         "data": {DATASET: {"kind": "series", "test_share": 0.25}},
         "models": {DESIGN: {"preset": "tedm", "nu": 4.0}},
+        "train": {"balance": 0},  # series have no classes
         "tune": {"steps": [2], "samples": 20, "first": 8, "last": 8},
         "sample": {"grid": {"paper": {"solvers": ["ode"], "discretisations": ["ei-noise"], "steps": [2]}}},
         "evaluate": {"series": {"lags": 6}},

@@ -14,6 +14,7 @@ TRAIN = {
     "steps": 1000,
     "batch": 10,
     "label_dropout": 0.5,
+    "balance": 0,
     "balance_phase": 0.2,
 }  # 1,000 rows with their class in the phase
 
