@@ -1,9 +1,8 @@
-"""The search against a full grid, ten evaluations against fifty, and four designs side by side, judged on fresh seeds.
+"""The search against a full grid, ten evaluations against fifty, judged on fresh seeds.
 
 In a checkout whose pipeline has prepared a data set and made its reference:
 
     python docs/benchmarks/tuning.py search digits MODEL            # a folder of model.safetensors and design.json
-    python docs/benchmarks/tuning.py designs digits lim=M1,M2,M3 dlpm=...   # a folder a training seed
 """
 
 import sys
@@ -122,33 +121,7 @@ def run_search(dataset: str, folder: str) -> None:
             )
 
 
-def run_designs(dataset: str, named: list[str]) -> None:
-    """Rare classes by design: the mean over training seeds and its standard deviation."""
-    bench = Bench(dataset)
-    keys = [
-        "fid/longtail",
-        "rare_share_ratio",
-        "rare_coverage/balanced",
-        "recall/longtail",
-        "coverage/longtail",
-        "tail_q99",
-    ]
-    print("| design | training seeds | " + " | ".join(keys) + " |\n|---|---|" + "---|" * len(keys))
-    for entry in named:
-        name, folders = entry.split("=")
-        table = []
-        for folder in folders.split(","):
-            model = load_model(Path(folder))
-            with TemporaryDirectory() as scratch:
-                solver, _ = bench.tuned(model, STEPS, Memo(Path(scratch) / "memo", ""))
-            rows = bench.fresh(model, solver)
-            table.append([np.mean([row[key] for row in rows]) for key in keys])
-            print(f"{name} {folder}: {solver.label}: {np.round(table[-1], 3).tolist()}", file=sys.stderr, flush=True)
-        mean, spread = np.mean(table, 0), np.std(table, 0, ddof=1) if len(table) > 1 else np.full(len(keys), np.nan)
-        cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, spread, strict=True)]
-        print(f"| {name} | {len(table)} | " + " | ".join(cells) + " |", flush=True)
-
-
 if __name__ == "__main__":
-    kind, dataset, *rest = sys.argv[1:]
-    {"search": lambda: run_search(dataset, *rest), "designs": lambda: run_designs(dataset, rest)}[kind]()
+    if len(sys.argv) != 4 or sys.argv[1] != "search":
+        sys.exit(__doc__)
+    run_search(*sys.argv[2:])

@@ -162,10 +162,9 @@ def test_copies_of_training_images_look_better_than_real_ones_and_are_told_by_th
     assert mean_of(rows, "near_train", "real") == pytest.approx(1, abs=0.1)  # 1.02 +- 0.01
 
 
+@pytest.mark.parametrize("rows", ["balanced"], indirect=True)
 def test_what_each_measure_does_not_see(rows):
     """Why these stand in no gate alone."""
-    if rows.classes == "none":
-        pytest.skip("rare classes are few samples")
     for metric, name in (
         ("precision/longtail", "few"),
         ("precision/longtail", "rare lost"),
@@ -180,9 +179,8 @@ def test_what_each_measure_does_not_see(rows):
     assert t_of(rows, "rare_coverage/balanced", "rare fifth") > LIMIT
 
 
+@pytest.mark.parametrize("rows", ["none"], indirect=True)
 def test_noise_makes_raw_shares_of_rare_classes_large_and_corrected_ones_less_so(rows, digits):
-    if rows.classes == "balanced":
-        pytest.skip("raw shares are those that were asked for")
     share = sum(digits.shares[c] for c in digits.rare)
     raw = {
         name: sum(mean_of(rows, f"class_count/{c}", name) for c in digits.rare) / N / share
