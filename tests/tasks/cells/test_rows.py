@@ -287,6 +287,10 @@ METRICS = [
 METRICS += ["rare_fid/balanced", "rare_coverage/balanced", "rare_share_ratio", "near_train", "tail_error"]
 
 
+def two_designs():
+    return load(ROOT / "params.yaml").model_copy(update={"designs": ["lim", "ddpm"]})
+
+
 @pytest.fixture
 def compared(tmp_path, monkeypatch):
     """What the compare stage makes of two designs: lim with a tuned sampler, ddpm with one seed that failed."""
@@ -301,7 +305,7 @@ def compared(tmp_path, monkeypatch):
     write_rows(paths.evaluation("digits", "ddpm"), others, digits=8, exact=SETTINGS)
     write_tuned(paths.tuned("digits", "lim"), {10: {"sampler": asdict(tuned), "score": 1.0, "samples": 9, "trials": 1}})
     write_tuned(paths.tuned("digits", "ddpm"), {})
-    compare(load(ROOT / "params.yaml").model_copy(update={"designs": ["lim", "ddpm"]}), "digits")
+    compare(two_designs(), "digits")
     return {"em": em, "tuned": tuned, "dear": dear}
 
 
@@ -340,7 +344,7 @@ def test_winner_and_metrics_agree_with_eta_json(compared):
 def test_one_seed_leaves_spread_and_error_empty_in_eta_json(compared):
     rows = pd.read_csv(paths.evaluation("digits", "lim"))
     write_rows(paths.evaluation("digits", "lim"), rows[rows.seed == 0], digits=8, exact=SETTINGS)
-    compare(load(ROOT / "params.yaml"), "digits")
+    compare(two_designs(), "digits")
     ten = read(paths.eta)["lim"]["budgets"]["10"]
     assert (ten["mean"], ten["std"], ten["error"], ten["difference"]) == (1.0, None, None, -2.0)
     assert "NaN" not in paths.eta("digits").read_text()
