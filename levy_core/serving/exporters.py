@@ -38,9 +38,14 @@ def exporter_of(samples: Samples) -> type[Exporter]:
             f"the model names the exporter {samples.exporter!r}, which is none of levy's: nothing of it was run"
         )
     try:
-        return cast(type[Exporter], getattr(import_module(module), name))
+        found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise LevyError(
             f"the model is of the kind {samples.kind!r}, whose exporter {samples.exporter} is not installed here ({error}): "
             "install the levy that trained it"
         ) from error
+    if not (isinstance(found, type) and all(callable(getattr(found, way, None)) for way in ("array", "write"))):
+        raise LevyError(
+            f"the model names the exporter {samples.exporter!r}, which exports nothing: nothing of it was run"
+        )
+    return cast(type[Exporter], found)

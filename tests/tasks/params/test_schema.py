@@ -90,7 +90,10 @@ def twins(first, second, *designs):
             {"models": {"lim": {"preset": "gan"}}},
             r"unknown design preset 'gan': choose one of ddpm, dlim, dlpm, dlpm-published, edm, flow, lim, lim-published, tedm, tflow",
         ),
-        ({"designs": ["lim", "edm9"]}, r"designs names 'edm9', but `models` has no such section: it has lim, lim-gaussian, lim-published, ddpm"),
+        (
+            {"designs": ["lim", "edm9"]},
+            r"designs names 'edm9', but `models` has no such section: it has lim, lim-gaussian, lim-published, ddpm",
+        ),
         ({"datasets": ["faces"]}, r"datasets names 'faces', but `data` has no such section"),
         ({"datasets": ["a/b"]}, r"datasets\[0\] is 'a/b': a name is made of letters, digits, _ and -, and begins with"),
         ({"designs": ["-lim"]}, r"designs\[0\] is '-lim': a name is made of letters"),
@@ -200,7 +203,11 @@ def twins(first, second, *designs):
             r"tune.guides has classifier-free, but train.label_dropout is 0, so that networks learn the class of every sample, and",
         ),
         (
-            {"train": {"balance": 0, "label_dropout": 1}, **block(guides=["classifier-free"]), "tune": {"guides": ["none"]}},
+            {
+                "train": {"balance": 0, "label_dropout": 1},
+                **block(guides=["classifier-free"]),
+                "tune": {"guides": ["none"]},
+            },
             r"sample.grid.paper.guides has classifier-free, but train.label_dropout is 1, so that networks learn no class: give",
         ),
         (
