@@ -14,6 +14,7 @@ from levy_core.base.seeds import generator
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.process.design import Design
 from levy_core.training.drawing import BalancedRows, Drawing
+from levy_core.training.objective import Objective
 from levy_core.training.share import WHOLE, Share
 from levy_core.training.trainer import TrainConfig, Trainer
 
@@ -82,7 +83,7 @@ def test_balance_holds_in_the_last_share_of_the_steps_and_in_one_at_least(steps,
 
 
 @dataclass
-class Recorder:
+class Recorder(Objective):
     """An objective that keeps the batches, and asks the network once."""
 
     batches: list = field(default_factory=list)
