@@ -38,6 +38,20 @@ def check_size(member: str, size: int, archive: Path) -> None:
         raise LevyError(f"{archive}: {member} unpacks to {size:,} bytes, more than the limit of {MAX_MEMBER_BYTES:,}")
 
 
+def files_of_folder(folder: Path) -> list[Path]:
+    """The files of a folder and its sub-folders, in order; links to files count as files.
+
+    Raises:
+        LevyError: something there is neither file nor folder, or is a link to a folder or to nothing: it would be left out.
+    """
+    found = sorted(folder.rglob("*"))
+    for path in found:
+        if not path.is_file() and (path.is_symlink() or not path.is_dir()):
+            what = "a link to a folder or to nothing" if path.is_symlink() else "neither a file nor a folder"
+            raise LevyError(f"{path} is {what}: it would be left out; put the files themselves there, or remove it")
+    return [path for path in found if path.is_file()]
+
+
 def unpack_gzip(path: Path) -> bytes:
     """What a gzipped file holds; it announces no size, so that reading stops at the limit.
 
@@ -91,11 +105,16 @@ def files_of_tar(path: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
                     check_size(member.name, member.size, path)
                     total += member.size
                     check_size("all that it holds", total, path)  # its members are in memory together
+                    if member.isdir():
+                        continue
                     file = archive.extractfile(member) if member.isfile() else None
-                    if file is not None:
-                        headers, stream.allowed = stream.allowed, member.size
-                        yield parts, file.read()
-                        stream.allowed = headers
+                    if file is None:
+                        raise LevyError(
+                            f"{path}: {member.name} is a link or a device: it would be left out; pack the files themselves"
+                        )
+                    headers, stream.allowed = stream.allowed, member.size
+                    yield parts, file.read()
+                    stream.allowed = headers
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise LevyError(
             f"{path} is not a readable tar archive ({error}): it is damaged or was only partly copied; fetch it again"

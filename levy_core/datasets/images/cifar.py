@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.images.archives import files_of_tar
+from levy_core.datasets.images.archives import files_of_folder, files_of_tar
 
 # archive or folder -> (training members, key of the labels, member and key of the class names)
 LAYOUTS = {
@@ -77,29 +77,58 @@ def _array(value: Any, where: str) -> np.ndarray:
     raise LevyError(f"{where}: its images are not rows of 3,072 bytes, as CIFAR's are")
 
 
+def _labels(value: Any, images: int, classes: int, where: str) -> np.ndarray:
+    if not isinstance(value, list):
+        raise LevyError(f"{where}: its labels are no list, as CIFAR's are")
+    if len(value) != images:
+        raise LevyError(
+            f"{where} has {images:,} images, but {len(value):,} labels: a label for each is expected, else those that follow "
+            "would be of other images; fetch it again"
+        )
+    odd = next((n for n in value if not (isinstance(n, int) and 0 <= n < classes)), None)
+    if odd is not None:
+        raise LevyError(
+            f"{where} has the label {odd!r:.40}: whole numbers from 0 to {classes - 1}, one per class name, are expected"
+        )
+    return np.array(value, dtype=np.int64)
+
+
+def _names(meta: dict[bytes, Any], key: bytes, where: str) -> list[str]:
+    names = meta.get(key)
+    if not (isinstance(names, list) and names and all(isinstance(name, bytes) for name in names)):
+        raise LevyError(f"{where} has no list {key.decode()!r} of class names, as CIFAR's has: fetch it again")
+    return [name.decode(errors="replace") for name in names]
+
+
 def find(entries: list[Path]) -> tuple[np.ndarray, np.ndarray, list[str], Path] | None:
     """(images uint8 [N, 3, 32, 32], labels int64 [N], class names, where), or None where there is no such archive."""
     for entry in entries:
         if entry.is_file() and re.search(r"\.(tar\.gz|tgz|tar)$", entry.name):
-            return _assemble({parts[-1]: data for parts, data in files_of_tar(entry)}, entry)
+            return _assemble([(parts[-1], data) for parts, data in files_of_tar(entry)], entry)
         if entry.is_dir() and re.fullmatch(r"cifar-10-batches-py|cifar-100-python", entry.name):
-            return _assemble({p.name: p.read_bytes() for p in sorted(entry.iterdir()) if p.is_file()}, entry)
+            return _assemble([(path.name, path.read_bytes()) for path in files_of_folder(entry)], entry)
     return None
 
 
-def _assemble(members: dict[str, bytes], where: Path) -> tuple[np.ndarray, np.ndarray, list[str], Path]:
+def _assemble(files: list[tuple[str, bytes]], where: Path) -> tuple[np.ndarray, np.ndarray, list[str], Path]:
+    members = dict(files)
     for pattern, label_key, meta, names_key in LAYOUTS.values():
-        batches = sorted(name for name in members if re.fullmatch(pattern, name))
+        batches = sorted(name for name, _ in files if re.fullmatch(pattern, name))
         if not batches or meta not in members:
             continue
+        expected = sorted(f"data_batch_{k + 1}" for k in range(len(batches))) if meta == "batches.meta" else ["train"]
+        if batches != expected:
+            raise LevyError(
+                f"{where} holds {', '.join(batches)}: each batch once, and none left out, is expected ({', '.join(expected)})"
+            )
+        classes = _names(_load(members[meta], f"{where}: {meta}"), names_key, f"{where}: {meta}")
         images, labels = [], []
         for name in batches:
             batch = _load(members[name], f"{where}: {name}")
             if b"data" not in batch or label_key not in batch:
                 raise LevyError(f"{where}: {name} has no {label_key.decode()!r} and 'data', as CIFAR's batches do")
             images.append(_array(batch[b"data"], f"{where}: {name}"))
-            labels.append(np.array(batch[label_key], dtype=np.int64))
-        classes = [c.decode() for c in _load(members[meta], f"{where}: {meta}")[names_key]]
+            labels.append(_labels(batch[label_key], len(images[-1]), len(classes), f"{where}: {name}"))
         return np.concatenate(images).reshape(-1, 3, 32, 32), np.concatenate(labels), classes, where
     raise LevyError(
         f"{where} is no CIFAR python archive: expected data_batch_1 to data_batch_5 with batches.meta, or train with meta"

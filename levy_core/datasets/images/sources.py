@@ -12,14 +12,15 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from math import prod
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.images import cifar
-from levy_core.datasets.images.archives import check_size, safe_parts, unpack_gzip
+from levy_core.datasets.images.archives import check_size, files_of_folder, safe_parts, unpack_gzip
 
 # Pillow reads more, and some of it with other programs: an EPS, whatever it is called, is given to Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -105,8 +106,8 @@ def _class_order(name: str) -> tuple[int, int, str]:
 
 def _decode(data: bytes, name: str) -> np.ndarray:
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as picture:
-            picture.load()
+        with Image.open(BytesIO(data), formats=FORMATS) as opened:
+            picture = ImageOps.exif_transpose(opened)  # a camera that was held sideways says so there
             if picture.mode in ("1", "L", "LA"):
                 return np.asarray(picture.convert("L"))[None]
             if picture.mode in ("P", "RGB", "RGBA", "CMYK", "YCbCr"):
@@ -142,8 +143,8 @@ def _class_folders(folder: Path, entries: list[Path], files: dict[str, Path]) ->
     members = [
         (sub.name, str(path.relative_to(folder)))
         for sub in folders
-        for path in sorted(sub.rglob("*"))
-        if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+        for path in files_of_folder(sub)
+        if path.suffix.lower() in IMAGE_SUFFIXES
     ]
     return _by_class(members, folder, lambda member: (folder / member).read_bytes(), {sub.name for sub in folders})
 
@@ -161,9 +162,12 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
         raise LevyError(
             f"{path} is not a readable zip ({error}): it is damaged or was only partly copied; fetch it again"
         ) from error
-    members, declared = [], set()
+    members, declared, seen = [], set(), set()
     for info in archive.infolist():
         parts = safe_parts(info.filename, path)
+        if parts in seen:
+            raise LevyError(f"{path} holds {info.filename} twice: which of the two is meant is not known; pack it once")
+        seen.add(parts)
         if info.is_dir():
             declared.add(parts)
         elif (
@@ -212,6 +216,8 @@ def _idx_files(folder: Path, entries: list[Path], files: dict[str, Path]) -> Sou
         return None
     images = _read_idx(paths["images-idx3"], dimensions=3)
     labels = _read_idx(paths["labels-idx1"], dimensions=1).astype(np.int64)
+    if not images.size:
+        raise LevyError(f"{paths['images-idx3']} holds no images (it announces {' x '.join(map(str, images.shape))})")
     if len(images) != len(labels):
         raise LevyError(
             f"{paths['images-idx3']} has {len(images)} images, but {paths['labels-idx1']} has {len(labels)} labels"
@@ -233,8 +239,8 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
             f"{path} is not an idx file of unsigned bytes with {dimensions} dimension{'s' if dimensions > 1 else ''}"
         )
     shape = struct.unpack(f">{dimensions}I", data[4:header])
-    if len(data) - header != int(np.prod(shape)):
+    if len(data) - header != prod(shape):
         raise LevyError(
-            f"{path} announces {int(np.prod(shape)):,} bytes and holds {len(data) - header:,}: it is truncated; fetch it again"
+            f"{path} announces {prod(shape):,} bytes and holds {len(data) - header:,}: it is truncated; fetch it again"
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import multiprocessing
+import os
 import pickle
 import struct
 import tarfile
@@ -14,7 +15,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from levy_core.base.errors import LevyError
 from levy_core.base.pixels import to_uint8, to_unit
@@ -245,6 +246,130 @@ def test_cifars_python_archive(tmp_path, kind, packed):
     source = open_source(tmp_path)
     assert (source.classes, source.labels.tolist()) == (["cat", "dog"], [0, 1, 0, 1, 1, 1, 0, 0])
     assert np.array_equal(source.read(5), images[5])
+
+
+def batches(images, *labels):
+    """The members of a CIFAR-10 archive: a batch of the images for each list of labels."""
+    members = {f"data_batch_{k + 1}": cifar_batch(images, own, b"labels") for k, own in enumerate(labels)}
+    return members | {"batches.meta": pickle.dumps({b"label_names": [b"cat", b"dog"]}, protocol=2)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "changes", "message"),
+    [
+        (([0, 1, 0], [0, 1, 1, 1]), {}, r"data_batch_1 has 4 images, but 3 labels: a label for each is expected"),
+        (([0, 1, 0, 1, 0],), {}, r"data_batch_1 has 4 images, but 5 labels"),
+        (([0, 1, 0, 2],), {}, r"data_batch_1 has the label 2: whole numbers from 0 to 1, one per class name"),
+        (([0, 1, 0, -1],), {}, r"has the label -1"),
+        (([0, 1, 0, 0.5],), {}, r"has the label 0.5"),
+        ((5,), {}, r"data_batch_1: its labels are no list"),
+        (([0, 1, 0, 1],), {"batches.meta": pickle.dumps({}, protocol=2)}, r"batches.meta has no list 'label_names'"),
+        (([0, 1, 0, 1],), {"data_batch_3": b""}, r"holds data_batch_1, data_batch_3: each batch once, and none left out"),
+    ],
+)  # fmt: skip
+def test_labels_that_are_not_one_for_each_image_are_refused(tmp_path, labels, changes, message):
+    images = np.zeros((4, 3, 32, 32), np.uint8)
+    members = batches(images, *labels) | changes
+    write_tar(
+        tmp_path / "cifar-10-python.tar.gz", {f"cifar-10-batches-py/{name}": data for name, data in members.items()}
+    )
+    with pytest.raises(LevyError, match=message):
+        open_source(tmp_path)
+
+
+def test_a_batch_that_stands_twice_in_an_archive_is_refused(tmp_path):
+    members = batches(np.zeros((4, 3, 32, 32), np.uint8), [0, 1, 0, 1])
+    write_tar(tmp_path / "x.tar.gz", {f"{inside}/{name}": data for inside in "ab" for name, data in members.items()})
+    with pytest.raises(LevyError, match=r"holds data_batch_1, data_batch_1: each batch once"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_what_stands_in_a_tar_in_place_of_a_batch_is_refused(tmp_path, kind):
+    images = np.zeros((4, 3, 32, 32), np.uint8)
+    with tarfile.open(tmp_path / "cifar-10-python.tar", "w") as archive:
+        for name, data in batches(images, [0, 1, 0, 1], [1, 1, 1, 1]).items():
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            if name == "data_batch_2":
+                info.type, info.linkname = kind, "/etc/hostname"
+            else:
+                info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    with pytest.raises(
+        LevyError, match=r"cifar-10-python.tar: .*data_batch_2 is a link or a device: it would be left out"
+    ):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["cifar-10-batches-py", "cats"])
+@pytest.mark.parametrize("what", ["nothing", "folder", "fifo"])
+def test_what_would_be_left_out_of_a_folder_is_refused_and_links_to_files_are_read(tmp_path, folder, what):
+    home = tmp_path / "data"
+    (home / folder).mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    if folder == "cats":
+        (home / "dogs").mkdir()
+        files = {"cats/1.png": png(noise_image(0)), "dogs/1.png": png(noise_image(1))}
+    else:
+        members = batches(np.zeros((4, 3, 32, 32), np.uint8), [0, 1, 0, 1])
+        files = {f"{folder}/{name}": data for name, data in members.items()}
+    for number, (name, data) in enumerate(files.items()):
+        (tmp_path / f"elsewhere/{number}").write_bytes(data)
+        (home / name).symlink_to(tmp_path / f"elsewhere/{number}")
+    assert len(open_source(home).labels) == (2 if folder == "cats" else 4)
+    odd = home / folder / "odd"
+    os.mkfifo(odd) if what == "fifo" else odd.symlink_to(tmp_path / ("elsewhere" if what == "folder" else "gone"))
+    message = "neither a file nor a folder" if what == "fifo" else "a link to a folder or to nothing"
+    with pytest.raises(LevyError, match=rf"odd is {message}: it would be left out"):
+        open_source(home)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_images_stand_as_their_exif_orientation_says(tmp_path, form, orientation):
+    upright = np.zeros((16, 24), np.uint8)
+    upright[:8, :8] = 255  # the corner at the top left is bright
+    turns = {
+        1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+        5: lambda a: a.T, 6: lambda a: np.rot90(a, 1), 7: lambda a: a[::-1, ::-1].T, 8: lambda a: np.rot90(a, -1),
+    }  # fmt: skip
+    stored = Image.fromarray(np.ascontiguousarray(turns[orientation](upright)))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        stored.save(
+            tmp_path / name / f"1.{form.lower()}", form, exif=exif, **({"lossless": True} if form == "WEBP" else {})
+        )
+    image = open_source(tmp_path).read(0)
+    assert image.shape[1:] == upright.shape
+    assert np.abs(image[0].astype(int) - upright).max() < 30  # JPEG is not exact
+
+
+def test_a_member_that_stands_twice_in_a_zip_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("a/1.png", "b/1.png"):
+            archive.writestr(name, png(noise_image(0)))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a/1.png", png(noise_image(1)))
+    with pytest.raises(LevyError, match=r"x.zip holds a/1.png twice: which of the two is meant is not known"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF), r"announces 79,228,162,458,924,105,385,300,197,375 bytes and holds 0"),
+        ((1 << 31, 1 << 31, 4), r"announces 18,446,744,073,709,551,616 bytes and holds 0"),  # 0 in 64 bits
+        ((0, 28, 28), r"images-idx3-ubyte holds no images \(it announces 0 x 28 x 28\)"),
+        ((4, 0, 28), r"holds no images"),
+    ],
+)
+def test_idx_files_whose_headers_announce_too_much_or_nothing_are_refused(tmp_path, shape, message):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", *shape))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1]) + struct.pack(">I", 0))
+    with pytest.raises(LevyError, match=message):
+        open_source(tmp_path)
 
 
 def test_a_pickle_that_would_run_something_is_refused(tmp_path):
