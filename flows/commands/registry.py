@@ -72,8 +72,9 @@ def history(name: Name) -> None:
 
     for move in promotions.history(_client(), name):
         before = f"version {move.before} -> " if move.before else ""
-        unfinished = "" if move.done else " (interrupted: any levy run completes it)"
-        print(f"{move.when[:19]}Z  @{move.alias:10s} {before}version {move.after}  {move.why}{unfinished}")
+        state = " (interrupted: the next move or levy run completes it)" if move.pending else ""
+        state = " (superseded before it was done)" if move.superseded else state
+        print(f"{move.when[:19]}Z  @{move.alias:10s} {before}version {move.after}  {move.why}{state}")
 
 
 def promote(
@@ -96,7 +97,8 @@ def rollback(name: Name, alias: Alias = "champion", why: Why = "rolled back") ->
 
 
 def _say(name: str, move: "Move") -> None:
-    print(f"{name}@{move.alias}: version {move.before or 'none'} -> version {move.after}")
+    overtaken = "" if move.done else " (overtaken by a later move: `levy history` has it)"
+    print(f"{name}@{move.alias}: version {move.before or 'none'} -> version {move.after}{overtaken}")
 
 
 def _client() -> Any:

@@ -1,6 +1,7 @@
 """The gate: the outputs of a run are registered, judged against the champion, and promoted or kept as challenger.
 
-Interrupted anywhere, the same call goes on; a model that was judged is not judged again.
+Interrupted anywhere, the same call goes on; a model that was judged is not judged again, unless its verdict was not carried
+out and the champion is another by now.
 """
 
 import json
@@ -16,7 +17,11 @@ from tasks.registry.download import fetch
 from tasks.registry.record import model_name, record
 from tasks.runtime import paths
 
-VERDICT, REASON = "levy.verdict", "levy.reason"  # tags of a version
+VERDICT, REASON, AGAINST = (
+    "levy.verdict",
+    "levy.reason",
+    "levy.against",
+)  # tags of a version; the last names the champion
 PROMOTED, KEPT = "promoted", "kept as challenger"
 
 
@@ -50,23 +55,42 @@ def gate(params: Params, dataset: str) -> Decision:
     client = tracking.connect().MlflowClient()
     recorded = record(params, dataset, alias=None)
     name, version = recorded.name, recorded.version
-    tags = client.get_model_version(name, version).tags
-    champion = promotions.version_of(client, name, promotions.CHAMPION)
-    judged = VERDICT not in tags
-    if judged:
-        tags = _compare_with_champion(client, params, dataset, version, champion)
-        client.log_dict(recorded.run_id, tags.pop("table"), "verdict.json")
-        for key in (REASON, VERDICT):  # the verdict last: it says that all is there
-            client.set_model_version_tag(name, version, key, tags[key])
-    alias = promotions.CHAMPION if tags[VERDICT] == PROMOTED else promotions.CHALLENGER
-    if version not in {m.after for m in promotions.history(client, name) if m.alias == alias}:
-        if alias == promotions.CHAMPION:
+    judged = False
+    while (tags := _standing(client, name, version)) is None:
+        champion, judged = promotions.version_of(client, name, promotions.CHAMPION), True
+        found = _compare_with_champion(client, params, dataset, version, champion)
+        client.log_dict(recorded.run_id, found.pop("table"), "verdict.json")
+        for key in (REASON, AGAINST, VERDICT):  # the verdict last: it says that all is there
+            client.set_model_version_tag(name, version, key, found[key])
+    if not _has_moved(client, name, version, tags):
+        if tags[VERDICT] == PROMOTED:
             lineage.check_model(dataset, json.loads(paths.winner(dataset).read_text())["design"])
-        promotions.move(client, name, alias, version, tags[REASON])
+        promotions.move(client, name, _alias(tags), version, tags[REASON])
     now = promotions.version_of(client, name, promotions.CHAMPION)
     if now is None:
         raise LevyError(f"{name} has no champion: `levy promote {name} VERSION` makes one")
     return Decision(name, version, now, tags[VERDICT], tags[REASON], judged)
+
+
+def _standing(client: Any, name: str, version: str) -> dict[str, str] | None:
+    """The tags of a version whose verdict is carried out, or can be; None without one, or where it was against another champion.
+
+    A person, or another gate, may have made another version champion while this one was judged or after it was interrupted.
+    """
+    tags: dict[str, str] = client.get_model_version(name, version).tags
+    if VERDICT not in tags:
+        return None
+    champion = promotions.version_of(client, name, promotions.CHAMPION) or "none"
+    stands = _has_moved(client, name, version, tags) or tags.get(AGAINST, champion) == champion
+    return tags if stands else None
+
+
+def _alias(tags: dict[str, str]) -> str:
+    return promotions.CHAMPION if tags[VERDICT] == PROMOTED else promotions.CHALLENGER
+
+
+def _has_moved(client: Any, name: str, version: str, tags: dict[str, str]) -> bool:
+    return any(m.after == version and m.alias == _alias(tags) for m in promotions.history(client, name))
 
 
 def _compare_with_champion(
@@ -84,4 +108,5 @@ def _compare_with_champion(
         verdict = challenge(params, dataset, *folders)
     reason = f"against version {champion}: {verdict.reason}"
     table = {"champion": champion, "challenger": version, **verdict.to_mapping()}
-    return {VERDICT: PROMOTED if verdict.promoted else KEPT, REASON: reason[:4000], "table": table}
+    found = PROMOTED if verdict.promoted else KEPT
+    return {VERDICT: found, REASON: reason[:4000], AGAINST: champion, "table": table}

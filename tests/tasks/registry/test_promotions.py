@@ -6,7 +6,7 @@ import mlflow
 import pytest
 
 from levy_core.base.errors import LevyError
-from tasks.registry import promotions
+from tasks.registry import gate, promotions
 
 NAME = "levy-digits"
 
@@ -101,7 +101,58 @@ def test_a_move_that_was_killed_does_not_undo_what_somebody_did_since(client, mo
     client.set_registered_model_alias(NAME, "champion", "3")
     promotions.settle(client, NAME)
     assert champion(client) == "3"
-    assert all(m.done for m in promotions.history(client, NAME))
+    assert [(m.after, m.done, m.superseded) for m in promotions.history(client, NAME)] == [
+        ("1", True, False), ("2", False, True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("alias", "message"),
+    [
+        ("champion!", r"'champion!' is no alias that MLflow takes: Invalid alias name"),
+        ("", r"'' is no alias that MLflow takes: .* cannot be empty"),
+        ("latest", r"'latest' is no alias that MLflow takes: .* reserved"),
+        ("v3", r"'v3' is no alias that MLflow takes: .* reserved"),
+        ("a" * 300, r"is no alias that MLflow takes"),
+    ],
+)
+def test_a_mistyped_alias_is_refused_before_anything_is_written(client, alias, message):
+    promotions.move(client, NAME, "champion", "1", "better")
+    with pytest.raises(LevyError, match=message):
+        promotions.move(client, NAME, alias, "2", "mistyped")
+    assert [m.after for m in promotions.history(client, NAME)] == ["1"]
+
+
+def test_an_alias_that_was_mistyped_before_aliases_were_looked_at_blocks_nothing(client):
+    promotions.move(client, NAME, "champion", "1", "better")
+    old = promotions.Move("2026-01-01T00:00:00.000000Z", "champion!", None, "2", "mistyped", done=False)
+    client.set_registered_model_tag(NAME, *old.to_tag())
+    promotions.settle(client, NAME)
+    assert promotions.move(client, NAME, "champion", "3", "better").done
+    assert promotions.roll_back(client, NAME).after == "1"
+    assert [m.superseded for m in promotions.history(client, NAME) if m.alias == "champion!"] == [True]
+
+
+def test_a_killed_promotion_does_not_overrule_what_a_person_decides_after_it(client, monkeypatch):
+    promotions.move(client, NAME, "champion", "1", "better")
+
+    def dies(*_):
+        raise Killed
+
+    monkeypatch.setattr(client, "set_registered_model_alias", dies)
+    with pytest.raises(Killed):
+        promotions.move(client, NAME, "champion", "2", "by the gate")
+    monkeypatch.undo()
+    promotions.move(client, NAME, "champion", "1", "by a person")
+    promotions.settle(client, NAME)
+    assert champion(client) == "1"
+
+
+def test_moves_are_in_order_where_clocks_differ(client):
+    ahead = promotions.Move("2999-01-01T00:00:00.999999Z", "champion", None, "2", "by a clock that is ahead")
+    client.set_registered_model_tag(NAME, *ahead.to_tag())
+    assert promotions.move(client, NAME, "champion", "1", "now").when == "2999-01-01T00:00:01.000000Z"
+    assert [m.why for m in promotions.history(client, NAME)] == ["by a clock that is ahead", "now"]
 
 
 def test_what_does_not_exist_is_named(client):
@@ -109,3 +160,25 @@ def test_what_does_not_exist_is_named(client):
         promotions.move(client, NAME, "champion", "9", "")
     with pytest.raises(LevyError, match="no registered model levy-rain"):
         promotions.history(client, "levy-rain")
+
+
+def test_a_verdict_stands_while_the_champion_is_the_one_it_was_against_and_when_it_was_carried_out(client):
+    assert gate._standing(client, NAME, "2") is None
+    tags = {gate.REASON: "better", gate.AGAINST: "1", gate.VERDICT: gate.PROMOTED}
+    promotions.move(client, NAME, "champion", "1", "the first")
+    for key, value in tags.items():
+        assert gate._standing(client, NAME, "2") is None  # a verdict without its end was interrupted
+        client.set_model_version_tag(NAME, "2", key, value)
+    assert gate._standing(client, NAME, "2").items() >= tags.items()
+    promotions.move(client, NAME, "champion", "3", "by a person")
+    assert gate._standing(client, NAME, "2") is None  # judged again, against 3
+    client.set_model_version_tag(NAME, "2", gate.AGAINST, "3")
+    promotions.move(client, NAME, "champion", "2", "better")
+    promotions.move(client, NAME, "champion", "1", "by a person")
+    assert gate._standing(client, NAME, "2") is not None  # it was carried out, and does not come back
+
+
+def test_a_verdict_of_before_it_said_against_whom_stands(client):
+    promotions.move(client, NAME, "champion", "1", "the first")
+    client.set_model_version_tag(NAME, "2", gate.VERDICT, gate.KEPT)
+    assert gate._standing(client, NAME, "2") is not None
