@@ -50,8 +50,7 @@ def sampler_of(row: Row) -> dict[str, Any]:
 
 def cell_label(row: Row) -> str:
     """One cell of the grid in a line of text."""
-    solver = solver_of(row)
-    return f"{row['design']} with {solver.label}, {solver.steps} evaluations"
+    return f"{row['design']} with {solver_of(row).label}, {int(row['nfe'])} evaluations"
 
 
 def rank_cells(grid: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -65,7 +65,11 @@ def test_rows_of_tables_and_of_json_become_the_solvers_that_wrote_them():
             assert solver_of(form) == solver
             assert sampler_of(form) == asdict(solver)
             assert json.loads(json.dumps(sampler_of(form))) == asdict(solver)  # no numpy scalar is left
-    assert cell_label(table.iloc[0]) == "lim with SDE-E(0.2) ei-noise, uniform-t, 20 evaluations"
+
+
+def test_a_cell_is_named_with_what_it_cost_which_its_steps_are_not_where_a_guide_asks_twice():
+    row = {"design": "lim", **asdict(SOLVERS[0]), "nfe": 40}
+    assert cell_label(row) == "lim with SDE-E(0.2) ei-noise, uniform-t, 40 evaluations"
 
 
 def test_tables_on_disk_keep_the_solver_exactly_and_round_metrics(tmp_path):
