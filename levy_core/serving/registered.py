@@ -19,7 +19,7 @@ from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
 from levy_core.serving.draw import cost, draw_samples
 from levy_core.serving.exporters import Exporter, exporter_of
-from levy_core.serving.requests import COLUMNS, SAMPLER
+from levy_core.serving.requests import SAMPLER, check_limit, typed
 from levy_core.training.checkpoint import load_model
 
 BATCH = 250
@@ -66,14 +66,22 @@ class RegisteredModel:
                 for so many evaluations.
 
         Raises:
-            LevyError: classes that the model does not know or that do not go with ``n``, an unknown solver, or a number out of range.
+            LevyError: classes that the model does not know or that do not go with ``n``, an unknown solver, a value of another type,
+                a number out of range, or more work than the limits of ``levy_core.serving.requests`` allow: before any of it is drawn.
         """
         import pandas as pd  # half a second, which `write` does without
 
         rows = pd.DataFrame(model_input).to_dict("records")
-        return np.concatenate(
-            [self._exporter.array(*self._draw({k: v for k, v in row.items() if not pd.isna(v)})) for row in rows]
-        )
+        asked, evaluations, values = [], 0, 0
+        for row in rows:
+            labels, solver, seed = self._read({k: v for k, v in row.items() if not pd.isna(v)})
+            values += len(labels) * math.prod(self.shape)
+            check_limit("LEVY_MAX_VALUES", values)
+            check_limit("LEVY_MAX_STEPS", solver.steps)
+            evaluations += len(labels) * cost(self._model, solver)
+            check_limit("LEVY_MAX_EVALUATIONS", evaluations)
+            asked.append((labels, solver, seed))
+        return np.concatenate([self._exporter.array(*self._draw(*row)) for row in asked])
 
     def write(self, request: dict[str, Any], folder: Path) -> str:
         """Draws one request into files of a folder, and says which.
@@ -82,19 +90,21 @@ class RegisteredModel:
             LevyError: as ``predict``.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        samples, labels = self._draw(request)
+        samples, labels = self._draw(*self._read(request))
         written = self._exporter.write(samples, labels, folder)
         return f"{written}: {self.samples.describe(labels)}" if len(self.samples.classes) > 1 else written
 
-    def _draw(self, request: dict[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Samples as the core draws them, and their labels."""
-        unknown = sorted(set(request) - set(COLUMNS))
-        if unknown:
-            raise LevyError(f"unknown request key {unknown[0]!r}: allowed are {', '.join(COLUMNS)}")
+    def _read(self, request: dict[Any, Any]) -> tuple[np.ndarray, Solver, int]:
+        """Labels, solver and seed of a request."""
+        request = typed(request)
         labels, solver = self._labels(request), self._solver(request)
         if "guide" not in request:
             solver = self._drop_idle_guide(solver, labels)
-        return draw_samples(self._model, solver, int(request.get("seed", 0)), labels, BATCH, self._device), labels
+        return labels, solver, request.get("seed", 0)
+
+    def _draw(self, labels: np.ndarray, solver: Solver, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Samples as the core draws them, and their labels."""
+        return draw_samples(self._model, solver, seed, labels, BATCH, self._device), labels
 
     def _drop_idle_guide(self, solver: Solver, labels: np.ndarray) -> Solver:
         """Samples that all ask for no class are those without the guide that was found for classes, at half the evaluations."""
@@ -107,10 +117,10 @@ class RegisteredModel:
             LevyError: both ``class`` and ``classes``, classes that the model does not know, or a number of samples that is missing,
                 differs from the sum of the counts, or does not fit into memory.
         """
-        name, text, n = request.get("class"), request.get("classes"), int(request.get("n", 0))
+        name, text, n = request.get("class"), request.get("classes"), request.get("n", 0)
         if name is not None and text is not None:
             raise LevyError(f"class is {name!r} and classes {text!r}: give one of them")
-        asked = {str(name): n} if name is not None else read_classes(str("training" if text is None else text))
+        asked = {name: n} if name is not None else read_classes("training" if text is None else text)
         self.samples.check_asked(asked)
         if isinstance(asked, dict):
             total = sum(asked.values())
@@ -138,11 +148,9 @@ class RegisteredModel:
 
         A family without the discretisation of that solver takes ei-noise.
         """
-        texts = ("discretisation", "grid", "guide")
-        kinds: dict[str, Any] = {"steps": int, **dict.fromkeys(texts, str)}
-        changes = {key: kinds.get(key, float)(request[key]) for key in SOLVER_KEYS if key in request}
+        changes = {key: request[key] for key in SOLVER_KEYS if key in request}
         if "solver" in request:
-            changes["family"] = str(request["solver"])
+            changes["family"] = request["solver"]
         start = self._tuned.get(changes.get("steps", 0), self._default)
         if changes.get("steps") in self._tuned and "guide" not in changes:
             changes["steps"] = start.steps  # fewer than the evaluations that it was found for, where it is guided

@@ -1,5 +1,13 @@
 """What a registered model may be asked for; light, so that the registry is written without loading a network."""
 
+import math
+import os
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from levy_core.base.errors import LevyError
+
 SAMPLER = "sampler.json"  # in the artifact: the best solver at each number of evaluations, and which is the default
 # column -> MLflow type; `n` or counts in `classes` must be there, which a signature cannot say
 COLUMNS = {
@@ -18,3 +26,63 @@ COLUMNS = {
     "guide_rho_min": "double",
     "boost": "double",
 }
+LARGEST = 2**53  # whole numbers beyond it may have come through a float that has lost their last digits
+# The environment of whoever serves a model -> the most that one call of `predict` may ask for; but for steps, of all its rows together.
+LIMITS = {
+    "LEVY_MAX_STEPS": (10_000, "steps"),
+    "LEVY_MAX_EVALUATIONS": (1_000_000, "network evaluations (those of a sample x n)"),
+    "LEVY_MAX_VALUES": (100_000_000, "values (n x the values of a sample)"),
+}
+
+
+def typed(request: Mapping[Any, Any]) -> dict[str, Any]:
+    """The request with plain Python values.
+
+    Whole numbers may come as floats that are whole: tables with gaps hold no others.
+
+    Raises:
+        LevyError: a key that is not known, or a value that is not of the type that ``COLUMNS`` says; nothing is rounded or converted.
+    """
+    unknown = sorted(str(key) for key in request if key not in COLUMNS)
+    if unknown:
+        raise LevyError(f"unknown request key {unknown[0]!r}: allowed are {', '.join(COLUMNS)}")
+    return {key: _READERS[COLUMNS[key]](key, value) for key, value in request.items()}
+
+
+def check_limit(name: str, asked: int) -> None:
+    """Refuses what would keep a server busy, or its memory full, for too long.
+
+    Raises:
+        LevyError: names what is asked for, the limit, and the variable that sets it.
+    """
+    usual, what = LIMITS[name]
+    text = os.environ.get(name, str(usual))
+    if not text.isdecimal():
+        raise LevyError(f"{name} is {text!r} in the environment, but a whole number is expected")
+    if asked > int(text):
+        raise LevyError(
+            f"the request asks for {asked:,} {what}, but {int(text):,} is the limit: ask for less at a time, or set {name} "
+            "where the model is loaded"
+        )
+
+
+def _whole(key: str, value: Any) -> int:
+    whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+    if isinstance(value, bool) or not whole or abs(value) > LARGEST:
+        raise LevyError(f"{key} is {value!r:.40}, but a whole number between -2**53 and 2**53 is expected")
+    return int(value)
+
+
+def _real(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise LevyError(f"{key} is {value!r:.40}, but a finite number is expected")
+    return float(value)
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise LevyError(f"{key} is {value!r:.40}, but text is expected")
+    return value
+
+
+_READERS = {"long": _whole, "double": _real, "string": _text}

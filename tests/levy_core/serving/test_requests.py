@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -110,6 +111,78 @@ def test_a_request_changes_what_it_names(folder, request_, solver):
 def test_bad_requests_are_named(folder, request_, message):
     with pytest.raises(LevyError, match=message):
         RegisteredModel(folder).predict([{"n": 2, **request_}])
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"n": 1.5}, r"n is 1.5, but a whole number between -2\*\*53 and 2\*\*53 is expected"),
+        ({"n": "3"}, r"n is '3', but a whole number"),
+        ({"n": True}, r"n is True, but a whole number"),
+        ({"n": 1e308}, r"n is 1e\+308, but a whole number"),
+        ({"seed": 0.5}, r"seed is 0.5, but a whole number"),
+        ({"steps": float("inf")}, r"steps is inf, but a whole number"),
+        ({"eta": "0.5"}, r"eta is '0.5', but a finite number"),
+        ({"eta": float("inf")}, r"eta is inf, but a finite number"),
+        ({"class": 1}, r"class is 1, but text is expected"),
+        ({"classes": 2}, r"classes is 2, but text is expected"),
+        ({"solver": 1}, r"solver is 1, but text is expected"),
+        ({3: 4}, r"unknown request key '3'"),
+    ],
+)
+def test_values_of_another_type_are_refused_and_none_is_rounded(folder, request_, message):
+    with pytest.raises(LevyError, match=message):
+        RegisteredModel(folder).predict([{"n": 2, **request_}])
+
+
+def test_whole_numbers_come_as_floats_from_tables_with_gaps(folder):
+    model = RegisteredModel(folder)
+    rows = [{"n": 1, "seed": 3}, {"n": 2}]
+    assert np.array_equal(model.predict(rows), np.concatenate([model.predict([row]) for row in rows]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"n": 1, "steps": 10_000_000}], "asks for 10,000,000 steps, but 10,000 is the limit: .* set LEVY_MAX_STEPS"),
+        (
+            [{"n": 100_001, "steps": 10}],
+            "asks for 1,000,010 network evaluations .*, but 1,000,000 .* set LEVY_MAX_EVALUATIONS",
+        ),
+        (
+            [{"n": 60_000, "steps": 10, "solver": "ode"}] * 2,
+            r"asks for 1,200,000 network evaluations \(those of a sample x n\)",
+        ),
+        (
+            [{"n": 2_000_000, "steps": 2}],
+            "asks for 128,000,000 values .*, but 100,000,000 is the limit: .* set LEVY_MAX_VALUES",
+        ),
+    ],
+)
+def test_more_work_than_a_server_should_do_is_refused_before_any_is_done(folder, rows, message):
+    began = time.process_time()
+    with pytest.raises(LevyError, match=message):
+        RegisteredModel(folder).predict(rows)
+    assert time.process_time() - began < 60  # drawing would take many minutes
+
+
+def test_limits_are_set_in_the_environment(folder, monkeypatch):
+    model = RegisteredModel(folder)
+    monkeypatch.setenv("LEVY_MAX_EVALUATIONS", "7")
+    with pytest.raises(LevyError, match=r"asks for 8 network evaluations .*, but 7 is the limit"):
+        model.predict([{"n": 2}])
+    monkeypatch.setenv("LEVY_MAX_EVALUATIONS", "8")
+    assert len(model.predict([{"n": 2}])) == 2
+    monkeypatch.setenv("LEVY_MAX_EVALUATIONS", "many")
+    with pytest.raises(
+        LevyError, match="LEVY_MAX_EVALUATIONS is 'many' in the environment, but a whole number is expected"
+    ):
+        model.predict([{"n": 2}])
+
+
+def test_files_of_one_person_have_no_limit(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEVY_MAX_EVALUATIONS", "1")
+    assert RegisteredModel(folder).write({"n": 2}, tmp_path / "out").endswith("2 without a class")
 
 
 def test_a_request_without_a_number_of_samples_says_it_in_counts(folder):
