@@ -58,6 +58,8 @@ def gate(params: Params, dataset: str) -> Decision:
     judged = False
     while (tags := _standing(client, name, version)) is None:
         champion, judged = promotions.version_of(client, name, promotions.CHAMPION), True
+        if VERDICT in client.get_model_version(name, version).tags:
+            client.delete_model_version_tag(name, version, VERDICT)
         found = _compare_with_champion(params, dataset, version, champion) | {AGAINST: champion or "none"}
         client.log_dict(recorded.run_id, found.pop("table"), "verdict.json")
         for key in (REASON, AGAINST, VERDICT):  # the verdict last: it says that all is there
