@@ -58,7 +58,9 @@ def gate(params: Params, dataset: str) -> Decision:
     judged = False
     while (tags := _standing(client, name, version)) is None:
         champion, judged = promotions.version_of(client, name, promotions.CHAMPION), True
-        found = _compare_with_champion(client, params, dataset, version, champion)
+        if VERDICT in client.get_model_version(name, version).tags:
+            client.delete_model_version_tag(name, version, VERDICT)
+        found = _compare_with_champion(params, dataset, version, champion) | {AGAINST: champion or "none"}
         client.log_dict(recorded.run_id, found.pop("table"), "verdict.json")
         for key in (REASON, AGAINST, VERDICT):  # the verdict last: it says that all is there
             client.set_model_version_tag(name, version, key, found[key])
@@ -93,9 +95,7 @@ def _has_moved(client: Any, name: str, version: str, tags: dict[str, str]) -> bo
     return any(m.after == version and m.alias == _alias(tags) for m in promotions.history(client, name))
 
 
-def _compare_with_champion(
-    client: Any, params: Params, dataset: str, version: str, champion: str | None
-) -> dict[str, Any]:
+def _compare_with_champion(params: Params, dataset: str, version: str, champion: str | None) -> dict[str, Any]:
     if champion is None:
         return {VERDICT: PROMOTED, REASON: "there was no champion", "table": {}}
     if champion == version:
@@ -109,4 +109,4 @@ def _compare_with_champion(
     reason = f"against version {champion}: {verdict.reason}"
     table = {"champion": champion, "challenger": version, **verdict.to_mapping()}
     found = PROMOTED if verdict.promoted else KEPT
-    return {VERDICT: found, REASON: reason[:4000], AGAINST: champion, "table": table}
+    return {VERDICT: found, REASON: reason[:4000], "table": table}
