@@ -108,6 +108,8 @@ def test_rest_gives_what_python_gives(served):
         ({"dataframe_records": [{"n": 1, "solver": "magic"}]}, "unknown solver 'magic'"),
         ({"dataframe_records": [{"seed": 0}]}, "n is missing: say how many samples"),
         ({"dataframe_records": [{"n": "many"}]}, "Failed to convert column n"),
+        ({"dataframe_records": [{"n": 1, "steps": 10_000_000}]}, "asks for 10,000,000 steps, but 10,000 is the limit"),
+        ({"dataframe_records": [{"n": 400_000}]}, "asks for 1,200,000 network evaluations"),
         (b"no json", "Ensure that input is a valid JSON"),
     ],
 )
