@@ -4,6 +4,7 @@ Every model is trained on the same long-tailed digits for the same number of ste
 belongs to the reference of its class. A training is kept, and a measured row too: run the same command again to go on.
 
     python docs/benchmarks/rare.py run FOLDER --rows lim,lim-published --seeds 0,1,2,3,4 [--imbalance 20]
+    python docs/benchmarks/rare.py useful FOLDER --rows lim-balance,edm --seeds 0,1,2 [--imbalance 20]
     python docs/benchmarks/rare.py table FOLDER [--imbalance 20]
 """
 
@@ -26,9 +27,11 @@ from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets.images.longtail import rare_classes
 from levy_core.datasets.images.sources import open_source
 from levy_core.datasets.images.split import assign_groups
+from levy_core.datasets.images.store import Images
 from levy_core.metrics.images import manifold
 from levy_core.metrics.images.classifier import ClassifierConfig, classify, save_classifier, train_classifier
 from levy_core.metrics.images.fidelity import Features, frechet, statistics
+from levy_core.metrics.images.usefulness import gain, usefulness
 from levy_core.nets.precision import resolve_precision
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -42,6 +45,7 @@ CPU = torch.device("cpu")
 STEPS, BATCH, NEIGHBOURS = 1500, 64, 3
 N, PER_RARE_CLASS = 1500, 250  # samples in training proportions, and of each rare class
 DRAW_SEED = 1000
+CLASSIFIER_SEEDS = range(5)
 CONSISTENT = {"loss": "squared", "tail_weight": "cauchy", "level_weight": "residual"}
 LAWS: dict[str, dict[str, Any]] = {
     "lim": {"preset": "lim", "alpha": 1.8},
@@ -70,7 +74,7 @@ ROWS |= {f"{name}-balance": (ROWS[name][0], {"balance": 1.0, "balance_phase": 0.
 ROWS |= {f"{name}-balance-half": (ROWS[name][0], {"balance": 0.5, "balance_phase": 1.0}) for name in LAWS}
 ROWS |= {f"{name}-cbdm": (ROWS[name][0], {"class_balancing": 1.0}) for name in LAWS}
 ROWS |= {f"{name}-dropout": (ROWS[name][0], {"label_dropout": 0.2}) for name in LAWS}
-STRENGTHS = (None, 1.0, 1.5, 2.0)  # None: drawn without a class
+FILES = {"run": "rows.jsonl", "useful": "useful.jsonl"}
 
 
 @dataclass(frozen=True)
@@ -163,15 +167,32 @@ class Bench:
             save_model(folder, trainer.averaged_weights(), design, size, samples, {})
         return load_model(folder)
 
-    def measure(self, model: Model, strength: float | None) -> dict[str, float]:
-        """One row: samples in training proportions against the training images, of rare classes against unseen ones."""
+    def draw(self, model: Model, strength: float | None, labels: np.ndarray, seed: int) -> np.ndarray:
+        """Images of these labels, uint8."""
         guide = "classifier-free" if strength not in (None, 1.0) else "none"
         solver = Solver(
             "ode", "2m-data", "uniform-log-rho", 12, rho_max=40.0, rho_min=0.02, denoise=True, limit="clamp",
             guide=guide, strength=strength or 1.0,
         )  # fmt: skip
+        return draw_samples(model, solver, seed, labels, 500, CPU)
+
+    def useful(self, model: Model, strength: float) -> dict[str, float]:
+        """What samples that fill each class up to the largest add to the accuracy of classifiers of unseen images."""
+        labels = np.repeat(np.arange(len(self.counts)), max(self.counts))
+        samples = self.draw(model, strength, labels, DRAW_SEED + 2)
+        config = ClassifierConfig(steps=300, batch=128, lr=0.01, width=16, features=32, seed=0)
+        train, test = (self._images(*images) for images in (self.train, self.unseen))
+        accuracies = usefulness(train, test, samples, labels, config, CLASSIFIER_SEEDS, CPU)
+        means = {f"rare_accuracy_{name}": float(found["rare_accuracy"].mean()) for name, found in accuracies.items()}
+        return means | dict(zip(("gain", "low", "high"), gain(accuracies, "filled", "oversampled"), strict=True))
+
+    def _images(self, image: np.ndarray, label: np.ndarray) -> Images:
+        return Images(image, label, self.classes)
+
+    def measure(self, model: Model, strength: float | None) -> dict[str, float]:
+        """One row: samples in training proportions against the training images, of rare classes against unseen ones."""
         labels = model.samples.labels("none" if strength is None else "training", 0, N)
-        samples = draw_samples(model, solver, DRAW_SEED, labels, 500, CPU)
+        samples = self.draw(model, strength, labels, DRAW_SEED)
         features, verdicts = self.features(samples), classify(self.judge, samples)
         true = sum(self.counts[c] for c in self.rare) / sum(self.counts)
         row = {
@@ -182,7 +203,7 @@ class Bench:
             rare = features[np.isin(verdicts, self.rare)]
         else:
             asked = np.repeat(self.rare, PER_RARE_CLASS)
-            drawn = draw_samples(model, solver, DRAW_SEED + 1, asked, 500, CPU)
+            drawn = self.draw(model, strength, asked, DRAW_SEED + 1)
             rare, got = self.features(drawn), classify(self.judge, drawn)
             row["agreement"] = float((got == asked).mean())
         support = manifold.support(rare, self.real["rare"], self.real["radii"], NEIGHBOURS)
@@ -198,19 +219,20 @@ class Bench:
         return row
 
 
-def run(bench: Bench, rows: Sequence[str], seeds: Sequence[int]) -> None:
+def run(bench: Bench, what: str, rows: Sequence[str], seeds: Sequence[int], strengths: Sequence[float | None]) -> None:
     """Trains and measures what is missing, all rows of a seed before the next seed."""
-    path = bench.folder / "rows.jsonl"
+    path = bench.folder / FILES[what]
+    strengths = [s for s in strengths if s or what == "run"]
     done = {(e["row"], e["seed"], e["strength"]) for e in _read(path)}
     for seed in seeds:
         for row in rows:
-            missing = [s for s in STRENGTHS if (row, seed, s) not in done]
+            missing = [s for s in strengths if (row, seed, s) not in done]
             model = bench.model(row, seed) if missing else None
             for strength in missing:
                 assert model
-                entry = {"row": row, "seed": seed, "strength": strength, **bench.measure(model, strength)}
+                found = bench.measure(model, strength) if what == "run" else bench.useful(model, strength or 1.0)
                 with path.open("a") as stream:
-                    stream.write(json.dumps(entry) + "\n")
+                    stream.write(json.dumps({"row": row, "seed": seed, "strength": strength, **found}) + "\n")
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -218,27 +240,34 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def table(folder: Path) -> None:
-    """Mean and standard deviation over training seeds of each row at each strength, as Markdown."""
-    entries = _read(folder / "rows.jsonl")
-    names = ["fid", "rare_fid", "rare_coverage", "rare_precision", "agreement", "share", "near", "copies"]
-    print(f"| row | strength | seeds | {' | '.join(names)} |\n|---|---|---|{'---|' * len(names)}")
-    for row, strength in sorted({(e["row"], e["strength"] or 0) for e in entries}):
-        own = [e for e in entries if e["row"] == row and (e["strength"] or 0) == strength]
-        cells = []
-        for name in names:
-            values = np.array([e.get(name, np.nan) for e in own])
-            cells.append(f"{values.mean():.3g} ± {values.std(ddof=1) if len(values) > 1 else 0:.2g}")
-        print(f"| {row} | {strength or 'no class'} | {len(own)} | {' | '.join(cells)} |")
+    """Mean and standard deviation over training seeds of each row at each strength, as Markdown, of what was measured."""
+    for file, names in (
+        ("rows", ["fid", "rare_fid", "rare_coverage", "rare_precision", "agreement", "share", "near", "copies"]),
+        ("useful", ["rare_accuracy_real", "rare_accuracy_oversampled", "rare_accuracy_filled", "gain", "low", "high"]),
+    ):
+        entries = _read(folder / f"{file}.jsonl")
+        print(f"| row | strength | seeds | {' | '.join(names)} |\n|---|---|---|{'---|' * len(names)}")
+        for row, strength in sorted({(e["row"], e["strength"] or 0) for e in entries}):
+            own = [e for e in entries if e["row"] == row and (e["strength"] or 0) == strength]
+            cells = []
+            for name in names:
+                values = np.array([e.get(name, np.nan) for e in own])
+                cells.append(f"{values.mean():.3g} ± {values.std(ddof=1) if len(values) > 1 else 0:.2g}")
+            print(f"| {row} | {strength or 'no class'} | {len(own)} | {' | '.join(cells)} |")
+        print()
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=[*FILES, "table"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--imbalance", type=float, default=20)
+    parser.add_argument(
+        "--strengths", default="none,1,1.5,2", help="of the guide; none: no class, 1: the class without a guide"
+    )
     arguments = parser.parse_args()
     folder = arguments.folder / f"imbalance-{arguments.imbalance:g}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -247,7 +276,8 @@ def main() -> None:
     make_reproducible(1)
     bench = Bench(folder, arguments.imbalance)
     write_json(folder / "about.json", {"counts": bench.counts, "unseen_rare": len(bench.real["rare"])})
-    run(bench, arguments.rows.split(","), [int(seed) for seed in arguments.seeds.split(",")])
+    strengths = [None if text == "none" else float(text) for text in arguments.strengths.split(",")]
+    run(bench, arguments.what, arguments.rows.split(","), [int(seed) for seed in arguments.seeds.split(",")], strengths)
 
 
 if __name__ == "__main__":
