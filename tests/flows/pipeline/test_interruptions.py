@@ -119,6 +119,7 @@ def test_a_stage_whose_end_is_not_kept_for_a_full_disk_says_so():
     assert "stage train@a-b failed: the disk is full: free some space" in flow._explain_failure("train@a-b", full)
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_what_a_kill_leaves_of_dvcs_files(finished):
     lock, rwlock = finished.root / "dvc.lock", finished.root / ".dvc/tmp/rwlock"
     assert "0 of 8 stages ran." in finished.levy("run", "--no-record").stdout

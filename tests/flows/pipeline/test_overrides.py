@@ -211,6 +211,7 @@ def test_a_second_run_with_the_same_file_is_refused_by_the_process_number_of_the
 
 
 @pytest.mark.pipeline
+@pytest.mark.long
 def test_interrupted_the_same_command_goes_on(checkout):
     (checkout.root / "long.yaml").write_text("train: {steps: 3000, save_every: 100}\n")
     before = (checkout.root / "params.yaml").stat()
