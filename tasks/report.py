@@ -10,7 +10,7 @@ import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.samples import Classes, Samples
-from levy_core.process.loss import MINIMISERS
+from levy_core.process.loss import explain_minimiser
 from levy_core.process.twins import describe_missing_twin
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
@@ -68,7 +68,7 @@ def report(params: Params, dataset: str) -> None:
         "contrasts": contrasts.list_contrasts(grid, {d: m.design for d, m in models.items()}, metric),
         "balance": _describe_balance(params.train),
         "twins_to_add": [line for d in designs if (line := describe_missing_twin(d, params.models[d], made))],
-        "leaning": {d: MINIMISERS[n] for d, m in models.items() if (n := m.design.loss.minimiser) != "mean"},
+        "leaning": {d: explain_minimiser(n) for d, m in models.items() if (n := m.design.loss.minimiser) != "mean"},
         "cost": _cost(params, models, cells, of_kind.training_samples),
         "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
         "floor": floor,

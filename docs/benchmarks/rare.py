@@ -181,13 +181,10 @@ class Bench:
         labels = np.repeat(np.arange(len(self.counts)), max(self.counts))
         samples = self.draw(model, strength, labels, DRAW_SEED + 2)
         config = ClassifierConfig(steps=300, batch=128, lr=0.01, width=16, features=32, seed=0)
-        train, test = (self._images(*images) for images in (self.train, self.unseen))
+        train, test = (Images(*images, self.classes) for images in (self.train, self.unseen))
         accuracies = usefulness(train, test, samples, labels, config, CLASSIFIER_SEEDS, CPU)
         means = {f"rare_accuracy_{name}": float(found["rare_accuracy"].mean()) for name, found in accuracies.items()}
         return means | dict(zip(("gain", "low", "high"), gain(accuracies, "filled", "oversampled"), strict=True))
-
-    def _images(self, image: np.ndarray, label: np.ndarray) -> Images:
-        return Images(image, label, self.classes)
 
     def measure(self, model: Model, strength: float | None) -> dict[str, float]:
         """One row: samples in training proportions against the training images, of rare classes against unseen ones."""

@@ -88,14 +88,16 @@ def check_overrides(changes: Path) -> str:
 
 
 def _summarise(settings: "Params", stages: str) -> str:
-    from levy_core.process.loss import MINIMISERS
+    from levy_core.process.loss import explain_minimiser
     from levy_core.process.twins import describe_missing_twin
     from tasks.params.resolution import design_of
 
     cells, seeds = len(settings.sample.cells()), len(settings.sample.seeds)
     grid = f"{len(settings.designs)} designs, {cells} cells per design, {seeds} seeds"
     made = {name: design_of(settings.models[name]) for name in settings.designs}
-    losses = [f"{name}: its loss is minimised by {MINIMISERS[design.loss.minimiser]}" for name, design in made.items()]
+    losses = [
+        f"{name}: its loss is minimised by {explain_minimiser(design.loss.minimiser)}" for name, design in made.items()
+    ]
     twins = [line for name in made if (line := describe_missing_twin(name, settings.models[name], made))]
     return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *losses, *twins])
 

@@ -20,14 +20,20 @@ from levy_core.process.parametrisation import Units, broadcast, in_scale, out_sc
 
 Minimiser = Literal["mean", "between", "median"]
 _LEANS = (
-    ", which leans to the majority where classes compete, so that rare ones get lost; squared error without groups has the "
+    "which leans to the majority where classes compete, so that rare ones get lost; squared error without groups has the "
     "mean, for heavy noise in the presets lim, dlpm and dlim"
 )
 MINIMISERS: dict[Minimiser, str] = {  # for people
     "mean": "the conditional mean",
-    "between": f"something between the conditional mean and a median{_LEANS}",
-    "median": f"the spatial median{_LEANS}",
+    "between": "something between the conditional mean and a median",
+    "median": "the spatial median",
 }
+
+
+def explain_minimiser(minimiser: Minimiser) -> str:
+    """What a loss is minimised by, and what follows from it where that is not the mean."""
+    name = MINIMISERS[minimiser]
+    return name if minimiser == "mean" else f"{name}, {_LEANS}"
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def check_limit(name: str, asked: int) -> None:
 
 def _whole(key: str, value: Any) -> int:
     whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
-    if isinstance(value, bool) or not whole or abs(value) > LARGEST:
+    if (
+        isinstance(value, bool) or not whole or abs(int(value)) > LARGEST
+    ):  # the absolute of numpy's smallest is negative
         raise LevyError(f"{key} is {value!r:.40}, but a whole number between -2**53 and 2**53 is expected")
     return int(value)
 

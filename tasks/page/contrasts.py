@@ -44,7 +44,7 @@ def list_contrasts(grid: pd.DataFrame, designs: dict[str, Design], metric: str) 
             name,
             tuple(heavy for heavy, twin in twins.items() if twin == name),
             _describe_noise(designs[name].noise),
-            MINIMISERS[designs[name].loss.minimiser].split(",")[0],  # what follows from it stands above the grid
+            MINIMISERS[designs[name].loss.minimiser],
             _describe_guide(solver_of(cell)),
             is_default,
             cell,

@@ -17,11 +17,9 @@ from tasks.registry.download import fetch
 from tasks.registry.record import model_name, record
 from tasks.runtime import paths
 
-VERDICT, REASON, AGAINST = (
-    "levy.verdict",
-    "levy.reason",
-    "levy.against",
-)  # tags of a version; the last names the champion
+# tags of a version
+VERDICT, REASON = "levy.verdict", "levy.reason"
+AGAINST = "levy.against"  # the version that was champion then
 PROMOTED, KEPT = "promoted", "kept as challenger"
 
 

@@ -68,8 +68,7 @@ def history(client: Any, name: str) -> list[Move]:
     Raises:
         LevyError: there is no such model.
     """
-    tags = _get_model(client, name).tags
-    return [Move.from_tag(key, tags[key]) for key in sorted(tags) if key.startswith(TAG)]
+    return _moves(_get_model(client, name))
 
 
 def version_of(client: Any, name: str, alias: str) -> str | None:
@@ -78,8 +77,7 @@ def version_of(client: Any, name: str, alias: str) -> str | None:
     Raises:
         LevyError: there is no such model.
     """
-    version = _get_model(client, name).aliases.get(alias)
-    return None if version is None else str(version)
+    return _version(_get_model(client, name), alias)
 
 
 def move(client: Any, name: str, alias: str, version: str, why: str) -> Move:
@@ -92,11 +90,12 @@ def move(client: Any, name: str, alias: str, version: str, why: str) -> Move:
         raise LevyError(f"{name} has no version {version}: `levy lookup {name}` lists what there is")
     check_alias(alias)
     settle(client, name)
-    last = max((m.when for m in history(client, name)), default="")
+    model = _get_model(client, name)
+    last = max((m.when for m in _moves(model)), default="")
     when = datetime.now(UTC).strftime(TIME)
     if when <= last:  # clocks differ
         when = (datetime.strptime(last, TIME) + timedelta(microseconds=1)).strftime(TIME)
-    planned = Move(when, alias, version_of(client, name, alias), version, why, done=False, of="-" + uuid4().hex[:8])
+    planned = Move(when, alias, _version(model, alias), version, why, done=False, of="-" + uuid4().hex[:8])
     client.set_registered_model_tag(name, *planned.to_tag())
     _follow(client, name, alias, planned.of)
     return next(m for m in history(client, name) if m.of == planned.of)
@@ -127,9 +126,9 @@ def _follow(client: Any, name: str, alias: str, own: str = "") -> None:
     """
     written: set[str] = set()
     while True:
-        moves = [m for m in history(client, name) if m.alias == alias]
+        model = _get_model(client, name)  # moves and alias of one moment
+        moves, now = [m for m in _moves(model) if m.alias == alias], _version(model, alias)
         last, pending = moves[-1], [m for m in moves if m.pending]
-        now = version_of(client, name, alias)
         # Where moves that were overtaken left it: an overtaken one may point the alias at its version late.
         known = written | {m.after for m in pending} | ({m.before for m in pending} if last.pending else set())
         mine = last.pending and last.of == own
@@ -176,6 +175,15 @@ def _is_possible(client: Any, name: str, wanted: Move) -> bool:
     except LevyError:
         return False
     return wanted.after in versions(client, name)
+
+
+def _moves(model: Any) -> list[Move]:
+    return [Move.from_tag(key, model.tags[key]) for key in sorted(model.tags) if key.startswith(TAG)]
+
+
+def _version(model: Any, alias: str) -> str | None:
+    version = model.aliases.get(alias)
+    return None if version is None else str(version)
 
 
 def _get_model(client: Any, name: str) -> Any:

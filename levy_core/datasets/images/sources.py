@@ -165,12 +165,13 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
     members, declared, seen = [], set(), set()
     for info in archive.infolist():
         parts = safe_parts(info.filename, path)
+        if info.is_dir():
+            declared.add(parts)
+            continue
         if parts in seen:
             raise LevyError(f"{path} holds {info.filename} twice: which of the two is meant is not known; pack it once")
         seen.add(parts)
-        if info.is_dir():
-            declared.add(parts)
-        elif (
+        if (
             PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
             and len(parts) >= 2
             and "__MACOSX" not in parts

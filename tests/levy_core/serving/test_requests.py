@@ -119,6 +119,7 @@ def test_bad_requests_are_named(folder, request_, message):
         ({"n": 1.5}, r"n is 1.5, but a whole number between -2\*\*53 and 2\*\*53 is expected"),
         ({"n": "3"}, r"n is '3', but a whole number"),
         ({"n": True}, r"n is True, but a whole number"),
+        ({"n": np.int64(-(2**63))}, r"n is .*-9223372036854775808.*, but a whole number"),
         ({"n": 1e308}, r"n is 1e\+308, but a whole number"),
         ({"seed": 0.5}, r"seed is 0.5, but a whole number"),
         ({"steps": float("inf")}, r"steps is inf, but a whole number"),

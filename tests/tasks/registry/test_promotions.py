@@ -88,16 +88,19 @@ def test_a_move_that_was_killed_in_between_is_completed_by_the_next_process(clie
     assert [(m.after, m.done) for m in promotions.history(client, NAME)] == [("1", True), ("2", True)]
 
 
-def test_a_move_that_was_killed_does_not_undo_what_somebody_did_since(client, monkeypatch):
-    promotions.move(client, NAME, "champion", "1", "better")
-
+def be_killed_before_the_alias_moves(client, version):
     def dies(*_):
         raise Killed
 
-    monkeypatch.setattr(client, "set_registered_model_alias", dies)
-    with pytest.raises(Killed):
-        promotions.move(client, NAME, "champion", "2", "better still")
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "set_registered_model_alias", dies)
+        with pytest.raises(Killed):
+            promotions.move(client, NAME, "champion", version, "better still")
+
+
+def test_a_move_that_was_killed_does_not_undo_what_somebody_did_since(client):
+    promotions.move(client, NAME, "champion", "1", "better")
+    be_killed_before_the_alias_moves(client, "2")
     client.set_registered_model_alias(NAME, "champion", "3")
     promotions.settle(client, NAME)
     assert champion(client) == "3"
@@ -133,16 +136,9 @@ def test_an_alias_that_was_mistyped_before_aliases_were_looked_at_blocks_nothing
     assert [m.superseded for m in promotions.history(client, NAME) if m.alias == "champion!"] == [True]
 
 
-def test_a_killed_promotion_does_not_overrule_what_a_person_decides_after_it(client, monkeypatch):
+def test_a_killed_promotion_does_not_overrule_what_a_person_decides_after_it(client):
     promotions.move(client, NAME, "champion", "1", "better")
-
-    def dies(*_):
-        raise Killed
-
-    monkeypatch.setattr(client, "set_registered_model_alias", dies)
-    with pytest.raises(Killed):
-        promotions.move(client, NAME, "champion", "2", "by the gate")
-    monkeypatch.undo()
+    be_killed_before_the_alias_moves(client, "2")
     promotions.move(client, NAME, "champion", "1", "by a person")
     promotions.settle(client, NAME)
     assert champion(client) == "1"
