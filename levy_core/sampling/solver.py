@@ -68,8 +68,10 @@ class Solver:
         choose("eta schedule", self.eta_schedule, ETA_SCHEDULES)
         choose("limit", self.limit, LIMITS)
         choose("guide", self.guide, GUIDES)
-        if not 0 <= self.strength < inf:
-            raise LevyError(f"strength is {self.strength}, but a guide's must be a finite number of at least 0")
+        if not 0 <= self.strength <= torch.finfo(torch.float32).max:
+            raise LevyError(
+                f"strength is {self.strength}, but a guide's must be a finite number of at least 0 (of float32)"
+            )
         if not 0 < self.boost < inf:
             raise LevyError(
                 f"boost is {self.boost}, but the factor of the starting noise must be a positive, finite number"

@@ -72,6 +72,8 @@ class RegisteredModel:
         import pandas as pd  # half a second, which `write` does without
 
         rows = pd.DataFrame(model_input).to_dict("records")
+        if not rows:
+            raise LevyError("the request has no row: give at least one, such as {'n': 16}")
         asked, evaluations, values = [], 0, 0
         for row in rows:
             labels, solver, seed = self._read({k: v for k, v in row.items() if not pd.isna(v)})

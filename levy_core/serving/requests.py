@@ -26,7 +26,7 @@ COLUMNS = {
     "guide_rho_min": "double",
     "boost": "double",
 }
-LARGEST = 2**53  # whole numbers beyond it may have come through a float that has lost their last digits
+EXACT = 2**53  # a float says whole numbers exactly up to it
 # The environment of whoever serves a model -> the most that one call of `predict` may ask for; but for steps, of all its rows together.
 LIMITS = {
     "LEVY_MAX_STEPS": (10_000, "steps"),
@@ -67,11 +67,11 @@ def check_limit(name: str, asked: int) -> None:
 
 
 def _whole(key: str, value: Any) -> int:
-    whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
-    if (
-        isinstance(value, bool) or not whole or abs(int(value)) > LARGEST
-    ):  # the absolute of numpy's smallest is negative
-        raise LevyError(f"{key} is {value!r:.40}, but a whole number between -2**53 and 2**53 is expected")
+    is_whole = isinstance(value, Integral) or (
+        isinstance(value, Real) and float(value).is_integer() and abs(float(value)) <= EXACT
+    )
+    if isinstance(value, bool) or not is_whole:
+        raise LevyError(f"{key} is {value!r:.40}, but a whole number is expected (as a float, no larger than 2**53)")
     return int(value)
 
 

@@ -116,10 +116,16 @@ def test_bad_requests_are_named(folder, request_, message):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"n": 1.5}, r"n is 1.5, but a whole number between -2\*\*53 and 2\*\*53 is expected"),
+        ({"n": 1.5}, r"n is 1.5, but a whole number is expected \(as a float, no larger than 2\*\*53\)"),
         ({"n": "3"}, r"n is '3', but a whole number"),
         ({"n": True}, r"n is True, but a whole number"),
-        ({"n": np.int64(-(2**63))}, r"n is .*-9223372036854775808.*, but a whole number"),
+        ({"n": np.int64(-(2**63))}, r"n is -9223372036854775808, but a request asks for at least 1 sample"),
+        ({"n": 10**400}, r"but the memory that is free holds"),
+        ({"n": 2.0**54}, r"n is 1.8014398509481984e\+16, but a whole number"),
+        (
+            {"guide": "classifier-free", "strength": 1e39, "class": "a"},
+            r"strength is 1e\+39, but a guide's must be a finite number",
+        ),
         ({"n": 1e308}, r"n is 1e\+308, but a whole number"),
         ({"seed": 0.5}, r"seed is 0.5, but a whole number"),
         ({"steps": float("inf")}, r"steps is inf, but a whole number"),
@@ -134,6 +140,18 @@ def test_bad_requests_are_named(folder, request_, message):
 def test_values_of_another_type_are_refused_and_none_is_rounded(folder, request_, message):
     with pytest.raises(LevyError, match=message):
         RegisteredModel(folder).predict([{"n": 2, **request_}])
+
+
+def test_a_request_without_rows_says_so(folder):
+    with pytest.raises(LevyError, match=r"the request has no row: give at least one"):
+        RegisteredModel(folder).predict([])
+
+
+@pytest.mark.parametrize("seed", [2**60, -(2**60), -1])
+def test_whole_numbers_are_taken_as_they_are(folder, seed):
+    images = RegisteredModel(folder).predict([{"n": 1, "classes": "none", "seed": seed}])
+    expected = draw_samples(load_model(folder), TUNED, seed, np.full(1, 2), 1, torch.device("cpu"))
+    assert np.array_equal(images, expected.transpose(0, 2, 3, 1))
 
 
 def test_whole_numbers_come_as_floats_from_tables_with_gaps(folder):
