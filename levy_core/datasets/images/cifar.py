@@ -60,19 +60,14 @@ def _load(data: bytes, where: str) -> dict[bytes, Any]:
         raise LevyError(f"{where}: {error}") from error
     except Exception as error:  # a truncated pickle raises nearly anything
         raise LevyError(
-            f"{where} is not a readable CIFAR batch ({type(error).__name__}: {error}): fetch it again"
+            f"{where} is not a readable CIFAR batch ({type(error).__name__}: {' '.join(str(error).split())}): fetch it again"
         ) from error
 
 
 def _array(value: Any, where: str) -> np.ndarray:
-    if (
-        isinstance(value, _Record)
-        and isinstance(value.state, tuple)
-        and len(value.state) == 5
-        and isinstance(value.state[4], bytes)
-    ):
+    if isinstance(value, _Record) and isinstance(value.state, tuple) and len(value.state) == 5:
         _, shape, _, fortran, raw = value.state
-        if len(raw) == int(np.prod(shape)) and len(shape) == 2 and shape[1] == 3072:
+        if isinstance(raw, bytes) and shape == (len(raw) // 3072, 3072) and len(raw) % 3072 == 0:
             return np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
     raise LevyError(f"{where}: its images are not rows of 3,072 bytes, as CIFAR's are")
 

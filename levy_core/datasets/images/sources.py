@@ -158,7 +158,7 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
     path = zips[0]
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise LevyError(
             f"{path} is not a readable zip ({error}): it is damaged or was only partly copied; fetch it again"
         ) from error

@@ -5,6 +5,8 @@ import io
 import multiprocessing
 import os
 import pickle
+import random
+import shutil
 import struct
 import tarfile
 import zipfile
@@ -274,6 +276,85 @@ def test_labels_that_are_not_one_for_each_image_are_refused(tmp_path, labels, ch
         tmp_path / "cifar-10-python.tar.gz", {f"cifar-10-batches-py/{name}": data for name, data in members.items()}
     )
     with pytest.raises(LevyError, match=message):
+        open_source(tmp_path)
+
+
+def mutilated(data, numbers):
+    """Bytes with some changed, cut off or put in."""
+    data = bytearray(data)
+    for _ in range(numbers.randint(1, 4)):
+        where, what = numbers.randrange(len(data) or 1), numbers.random()
+        if what < 0.6:
+            data[where : where + 1] = numbers.randbytes(1)
+        elif what < 0.8:
+            del data[where:]
+        else:
+            data[where:where] = numbers.randbytes(numbers.randint(1, 8))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("form", ["cifar", "tar", "zip", "idx"])
+def test_mutilated_archives_are_read_or_refused_in_a_line(tmp_path, form):
+    numbers = random.Random(form)
+    if form == "zip":
+        write_zip(
+            tmp_path / "whole", {f"{c}/{k}.png": png(noise_image(k)) for c in ("NA", "007", "-x") for k in range(2)}
+        )
+        files = {"x.zip": (tmp_path / "whole").read_bytes()}
+    elif form == "idx":
+        files = {
+            "train-images-idx3-ubyte": bytes([0, 0, 8, 3]) + struct.pack(">3I", 6, 7, 4) + bytes(168),
+            "train-labels-idx1-ubyte": bytes([0, 0, 8, 1]) + struct.pack(">I", 6) + bytes([0, 1, 2, 0, 1, 2]),
+        }
+    else:
+        members = batches(np.zeros((2, 3, 32, 32), np.uint8), [0, 1], [1, 0])
+        files = {f"cifar-10-batches-py/{name}": data for name, data in members.items()}
+        if form == "tar":
+            write_tar(tmp_path / "whole", files)
+            files = {"x.tar": gzip.decompress((tmp_path / "whole").read_bytes())}
+    refused = []
+    for number in range(500):
+        folder, which = tmp_path / str(number), numbers.choice(sorted(files))
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(mutilated(data, numbers) if name == which else data)
+        try:
+            source = open_source(folder)
+            assert [source.read(k).dtype for k in range(len(source.labels))] == [np.uint8] * len(source.labels)
+        except LevyError as error:
+            refused.append(str(error))
+        shutil.rmtree(folder)
+    assert len(refused) > 250
+    assert not [message for message in refused if "\n" in message]
+
+
+@pytest.mark.parametrize("shape", [((1,), 3072), (2, 3072, 1), (-2, -3072), "ab", 6144])
+def test_images_of_another_shape_than_their_bytes_are_refused(tmp_path, shape):
+    (folder := tmp_path / "cifar-10-batches-py").mkdir()
+    array = pickle.dumps({b"data": Reshaped(shape), b"labels": [0, 1]}, protocol=2)
+    (folder / "data_batch_1").write_bytes(array)
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"cat", b"dog"]}, protocol=2))
+    with pytest.raises(LevyError, match=r"data_batch_1: its images are not rows of 3,072 bytes, as CIFAR's are"):
+        open_source(tmp_path)
+
+
+class Reshaped:
+    """Pickled as an array of two images that says another shape of itself."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def __reduce__(self):
+        make, arguments, (version, _, kind, order, data) = np.zeros((2, 3072), np.uint8).__reduce__()
+        return make, arguments, (version, self.shape, kind, order, data)
+
+
+def test_a_zip_of_a_version_to_come_is_refused(tmp_path):
+    write_zip(tmp_path / "x.zip", {"a/1.png": png(noise_image(0)), "b/1.png": png(noise_image(0))})
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 200
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(LevyError, match=r"x.zip is not a readable zip \(zip file version 20.0\)"):
         open_source(tmp_path)
 
 
