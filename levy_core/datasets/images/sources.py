@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.images import cifar
@@ -25,6 +25,18 @@ from levy_core.datasets.images.archives import check_size, files_of_folder, safe
 # Pillow reads more, and some of it with other programs: an EPS, whatever it is called, is given to Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 IMAGE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
+
+# EXIF's orientation, of a camera that was held sideways -> the turn that makes it upright. Pillow's own function writes all metadata anew,
+# and stops at odd ones that nobody asked for.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -107,13 +119,15 @@ def _class_order(name: str) -> tuple[int, int, str]:
 def _decode(data: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as opened:
-            picture = ImageOps.exif_transpose(opened)  # a camera that was held sideways says so there
+            opened.load()  # which turns a TIFF, and takes its orientation away
+            turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+            picture = opened if turn is None else opened.transpose(turn)
             if picture.mode in ("1", "L", "LA"):
                 return np.asarray(picture.convert("L"))[None]
             if picture.mode in ("P", "RGB", "RGBA", "CMYK", "YCbCr"):
                 return np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
             mode = picture.mode
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         raise LevyError(
             f"{name} is not a readable image ({error}): replace it by one of {', '.join(FORMATS)}, or remove it"
         ) from error

@@ -427,6 +427,18 @@ def test_images_stand_as_their_exif_orientation_says(tmp_path, form, orientation
     assert np.abs(image[0].astype(int) - upright).max() < 30  # JPEG is not exact
 
 
+def test_images_with_odd_metadata_are_read(tmp_path):
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.ImageDescription] = 6, "hello"
+    Image.new("L", (24, 16)).save(stream, "JPEG", exif=exif)
+    odd = stream.getvalue().replace(b"\x01\x0e\x00\x02", b"\x01\x02\x00\x02")  # the text now is that of a number
+    assert odd != stream.getvalue()
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpeg").write_bytes(odd)
+    assert open_source(tmp_path).read(0).shape == (1, 24, 16)
+
+
 def test_a_member_that_stands_twice_in_a_zip_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for name in ("a/1.png", "b/1.png"):
