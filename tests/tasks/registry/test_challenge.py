@@ -177,7 +177,7 @@ def test_more_seeds_are_drawn_while_undecided_and_each_only_once(images, monkeyp
     monkeypatch.setattr(
         RegisteredModel, "draw_default", lambda self, n, seed, c: drawn.append(seed) or draw(self, n, seed, c)
     )
-    plan = images.retrain.model_copy(update={"seeds": SeedCounts(first=3, most=12), "false_promotion": 0.05})
+    plan = images.retrain.model_copy(update={"seeds": SeedCounts(first=3, most=12), "false_promotion": 0.06})
     read = gated(images.model_copy(update={"retrain": plan}), **{"fid/test-longtail": "better"})
     verdict = against(read, "digits", UNTRAINED, TRAINED)
     assert verdict.promoted
