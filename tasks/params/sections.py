@@ -1,5 +1,6 @@
 """The sections of params.yaml that every data set shares: net, train, tune, sample, evaluate, compare, retrain, compute."""
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from itertools import product
@@ -12,6 +13,7 @@ from levy_core.base.measure import measure_of
 from levy_core.base.samples import Classes
 from levy_core.base.settings import Settings
 from levy_core.metrics.common.paired import Rule
+from levy_core.metrics.common.sequential import Looks
 from levy_core.sampling.grids import GRIDS
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.limits import LIMITS
@@ -211,8 +213,8 @@ def _per_kind(name: str, doc: str, entry: Callable[[Kind], Any]) -> Any:
 
 
 def _gate_of(kind: Kind) -> Any:
-    def check(gate: dict[str, Rule]) -> dict[str, Rule]:
-        for metric in gate:
+    def check(gate: dict[str, Any]) -> dict[str, Rule]:
+        for metric, rule in gate.items():
             try:
                 measure = measure_of(metric, kind.measures)
             except LevyError as error:
@@ -223,13 +225,18 @@ def _gate_of(kind: Kind) -> Any:
                     f"retrain.gate.{kind.name}: {metric!r} is no measure of held-out data, on which models are judged: "
                     f"choose one of {held_out}"
                 )
+            if rule != "better" and not (type(rule) in (int, float) and 0 < rule < math.inf):
+                raise ValueError(
+                    f"retrain.gate.{kind.name}.{metric} is {rule!r}: give `better`, or a margin, which is a number above 0: how "
+                    f"much larger than the champion's and the anchor's the error may be (docs/retraining.md)"
+                )
         if "better" not in gate.values():
             raise ValueError(
                 f"retrain.gate.{kind.name} has no metric that must be better: equal models would be promoted"
             )
         return gate
 
-    return Annotated[dict[str, Rule], AfterValidator(check)]
+    return Annotated[dict[str, Any], AfterValidator(check)]
 
 
 if TYPE_CHECKING:  # made when this module is imported
@@ -242,19 +249,33 @@ else:
     GateParams = _per_kind("GateParams", "What a challenger must be: metric -> rule. All rules must hold.", _gate_of)
 
 
-class RetrainParams(Settings):
-    """How a new model is judged against the champion."""
+class SeedCounts(Settings):
+    """How many seeds a model is judged at: ``first``, then twice as many while undecided, up to ``most``."""
 
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=3)
+    first: int = Field(ge=2)
+    most: int = Field(ge=2)
+
+
+class RetrainParams(Settings):
+    """How a new model is judged against the champion and the anchor."""
+
+    seeds: SeedCounts
     n: int = Field(ge=50)
-    confidence: float = Field(ge=0.5, lt=1)
+    false_promotion: float = Field(gt=0, lt=0.5)
     gate: GateParams
 
     @model_validator(mode="after")
-    def _no_seed_counts_twice(self) -> "RetrainParams":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"retrain.seeds is {self.seeds}: a seed that stands twice is no second draw")
+    def _can_promote(self) -> "RetrainParams":
+        try:
+            _ = self.looks
+        except LevyError as error:
+            raise ValueError(f"retrain.seeds: {error}") from None
         return self
+
+    @property
+    def looks(self) -> Looks:
+        """The group-sequential plan."""
+        return Looks(self.seeds.first, self.seeds.most, self.false_promotion)
 
 
 class ComputeParams(Settings):

@@ -1,8 +1,9 @@
-"""A new model against the champion: the same held-out data, the same seeds, and a gate that says what is better beyond noise."""
+"""A new model against the champion and the anchor: the same held-out data, the same seeds, and a gate that says what is shown beyond noise."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ from levy_core.base.errors import LevyError
 from levy_core.base.measure import Measure
 from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
-from levy_core.metrics.common.paired import Comparison, Rule, compare
+from levy_core.metrics.common.paired import Comparison, Rows, Rule, compare
 from levy_core.serving.registered import RegisteredModel
 from tasks.kinds.kind import Metrics
 from tasks.kinds.opening import open_metrics
 from tasks.params.samplers import classes_of
 from tasks.params.schema import Params
 from tasks.params.sections import RetrainParams
+from tasks.registry.promotions import ANCHOR, CHALLENGER, CHAMPION
+from tasks.runtime.progress import bar
 
-Rows = list[dict[str, float]]  # all metrics by name, one mapping per seed
 Accepted = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # what `Metrics.accept` gives
 
 
@@ -31,8 +33,8 @@ class Verdict:
 
     Attributes:
         reason: one or two sentences with the numbers that decided.
-        lines: the gate; empty where the two could not be compared, so that a person must decide.
-        seeds, n: how many samples were drawn of each. confidence: of each line.
+        lines: the gate; empty where the models could not be compared, so that a person must decide.
+        seeds, n: how many samples were drawn of each.
         evaluations: of the network per sample, by side; empty where they could not be compared.
     """
 
@@ -41,8 +43,7 @@ class Verdict:
     lines: tuple[Comparison, ...]
     seeds: int
     n: int
-    confidence: float
-    evaluations: dict[str, int]
+    evaluations: Mapping[str, int]
 
     @property
     def comparable(self) -> bool:
@@ -55,73 +56,101 @@ class Verdict:
         return {**asdict(self), "lines": lines, "comparable": self.comparable}
 
 
-def challenge(params: Params, dataset: str, champion: Path, challenger: Path) -> Verdict:
-    """Draws from both models with their default samplers and holds them against data that neither was trained on.
+class _UnjudgedError(LevyError):
+    """A model that cannot be judged."""
+
+
+@contextmanager
+def _judging(side: str) -> Iterator[None]:
+    try:
+        yield
+    except LevyError as error:
+        raise _UnjudgedError(f"the {side} cannot be judged: {error}") from error
+
+
+@dataclass
+class _Side:
+    """A model that is judged: all metrics at the seeds that were drawn so far."""
+
+    name: str
+    sampler: RegisteredModel
+    accepted: Accepted
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, name: str, folder: Path, metrics: Metrics) -> "_Side":
+        with _judging(name):
+            sampler = RegisteredModel(folder)
+            return cls(name, sampler, metrics.accept(folder, sampler.shape, sampler.samples))
+
+    def draw(self, settings: RetrainParams, metrics: Metrics, classes: Classes, seeds: int) -> None:
+        """Measures the samples of the seeds up to ``seeds`` that are missing."""
+        with _judging(self.name):
+            for number in bar(range(len(self.rows), seeds), f"{self.name}, seeds up to {seeds}"):
+                # Not one of the grid's or of the search's: there a sampler may have been lucky.
+                drawn = self.sampler.draw_default(settings.n, seed_of("judge", number) % 2**31, classes)
+                self.rows.append(metrics.measure_held_out(*self.accepted(*drawn)))
+
+
+def challenge(params: Params, dataset: str, models: Mapping[str, Path]) -> Verdict:
+    """Draws from the models with their default samplers and holds them against data that none was trained on.
+
+    More seeds are drawn only while it is undecided (``levy_core.metrics.common.sequential``).
 
     Args:
-        champion, challenger: folders as the registry keeps models (``levy_core.serving.registered``). The data, the classifier, the units
-            and the measures are those of the current outputs of ``dataset``.
+        models: folders as the registry keeps models (``levy_core.serving.registered``): of the challenger, the champion and, where it is another
+            model, the anchor. The data, the classifier, the units and the measures are those of the current outputs of ``dataset``.
 
     Raises:
         LevyError: the reference stage has not run, or the gate names a metric that there is not.
     """
     make_reproducible(params.compute.threads)
-    settings, metrics = params.retrain, open_metrics(params, dataset)
-    classes = classes_of(params.sample, params.kind(dataset))
-    models: dict[str, tuple[RegisteredModel, Accepted]] = {}
-    rows: dict[str, Rows] = {}
+    settings, metrics, kind = params.retrain, open_metrics(params, dataset), params.kind(dataset)
+    classes = classes_of(params.sample, kind)
     try:
-        for side, folder in (("challenger", challenger), ("champion", champion)):
-            sampler = RegisteredModel(folder)
-            models[side] = sampler, metrics.accept(folder, sampler.shape, sampler.samples)
-        for side, (sampler, accepted) in models.items():
-            rows[side] = _measure(settings, metrics, sampler, accepted, classes)
-    except LevyError as error:
-        reason = f"a person must decide, because the {side} cannot be judged: {error}"
-        return _verdict(settings, False, reason, (), {})
-    evaluations = {side: sampler.evaluations for side, (sampler, _) in models.items()}
-    return decide(
-        settings, params.gate(dataset), params.kind(dataset).measures, rows["champion"], rows["challenger"], evaluations
-    )
+        sides = {name: _Side.open(name, folder, metrics) for name, folder in models.items()}
+        for look, seeds in enumerate(settings.looks.seeds):
+            for side in sides.values():
+                side.draw(settings, metrics, classes, seeds)
+            rows = {name: side.rows for name, side in sides.items()}
+            lines = judge(settings, params.gate(dataset), kind.measures, rows, look)
+            if settings.looks.is_over(lines):
+                break
+    except _UnjudgedError as error:
+        return Verdict(False, f"a person must decide, because {error}", (), 0, settings.n, {})
+    return decide(settings, lines, seeds, {name: side.sampler.evaluations for name, side in sides.items()})
 
 
-def decide(
-    settings: RetrainParams,
-    gate: dict[str, Rule],
-    measures: Sequence[Measure],
-    champion: Rows,
-    challenger: Rows,
-    evaluations: dict[str, int],
-) -> Verdict:
-    """The verdict on two models that were measured, one mapping of all metrics per seed.
+def judge(
+    settings: RetrainParams, gate: Mapping[str, Rule], measures: Sequence[Measure], rows: Mapping[str, Rows], look: int
+) -> tuple[Comparison, ...]:
+    """The lines of a look: against the champion all rules, against the anchor, too, the margins.
+
+    Args:
+        rows: of each side, at as many seeds as the look has.
 
     Raises:
         LevyError: the gate names a metric that there is not.
     """
-    lines = compare(gate, measures, champion, challenger, settings.confidence)
-    failed = [line for line in lines if not line.passed]
-    telling = failed or [line for line in lines if line.rule == "better"]
-    reason = f"{'; '.join(map(str, telling))}; over {len(settings.seeds)} seeds of {settings.n} samples"
-    if not failed and len(telling) < len(lines):
-        reason += "; nothing else is worse"
-    return _verdict(settings, not failed, reason, lines, evaluations)
+    level = settings.looks.levels[look]
+    lines = compare(gate, measures, rows[CHALLENGER], rows[CHAMPION], CHAMPION, level)
+    if ANCHOR in rows:
+        margins = {metric: rule for metric, rule in gate.items() if rule != "better"}
+        lines += compare(margins, measures, rows[CHALLENGER], rows[ANCHOR], ANCHOR, level)
+    return lines
 
 
-def _verdict(
-    settings: RetrainParams, promoted: bool, reason: str, lines: tuple[Comparison, ...], evaluations: dict[str, int]
-) -> Verdict:
-    return Verdict(promoted, reason, lines, len(settings.seeds), settings.n, settings.confidence, evaluations)
-
-
-def _measure(
-    settings: RetrainParams, metrics: Metrics, sampler: RegisteredModel, accepted: Accepted, classes: Classes
-) -> Rows:
-    rows = []
-    for seed in settings.seeds:
-        # Not one of the grid's or of the search's: there a sampler may have been lucky.
-        samples, labels = sampler.draw_default(settings.n, seed_of("judge", seed) % 2**31, classes)
-        rows.append(metrics.measure_held_out(*accepted(samples, labels)))
-    return rows
+def decide(settings: RetrainParams, lines: Sequence[Comparison], seeds: int, evaluations: Mapping[str, int]) -> Verdict:
+    """The verdict from the lines of the last look."""
+    promoted = all(line.passed for line in lines)
+    if promoted:
+        reason = "; ".join(str(line) for line in lines if line.rule == "better")
+        if guards := [line.metric for line in lines if line.rule != "better" and line.against == CHAMPION]:
+            reason += f"; within their margins: {', '.join(guards)}"
+    else:
+        reason = "; ".join(str(line) for line in lines if not line.passed)
+    reason += f"; over {seeds} seeds of {settings.n} samples"
+    return Verdict(promoted, reason, tuple(lines), seeds, settings.n, evaluations)
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""The gate: the outputs of a run are registered, judged against the champion, and promoted or kept as challenger.
+"""The gate: the outputs of a run are registered, judged against champion and anchor, and promoted or kept as challenger.
+
+The anchor is the version that no promotion may move away from by more than the margins, however many there are: many steps, each within its
+margin, would else lead anywhere. It is the champion that the first gate finds or makes, until a person moves it.
 
 Interrupted anywhere, the same call goes on; a model that was judged is not judged again, unless its verdict was not carried
 out and the champion is another by now.
@@ -58,7 +61,9 @@ def gate(params: Params, dataset: str) -> Decision:
         champion, judged = promotions.version_of(client, name, promotions.CHAMPION), True
         if VERDICT in client.get_model_version(name, version).tags:
             client.delete_model_version_tag(name, version, VERDICT)
-        found = _compare_with_champion(params, dataset, version, champion) | {AGAINST: champion or "none"}
+        found = _compare(params, dataset, version, champion, _settle_anchor(client, name)) | {
+            AGAINST: champion or "none"
+        }
         client.log_dict(recorded.run_id, found.pop("table"), "verdict.json")
         for key in (REASON, AGAINST, VERDICT):  # the verdict last: it says that all is there
             client.set_model_version_tag(name, version, key, found[key])
@@ -69,6 +74,7 @@ def gate(params: Params, dataset: str) -> Decision:
     now = promotions.version_of(client, name, promotions.CHAMPION)
     if now is None:
         raise LevyError(f"{name} has no champion: `levy promote {name} VERSION` makes one")
+    _settle_anchor(client, name)
     return Decision(name, version, now, tags[VERDICT], tags[REASON], judged)
 
 
@@ -93,7 +99,15 @@ def _has_moved(client: Any, name: str, version: str, tags: dict[str, str]) -> bo
     return any(m.after == version and m.alias == _alias(tags) for m in promotions.history(client, name))
 
 
-def _compare_with_champion(params: Params, dataset: str, version: str, champion: str | None) -> dict[str, Any]:
+def _settle_anchor(client: Any, name: str) -> str | None:
+    """The anchor; where there is none, the champion becomes it."""
+    anchor, champion = (promotions.version_of(client, name, a) for a in (promotions.ANCHOR, promotions.CHAMPION))
+    if anchor is None and champion is not None:
+        anchor = promotions.move(client, name, promotions.ANCHOR, champion, "champion when there was no anchor").after
+    return anchor
+
+
+def _compare(params: Params, dataset: str, version: str, champion: str | None, anchor: str | None) -> dict[str, Any]:
     if champion is None:
         return {VERDICT: PROMOTED, REASON: "there was no champion", "table": {}}
     if champion == version:
@@ -101,10 +115,14 @@ def _compare_with_champion(params: Params, dataset: str, version: str, champion:
     from tasks.registry.challenge import challenge  # late: a model that was judged before needs none of it
 
     name = model_name(dataset)
+    sides = {promotions.CHALLENGER: version, promotions.CHAMPION: champion}
+    if anchor not in (None, champion, version):
+        sides[promotions.ANCHOR] = anchor
     with tempfile.TemporaryDirectory() as scratch:
-        folders = [fetch(f"models:/{name}/{v}", Path(scratch) / v) for v in (champion, version)]
-        verdict = challenge(params, dataset, *folders)
+        verdict = challenge(
+            params, dataset, {s: fetch(f"models:/{name}/{v}", Path(scratch) / s) for s, v in sides.items()}
+        )
     reason = f"against version {champion}: {verdict.reason}"
-    table = {"champion": champion, "challenger": version, **verdict.to_mapping()}
+    table = {**sides, **verdict.to_mapping()}
     found = PROMOTED if verdict.promoted else KEPT
     return {VERDICT: found, REASON: reason[:4000], "table": table}

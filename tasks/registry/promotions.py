@@ -22,6 +22,7 @@ from levy_core.base.errors import LevyError
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+ANCHOR = "anchor"  # what champions may not drift away from: tasks/registry/gate.py
 TAG = "levy.move."  # then the time: the order of the tags is that of the moves
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 

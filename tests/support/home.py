@@ -14,7 +14,7 @@ SMALL = merged(
         "train": {"steps": 20},
         "tune": {"steps": [2], "samples": 20, "first": 8, "last": 8},
         "sample": {"grid": {"paper": {"discretisations": ["ei-noise"], "steps": [2], "etas": [0.1]}}},
-        "retrain": {"seeds": [100, 101, 102], "n": 64},
+        "retrain": {"seeds": {"first": 3, "most": 3}, "n": 64, "false_promotion": 0.2},
     },
 )
 

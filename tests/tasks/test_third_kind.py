@@ -28,7 +28,12 @@ SETTINGS = merged(
         "sample": {"grid": {"paper": {"solvers": ["ode"], "discretisations": ["ei-noise"], "steps": [2]}}},
         "evaluate": {"series": {"lags": 6}},
         "compare": {"series": "distance/train"},
-        "retrain": {"seeds": [100, 101, 102], "n": 64, "gate": {"series": {"distance/test": "better"}}},
+        "retrain": {
+            "seeds": {"first": 3, "most": 3},
+            "n": 64,
+            "false_promotion": 0.2,
+            "gate": {"series": {"distance/test": "better"}},
+        },
     },
 )
 # What a registered model is asked; the last line of its output is JSON.
@@ -47,7 +52,7 @@ from pathlib import Path
 from tasks.params import loading
 from tasks.registry.challenge import challenge
 folder = Path(sys.argv[2])
-print(json.dumps(challenge(loading.load(), sys.argv[1], folder, folder).to_mapping()))
+print(json.dumps(challenge(loading.load(), sys.argv[1], {"challenger": folder, "champion": folder}).to_mapping()))
 """
 
 

@@ -1,4 +1,4 @@
-"""Whether a challenger is better than a champion beyond noise: metrics over the same seeds, Student's t, declared rules."""
+"""A challenger against other models: the same metrics at the same seeds, sign flips, declared rules."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,52 +8,76 @@ import numpy as np
 
 from levy_core.base.errors import LevyError
 from levy_core.base.measure import Measure, measure_of
+from levy_core.metrics.common.flips import sign_flip_test
 
-Rule = Literal["better", "not worse"]
+Rule = Literal["better"] | float
+"""``better``, or a margin: how much larger than the other model's the error may be."""
+Rows = Sequence[Mapping[str, float]]
+"""All metrics by name, one mapping per seed."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of both models over the same seeds.
+    """One metric of the challenger and of another model over the same seeds.
 
     Attributes:
-        champion, champion_std, challenger, challenger_std: mean and standard deviation of the metric.
-        gain: mean of the champion's error less the challenger's: positive where the challenger is better.
-        low, high: what of the gain noise leaves open, with probability 1 - confidence beyond either end.
-        p: of ``better``, the probability of such a gain from equal models; of ``not worse``, of such a loss.
-        found: better, not better, worse, not worse, or that a value is no finite number.
+        against: who the other model is.
+        rule: what the challenger must be.
+        challenger, challenger_std, other, other_std: mean and standard deviation of the metric.
+        gain: mean of the other's error less the challenger's: positive where the challenger is better.
+        low, high: 95 % interval of the gain by Student's t; it decides nothing.
+        p: probability of such gains, or larger, where the rule does not hold: from equal models, or from a loss of the margin.
+        level: the rule is shown to hold where p is at most this.
+        passed: it is.
+        seeds_needed: about how many seeds would show a gain of this size; None where none would.
+        broken: whose values are no finite numbers.
     """
 
     metric: str
+    against: str
     rule: Rule
-    champion: float
-    champion_std: float
     challenger: float
     challenger_std: float
+    other: float
+    other_std: float
     gain: float
     low: float
     high: float
     p: float
+    level: float
     passed: bool
-    found: str
+    seeds_needed: int | None
+    broken: str = ""
+
+    @property
+    def aim(self) -> str:
+        """The rule in words."""
+        return "better" if self.rule == "better" else f"not worse by {self.rule:g} in its error"
 
     def __str__(self) -> str:
-        means = f"{self.metric} {self.challenger:.3g} ± {self.challenger_std:.2g}"
-        tested = "" if np.isnan(self.p) else f" (p = {self.p:.2g})"
-        return f"{means} against the champion's {self.champion:.3g} ± {self.champion_std:.2g}: {self.found}{tested}"
+        text = f"{self.metric} {self.challenger:.3g} ± {self.challenger_std:.2g} against the {self.against}'s "
+        text += f"{self.other:.3g} ± {self.other_std:.2g}: "
+        if self.broken:
+            return text + f"not judged, because the {self.broken} left no finite number"
+        if self.passed:
+            return text + f"{self.aim} (p = {self.p:.2g})"
+        needed = f"; about {self.seeds_needed} seeds would show a gain of this size" if self.seeds_needed else ""
+        return text + f"not shown to be {self.aim} (p = {self.p:.2g}, needed {self.level:.2g}{needed})"
 
 
 def compare(
     gate: Mapping[str, Rule],
     measures: Collection[Measure],
-    champion: Sequence[Mapping[str, float]],
-    challenger: Sequence[Mapping[str, float]],
-    confidence: float,
+    challenger: Rows,
+    other: Rows,
+    against: str,
+    level: float,
 ) -> tuple[Comparison, ...]:
     """The lines of a gate; an entry stands for all metrics that it is the beginning of, `ks/test` for `ks/test/t2m`.
 
     Args:
-        measures: say which values of a metric are good. champion, challenger: all metrics by name, one mapping per seed, the seeds in the same order.
+        measures: say which values of a metric are good. challenger, other: the seeds in the same order.
+        level: probability that a line passes whose rule does not hold.
 
     Raises:
         LevyError: no metric of that name.
@@ -64,43 +88,41 @@ def compare(
         if not names:
             raise LevyError(f"the gate names {entry!r}, but the samples were measured by {', '.join(challenger[0])}")
         for name in names:
-            old, new = (np.array([row.get(name, np.nan) for row in side]) for side in (champion, challenger))
-            lines.append(_line(measure_of(name, measures), name, rule, old, new, confidence))
+            new, old = (np.array([row.get(name, np.nan) for row in side]) for side in (challenger, other))
+            lines.append(_line(measure_of(name, measures), name, rule, new, old, against, level))
     return tuple(lines)
 
 
 def _line(
-    measure: Measure, metric: str, rule: Rule, champion: np.ndarray, challenger: np.ndarray, confidence: float
+    measure: Measure, metric: str, rule: Rule, challenger: np.ndarray, other: np.ndarray, against: str, level: float
 ) -> Comparison:
-    sides = {"champion": champion, "challenger": challenger}
-    broken = [name for name, values in sides.items() if not np.isfinite(values).all()]
-    if broken:
-        found = f"not judged, because the {' and the '.join(broken)} left no finite number"
-        gain, low, high, p, passed = *[np.nan] * 4, False
-    else:
-        gains = np.array([measure.error(a) - measure.error(b) for a, b in zip(champion, challenger, strict=True)])
-        gain, low, high, p_gain, p_loss = t_test(gains, confidence)
-        p = p_gain if rule == "better" else p_loss
-        passed = (p <= 1 - confidence) == (rule == "better")
-        found = rule if passed else {"better": "not better", "not worse": "worse"}[rule]
+    sides = {"challenger": challenger, against: other}
+    broken = " and the ".join(name for name, values in sides.items() if not np.isfinite(values).all())
+    gain, low, high, p, needed = *[np.nan] * 4, None
+    if not broken:
+        gains = np.array([measure.error(a) - measure.error(b) for a, b in zip(other, challenger, strict=True)])
+        gain, low, high = interval(gains)
+        p = sign_flip_test(gains + (0.0 if rule == "better" else rule), level)
+        needed = _seeds_needed(len(gains), p, level)
     with np.errstate(invalid="ignore"):
         spreads = [(float(v.mean()), float(v.std(ddof=1))) for v in sides.values()]
-    return Comparison(metric, rule, *spreads[0], *spreads[1], gain, low, high, p, passed, found)
+    return Comparison(
+        metric, against, rule, *spreads[0], *spreads[1], gain, low, high, p, level, p <= level, needed, broken
+    )
 
 
-def t_test(gains: np.ndarray, confidence: float) -> tuple[float, float, float, float, float]:
-    """(mean, low, high, p of a gain, p of a loss) of differences [N], N > 1, by Student's t with N - 1 degrees of freedom.
-
-    p of a gain is the probability that the t of normal differences with mean 0 is as large or larger, and p of a loss that
-    it is as small or smaller. Below ``low``, and above ``high``, the true mean lies with probability 1 - confidence.
-    Differences that are all alike have no noise: p is then 0 or 1, and 1 both ways where all are 0.
-    """
-    mean, n = float(gains.mean()), len(gains)
-    if np.ptp(gains) == 0:
-        return mean, mean, mean, float(mean <= 0), float(mean >= 0)
+def interval(gains: np.ndarray) -> tuple[float, float, float]:
+    """(mean, low, high) of differences [N], N > 1: the 95 % interval of Student's t with N - 1 degrees of freedom."""
     from scipy import special  # a third of a second, and params.py needs only the names of rules
 
-    error = float(gains.std(ddof=1)) / n**0.5
-    reach = float(special.stdtrit(n - 1, confidence)) * error
-    p_gain = float(special.stdtr(n - 1, -mean / error))
-    return mean, mean - reach, mean + reach, p_gain, 1 - p_gain
+    mean = float(gains.mean())
+    reach = float(special.stdtrit(len(gains) - 1, 0.975)) * float(gains.std(ddof=1)) / len(gains) ** 0.5
+    return mean, mean - reach, mean + reach
+
+
+def _seeds_needed(seeds: int, p: float, level: float) -> int | None:
+    """From the normal law: the seeds at which gains of the same size and spread would have a p of ``level``."""
+    from scipy import special
+
+    found, wanted = (float(special.ndtri(1 - q)) for q in (p, level))
+    return None if found <= 0 else int(np.ceil(seeds * max(1.0, (wanted / found) ** 2)))

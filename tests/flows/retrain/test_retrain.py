@@ -98,7 +98,7 @@ def test_the_first_model_becomes_champion(home, first):
         r"^Promoted: levy-digits version 1 promoted: there was no champion; no new data; commit ", first, re.MULTILINE
     )
     found = lookup(home[0])
-    assert found["aliases"] == {"champion": "1"}
+    assert found["aliases"] == {"anchor": "1", "champion": "1"}
     assert found["versions"]["1"]["git.dirty"] == "false"
 
 
@@ -122,11 +122,14 @@ def test_new_data_are_versioned_and_the_new_model_is_judged(home, second):
     tags = found["versions"]["2"]
     assert tags["levy.verdict"] in ("promoted", "kept as challenger")
     assert found["aliases"] == (
-        {"champion": "2"} if tags["levy.verdict"] == "promoted" else {"champion": "1", "challenger": "2"}
+        {"anchor": "1", "champion": "2"}
+        if tags["levy.verdict"] == "promoted"
+        else {"anchor": "1", "champion": "1", "challenger": "2"}
     )
     history = checkout.levy("history", "levy-digits").stdout.splitlines()
-    assert len(history) == 2
-    assert tags["levy.reason"] in history[1]
+    assert len(history) == 3
+    assert "@anchor" in history[1]
+    assert tags["levy.reason"] in history[2]
 
 
 def test_the_persons_work_is_not_touched(second):

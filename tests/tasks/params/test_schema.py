@@ -228,28 +228,38 @@ def twins(first, second, *designs):
             r"compare.images is 'fid': input should be 'fid_classes/longtail', 'fid_classes/balanced'",
         ),
         (
-            {"retrain": {"gate": {"images": {"near_train": "not worse"}}}},
+            {"retrain": {"gate": {"images": {"near_train": 0.1}}}},
             r"params.yaml: retrain.gate.images: 'near_train' is no measure of held-out data, on which models are judged: choose "
             r"one of class_agreement, .*, tail_q99$",
         ),
         (
-            {"retrain": {"gate": {"images": {"distance/test": "not worse"}}}},
+            {"retrain": {"gate": {"images": {"distance/test": 0.1}}}},
             r"params.yaml: retrain.gate.images: unknown measure 'distance' in 'distance/test': choose one of class_agreement, ",
         ),
         (
-            {"retrain": {"gate": {"fields": {"distance/test": "not worse"}}}},
+            {"retrain": {"gate": {"fields": {"distance/test": 0.1}}}},
             r"retrain.gate.fields has no metric that must be better: equal models would be promoted$",
         ),
         (
             {"retrain": {"gate": {"images": {"fid/test": "best"}}}},
-            r"retrain.gate.images.fid/test is 'best': input should be 'better' or 'not worse'",
+            r"retrain.gate.images.fid/test is 'best': give `better`, or a margin, which is a number above 0: how much larger",
         ),
-        ({"retrain": {"seeds": [0, 1]}}, r"retrain.seeds is \[0, 1\]: list should have at least 3 items"),
         (
-            {"retrain": {"seeds": [0, 1, 1]}},
-            r"retrain.seeds is \[0, 1, 1\]: a seed that stands twice is no second draw",
+            {"retrain": {"gate": {"images": {"fid/test": "not worse"}}}},
+            r"fid/test is 'not worse': give `better`, or a margin",
         ),
-        ({"retrain": {"confidence": 1.0}}, r"retrain.confidence is 1.0: input should be less than 1"),
+        ({"retrain": {"gate": {"images": {"fid/test": 0}}}}, r"fid/test is 0: give `better`, or a margin"),
+        ({"retrain": {"gate": {"images": {"fid/test": True}}}}, r"fid/test is True: give `better`, or a margin"),
+        (
+            {"retrain": {"seeds": {"first": 5, "most": 4}}},
+            r"retrain.seeds: first 5 and most 4: need 2 <= first <= most",
+        ),
+        (
+            {"retrain": {"seeds": {"first": 5, "most": 10}}},
+            r"retrain.seeds: most 10 is too few: equal models gain at all of 10 seeds once in 1,024; an error of 0.0001 needs 15 or more",
+        ),
+        ({"retrain": {"seeds": [0, 1, 2]}}, r"retrain.seeds is \[0, 1, 2\]"),
+        ({"retrain": {"false_promotion": 0}}, r"retrain.false_promotion is 0: input should be greater than 0"),
         ({"data": {"digits": {"test_share": 1}}}, r"data.digits.test_share is 1: input should be less than 1"),
         ({"compute": {"processes": 0}}, r"compute.processes is 0: input should be greater than or equal to 1"),
         ({"train": {"steps": "many"}}, r"train.steps is 'many': input should be a valid integer"),
@@ -330,7 +340,7 @@ def test_fields_need_no_section_of_evaluate_and_get_no_limits(tmp_path):
     read = load(tmp_path, merged(changes, block(limits=["none", "clamp"])))
     assert read.evaluation("wind") == kind_of("fields").evaluation()
     assert (read.metric("digits"), read.metric("wind")) == ("fid_classes/longtail", "distance/train")
-    assert set(read.gate("wind").values()) == {"better", "not worse"}
+    assert set(read.gate("wind").values()) == {"better", 0.01, 0.05, 0.1}
     images, fields = (cells_of(read.sample, read.kind(name)) for name in read.datasets)
     assert images == read.sample.cells()
     assert {cell.limit for cell in images} == {"none", "clamp"}

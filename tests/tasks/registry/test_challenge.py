@@ -24,12 +24,14 @@ from levy_core.datasets.synthetic import Synthetic, blocks
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
+from levy_core.serving.registered import RegisteredModel
 from levy_core.training.checkpoint import save_model
 from tasks.kinds.opening import open_metrics
 from tasks.params import loading as settings
+from tasks.params.sections import SeedCounts
 from tasks.prepare import prepare
 from tasks.reference import reference
-from tasks.registry.challenge import challenge, decide
+from tasks.registry.challenge import challenge, decide, judge
 from tasks.runtime import paths
 from tasks.train import train
 from tests.conftest import ROOT, merged, save_untrained
@@ -46,7 +48,7 @@ SMALL = {
         },
         "fields": {"resamples": 20},
     },
-    "retrain": {"n": 60},
+    "retrain": {"n": 60, "seeds": {"first": 6, "most": 6}, "false_promotion": 0.05},
 }
 WEATHER = {
     "kind": "fields",
@@ -113,6 +115,11 @@ def changed(folder, into, **described):
 TRAINED, UNTRAINED = Path("trained"), Path("untrained")
 
 
+def against(read, dataset, champion, challenger, **anchor):
+    """The verdict on a challenger."""
+    return challenge(read, dataset, {"challenger": challenger, "champion": champion, **anchor})
+
+
 def test_held_out_images_are_in_no_other_group_and_the_references_are_of_them_alone(images):
     store = zarr.open_group(paths.prepared("digits") / "images.zarr", mode="r")
     indices = {group: set(store[group]["source_index"][:].tolist()) for group in ("train", "balanced", "test")}
@@ -143,31 +150,59 @@ def gated(read, **gate):
 
 
 def test_a_trained_model_takes_the_place_of_an_untrained_one_and_not_the_other_way(images):
-    read = gated(images, **{"fid/test-longtail": "better", "recall/test": "not worse"})
-    up, down = challenge(read, "digits", UNTRAINED, TRAINED), challenge(read, "digits", TRAINED, UNTRAINED)
+    read = gated(images, **{"fid/test-longtail": "better", "coverage/test": 0.5})
+    up, down = against(read, "digits", UNTRAINED, TRAINED), against(read, "digits", TRAINED, UNTRAINED)
     assert (up.promoted, down.promoted) == (True, False)
     assert up.reason.startswith("fid/test-longtail ")
-    assert up.reason.endswith("over 5 seeds of 60 samples; nothing else is worse")
-    assert ": better (p = " in up.reason
-    assert ": not better (p = " in down.reason
+    assert up.reason.endswith(": better (p = 0.016); within their margins: coverage/test; over 6 seeds of 60 samples")
+    assert ": not shown to be better (p = 1, needed 0.05); " in down.reason
     assert [line.gain for line in up.lines] == [-line.gain for line in down.lines]
     assert up.evaluations == {"challenger": 5, "champion": 5}
 
 
 def test_a_model_never_takes_its_own_place_and_the_verdict_is_the_same_again(images):
-    first, again = (challenge(images, "digits", TRAINED, TRAINED) for _ in range(2))
+    first, again = (against(images, "digits", TRAINED, TRAINED) for _ in range(2))
     assert first == again
     assert not first.promoted
     assert {line.gain for line in first.lines} == {0}
-    assert [line.found for line in first.lines] == ["not better", "not worse", "not worse", "not worse"]
+    assert [line.passed for line in first.lines] == [False, True, True, True]
     kept = json.loads(json.dumps(first.to_mapping(), allow_nan=False))
     assert kept["comparable"] is True
     assert kept["lines"][0]["metric"] == "fid_classes/test-longtail"
 
 
+def test_more_seeds_are_drawn_while_undecided_and_each_only_once(images, monkeypatch):
+    drawn = []
+    draw = RegisteredModel.draw_default
+    monkeypatch.setattr(
+        RegisteredModel, "draw_default", lambda self, n, seed, c: drawn.append(seed) or draw(self, n, seed, c)
+    )
+    plan = images.retrain.model_copy(update={"seeds": SeedCounts(first=3, most=12), "false_promotion": 0.06})
+    read = gated(images.model_copy(update={"retrain": plan}), **{"fid/test-longtail": "better"})
+    verdict = against(read, "digits", UNTRAINED, TRAINED)
+    assert verdict.promoted
+    assert verdict.seeds == 6  # all gains at 3 seeds have a p of 1 in 8
+    assert len(drawn) == 2 * len(set(drawn)) == 2 * 6
+    assert against(read, "digits", TRAINED, UNTRAINED).seeds == 3  # hopeless
+
+
+def test_an_anchor_holds_back_what_the_champion_would_let_pass(images):
+    read = gated(images, **{"fid/test-longtail": "better", "fid_classes/test-longtail": 1.0})
+    # The untrained champion is far from the anchor already: a challenger like it is within its margin, not within the anchor's.
+    verdict = against(read, "digits", UNTRAINED, UNTRAINED, anchor=TRAINED)
+    assert [(line.metric, line.against, line.passed) for line in verdict.lines] == [
+        ("fid/test-longtail", "champion", False),
+        ("fid_classes/test-longtail", "champion", True),
+        ("fid_classes/test-longtail", "anchor", False),
+    ]
+    assert "fid_classes/test-longtail " in verdict.reason
+    assert " against the anchor's " in verdict.reason
+    assert set(verdict.evaluations) == {"challenger", "champion", "anchor"}
+
+
 def test_the_cost_of_both_default_samplers_is_told(images, tmp_path):
     dearer = as_registered(TRAINED, tmp_path / "dearer", replace(GOOD, steps=7))
-    assert challenge(images, "digits", TRAINED, dearer).evaluations == {"champion": 5, "challenger": 7}
+    assert against(images, "digits", TRAINED, dearer).evaluations == {"champion": 5, "challenger": 7}
 
 
 def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images):
@@ -178,17 +213,19 @@ def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images
     measured_with, rare = open_metrics(images, "digits"), rare_classes(np.bincount(train_images.label).tolist())
     common = np.flatnonzero(~np.isin(train_images.label, rare))
     rows = {"champion": [], "challenger": []}
-    for seed in images.retrain.seeds:
+    for seed in range(6):
         rng = np.random.default_rng(seed)
         every = rng.integers(len(train_images.label), size=200)
         noisy = np.clip(train_images.image[every] + rng.normal(0, 60, (200, 1, 8, 8)), 0, 255).astype(np.uint8)
         sharp = train_images.image[rng.choice(common, 200)]
         for side, samples in (("champion", noisy), ("challenger", sharp)):
             rows[side].append(measured_with.measure_held_out(samples, np.full(200, 10)))
-    verdict = decide(read.retrain, read.gate("digits"), images.kind("digits").measures, **rows, evaluations={})
-    found = {line.metric: line.found for line in verdict.lines}
-    assert found["fid/test-longtail"] == "better"
-    assert found["rare_coverage/test"] == found["rare_share_ratio"] == "worse"
+    lines = judge(read.retrain, read.gate("digits"), images.kind("digits").measures, rows, look=0)
+    verdict = decide(read.retrain, lines, 6, {})
+    passed = {line.metric: line.passed for line in verdict.lines}
+    assert passed["fid/test-longtail"]
+    assert not passed["rare_coverage/test"]
+    assert not passed["rare_share_ratio"]
     assert not verdict.promoted
     assert verdict.reason.startswith("rare_coverage/test ")
     assert "rare_share_ratio" in verdict.reason
@@ -198,7 +235,7 @@ def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images
 def test_a_champion_that_does_not_know_a_class_is_measured(images, tmp_path):
     nine = UNetConfig((1, 8, 8), 9, (16,))
     older = as_registered(save_untrained(tmp_path / "model", nine, tuple("012345678")), tmp_path / "older")
-    verdict = challenge(images, "digits", older, TRAINED)
+    verdict = against(images, "digits", older, TRAINED)
     assert verdict.comparable
     assert {line.metric for line in verdict.lines} == set(images.retrain.gate.images)
 
@@ -222,7 +259,7 @@ def test_models_that_cannot_be_compared_are_left_to_a_person_with_the_reason(ima
         (wild, TRAINED, "the champion cannot be judged: the network returned NaN"),
         (TRAINED, wild, "the challenger cannot be judged: the network returned NaN"),
     ):
-        verdict = challenge(images, "digits", champion, challenger)
+        verdict = against(images, "digits", champion, challenger)
         assert (verdict.promoted, verdict.comparable, verdict.lines) == (False, False, ())
         assert verdict.reason.startswith("a person must decide, because ")
         assert reason in verdict.reason
@@ -236,7 +273,7 @@ def test_without_held_out_images_the_setting_is_named(images, tmp_path, monkeypa
         (tmp_path / paths.reference("digits") / f"{name}.safetensors").unlink()
     trained = TRAINED.resolve()
     monkeypatch.chdir(tmp_path)
-    reason = challenge(images, "digits", trained, trained).reason
+    reason = against(images, "digits", trained, trained).reason
     assert reason.endswith("no images were held out of outputs/digits/data: set test_share of the data set above 0")
 
 
@@ -333,14 +370,14 @@ def test_a_champion_of_fields_is_judged_through_its_own_codec(fields, tmp_path):
     codec = Codec.load(paths.prepared("weather"))
     same = written(tmp_path / "same", codec)
     wide = written(tmp_path / "wide", codec, std=codec.std * 30)
-    gate = {"fields": {"distance/test": "better", "ks/test": "not worse"}}
+    gate = {"fields": {"distance/test": "better", "ks/test": 0.05}}
     read = fields.model_copy(
         update={"retrain": fields.retrain.model_copy(update={"gate": fields.retrain.gate.model_copy(update=gate)})}
     )
-    verdict = challenge(read, "weather", wide, same)
+    verdict = against(read, "weather", wide, same)
     assert [line.metric for line in verdict.lines] == ["distance/test", "ks/test/t2m", "ks/test/tp"]
-    assert verdict.lines[0].found == "better"
-    assert not challenge(read, "weather", same, wide).promoted
+    assert verdict.lines[0].passed
+    assert not against(read, "weather", same, wide).promoted
 
 
 def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(fields, tmp_path):
@@ -361,7 +398,7 @@ def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(f
             ({"calendar": "noleap"}, "its calendar: noleap; of the data: proleptic_gregorian"),
         )
     ):
-        verdict = challenge(fields, "weather", written(tmp_path / str(number), codec, **changes), same)
+        verdict = against(fields, "weather", written(tmp_path / str(number), codec, **changes), same)
         assert verdict.reason.startswith(f"a person must decide, because the champion cannot be judged: {reason}")
     seasonal = written(tmp_path / "seasonal", codec)
     described = json.loads((seasonal / "design.json").read_text())
@@ -370,4 +407,4 @@ def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(f
     torch.manual_seed(0)
     write_tensors(seasonal / "model.safetensors", dict(UNet(UNetConfig((2, 8, 8), 4, (8,))).state_dict()))
     (seasonal / "design.json").write_text(json.dumps(described))
-    assert "its seasons: DJF, MAM, JJA, SON; of the data: all" in challenge(fields, "weather", seasonal, same).reason
+    assert "its seasons: DJF, MAM, JJA, SON; of the data: all" in against(fields, "weather", seasonal, same).reason
