@@ -91,7 +91,8 @@ def check_extent(fields: LazyFields, extent: Extent, always: np.ndarray) -> None
     for c, v in enumerate(fields.config.variables):
         low, high = extent.low[c], extent.high[c]
         _check_plausible(fields, c, extent)
-        if v.minimum is not None and low < v.minimum - PACKING * (high - low):
+        packing = PACKING * (24 if v.key in fields.running else 1)  # of a day's total, an hour is the difference of two
+        if v.minimum is not None and low < v.minimum - packing * (high - low):
             _refuse(
                 fields, v.key, extent.low_times[c], f"is {low:g} {v.units}, below its minimum of {v.minimum:g}",
                 "correct the file, or its units or `minimum` in params",

@@ -1,16 +1,17 @@
 """From a folder of sources to one lazy data set: the wanted variables, in the wanted units, on one grid and one time axis."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields import timeline
+from levy_core.datasets.fields import intervals, timeline
 from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, pressure_axis
-from levy_core.datasets.fields.config import FieldsConfig, Variable
+from levy_core.datasets.fields.config import RUNNING, FieldsConfig, Variable
 from levy_core.datasets.fields.sources import find, open_source
+from levy_core.datasets.fields.timeline import seconds_between
 from levy_core.datasets.fields.units import conversion, suited_name
 
 
@@ -22,12 +23,14 @@ class LazyFields:
         folder, config: from which they were opened.
         data: one variable per channel, on (time, latitude, longitude) or (time, place); attributes are the source's, ``units`` as wanted.
         parts: of each channel the first time and the source of each of its parts, in order of time.
+        running: the channels made of totals since 00 UTC.
     """
 
     folder: Path
     config: FieldsConfig
     data: xr.Dataset
     parts: dict[str, list[tuple[object, str]]]
+    running: frozenset[str]
 
     def __reduce__(self) -> tuple[object, tuple[Path, FieldsConfig]]:
         """Another process opens the folder itself: open files and GRIB's index are not sent."""
@@ -56,6 +59,7 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
     """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least one field)."""
     names = find(folder)
     arrays: dict[str, list[tuple[str, xr.DataArray]]] = {v.key: [] for v in config.variables}
+    completed: dict[str, list[tuple[str, Variable]]] = {v.key: [] for v in config.variables}
     standard_names: dict[str, str] = {}
     for name in names:
         datasets = open_source(name)
@@ -65,20 +69,25 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
         for variable in config.variables:
             array = choose_variable(datasets, variable, name)
             if array is not None:
-                arrays[variable.key].append((name, _in_units(array, variable, config, name, chunk_bytes)))
+                where = f"{name}: variable {variable.name!r}"
+                said = intervals.complete(variable, array, intervals.find_bounds(datasets, array, where), where)
+                converted = _in_units(array, said, config, name, chunk_bytes)
+                if config.resample is not None:
+                    intervals.check_stamped(said, array, where)
+                completed[variable.key].append((name, said))
+                arrays[variable.key].append((name, converted))
     for variable in config.variables:
         if not arrays[variable.key]:
             held = ", ".join(f"{k} ({s})" if s else k for k, s in sorted(standard_names.items()))
             raise LevyError(f"{folder} has no variable {variable.name!r}: there are {held}")
     _check_grids(arrays)
-    joined = {key: timeline.join(key, parts, config.period) for key, parts in arrays.items()}
-    timeline.check_equal(joined)
-    data = xr.Dataset(joined)
-    data = data if config.resample is None else timeline.resample(data, config.resample, config.how)
+    variables = {key: _agreed(said) for key, said in completed.items()}
+    joined = {key: _joined(variables[key], parts, config) for key, parts in arrays.items()}
     starts = {
         key: sorted(((a.time.to_numpy()[0], n) for n, a in parts), key=lambda p: p[0]) for key, parts in arrays.items()
     }
-    return LazyFields(folder, config, data, starts)
+    running = frozenset(key for key, v in variables.items() if v.accumulated == RUNNING)
+    return LazyFields(folder, config, _on_one_axis(joined, config), starts, running)
 
 
 def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) -> xr.DataArray | None:
@@ -100,6 +109,45 @@ def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) 
             f"{where} has several variables that are {variable.name!r}: {listing}; write the name of one, or split the file"
         )
     return matches[0] if matches else None
+
+
+def _agreed(said: list[tuple[str, Variable]]) -> Variable:
+    """What all sources of a variable say of it."""
+    (name, first), *others = said
+    for other_name, other in others:
+        if other != first:
+            raise LevyError(
+                f"variable {first.name!r} is gathered in two ways: accumulated {first.accumulated} and stamped {first.stamped} in "
+                f"{name}, {other.accumulated} and {other.stamped} in {other_name}: write `accumulated` and `stamped` in params, or "
+                "bring files of one kind"
+            )
+    return first
+
+
+def _joined(variable: Variable, parts: list[tuple[str, xr.DataArray]], config: FieldsConfig) -> xr.DataArray:
+    """One variable in order of time, within the period; with ``begin``, by which it is resampled."""
+    key = variable.key
+    whole = timeline.join(key, parts)
+    if variable.accumulated == RUNNING:
+        whole = intervals.deaccumulate(whole)
+    moved = variable if config.resample is not None else replace(variable, accumulated=None, stamped="start")
+    whole = timeline.within(key, intervals.with_begins(whole, moved), config.period)
+    timeline.check_regular(key, parts, whole.time.to_numpy())
+    if config.resample is not None:
+        intervals.check_tiled(variable, whole, config.how)
+    return whole
+
+
+def _on_one_axis(joined: dict[str, xr.DataArray], config: FieldsConfig) -> xr.Dataset:
+    if config.resample is None:
+        timeline.check_equal(joined)
+        return xr.Dataset(joined).drop_vars("begin")
+    if len({tuple(seconds_between(np.stack([a.begin[0], a.time[0]]))) for a in joined.values()}) == 1:
+        timeline.check_equal(joined)
+    steps = {key: timeline.resample(a, config.resample, config.how) for key, a in joined.items()}
+    steps = timeline.in_common(steps)
+    timeline.check_equal(steps)
+    return xr.Dataset(steps)
 
 
 def _in_units(
