@@ -1,17 +1,18 @@
 """From a folder of sources to one lazy data set: the wanted variables, in the wanted units, on one grid and one time axis."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields import intervals, timeline
+from levy_core.datasets.fields import intervals
 from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, pressure_axis
 from levy_core.datasets.fields.config import RUNNING, FieldsConfig, Variable
+from levy_core.datasets.fields.fill import mask_declared, type_fill
+from levy_core.datasets.fields.joining import Part, join_parts, on_one_axis, on_one_grid, source_at, starts
 from levy_core.datasets.fields.sources import find, open_source
-from levy_core.datasets.fields.timeline import seconds_between
 from levy_core.datasets.fields.units import conversion, suited_name
 
 
@@ -38,7 +39,7 @@ class LazyFields:
 
     def source(self, key: str, time: object) -> str:
         """The source that a channel's field at some time comes from."""
-        return ([self.parts[key][0][1]] + [where for first, where in self.parts[key] if first <= time])[-1]  # type: ignore[operator]
+        return source_at(self.parts[key], time)
 
 
 def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
@@ -58,8 +59,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
 def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> LazyFields:
     """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least one field)."""
     names = find(folder)
-    arrays: dict[str, list[tuple[str, xr.DataArray]]] = {v.key: [] for v in config.variables}
-    completed: dict[str, list[tuple[str, Variable]]] = {v.key: [] for v in config.variables}
+    parts: dict[str, list[Part]] = {v.key: [] for v in config.variables}
     standard_names: dict[str, str] = {}
     for name in names:
         datasets = open_source(name)
@@ -69,25 +69,16 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
         for variable in config.variables:
             array = choose_variable(datasets, variable, name)
             if array is not None:
-                where = f"{name}: variable {variable.name!r}"
-                said = intervals.complete(variable, array, intervals.find_bounds(datasets, array, where), where)
-                converted = _in_units(array, said, config, name, chunk_bytes)
-                if config.resample is not None:
-                    intervals.check_stamped(said, array, where)
-                completed[variable.key].append((name, said))
-                arrays[variable.key].append((name, converted))
+                bounds = intervals.find_bounds(datasets, array, f"{name}: variable {variable.name!r}")
+                parts[variable.key].append(_part(array, bounds, variable, config, name, chunk_bytes))
     for variable in config.variables:
-        if not arrays[variable.key]:
+        if not parts[variable.key]:
             held = ", ".join(f"{k} ({s})" if s else k for k, s in sorted(standard_names.items()))
             raise LevyError(f"{folder} has no variable {variable.name!r}: there are {held}")
-    _check_grids(arrays)
-    variables = {key: _agreed(said) for key, said in completed.items()}
-    joined = {key: _joined(variables[key], parts, config) for key, parts in arrays.items()}
-    starts = {
-        key: sorted(((a.time.to_numpy()[0], n) for n, a in parts), key=lambda p: p[0]) for key, parts in arrays.items()
-    }
-    running = frozenset(key for key, v in variables.items() if v.accumulated == RUNNING)
-    return LazyFields(folder, config, _on_one_axis(joined, config), starts, running)
+    parts = on_one_grid(parts)
+    data = on_one_axis({key: join_parts(key, own, config) for key, own in parts.items()}, config)
+    running = frozenset(key for key, own in parts.items() if own[0].variable.accumulated == RUNNING)
+    return LazyFields(folder, config, data, {key: starts(own) for key, own in parts.items()}, running)
 
 
 def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) -> xr.DataArray | None:
@@ -111,82 +102,24 @@ def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) 
     return matches[0] if matches else None
 
 
-def _agreed(said: list[tuple[str, Variable]]) -> Variable:
-    """What all sources of a variable say of it."""
-    (name, first), *others = said
-    for other_name, other in others:
-        if other != first:
-            raise LevyError(
-                f"variable {first.name!r} is gathered in two ways: accumulated {first.accumulated} and stamped {first.stamped} in "
-                f"{name}, {other.accumulated} and {other.stamped} in {other_name}: write `accumulated` and `stamped` in params, or "
-                "bring files of one kind"
-            )
-    return first
-
-
-def _joined(variable: Variable, parts: list[tuple[str, xr.DataArray]], config: FieldsConfig) -> xr.DataArray:
-    """One variable in order of time, within the period; with ``begin``, by which it is resampled."""
-    key = variable.key
-    whole = timeline.join(key, parts)
-    if variable.accumulated == RUNNING:
-        whole = intervals.deaccumulate(whole)
-    moved = variable if config.resample is not None else replace(variable, accumulated=None, stamped="start")
-    whole = timeline.within(key, intervals.with_begins(whole, moved), config.period)
-    timeline.check_regular(key, parts, whole.time.to_numpy())
-    if config.resample is not None:
-        intervals.check_tiled(variable, whole, config.how)
-    return whole
-
-
-def _on_one_axis(joined: dict[str, xr.DataArray], config: FieldsConfig) -> xr.Dataset:
-    if config.resample is None:
-        timeline.check_equal(joined)
-        return xr.Dataset(joined).drop_vars("begin")
-    if len({tuple(seconds_between(np.stack([a.begin[0], a.time[0]]))) for a in joined.values()}) == 1:
-        timeline.check_equal(joined)
-    steps = {key: timeline.resample(a, config.resample, config.how) for key, a in joined.items()}
-    steps = timeline.in_common(steps)
-    timeline.check_equal(steps)
-    return xr.Dataset(steps)
-
-
-def _in_units(
-    array: xr.DataArray, variable: Variable, config: FieldsConfig, name: str, chunk_bytes: int
-) -> xr.DataArray:
+def _part(
+    array: xr.DataArray,
+    bounds: np.ndarray | None,
+    variable: Variable,
+    config: FieldsConfig,
+    name: str,
+    chunk_bytes: int,
+) -> Part:
+    """What a source has of a variable, on our axes and in the wanted units."""
     where = f"{name}: variable {variable.name!r}"
-    convert = conversion(variable, array.attrs.get("units"), name)
+    said = intervals.complete(variable, array, bounds, where)
+    convert = conversion(said, array.attrs.get("units"), name)
+    if config.resample is not None:
+        intervals.check_stamped(said, array, where)
     field = canonical(at_level(array, variable.level, where), config.box, where, chunk_bytes)
     described = {**field.attrs, "units": variable.units}
     if "standard_name" in described:
-        described["standard_name"] = suited_name(described["standard_name"], variable, array.attrs.get("units"))
+        described["standard_name"] = suited_name(described["standard_name"], said, array.attrs.get("units"))
     kept = {k: v for k, v in described.items() if v is not None}
-    return xr.DataArray(convert(field.data), field.coords, field.dims, attrs=kept)
-
-
-def _check_grids(arrays: dict[str, list[tuple[str, xr.DataArray]]]) -> None:
-    every = [(key, name, array) for key, parts in arrays.items() for name, array in parts]
-    key, name, first = every[0]
-    for other_key, other_name, other in every[1:]:
-        same = other.dims == first.dims and all(
-            other.sizes[d] == first.sizes[d] and _equal(other[d].to_numpy(), first[d].to_numpy())
-            for d in first.dims[1:]
-        )
-        if not same:
-            raise LevyError(
-                f"different grids: {_grid(first)} for {key!r} in {name}, but {_grid(other)} for {other_key!r} in {other_name}: "
-                "all variables and files must lie on one grid, so interpolate or remove one"
-            )
-    for parts in arrays.values():  # equal but for rounding: they must be one to be joined
-        parts[:] = [(n, a.assign_coords({d: first[d] for d in first.dims[1:]})) for n, a in parts]
-
-
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(np.array_equal(a, b) if a.dtype.kind == "U" else np.allclose(a, b, rtol=0, atol=1e-4))
-
-
-def _grid(array: xr.DataArray) -> str:
-    if "place" in array.dims:
-        return f"{array.sizes['place']} places"
-    latitude, longitude = array.latitude.to_numpy(), array.longitude.to_numpy()
-    ends = f"{latitude[0]:g} to {latitude[-1]:g} and {longitude[0]:g} to {longitude[-1]:g}"
-    return f"{len(latitude)} x {len(longitude)} cells from {ends} degrees"
+    converted = xr.DataArray(convert(mask_declared(array, field.data)), field.coords, field.dims, attrs=kept)
+    return Part(name, converted, said, convert, type_fill(array))

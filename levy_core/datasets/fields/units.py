@@ -53,6 +53,10 @@ class Conversion:
             return values.astype(np.float64)
         return values.astype(np.float64) * self.factor + self.offset
 
+    def invert(self, value: float) -> float:
+        """The source's number of a converted one."""
+        return (value - self.offset) / self.factor
+
 
 def conversion(variable: Variable, attribute: str | None, where: str) -> Conversion:
     """How the numbers of a source become ``variable.units``.

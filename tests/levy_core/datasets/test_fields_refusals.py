@@ -164,14 +164,19 @@ def test_negative_rain_of_packing_is_let_through(tmp_path):
 def test_values_that_their_units_cannot_have(tmp_path):
     data = temperature()
     data["t2m"][:] -= 273.15  # degC that says K
-    refused(write(tmp_path / "data", data), config(gap="0h"), r"a\.nc", "no temperature is", "source_units")
+    refused(write(tmp_path / "data", data), config(gap="0h"), r"a\.nc", "no air temperature is", "source_units")
 
 
 def test_rain_in_millimetres_that_says_metres(tmp_path):
     data = rain() * 1000 * 24
     data["tp"].attrs = {"units": "m", "long_name": "Total precipitation"}
     refused(
-        write(tmp_path / "data", data), config(RAIN, gap="0h"), r"a\.nc", "'tp'", "no precipitation is", "source_units"
+        write(tmp_path / "data", data),
+        config(RAIN, gap="0h"),
+        r"a\.nc",
+        "'tp'",
+        "no precipitation flux is",
+        "source_units",
     )
 
 
