@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields import intervals, timeline
+from levy_core.datasets.fields import grid, intervals, timeline
 from levy_core.datasets.fields.config import RUNNING, FieldsConfig, Variable
 from levy_core.datasets.fields.fill import refuse_fill_values
 from levy_core.datasets.fields.timeline import seconds_between
@@ -107,7 +107,7 @@ def on_one_grid(parts: dict[str, list[Part]]) -> dict[str, list[Part]]:
     key, reference = every[0]
     first = reference.array
     for other_key, part in every[1:]:
-        other = part.array
+        other = _turned(part.array, first)
         same = other.dims == first.dims and all(
             other.sizes[d] == first.sizes[d] and _equal(other[d].to_numpy(), first[d].to_numpy())
             for d in first.dims[1:]
@@ -118,7 +118,19 @@ def on_one_grid(parts: dict[str, list[Part]]) -> dict[str, list[Part]]:
                 f"{part.source}: all variables and files must lie on one grid, so interpolate or remove one"
             )
     space = {d: first[d] for d in first.dims[1:]}
-    return {key: [replace(p, array=p.array.assign_coords(space)) for p in own] for key, own in parts.items()}
+    return {
+        key: [replace(p, array=_turned(p.array, first).assign_coords(space)) for p in own] for key, own in parts.items()
+    }
+
+
+def _turned(array: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
+    """The field with its columns in the order of the first, where only the longitude differs at which they begin."""
+    if "longitude" not in array.dims or "longitude" not in first.dims:
+        return array
+    columns = grid.turned(first.longitude.to_numpy(), array.longitude.to_numpy())
+    if columns is None:
+        return array
+    return array.roll(longitude=-columns).assign_coords(longitude=first.longitude)
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

@@ -113,7 +113,7 @@ def _part(
     """What a source has of a variable, on our axes and in the wanted units."""
     where = f"{name}: variable {variable.name!r}"
     said = intervals.complete(variable, array, bounds, where)
-    convert = conversion(said, array.attrs.get("units"), name)
+    convert = conversion(said, array.attrs.get("units"), name, str(array.attrs.get("standard_name", "")))
     if config.resample is not None:
         intervals.check_stamped(said, array, where)
     field = canonical(at_level(array, variable.level, where), config.box, where, chunk_bytes)

@@ -62,7 +62,9 @@ def within(key: str, array: xr.DataArray, period: tuple[str, str] | None) -> xr.
     try:
         field = array.isel(time=begins.slice_indexer(*period))
     except (ValueError, TypeError, KeyError) as error:
-        raise LevyError(f"period {list(period)} is not two times such as 2019-03-01 ({error})") from error
+        raise LevyError(
+            f"period {list(period)} is not two times such as {say(begins[0])} and {say(begins[-1])}, the first and the last ({error})"
+        ) from error
     if not field.sizes["time"]:
         raise LevyError(
             f"variable {key!r} has no time in the period {period[0]} to {period[1]}: it has {say(begins[0])} to {say(begins[-1])}"
@@ -197,7 +199,7 @@ def split(times: np.ndarray, config: FieldsConfig) -> tuple[slice, slice]:
             train = n if not n else index(times).slice_indexer(None, config.train_until).stop
         except (ValueError, TypeError, KeyError) as error:
             raise LevyError(
-                f"train_until is {config.train_until!r}: a time such as 2018-12-31 is expected ({error})"
+                f"train_until is {config.train_until!r}: a time of the data's calendar such as {say(times[n // 2])} is expected ({error})"
             ) from error
         after = _since(times, train - 1) > gap if train else np.ones(n, dtype=bool)
         test = int(np.argmax(after)) if after.any() else n

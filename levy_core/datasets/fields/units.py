@@ -18,6 +18,8 @@ SPELLINGS = {
     "Proportion": "1",
     "degrees_C": "degC",
 }  # of GRIB tables
+# Fractions of which ``plausible`` knows the range: '1' of a percentage is found by the values.
+FRACTIONS = ("relative_humidity", "hurs", "sea_ice_area_fraction", "siconc", "cloud_area_fraction", "tcc", "clt")
 AMBIGUOUS = {
     "": "",
     "unknown": "",
@@ -58,14 +60,14 @@ class Conversion:
         return (value - self.offset) / self.factor
 
 
-def conversion(variable: Variable, attribute: str | None, where: str) -> Conversion:
+def conversion(variable: Variable, attribute: str | None, where: str, standard_name: str = "") -> Conversion:
     """How the numbers of a source become ``variable.units``.
 
     A depth of water and its mass on an area are one quantity (1000 kg m-3). An amount becomes a rate only through
     ``variable.accumulated``; of running totals to the amount per hour, which ``deaccumulate`` makes rates of.
 
     Args:
-        attribute: the source's ``units``, None where it has none. where: the source, for messages.
+        attribute: the source's ``units``, None where it has none. where: the source, for messages. standard_name: the source's.
 
     Raises:
         LevyError: missing or ambiguous units, or units of another quantity; it says what to write.
@@ -76,7 +78,8 @@ def conversion(variable: Variable, attribute: str | None, where: str) -> Convers
     text = variable.source_units if variable.source_units is not None else (attribute or "").strip()
     source = _parse(text, name, remedy)
     target = _parse(variable.units, f"params: `units` of variable {variable.name!r}", "write unambiguous units")
-    if text == "1" and target == registry.Unit("percent") and variable.source_units is None:
+    checked = variable.name in FRACTIONS or standard_name in FRACTIONS  # by their values, which are read later
+    if text == "1" and target == registry.Unit("percent") and variable.source_units is None and not checked:
         raise LevyError(f"{name} has units '1' and '%' is wanted, but files often say '1' of a percentage: {remedy}")
     if variable.accumulated is not None:
         over = "1h" if variable.accumulated == RUNNING else variable.accumulated

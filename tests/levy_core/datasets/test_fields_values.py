@@ -133,6 +133,7 @@ IMPLAUSIBLE = {
     "wind in another unit": (field("u10", 0, 300, "m s-1"), Variable("u10", "m s-1"), ["eastward wind"]),
     "geopotential": (field("z", 3e6, 1e5, "m2 s-2"), Variable("z", "m2 s-2"), ["geopotential"]),
     "humidity in fractions": (field("hurs", 0.6, 0.05, "%"), Variable("hurs", "%"), ["too little for relative humidity", "source_units"]),
+    "per cent that say 1": (field("hurs", 60, 5, "1"), Variable("hurs", "%"), ["relative humidity", "source_units"]),
     "rain in a rate": (field("tp", 40, 1, "m h-1"), Variable("tp", "mm day-1"), ["precipitation"]),
 }  # fmt: skip
 
@@ -147,6 +148,7 @@ PLAUSIBLE = {
     "anomalies": (field("t2m", 0, 2, "K", long_name="2 metre temperature anomaly"), Variable("t2m", "K")),
     "another quantity of that name": (field("z", 12, 3, "mg"), Variable("z", "mg")),
     "humidity": (field("q", 0.008, 0.0005, "kg kg-1"), Variable("q", "g kg-1")),
+    "humidity of 1 in per cent": (field("hurs", 0.6, 0.05, "1"), Variable("hurs", "%")),
     "humidity in per cent": (field("hurs", 60, 5, "%"), Variable("hurs", "1")),
     "pressure": (field("msl", 101300, 500, "Pa"), Variable("msl", "hPa")),
 }
