@@ -7,7 +7,7 @@ import numpy as np
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
-from levy_core.datasets.fields.times import times_of
+from levy_core.datasets.fields.times import drawn_times, times_of
 
 
 class FieldExporter:
@@ -24,5 +24,5 @@ class FieldExporter:
         """One NetCDF file."""
         path = folder / "samples.nc"
         about = {"title": "Generated fields", "comment": "Drawn from a model, not observations or forecasts."}
-        write_cf(path, self._codec, samples, times_of(self._codec, self._samples, labels), about)
+        write_cf(path, self._codec, samples, drawn_times(self._codec, self._samples, labels), about)
         return f"{len(samples)} fields in {path}"

@@ -1,5 +1,7 @@
 """Samples as CF files that other libraries read."""
 
+from dataclasses import replace
+
 import netCDF4
 import numpy as np
 import pytest
@@ -56,18 +58,28 @@ def test_netcdf4_sees_fill_values_and_units(tmp_path):
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
     with netCDF4.Dataset(tmp_path / "a.nc") as found:
         assert found["t2m"][:].mask.sum() == 30
-        assert found["t2m"].dimensions == ("time", "latitude", "longitude")
+        assert found["t2m"].dimensions == ("realization", "latitude", "longitude")
         assert found["latitude"].units == "degrees_north"
         assert netCDF4.num2date(found["time"][0], found["time"].units, found["time"].calendar).year == 2001
 
 
-def test_samples_of_repeated_times_have_a_dimension_of_samples(tmp_path):
+@pytest.mark.parametrize("seasonal", [False, True])
+def test_samples_are_independent_draws_and_no_series(seasonal, tmp_path):
+    """With a climatology each has the day and hour that it was drawn for, whatever their order; without, no time at all."""
     codec, x, times = samples(tmp_path)
-    write_cf(tmp_path / "a.nc", codec, x, times[::-1], {})
+    codec = codec if seasonal else replace(codec, climatology=None)
+    write_cf(tmp_path / "a.nc", codec, x, times[::-1] if seasonal else None, {})
     found = xr.open_dataset(tmp_path / "a.nc")
-    assert found["t2m"].dims == ("sample", "latitude", "longitude")
-    assert np.array_equal(found["time"], times[::-1])
-    assert found["sample"].attrs["standard_name"] == "realization"
+    assert found["t2m"].dims == ("realization", "latitude", "longitude")
+    assert found["realization"].attrs["standard_name"] == "realization"
+    assert ("time" in found.coords) == seasonal
+    if seasonal:
+        assert found["time"].dims == ("realization",)
+        assert np.array_equal(found["time"], times[::-1])
+
+
+def test_only_nc_and_zarr_are_written(tmp_path):
+    codec, x, times = samples(tmp_path)
     with pytest.raises(LevyError, match=r"\.nc or \.zarr"):
         write_cf(tmp_path / "a.grib", codec, x, times, {})
 
