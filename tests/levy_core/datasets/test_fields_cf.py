@@ -8,9 +8,11 @@ import pytest
 import xarray as xr
 
 from levy_core.base.errors import LevyError
+from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.export import FieldExporter
 from levy_core.datasets.fields.opening import open_fields
 from tests.support.fields import RAIN, REAL, config, groups, linked, prepare, temperature, write
 
@@ -82,6 +84,18 @@ def test_only_nc_and_zarr_are_written(tmp_path):
     codec, x, times = samples(tmp_path)
     with pytest.raises(LevyError, match=r"\.nc or \.zarr"):
         write_cf(tmp_path / "a.grib", codec, x, times, {})
+
+
+def test_exported_samples_say_by_what_they_were_drawn(tmp_path):
+    codec, x, _ = samples(tmp_path)
+    codec.save(tmp_path)
+    drawn = {"model": "models:/levy-x/3", "data_md5": "ab.dir", "seed": "7", "sampler": "{}", "guidance": "none"}
+    exporter = FieldExporter(tmp_path, Samples("fields", ("all",), **RECORDED["fields"]))
+    assert exporter.write(x, np.zeros(len(x), dtype=int), drawn, tmp_path) == f"30 fields in {tmp_path / 'samples.nc'}"
+    about = xr.open_dataset(tmp_path / "samples.nc").attrs
+    assert {name.removeprefix("levy_"): value for name, value in about.items() if name.startswith("levy_")} == drawn
+    assert about["Conventions"] == "CF-1.11"
+    assert "seed 7" in about["history"]
 
 
 @REAL
