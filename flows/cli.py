@@ -172,7 +172,7 @@ def sample(
     ] = None,
 ) -> None:
     """Draw samples from a registered model."""
-    from tasks.registry import tracking
+    from tasks.registry import lineage, tracking
     from tasks.registry.download import fetch
 
     tracking.check_server(tracking.address())
@@ -190,7 +190,9 @@ def sample(
         )
 
         sampler = RegisteredModel(found)
-        print(sampler.write({k: v for k, v in request.items() if v is not None}, out))
+        data = found / lineage.FOLDER / lineage.DATA
+        origin = {"model": model} | ({"data_md5": lineage.data_md5(data)} if data.exists() else {})
+        print(sampler.write({k: v for k, v in request.items() if v is not None}, out, origin))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """What turns samples into what people want: the exporter that a model names."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -22,8 +23,8 @@ class Exporter(Protocol):
     def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """For `predict`."""
 
-    def write(self, samples: np.ndarray, labels: np.ndarray, folder: Path) -> str:
-        """Files in a folder; says which in a few words."""
+    def write(self, samples: np.ndarray, labels: np.ndarray, drawn: Mapping[str, str], folder: Path) -> str:
+        """Files in a folder; says which in a few words. ``drawn`` says by what samples were drawn: model, seed, sampler and more."""
 
 
 def exporter_of(samples: Samples) -> type[Exporter]:

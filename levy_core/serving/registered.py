@@ -5,7 +5,8 @@ mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 16, "clas
 
 import json
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +86,21 @@ class RegisteredModel:
             asked.append((labels, solver, seed))
         return np.concatenate([self._exporter.array(*self._draw(*row)) for row in asked])
 
-    def write(self, request: dict[str, Any], folder: Path) -> str:
+    def write(self, request: dict[str, Any], folder: Path, origin: Mapping[str, str] | None = None) -> str:
         """Draws one request into files of a folder, and says which.
+
+        Args:
+            origin: what is known of where the model comes from, for files that keep provenance.
 
         Raises:
             LevyError: as ``predict``.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        samples, labels = self._draw(*self._read(request))
-        written = self._exporter.write(samples, labels, folder)
+        labels, solver, seed = self._read(request)
+        samples, _ = self._draw(labels, solver, seed)
+        guided = "none" if solver.guide == "none" else f"{solver.guide}, strength {solver.strength:g}"
+        drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guided, **(origin or {})}
+        written = self._exporter.write(samples, labels, drawn, folder)
         return f"{written}: {self.samples.describe(labels)}" if len(self.samples.classes) > 1 else written
 
     def _read(self, request: dict[Any, Any]) -> tuple[np.ndarray, Solver, int]:

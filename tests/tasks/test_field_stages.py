@@ -190,6 +190,12 @@ def test_the_registered_model_gives_physical_fields_and_writes_a_cf_file(done, t
         assert written.t2m.attrs["units"] == "degC"
         assert np.allclose(written.t2m, fields[:, 0], rtol=1e-4, atol=1e-3)
         assert float(written.tp.min()) >= 0
+        about = written.attrs
+        assert about["levy_seed"] == "3"
+        assert json.loads(about["levy_sampler"])["steps"] >= 1
+        assert about["levy_guidance"]
+        assert "seed 3" in about["history"]
+        assert about["Conventions"].startswith("CF-")
     with xr.open_dataset(paths.report("weather") / "samples-tedm.nc") as written:
         assert "tedm" in written.attrs["title"]
 
@@ -209,7 +215,7 @@ def test_real_files_go_from_file_to_report(name, tmp_path, monkeypatch):
     assert (paths.report("weather") / "index.html").exists()
     store = FieldStore.open(paths.prepared("weather") / "fields.zarr", "train")
     with xr.open_dataset(paths.report("weather") / "samples-tedm.nc") as written:
-        assert written.sizes["sample" if "sample" in written.sizes else "time"] == 80
+        assert written.sizes["realization"] == 80
         for variable in REAL[name]["variables"]:
             assert written[variable["name"]].attrs["units"] == variable["units"]
     if len(store.classes) > 1:

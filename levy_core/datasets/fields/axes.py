@@ -72,7 +72,7 @@ def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int
         LevyError: no time or place can be recognised, another dimension has more than one entry, or the box is outside.
     """
     array = array.cf.guess_coord_axis()
-    time = _time_name(array, where)
+    time = time_name(array, where)
     latitude, longitude = (_horizontal(array, kind, where) for kind in ("latitude", "longitude"))
     time_dims = tuple(map(str, array[time].dims))
     space = [d for name in (latitude, longitude) if name for d in array[name].dims if d not in time_dims]
@@ -140,7 +140,12 @@ def _at_places(
     return pieces, {"place": names.astype(str)[kept], **{kind: values[kept] for kind, values in spatial.items()}}
 
 
-def _time_name(array: xr.DataArray, where: str) -> str:
+def time_name(array: xr.DataArray, where: str) -> str:
+    """The coordinate of the times for which a variable's fields hold.
+
+    Raises:
+        LevyError: it has none.
+    """
     moments = [str(n) for n, c in array.coords.items() if c.dtype.kind == "M" or _is_cftime(c)]
     moments = [
         n

@@ -14,11 +14,14 @@ from levy_core.datasets.fields.store import TIME_UNITS
 
 FILL = np.float32(9.969209968386869e36)  # netCDF's own for floats
 ON_SCALE = ("K", "degC", "degF")  # of these CF wants to know that they are no differences
+DRAW = "realization"
+REALIZATION = {"standard_name": "realization", "long_name": "independent draw", "units": "1"}
+TIME = {"standard_name": "time", "long_name": "day of the year and hour that the draw is of; its year means nothing"}
 LATITUDE = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}
 LONGITUDE = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"}
 
 
-def write_cf(path: Path, codec: Codec, x: np.ndarray, times: np.ndarray, about: dict[str, str]) -> None:
+def write_cf(path: Path, codec: Codec, x: np.ndarray, times: np.ndarray | None, about: dict[str, str]) -> None:
     """Standardised samples as physical fields in a file.
 
     Values are raised to the ``minimum`` of their variable, nothing else is changed. Cells that are always missing hold
@@ -27,8 +30,8 @@ def write_cf(path: Path, codec: Codec, x: np.ndarray, times: np.ndarray, about: 
     Args:
         path: ends in ``.nc`` or ``.zarr``; what is there is replaced.
         x: [N, C, H, W].
-        times: [N], for which the samples are drawn. Where they do not rise all the way, the file's first dimension is
-            ``sample`` and ``time`` lies along it.
+        times: [N], of whose day and hour the samples are; None for samples of no time. Samples are independent draws and no
+            series: the file's first dimension is ``realization``, and ``time`` lies along it.
         about: global attributes such as title, source and history; ``Conventions`` is added.
 
     Raises:
@@ -37,7 +40,8 @@ def write_cf(path: Path, codec: Codec, x: np.ndarray, times: np.ndarray, about: 
     data = dataset(codec, x, times, about)
     encoding: dict[str, dict[str, object]] = {name: {"_FillValue": FILL, "dtype": "float32"} for name in codec.names}
     encoding |= {str(k): {"_FillValue": None} for k in data.coords if data[k].dtype.kind == "f"}
-    encoding["time"] = {"units": TIME_UNITS, "calendar": codec.calendar, "dtype": "int64"}
+    if times is not None:
+        encoding["time"] = {"units": TIME_UNITS, "calendar": codec.calendar, "dtype": "int64"}
     if path.suffix == ".nc":
         packed = {k: v | ({"zlib": True, "complevel": 1} if k in codec.names else {}) for k, v in encoding.items()}
         with replacing(path) as temporary:
@@ -52,14 +56,12 @@ def write_cf(path: Path, codec: Codec, x: np.ndarray, times: np.ndarray, about: 
         raise LevyError(f"{path} ends in {path.suffix!r}: fields are written as .nc or .zarr")
 
 
-def dataset(codec: Codec, x: np.ndarray, times: np.ndarray, about: dict[str, str]) -> xr.Dataset:
+def dataset(codec: Codec, x: np.ndarray, times: np.ndarray | None, about: dict[str, str]) -> xr.Dataset:
     """The data set that ``write_cf`` writes: one float32 variable per channel."""
     values = codec.decode(x, times)
-    rising = len(times) < 2 or bool(np.all(times[1:] > times[:-1]))
-    first = "time" if rising else "sample"
-    coordinates: dict[str, tuple] = {"time": (first, times, {"standard_name": "time", "long_name": "time"})}
-    if not rising:
-        coordinates["sample"] = ("sample", np.arange(len(times)), {"standard_name": "realization", "units": "1"})
+    coordinates: dict[str, tuple] = {DRAW: (DRAW, np.arange(len(values)), REALIZATION)}
+    if times is not None:
+        coordinates["time"] = (DRAW, times, TIME)
     if codec.places is not None:
         space: tuple[str, ...] = ("place",)
         coordinates["place"] = ("place", np.array(codec.places), {"long_name": "name of the place"})
@@ -81,5 +83,5 @@ def dataset(codec: Codec, x: np.ndarray, times: np.ndarray, about: dict[str, str
             description["cell_methods"] = re.sub(r"\b\w*time\w*:", "time:", description["cell_methods"])
         if v.units in ON_SCALE:
             description["units_metadata"] = "temperature: on_scale"
-        variables[v.key] = ((first, *space), bounded.astype(np.float32), description)
+        variables[v.key] = ((DRAW, *space), bounded.astype(np.float32), description)
     return xr.Dataset(variables, coordinates, {"Conventions": "CF-1.11", "history": "drawn by levy", **about})

@@ -7,21 +7,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from levy_core.base.errors import LevyError
+from levy_core.datasets.fields.fill import looks_like_fill, say_place
 from levy_core.datasets.fields.opening import LazyFields
+from levy_core.datasets.fields.plausible import find_quantities, in_units_of
 from levy_core.datasets.fields.timeline import say
-from levy_core.datasets.fields.units import registry
 
 PACKING = 2.0**-15  # of the range: what packing into 16 bits may move a value
-# Absolute quantities beyond these are in other units than they say: words of the standard or long name, units, lowest, highest.
-PLAUSIBLE = (
-    ("temperature", "K", 100.0, 400.0),
-    ("relative_humidity", "1", -0.5, 2.0),
-    ("surface_air_pressure", "hPa", 300.0, 1100.0),
-    ("air_pressure_at_sea_level", "hPa", 850.0, 1100.0),
-    ("precipitation", "kg m-2 s-1", -1.0, 1.0),  # 3.6 m per hour
-    ("precipitation", "mm s-1", -1.0, 1.0),
-)
-NOT_ABSOLUTE = ("anomaly", "difference", "range", "tendency", "index", "deviation", "variance", "gradient")
 
 
 @dataclass(frozen=True)
@@ -29,7 +20,8 @@ class Extent:
     """What is kept of fields that were looked at, in the order of time.
 
     Attributes:
-        low, high: [C], the lowest and highest value of each channel. low_times, high_times: when.
+        low, high: [C], the lowest and highest value of each channel. low_times, high_times: when. low_cells, high_cells: where,
+            as positions in the flattened field.
         missing: [N, C], missing cells of each field. times: [N].
     """
 
@@ -37,6 +29,8 @@ class Extent:
     high: np.ndarray
     low_times: tuple[Any, ...]
     high_times: tuple[Any, ...]
+    low_cells: np.ndarray
+    high_cells: np.ndarray
     missing: np.ndarray
     times: np.ndarray
 
@@ -48,6 +42,8 @@ class Extent:
             np.where(higher, later.high, self.high),
             _choose_times(lower, later.low_times, self.low_times),
             _choose_times(higher, later.high_times, self.high_times),
+            np.where(lower, later.low_cells, self.low_cells),
+            np.where(higher, later.high_cells, self.high_cells),
             np.concatenate([self.missing, later.missing]),
             np.concatenate([self.times, later.times]),
         )
@@ -77,7 +73,11 @@ def measure_extent(fields: LazyFields, values: np.ndarray, times: np.ndarray) ->
         if len(infinite):
             _refuse(fields, v.key, times[infinite[0]], "has an infinite value", "repair the file")
     lowest, highest = lows.argmin(0), highs.argmax(0)
-    return Extent(lows.min(0), highs.max(0), tuple(times[lowest]), tuple(times[highest]), missing, times)
+    every = range(len(lowest))
+    cells_of_lowest = np.array([np.nanargmin(values[lowest[c], c]) for c in every])
+    cells_of_highest = np.array([np.nanargmax(values[highest[c], c]) for c in every])
+    ends = tuple(times[lowest]), tuple(times[highest])
+    return Extent(lows.min(0), highs.max(0), *ends, cells_of_lowest, cells_of_highest, missing, times)
 
 
 def check_extent(fields: LazyFields, extent: Extent, always: np.ndarray) -> None:
@@ -91,7 +91,8 @@ def check_extent(fields: LazyFields, extent: Extent, always: np.ndarray) -> None
     for c, v in enumerate(fields.config.variables):
         low, high = extent.low[c], extent.high[c]
         _check_plausible(fields, c, extent)
-        if v.minimum is not None and low < v.minimum - PACKING * (high - low):
+        packing = PACKING * (24 if v.key in fields.running else 1)  # of a day's total, an hour is the difference of two
+        if v.minimum is not None and low < v.minimum - packing * (high - low):
             _refuse(
                 fields, v.key, extent.low_times[c], f"is {low:g} {v.units}, below its minimum of {v.minimum:g}",
                 "correct the file, or its units or `minimum` in params",
@@ -109,20 +110,34 @@ def check_extent(fields: LazyFields, extent: Extent, always: np.ndarray) -> None
 
 def _check_plausible(fields: LazyFields, c: int, extent: Extent) -> None:
     v, array = fields.config.variables[c], list(fields.data.data_vars.values())[c]
-    names = " ".join(str(array.attrs.get(a, "")) for a in ("standard_name", "long_name")).lower()
-    for word, units, lowest, highest in PLAUSIBLE:
-        if word not in names or any(n in names for n in NOT_ABSOLUTE):
-            continue
-        unit = registry.parse_units(v.units)
-        if not unit.is_compatible_with(units):
-            continue
-        for value, time in ((extent.low[c], extent.low_times[c]), (extent.high[c], extent.high_times[c])):
-            there = registry.Quantity(value, unit).to(units).magnitude
-            if not lowest <= there <= highest:
+    if fields.config.resample is not None and fields.config.how == "sum":
+        return  # a sum of 24 temperatures
+    unit, places = v.units, {str(k): x.to_numpy() for k, x in array.coords.items()}
+    attributes = {k: str(x) for k, x in array.attrs.items()}
+    for quantity in find_quantities(v.name, attributes, v.level):
+        what = quantity.names.split()[0].replace("_", " ")
+        for value, time, cell in (
+            (extent.low[c], extent.low_times[c], extent.low_cells[c]),
+            (extent.high[c], extent.high_times[c], extent.high_cells[c]),
+        ):
+            there = in_units_of(value, unit, quantity)
+            if there is not None and not quantity.low <= there <= quantity.high:
+                width = array.sizes[array.dims[-1]]
+                place = say_place(places, list(divmod(int(cell), width)))
                 _refuse(
-                    fields, v.key, time, f"is {value:g} {v.units} ({there:g} {units}), which no {word.replace('_', ' ')} is",
-                    f"the file's units are wrong: write what its numbers are in as `source_units` of variable {v.name!r} in params",
+                    fields, v.key, time,
+                    f"is {value:g} {unit} at {place} ({there:g} {quantity.units}), and no {what} is below {quantity.low:g} or above "
+                    f"{quantity.high:g} {quantity.units}",
+                    "it looks like a fill value: declare it in the file (_FillValue)" if looks_like_fill(value) else
+                    f"if the file's units are wrong, write what its numbers are in as `source_units` of variable {v.name!r} in params, "
+                    "else repair the file",
                 )  # fmt: skip
+        highest = in_units_of(extent.high[c], unit, quantity)
+        if highest is not None and highest < quantity.reaches:
+            _refuse(
+                fields, v.key, extent.high_times[c], f"is at most {extent.high[c]:g} {unit}, which is too little for {what}",
+                f"are its numbers fractions? Then write source_units: '1' of variable {v.name!r} in params",
+            )  # fmt: skip
 
 
 def _refuse(fields: LazyFields, key: str, time: Any, fault: str, advice: str) -> NoReturn:

@@ -69,10 +69,12 @@ class Codec:
 
     @property
     def measured_units(self) -> tuple[str, ...]:
-        """Of each channel of ``measured``."""
+        """Of each channel of ``measured``: anomalies say so, and those of temperatures are differences, in K and not in degC."""
+        if self.climatology is None:
+            return self.units
         return tuple(
-            v.units
-            if self.climatology is None or v.transform == "identity"
+            f"anomaly in {'K' if v.units == 'degC' else v.units}"
+            if v.transform == "identity"
             else f"anomaly of {v.transform} in {v.units}"
             for v in self.variables
         )

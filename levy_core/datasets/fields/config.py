@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 CLIMATOLOGIES = ("none", "day", "hour", "day-hour")
 SEASONS = ("none", "season", "month")
 REDUCTIONS = ("mean", "sum", "max", "min")
+STAMPS = ("end", "start")
+RUNNING = "since-00"  # totals since 00 UTC, as ERA5-Land's
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Variable:
         name: the variable's name in the source, or its CF standard_name.
         units: of the prepared data ("K", "mm day-1", "m s-1").
         source_units: what the source's numbers are in, where its own attribute is missing or ambiguous.
-        accumulated: the time over which the source's amounts were gathered ("1h"): they are read as a rate.
+        accumulated: the time over which the source's amounts were gathered ("1h"), or ``RUNNING``: they are read as a rate.
+        stamped: whether the times of what was gathered are the end or the start of it, where the source does not say.
         level: pressure level in hPa.
         transform: a name in ``TRANSFORMS``; ``scale`` (in ``units``) and ``exponent`` are its parameters.
         minimum: physical lower bound in ``units``. Values below it in the source are an error (packing noise apart);
@@ -34,6 +37,7 @@ class Variable:
     units: str
     source_units: str | None = None
     accumulated: str | None = None
+    stamped: str | None = None
     level: float | None = None
     transform: str = "identity"
     scale: float = 1.0
@@ -51,8 +55,15 @@ class Variable:
                 f"variable {self.name!r} has transform log1p, which exists above -scale = {-self.scale:g} only: "
                 "set its minimum (0 for precipitation), or take power or asinh"
             )
-        if self.accumulated is not None:
-            duration(self.accumulated, f"`accumulated` of variable {self.name!r}")
+        if self.accumulated not in (None, RUNNING):
+            duration(str(self.accumulated), f"`accumulated` of variable {self.name!r} (or {RUNNING})")
+        if self.stamped is not None:
+            choose(f"`stamped` of variable {self.name!r}", self.stamped, dict.fromkeys(STAMPS))
+        if self.accumulated == RUNNING and self.stamped == "start":
+            raise LevyError(
+                f"variable {self.name!r} is accumulated since 00 UTC and stamped at the start: the times of running totals are "
+                "their ends, so leave `stamped` out"
+            )
 
     @property
     def key(self) -> str:

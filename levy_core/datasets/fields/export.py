@@ -1,5 +1,7 @@
 """Fields as people want them: physical units, and CF files."""
 
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import numpy as np
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
-from levy_core.datasets.fields.times import times_of
+from levy_core.datasets.fields.times import drawn_times, times_of
 
 
 class FieldExporter:
@@ -20,9 +22,15 @@ class FieldExporter:
         """NaN in cells that are always missing."""
         return self._codec.decode(samples, times_of(self._codec, self._samples, labels)).astype(np.float32)
 
-    def write(self, samples: np.ndarray, labels: np.ndarray, folder: Path) -> str:
+    def write(self, samples: np.ndarray, labels: np.ndarray, drawn: Mapping[str, str], folder: Path) -> str:
         """One NetCDF file."""
         path = folder / "samples.nc"
-        about = {"title": "Generated fields", "comment": "Drawn from a model, not observations or forecasts."}
-        write_cf(path, self._codec, samples, times_of(self._codec, self._samples, labels), about)
+        about = {
+            "title": "Generated fields",
+            "source": f"levy {version('levy')}, a generative model",
+            "comment": "Drawn from a model, not observations or forecasts.",
+            "history": f"levy sample: {len(samples)} fields drawn with seed {drawn['seed']} by {drawn['sampler']}",
+            **{f"levy_{name}": value for name, value in drawn.items()},
+        }
+        write_cf(path, self._codec, samples, drawn_times(self._codec, self._samples, labels), about)
         return f"{len(samples)} fields in {path}"

@@ -39,11 +39,8 @@ def columns(longitude: np.ndarray, box: Box | None, where: str) -> tuple[list[sl
     Raises:
         LevyError: a longitude twice (0 and 360 are one), or a box that reaches beyond them.
     """
-    if len(longitude) > 1 and longitude[0] > longitude[1]:
-        raise LevyError(
-            f"{where}: longitudes run westwards from {longitude[0]:g}; eastward ones are expected, so reverse the file"
-        )
-    west = longitude[0] if box is None else box[2]
+    westwards = len(longitude) > 1 and np.median(np.diff(longitude)) < 0  # but perhaps for one jump by 360
+    west = (longitude[-1] if westwards else longitude[0]) if box is None else box[2]
     width = 360.0 if box is None else _width(box)
     east = (longitude - west + CLOSE) % 360 - CLOSE  # degrees east of the western edge
     found = np.flatnonzero(east <= width + CLOSE)
@@ -55,10 +52,25 @@ def columns(longitude: np.ndarray, box: Box | None, where: str) -> tuple[list[sl
         reach = np.append(step, 360 - np.ptp(east)).min() if len(step) else CLOSE
         if not len(found) or east[found[0]] > reach + CLOSE or east[found[-1]] < width - reach - CLOSE:
             raise LevyError(_outside(where, box, f"longitudes {longitude[0]:g} to {longitude[-1]:g}"))
-    breaks = np.flatnonzero(np.diff(found) != 1) + 1
-    runs = [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(found, breaks)]
+    breaks = np.flatnonzero(np.diff(found) != (-1 if westwards else 1)) + 1
+    runs = [_run(int(run[0]), int(run[-1]), westwards) for run in np.split(found, breaks)]
     turns = np.round((west + east[found] - longitude[found]) / 360)
     return runs, longitude[found] + 360 * turns
+
+
+def _run(first: int, last: int, westwards: bool) -> slice:
+    if westwards:
+        return slice(first, last - 1 if last else None, -1)
+    return slice(first, last + 1)
+
+
+def turned(longitude: np.ndarray, other: np.ndarray) -> int | None:
+    """By how many columns ``other`` must be rolled to hold the same longitudes, 0 and 360 being one; None where it does not."""
+    if longitude.shape != other.shape:
+        return None
+    start = int(np.abs((other - longitude[0] + 180) % 360 - 180).argmin())
+    apart = (np.roll(other, -start) - longitude + 180) % 360 - 180
+    return start if np.all(np.abs(apart) <= CLOSE) else None
 
 
 def inside(located: dict[str, np.ndarray], box: Box, where: str) -> np.ndarray:

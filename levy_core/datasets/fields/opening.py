@@ -7,9 +7,11 @@ import numpy as np
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields import timeline
+from levy_core.datasets.fields import intervals
 from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, pressure_axis
-from levy_core.datasets.fields.config import FieldsConfig, Variable
+from levy_core.datasets.fields.config import RUNNING, FieldsConfig, Variable
+from levy_core.datasets.fields.fill import mask_declared, type_fill
+from levy_core.datasets.fields.joining import Part, join_parts, on_one_axis, on_one_grid, source_at, starts
 from levy_core.datasets.fields.sources import find, open_source
 from levy_core.datasets.fields.units import conversion, suited_name
 
@@ -22,12 +24,14 @@ class LazyFields:
         folder, config: from which they were opened.
         data: one variable per channel, on (time, latitude, longitude) or (time, place); attributes are the source's, ``units`` as wanted.
         parts: of each channel the first time and the source of each of its parts, in order of time.
+        running: the channels made of totals since 00 UTC.
     """
 
     folder: Path
     config: FieldsConfig
     data: xr.Dataset
     parts: dict[str, list[tuple[object, str]]]
+    running: frozenset[str]
 
     def __reduce__(self) -> tuple[object, tuple[Path, FieldsConfig]]:
         """Another process opens the folder itself: open files and GRIB's index are not sent."""
@@ -35,7 +39,7 @@ class LazyFields:
 
     def source(self, key: str, time: object) -> str:
         """The source that a channel's field at some time comes from."""
-        return ([self.parts[key][0][1]] + [where for first, where in self.parts[key] if first <= time])[-1]  # type: ignore[operator]
+        return source_at(self.parts[key], time)
 
 
 def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
@@ -55,7 +59,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
 def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> LazyFields:
     """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least one field)."""
     names = find(folder)
-    arrays: dict[str, list[tuple[str, xr.DataArray]]] = {v.key: [] for v in config.variables}
+    parts: dict[str, list[Part]] = {v.key: [] for v in config.variables}
     standard_names: dict[str, str] = {}
     for name in names:
         datasets = open_source(name)
@@ -65,20 +69,16 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
         for variable in config.variables:
             array = choose_variable(datasets, variable, name)
             if array is not None:
-                arrays[variable.key].append((name, _in_units(array, variable, config, name, chunk_bytes)))
+                bounds = intervals.find_bounds(datasets, array, f"{name}: variable {variable.name!r}")
+                parts[variable.key].append(_part(array, bounds, variable, config, name, chunk_bytes))
     for variable in config.variables:
-        if not arrays[variable.key]:
+        if not parts[variable.key]:
             held = ", ".join(f"{k} ({s})" if s else k for k, s in sorted(standard_names.items()))
             raise LevyError(f"{folder} has no variable {variable.name!r}: there are {held}")
-    _check_grids(arrays)
-    joined = {key: timeline.join(key, parts, config.period) for key, parts in arrays.items()}
-    timeline.check_equal(joined)
-    data = xr.Dataset(joined)
-    data = data if config.resample is None else timeline.resample(data, config.resample, config.how)
-    starts = {
-        key: sorted(((a.time.to_numpy()[0], n) for n, a in parts), key=lambda p: p[0]) for key, parts in arrays.items()
-    }
-    return LazyFields(folder, config, data, starts)
+    parts = on_one_grid(parts)
+    data = on_one_axis({key: join_parts(key, own, config) for key, own in parts.items()}, config)
+    running = frozenset(key for key, own in parts.items() if own[0].variable.accumulated == RUNNING)
+    return LazyFields(folder, config, data, {key: starts(own) for key, own in parts.items()}, running)
 
 
 def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) -> xr.DataArray | None:
@@ -102,43 +102,24 @@ def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) 
     return matches[0] if matches else None
 
 
-def _in_units(
-    array: xr.DataArray, variable: Variable, config: FieldsConfig, name: str, chunk_bytes: int
-) -> xr.DataArray:
+def _part(
+    array: xr.DataArray,
+    bounds: np.ndarray | None,
+    variable: Variable,
+    config: FieldsConfig,
+    name: str,
+    chunk_bytes: int,
+) -> Part:
+    """What a source has of a variable, on our axes and in the wanted units."""
     where = f"{name}: variable {variable.name!r}"
-    convert = conversion(variable, array.attrs.get("units"), name)
+    said = intervals.complete(variable, array, bounds, where)
+    convert = conversion(said, array.attrs.get("units"), name, str(array.attrs.get("standard_name", "")))
+    if config.resample is not None:
+        intervals.check_stamped(said, array, where)
     field = canonical(at_level(array, variable.level, where), config.box, where, chunk_bytes)
     described = {**field.attrs, "units": variable.units}
     if "standard_name" in described:
-        described["standard_name"] = suited_name(described["standard_name"], variable, array.attrs.get("units"))
+        described["standard_name"] = suited_name(described["standard_name"], said, array.attrs.get("units"))
     kept = {k: v for k, v in described.items() if v is not None}
-    return xr.DataArray(convert(field.data), field.coords, field.dims, attrs=kept)
-
-
-def _check_grids(arrays: dict[str, list[tuple[str, xr.DataArray]]]) -> None:
-    every = [(key, name, array) for key, parts in arrays.items() for name, array in parts]
-    key, name, first = every[0]
-    for other_key, other_name, other in every[1:]:
-        same = other.dims == first.dims and all(
-            other.sizes[d] == first.sizes[d] and _equal(other[d].to_numpy(), first[d].to_numpy())
-            for d in first.dims[1:]
-        )
-        if not same:
-            raise LevyError(
-                f"different grids: {_grid(first)} for {key!r} in {name}, but {_grid(other)} for {other_key!r} in {other_name}: "
-                "all variables and files must lie on one grid, so interpolate or remove one"
-            )
-    for parts in arrays.values():  # equal but for rounding: they must be one to be joined
-        parts[:] = [(n, a.assign_coords({d: first[d] for d in first.dims[1:]})) for n, a in parts]
-
-
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(np.array_equal(a, b) if a.dtype.kind == "U" else np.allclose(a, b, rtol=0, atol=1e-4))
-
-
-def _grid(array: xr.DataArray) -> str:
-    if "place" in array.dims:
-        return f"{array.sizes['place']} places"
-    latitude, longitude = array.latitude.to_numpy(), array.longitude.to_numpy()
-    ends = f"{latitude[0]:g} to {latitude[-1]:g} and {longitude[0]:g} to {longitude[-1]:g}"
-    return f"{len(latitude)} x {len(longitude)} cells from {ends} degrees"
+    converted = xr.DataArray(convert(mask_declared(array, field.data)), field.coords, field.dims, attrs=kept)
+    return Part(name, converted, said, convert, type_fill(array))

@@ -65,6 +65,8 @@ def read(fields: LazyFields, rows: slice) -> np.ndarray:
         try:
             # In this thread alone: the HDF5 library of netCDF4 is not safe with several.
             values[:, c] = array.data.compute(scheduler="synchronous").reshape(values[:, c].shape)
+        except LevyError:  # a fill value
+            raise
         except Exception as error:  # each library raises many kinds
             key = str(array.name)
             time = _first_unreadable(open_parts(fields.folder, fields.config, chunk_bytes=0).data[key].isel(time=rows))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cfgrib
+import eccodes
 import fsspec
 import xarray as xr
 import zarr
@@ -17,6 +18,8 @@ from levy_core.base.errors import LevyError
 LISTED = "sources.txt"
 SUFFIXES = {".grib", ".grb", ".grib2", ".grb2", ".nc", ".nc4", ".cdf"}
 MAGIC = {b"GRIB": "cfgrib", b"\x89HDF": "netcdf4", b"CDF\x01": "netcdf4", b"CDF\x02": "netcdf4", b"CDF\x05": "netcdf4"}
+STEP_RANGES = "GRIB_stepRanges"
+RANGES = 48
 CLASSIC = (b"CDF\x01", b"CDF\x02")
 OPTIONS: dict[str, Any] = {"decode_timedelta": False}
 ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata")
@@ -101,15 +104,41 @@ def open_source(name: str) -> list[xr.Dataset]:
             return [xr.open_dataset(path, engine=engine, **OPTIONS)]
         options = OPTIONS | {"backend_kwargs": {"indexpath": "", "errors": "raise"}}  # no file beside the data, no gap
         try:
-            return [xr.open_dataset(path, engine=engine, **options)]
+            datasets = [xr.open_dataset(path, engine=engine, **options)]
         except cfgrib.DatasetBuildError:  # variables of several levels or steps; scans the file again
-            return cfgrib.open_datasets(path, **options)
+            datasets = cfgrib.open_datasets(path, **options)
+        _add_step_ranges(datasets, Path(path))
+        return datasets
     except LevyError:
         raise
     except Exception as error:  # each library raises many kinds
         raise LevyError(
             f"{name} cannot be read, it is damaged or truncated ({type(error).__name__}: {error}): fetch it again or remove it"
         ) from error
+
+
+def _add_step_ranges(datasets: list[xr.Dataset], path: Path) -> None:
+    """Gives accumulated variables the attribute ``STEP_RANGES``, which cfgrib drops: (reference hour, first, last step) in hours.
+
+    It holds those of the first ``RANGES`` messages of the variable: whether amounts follow on each other or run on, they all do.
+    """
+    accumulated = {
+        str(k): a for d in datasets for k, a in d.data_vars.items() if a.attrs.get("GRIB_stepType") == "accum"
+    }
+    found: dict[str, list[tuple[float, int, int]]] = {name: [] for name in accumulated}
+    with path.open("rb") as file:
+        while any(len(ranges) < RANGES for ranges in found.values()):
+            message = eccodes.codes_grib_new_from_file(file, headers_only=True)
+            if message is None:
+                break
+            ranges = found.get(eccodes.codes_get(message, "cfVarName"), [])
+            eccodes.codes_set(message, "stepUnits", "h")
+            first, last = (int(eccodes.codes_get(message, key)) for key in ("startStep", "endStep"))
+            ranges.append((eccodes.codes_get(message, "hour"), first, last))
+            eccodes.codes_release(message)
+    for name, array in accumulated.items():
+        if found[name]:
+            array.attrs[STEP_RANGES] = found[name]
 
 
 def _open_zarr(store: Any) -> xr.Dataset:

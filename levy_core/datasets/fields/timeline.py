@@ -16,11 +16,11 @@ CALENDAR_DAYS = ((28, 31), (89, 92), (360, 366))  # of months, quarters and year
 FEWEST = 2  # fields of a period: a spread needs two
 
 
-def join(key: str, parts: list[Part], period: tuple[str, str] | None) -> xr.DataArray:
-    """The parts of one variable in order of time, within the period.
+def join(key: str, parts: list[Part]) -> xr.DataArray:
+    """The parts of one variable in order of time.
 
     Raises:
-        LevyError: different calendars, times that are unsorted, there twice, or missing, or none in the period.
+        LevyError: different calendars, times that are unsorted or there twice.
     """
     calendars = {array.time.dt.calendar for _, array in parts}
     if len(calendars) > 1:
@@ -37,11 +37,7 @@ def join(key: str, parts: list[Part], period: tuple[str, str] | None) -> xr.Data
                 "twice, so remove one of the files or cut it"
             )
         last, before = times[-1], name
-    whole = parts[0][1] if len(parts) == 1 else xr.concat([a for _, a in parts], "time", combine_attrs="override")
-    if period is not None:
-        whole = _within(key, whole, period)
-    _check_regular(key, parts, whole.time.to_numpy())
-    return whole
+    return parts[0][1] if len(parts) == 1 else xr.concat([a for _, a in parts], "time", combine_attrs="override")
 
 
 def _check_sorted(key: str, name: str, times: np.ndarray) -> None:
@@ -54,20 +50,34 @@ def _check_sorted(key: str, name: str, times: np.ndarray) -> None:
         )
 
 
-def _within(key: str, array: xr.DataArray, period: tuple[str, str]) -> xr.DataArray:
-    index = array.indexes["time"]
+def within(key: str, array: xr.DataArray, period: tuple[str, str] | None) -> xr.DataArray:
+    """The fields whose coordinate ``begin`` lies in the period, all without one.
+
+    Raises:
+        LevyError: there is none, or the period is not two times.
+    """
+    if period is None:
+        return array
+    begins = index(array.begin.to_numpy())
     try:
-        field = array.isel(time=index.slice_indexer(*period))
+        field = array.isel(time=begins.slice_indexer(*period))
     except (ValueError, TypeError, KeyError) as error:
-        raise LevyError(f"period {list(period)} is not two times such as 2019-03-01 ({error})") from error
+        raise LevyError(
+            f"period {list(period)} is not two times such as {say(begins[0])} and {say(begins[-1])}, the first and the last ({error})"
+        ) from error
     if not field.sizes["time"]:
         raise LevyError(
-            f"variable {key!r} has no time in the period {period[0]} to {period[1]}: it has {say(index[0])} to {say(index[-1])}"
+            f"variable {key!r} has no time in the period {period[0]} to {period[1]}: it has {say(begins[0])} to {say(begins[-1])}"
         )
     return field
 
 
-def _check_regular(key: str, parts: list[Part], times: np.ndarray) -> None:
+def check_regular(key: str, parts: list[Part], times: np.ndarray) -> None:
+    """Times [N] of a variable, joined from parts.
+
+    Raises:
+        LevyError: one is missing.
+    """
     step = seconds_between(times)
     if not len(step):
         return
@@ -77,9 +87,10 @@ def _check_regular(key: str, parts: list[Part], times: np.ndarray) -> None:
     wrong = np.flatnonzero((step < low) | (step > high))
     if len(wrong):
         i = int(wrong[0])
-        owner = [name for name, array in parts if array.time.to_numpy()[0] <= times[i]][-1]
+        firsts = sorted((array.time.to_numpy()[0], name) for name, array in parts)
+        owner = [name for first, name in firsts if first <= times[i]][-1]
         raise LevyError(
-            f"{owner}: variable {key!r} steps by {_length(usual)}, but after {say(times[i])} comes {say(times[i + 1])}: "
+            f"{owner}: variable {key!r} steps by {say_length(usual)}, but after {say(times[i])} comes {say(times[i + 1])}: "
             f"{len(wrong)} such irregular step(s); add the missing times, or choose a `period` without them"
         )
 
@@ -107,38 +118,54 @@ def check_equal(joined: Mapping[str, xr.DataArray]) -> None:
             )
 
 
-def resample(data: xr.Dataset, rule: str, how: str) -> xr.Dataset:
-    """Fields of longer steps, labelled by their beginning; steps that the data do not fill at either end are left out.
+def resample(array: xr.DataArray, rule: str, how: str) -> xr.DataArray:
+    """A variable in longer steps, labelled by their beginning; steps that the data do not fill at either end are left out.
 
-    A missing value makes its whole step missing, which keeps means and sums honest.
+    A value belongs to the step in which its interval begins (coordinate ``begin``). A missing value makes its whole step
+    missing, which keeps means and sums honest.
 
     Raises:
         LevyError: not a length of a step, shorter than the data's own, or longer than the data.
     """
-    positions = xr.DataArray(np.arange(data.sizes["time"]), {"time": data.time}, ("time",))
+    times = array.begin.to_numpy()
+    positions = xr.DataArray(np.arange(len(times)), {"time": times}, ("time",))
     try:
         groups = positions.resample(time=rule)
         sizes, labels = groups.count(), groups.first()["time"].to_numpy()
     except (ValueError, TypeError) as error:
         raise LevyError(f'resample is {rule!r}: a step such as "1D", "6h" or "1MS" is expected ({error})') from error
-    counts, times = np.nan_to_num(sizes.to_numpy()).astype(int), data.time.to_numpy()
+    counts = np.nan_to_num(sizes.to_numpy()).astype(int)
     own = seconds_between(times)[:1].sum()
     after = xr.date_range(labels[-1], periods=2, freq=rule, use_cftime=times.dtype == object)[1:].to_numpy()
     full = counts * own >= seconds_between(np.append(labels, after))
     if not full.any() or (counts == 0).any() or counts.max() < 2:
         raise LevyError(
-            f"resample is {rule!r}, but the data have {len(times)} steps of {_length(own)}: choose longer steps than the data's, "
+            f"resample is {rule!r}, but the data have {len(times)} steps of {say_length(own)}: choose longer steps than the data's, "
             "of which at least one fits, or set resample to null"
         )
     first, last = np.flatnonzero(full)[[0, -1]]
     start, stop = counts[:first].sum(), counts[: last + 1].sum()
-    data, counts, labels = data.isel(time=slice(start, stop)), counts[first : last + 1], labels[first : last + 1]
-    reduced = {
-        str(k): (a.dims, _reduce(a.data, counts, how), a.attrs | {"cell_methods": CELL_METHODS[how]})
-        for k, a in data.items()
-    }
-    kept = {k: c for k, c in data.coords.items() if "time" not in c.dims}
-    return xr.Dataset(reduced, {"time": labels, **kept})
+    values = _reduce(array.data[start:stop], counts[first : last + 1], how)
+    kept = {k: c for k, c in array.coords.items() if "time" not in c.dims}
+    attributes = array.attrs | {"cell_methods": CELL_METHODS[how]}
+    return xr.DataArray(values, {"time": labels[first : last + 1], **kept}, array.dims, attrs=attributes)
+
+
+def in_common(steps: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Variables without the first and the last step that not all of them fill.
+
+    The stamps of amounts stand at the end of their hours, so that a file of whole days has all hours of its first day and lacks
+    one of its last.
+    """
+    first = max(a.time.to_numpy()[0] for a in steps.values())
+    last = min(a.time.to_numpy()[-1] for a in steps.values())
+    trimmed = {}
+    for key, array in steps.items():
+        times = array.time.to_numpy()
+        start = int(len(times) > 1 and times[0] < first)
+        stop = len(times) - int(len(times) > 1 and times[-1] > last)
+        trimmed[key] = array.isel(time=slice(start, stop))
+    return trimmed
 
 
 def _reduce(values: da.Array, counts: np.ndarray, how: str) -> da.Array:
@@ -172,7 +199,7 @@ def split(times: np.ndarray, config: FieldsConfig) -> tuple[slice, slice]:
             train = n if not n else index(times).slice_indexer(None, config.train_until).stop
         except (ValueError, TypeError, KeyError) as error:
             raise LevyError(
-                f"train_until is {config.train_until!r}: a time such as 2018-12-31 is expected ({error})"
+                f"train_until is {config.train_until!r}: a time of the data's calendar such as {say(times[n // 2])} is expected ({error})"
             ) from error
         after = _since(times, train - 1) > gap if train else np.ones(n, dtype=bool)
         test = int(np.argmax(after)) if after.any() else n
@@ -200,10 +227,14 @@ def index(times: np.ndarray) -> pd.Index:
 
 def seconds_between(times: np.ndarray) -> np.ndarray:
     """Steps in seconds, float64 [N - 1]."""
-    step = np.diff(times)
-    if times.dtype == object:
-        return np.array([s.total_seconds() for s in step])
-    return step / np.timedelta64(1, "s")
+    return to_seconds(np.diff(times))
+
+
+def to_seconds(lengths: np.ndarray) -> np.ndarray:
+    """Lengths of time, timedelta64 or timedelta [N], in seconds."""
+    if lengths.dtype == object:
+        return np.array([length.total_seconds() for length in lengths])
+    return lengths / np.timedelta64(1, "s")
 
 
 def say(time: object) -> str:
@@ -211,7 +242,8 @@ def say(time: object) -> str:
     return str(time)[:19].removesuffix("T00:00:00").removesuffix(" 00:00:00")
 
 
-def _length(seconds: float) -> str:
+def say_length(seconds: float) -> str:
+    """A length of time for messages."""
     for name, unit in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= unit:
             return f"{seconds / unit:g} {name}s" if seconds != unit else f"1 {name}"

@@ -1,14 +1,17 @@
-"""Labels and times of generated fields, which have none of their own."""
+"""Labels and times of generated fields: independent draws, which have a day and an hour only where a climatology asks for them."""
+
+from datetime import timedelta
 
 import numpy as np
 import xarray as xr
 
-from levy_core.base.samples import Samples
+from levy_core.base.samples import GOLDEN, Samples
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.labels import MONTHS, SEASONS
 from levy_core.datasets.fields.store import FieldStore
 
 KIND, DTYPE, EXPORTER = "fields", "float32", "levy_core.datasets.fields.export:FieldExporter"
+HOURS = np.array([0, 6, 12, 18])
 YEAR = 2001  # of generated fields: any year without a leap day
 
 
@@ -21,7 +24,10 @@ def field_samples(store: FieldStore) -> Samples:
 
 
 def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
-    """Times for generated fields, which have none of their own: spread evenly over a year, each in its label's season.
+    """Times for generated fields, which have none of their own: days spread evenly over a year, each in its label's season.
+
+    Hours are drawn by a golden-ratio sequence where the climatology has a cycle of the day, so that any number of days has all of
+    them alike; else it is noon.
 
     Args:
         labels: int64 [N]; the number of classes stands for 'no class'.
@@ -30,15 +36,27 @@ def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
         [N] cftime in the codec's calendar, for its climatology and for files.
     """
     last = "12-30" if codec.calendar == "360_day" else "12-31"
-    days = xr.date_range(f"{YEAR}-01-01", f"{YEAR}-{last}T18", freq="6h", calendar=codec.calendar, use_cftime=True)
+    days = xr.date_range(f"{YEAR}-01-01", f"{YEAR}-{last}", freq="D", calendar=codec.calendar, use_cftime=True)
+    by_hour = codec.climatology is not None and "hour" in codec.climatology.kind
     year = np.asarray(days)
     month = np.array([time.month for time in year])
     times = np.empty(len(labels), dtype=object)
     for found in np.unique(labels):
         rows = np.flatnonzero(labels == found)
         own = year[np.isin(month, _months(samples.classes[found]))] if found < len(samples.classes) else year
-        times[rows] = own[np.linspace(0, len(own) - 1, len(rows)).round().astype(int)]
+        days_of_rows = own[np.linspace(0, len(own) - 1, len(rows)).round().astype(int)]
+        hours = (
+            HOURS[(np.arange(len(rows)) * GOLDEN % 1 * len(HOURS)).astype(int)] if by_hour else np.full(len(rows), 12)
+        )
+        times[rows] = days_of_rows + hours * timedelta(hours=1)
     return times
+
+
+def drawn_times(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray | None:
+    """``times_of``, where fields depend on them: a climatology was taken off, or samples have a season. None: they have no time."""
+    if codec.climatology is None and len(samples.classes) == 1:
+        return None
+    return times_of(codec, samples, labels)
 
 
 def _months(name: str) -> list[int]:

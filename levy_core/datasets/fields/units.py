@@ -8,7 +8,7 @@ import pint
 from cf_xarray.units import units as registry
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields.config import Variable, duration
+from levy_core.datasets.fields.config import RUNNING, Variable, duration
 
 WATER = registry.Quantity(1000.0, "kg m-3")
 SPELLINGS = {
@@ -18,6 +18,8 @@ SPELLINGS = {
     "Proportion": "1",
     "degrees_C": "degC",
 }  # of GRIB tables
+# Fractions of which ``plausible`` knows the range: '1' of a percentage is found by the values.
+FRACTIONS = ("relative_humidity", "hurs", "sea_ice_area_fraction", "siconc", "cloud_area_fraction", "tcc", "clt")
 AMBIGUOUS = {
     "": "",
     "unknown": "",
@@ -53,15 +55,19 @@ class Conversion:
             return values.astype(np.float64)
         return values.astype(np.float64) * self.factor + self.offset
 
+    def invert(self, value: float) -> float:
+        """The source's number of a converted one."""
+        return (value - self.offset) / self.factor
 
-def conversion(variable: Variable, attribute: str | None, where: str) -> Conversion:
+
+def conversion(variable: Variable, attribute: str | None, where: str, standard_name: str = "") -> Conversion:
     """How the numbers of a source become ``variable.units``.
 
     A depth of water and its mass on an area are one quantity (1000 kg m-3). An amount becomes a rate only through
-    ``variable.accumulated``.
+    ``variable.accumulated``; of running totals to the amount per hour, which ``deaccumulate`` makes rates of.
 
     Args:
-        attribute: the source's ``units``, None where it has none. where: the source, for messages.
+        attribute: the source's ``units``, None where it has none. where: the source, for messages. standard_name: the source's.
 
     Raises:
         LevyError: missing or ambiguous units, or units of another quantity; it says what to write.
@@ -72,14 +78,16 @@ def conversion(variable: Variable, attribute: str | None, where: str) -> Convers
     text = variable.source_units if variable.source_units is not None else (attribute or "").strip()
     source = _parse(text, name, remedy)
     target = _parse(variable.units, f"params: `units` of variable {variable.name!r}", "write unambiguous units")
-    if text == "1" and target == registry.Unit("percent") and variable.source_units is None:
+    checked = variable.name in FRACTIONS or standard_name in FRACTIONS  # by their values, which are read later
+    if text == "1" and target == registry.Unit("percent") and variable.source_units is None and not checked:
         raise LevyError(f"{name} has units '1' and '%' is wanted, but files often say '1' of a percentage: {remedy}")
     if variable.accumulated is not None:
-        time = registry.Quantity(duration(variable.accumulated, "accumulated").total_seconds(), "s")
+        over = "1h" if variable.accumulated == RUNNING else variable.accumulated
+        time = registry.Quantity(duration(over, "accumulated").total_seconds(), "s")
         factor = _factor(1 / time * source, target)
         if factor is None:
             raise LevyError(
-                f"{name} has units {text!r} and is said to be accumulated over {variable.accumulated}, but {variable.units!r} is not "
+                f"{name} has units {text!r} and is said to be accumulated ({variable.accumulated}), but {variable.units!r} is not "
                 f"{text!r} per time: remove `accumulated` from {here}, or write units that are a rate"
             )
         return Conversion(factor)
@@ -94,10 +102,23 @@ def conversion(variable: Variable, attribute: str | None, where: str) -> Convers
     second = registry.Quantity(1.0, "s")
     advice = f"correct the `units` of {here}, or add `source_units` if the file is wrong"
     if _factor(source / second, target) is not None:
-        advice = f"write over which time it was gathered, such as `accumulated: 1h`, in {here}"
+        advice = (
+            f"write over which time it was gathered in {here}, such as `accumulated: 1h` (ERA5: the hour before) or `accumulated: "
+            f"{RUNNING}` (ERA5-Land: since 00 UTC)"
+        )
     elif _factor(source * second, target) is not None:
         advice = f"write units that are a rate, such as 'mm day-1', in {here}"
     raise LevyError(f"{name} has units {text!r}, which cannot become {variable.units!r}: {advice}")
+
+
+def is_amount(variable: Variable, attribute: str | None) -> bool:
+    """Whether a source's numbers are amounts that are wanted as a rate."""
+    text = variable.source_units if variable.source_units is not None else (attribute or "").strip()
+    try:
+        source, target = (registry.parse_units(SPELLINGS.get(t, t)) for t in (text, variable.units))
+        return _factor(1 / registry.Quantity(1.0, "s") * source, target) is not None
+    except Exception:  # ``conversion`` says what is wrong with them
+        return False
 
 
 def suited_name(name: str, variable: Variable, attribute: str | None) -> str | None:

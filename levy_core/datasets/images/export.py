@@ -1,5 +1,6 @@
 """Images as people want them: arrays with channels last, and PNG files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ class ImageExporter:
         """Channels last."""
         return samples.transpose(0, 2, 3, 1)
 
-    def write(self, samples: np.ndarray, labels: np.ndarray, folder: Path) -> str:
+    def write(self, samples: np.ndarray, labels: np.ndarray, drawn: Mapping[str, str], folder: Path) -> str:
         for number, image in enumerate(self.array(samples, labels)):
             Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(folder / f"{number:05d}.png")
         return f"{len(samples)} images in {folder}"

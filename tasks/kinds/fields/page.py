@@ -10,7 +10,7 @@ import pandas as pd
 
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.store import FieldStore
-from levy_core.datasets.fields.times import times_of
+from levy_core.datasets.fields.times import drawn_times
 from tasks.kinds.fields import figures
 from tasks.kinds.fields.metrics import FieldMetrics
 from tasks.page import pictures
@@ -104,7 +104,8 @@ class FieldPage:
             "source": f"levy, {design} with {sampler.label}",
             "comment": "Generated fields, not observations or forecasts.",
         }
-        write_cf(path, self._codec, sampler.samples[:n], times_of(self._codec, self._metrics.samples, labels), about)
+        times = drawn_times(self._codec, self._metrics.samples, labels)
+        write_cf(path, self._codec, sampler.samples[:n], times, about)
 
     def pixels(self, samples: np.ndarray) -> np.ndarray:
         """The first channel in colours from -4 to 4 standard deviations; missing cells are grey."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from levy_core.base.samples import RECORDED, Samples
+from levy_core.datasets.fields.climatology import Climatology
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.times import times_of
@@ -69,3 +70,16 @@ def test_generated_fields_lie_in_the_season_that_they_were_asked_for(calendar, c
         assert own == sorted(own)
         assert len(set(own)) == len(own)
     assert {time.calendar for time in times} == {calendar}
+
+
+@pytest.mark.parametrize("n", [73, 200, 365, 730])
+def test_the_hours_of_generated_fields_are_all_alike_however_many_there_are(n):
+    one = np.ones(1)
+    cycle = Climatology("day-hour", np.zeros((1, 20, 2, 2)))
+    codec = Codec((Variable("t2m", "K"),), one, one, np.ones((1, 2, 2), dtype=bool), climatology=cycle)
+    times = times_of(codec, Samples("fields", ("all",), **RECORDED["fields"]), np.zeros(n, dtype=int))
+    counts = np.bincount([time.hour for time in times], minlength=24)[[0, 6, 12, 18]]
+    assert counts.sum() == n
+    assert np.ptp(counts) <= 4
+    for part in np.array_split([time.hour for time in times], 4):  # of each season
+        assert np.ptp(np.bincount(part, minlength=24)[[0, 6, 12, 18]]) <= 4

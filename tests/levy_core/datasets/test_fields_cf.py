@@ -1,14 +1,18 @@
 """Samples as CF files that other libraries read."""
 
+from dataclasses import replace
+
 import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
 
 from levy_core.base.errors import LevyError
+from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.export import FieldExporter
 from levy_core.datasets.fields.opening import open_fields
 from tests.support.fields import RAIN, REAL, config, groups, linked, prepare, temperature, write
 
@@ -56,20 +60,42 @@ def test_netcdf4_sees_fill_values_and_units(tmp_path):
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
     with netCDF4.Dataset(tmp_path / "a.nc") as found:
         assert found["t2m"][:].mask.sum() == 30
-        assert found["t2m"].dimensions == ("time", "latitude", "longitude")
+        assert found["t2m"].dimensions == ("realization", "latitude", "longitude")
         assert found["latitude"].units == "degrees_north"
         assert netCDF4.num2date(found["time"][0], found["time"].units, found["time"].calendar).year == 2001
 
 
-def test_samples_of_repeated_times_have_a_dimension_of_samples(tmp_path):
+@pytest.mark.parametrize("seasonal", [False, True])
+def test_samples_are_independent_draws_and_no_series(seasonal, tmp_path):
+    """With a climatology each has the day and hour that it was drawn for, whatever their order; without, no time at all."""
     codec, x, times = samples(tmp_path)
-    write_cf(tmp_path / "a.nc", codec, x, times[::-1], {})
+    codec = codec if seasonal else replace(codec, climatology=None)
+    write_cf(tmp_path / "a.nc", codec, x, times[::-1] if seasonal else None, {})
     found = xr.open_dataset(tmp_path / "a.nc")
-    assert found["t2m"].dims == ("sample", "latitude", "longitude")
-    assert np.array_equal(found["time"], times[::-1])
-    assert found["sample"].attrs["standard_name"] == "realization"
+    assert found["t2m"].dims == ("realization", "latitude", "longitude")
+    assert found["realization"].attrs["standard_name"] == "realization"
+    assert ("time" in found.coords) == seasonal
+    if seasonal:
+        assert found["time"].dims == ("realization",)
+        assert np.array_equal(found["time"], times[::-1])
+
+
+def test_only_nc_and_zarr_are_written(tmp_path):
+    codec, x, times = samples(tmp_path)
     with pytest.raises(LevyError, match=r"\.nc or \.zarr"):
         write_cf(tmp_path / "a.grib", codec, x, times, {})
+
+
+def test_exported_samples_say_by_what_they_were_drawn(tmp_path):
+    codec, x, _ = samples(tmp_path)
+    codec.save(tmp_path)
+    drawn = {"model": "models:/levy-x/3", "data_md5": "ab.dir", "seed": "7", "sampler": "{}", "guidance": "none"}
+    exporter = FieldExporter(tmp_path, Samples("fields", ("all",), **RECORDED["fields"]))
+    assert exporter.write(x, np.zeros(len(x), dtype=int), drawn, tmp_path) == f"30 fields in {tmp_path / 'samples.nc'}"
+    about = xr.open_dataset(tmp_path / "samples.nc").attrs
+    assert {name.removeprefix("levy_"): value for name, value in about.items() if name.startswith("levy_")} == drawn
+    assert about["Conventions"] == "CF-1.11"
+    assert "seed 7" in about["history"]
 
 
 @REAL

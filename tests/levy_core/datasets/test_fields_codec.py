@@ -209,7 +209,7 @@ def test_what_is_measured_is_physical_or_else_the_transformed_anomaly():
     anomalies = seasonal.measured(seasonal.encode(values, times))
     expected = np.stack([values[:, 0], np.log1p(values[:, 1] / 0.5)], axis=1) - seasonal.climatology.at(times)
     assert np.allclose(anomalies, expected, atol=1e-5, equal_nan=True)
-    assert seasonal.measured_units == ("degC", "anomaly of log1p in mm day-1")
+    assert seasonal.measured_units == ("anomaly in K", "anomaly of log1p in mm day-1")
 
 
 def test_wrong_shapes_and_missing_times_are_refused():

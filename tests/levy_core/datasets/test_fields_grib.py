@@ -68,3 +68,40 @@ def test_one_forecast_is_an_axis_of_its_steps(tmp_path):
     found = open_fields(tmp_path / "data", config())["t2m"]
     assert found["time"].to_numpy()[-1] == np.datetime64("2019-03-01T04")
     assert np.allclose(found, fields, atol=0.01)
+
+
+def write_amounts(path, reference, ranges, values):
+    """A message of total precipitation in metres per (first, last) step of a day's forecast."""
+    path.parent.mkdir(exist_ok=True)
+    real = (WEATHER / "era5-2mt-2019-03-uk.grib").read_bytes()[:GRIB_BYTES]
+    with path.open("wb") as file:
+        for i, value in enumerate(values):
+            message = eccodes.codes_new_from_message(real)
+            first, last = ranges[i % len(ranges)]
+            keys = {"shortName": "tp", "dataDate": 20190301 + i // len(ranges), "dataTime": 100 * reference}
+            for key, given in (keys | {"stepType": "accum", "startStep": first, "endStep": last}).items():
+                eccodes.codes_set(message, key, given)
+            eccodes.codes_set_values(message, np.full(33 * 49, value) + np.arange(33 * 49) * 1e-9)
+            eccodes.codes_write(message, file)
+            eccodes.codes_release(message)
+
+
+HOURS = np.random.default_rng(3).integers(0, 32, (3, 24)) / 1024  # metres
+
+
+def test_amounts_of_era5_and_of_era5_land_are_told_apart_by_their_step_ranges(tmp_path):
+    """ERA5: the hour before, of forecasts from 06 UTC. ERA5-Land: since 00 UTC. Nobody says so in params."""
+    steps = [(h, h + 1) for h in range(24)]
+    write_amounts(tmp_path / "era5" / "a.grib", 6, steps, np.roll(HOURS.ravel(), -6))
+    write_amounts(tmp_path / "land" / "a.grib", 0, [(0, h + 1) for h in range(24)], HOURS.cumsum(1).ravel())
+    for folder, days in (("era5", slice(1, 3)), ("land", slice(0, 3))):
+        found = open_fields(tmp_path / folder, config(Variable("tp", "mm day-1"), resample="1D"))["tp"]
+        assert np.allclose(found[:, 0, 0], 1000 * HOURS.sum(1)[days], atol=1e-2)
+    with pytest.raises(LevyError, match=r"since 00 UTC.*accumulated: 1h"):
+        open_fields(tmp_path / "land", config(Variable("tp", "mm day-1", accumulated="1h")))
+
+
+def test_totals_since_the_start_of_another_forecast_are_refused(tmp_path):
+    write_amounts(tmp_path / "data" / "a.grib", 12, [(0, h + 1) for h in range(24)], HOURS.cumsum(1).ravel())
+    with pytest.raises(LevyError, match=r"a\.grib.*totals since 12 UTC"):
+        open_fields(tmp_path / "data", config(Variable("tp", "mm day-1", accumulated="since-00")))

@@ -273,6 +273,31 @@ def test_a_box_across_0_and_across_the_date_line(tmp_path):
     assert date_line["longitude"].to_numpy().tolist() == [170, 180, 190]
 
 
+@pytest.mark.parametrize("box", [None, (40, 60, -30, 20), (30, 60, 170, -170)])
+def test_longitudes_that_run_westwards_are_turned(box, tmp_path):
+    data = temperature(3, latitude=(60.0, 50.0, 40.0, 30.0), longitude=np.arange(0, 360, 10.0))
+    write(tmp_path / "east", data)
+    write(tmp_path / "west", data.isel(longitude=slice(None, None, -1)))
+    found, expected = (open_fields(tmp_path / name, config(box=box))["t2m"] for name in ("west", "east"))
+    assert np.array_equal(found.longitude, expected.longitude)
+    assert np.array_equal(found, expected)
+
+
+def test_files_from_0_and_from_minus_180_degrees_are_of_one_grid(tmp_path):
+    data = temperature(6, longitude=np.arange(0, 360, 10.0))
+    turned = data.assign_coords(
+        longitude=("longitude", (data.longitude.to_numpy() + 180) % 360 - 180, data.longitude.attrs)
+    )
+    turned = turned.sortby("longitude")
+    folder = write(tmp_path, data.isel(time=slice(0, 3)), turned.isel(time=slice(3, 6)))
+    assert np.array_equal(open_fields(folder, config())["t2m"], data["t2m"])
+    west = temperature(6, longitude=(350.0, 352.0, 354.0))
+    shifted = west.assign_coords(longitude=west.longitude - 360)
+    shifted.longitude.attrs = west.longitude.attrs
+    folder = write(tmp_path / "regional", west.isel(time=slice(0, 3)), shifted.isel(time=slice(3, 6)))
+    assert np.array_equal(open_fields(folder, config())["t2m"], west["t2m"])
+
+
 @pytest.mark.parametrize(("how", "reduction"), [("mean", np.mean), ("sum", np.sum), ("max", np.max), ("min", np.min)])
 def test_resampling_takes_whole_days_only_and_keeps_gaps(how, reduction, tmp_path):
     data = temperature(24 * 4 + 5, start="2001-01-01T19")  # 5 hours, 4 days

@@ -164,14 +164,19 @@ def test_negative_rain_of_packing_is_let_through(tmp_path):
 def test_values_that_their_units_cannot_have(tmp_path):
     data = temperature()
     data["t2m"][:] -= 273.15  # degC that says K
-    refused(write(tmp_path / "data", data), config(gap="0h"), r"a\.nc", "no temperature is", "source_units")
+    refused(write(tmp_path / "data", data), config(gap="0h"), r"a\.nc", "no air temperature is", "source_units")
 
 
 def test_rain_in_millimetres_that_says_metres(tmp_path):
     data = rain() * 1000 * 24
     data["tp"].attrs = {"units": "m", "long_name": "Total precipitation"}
     refused(
-        write(tmp_path / "data", data), config(RAIN, gap="0h"), r"a\.nc", "'tp'", "no precipitation is", "source_units"
+        write(tmp_path / "data", data),
+        config(RAIN, gap="0h"),
+        r"a\.nc",
+        "'tp'",
+        "no precipitation flux is",
+        "source_units",
     )
 
 
@@ -217,7 +222,7 @@ SHORT = {
     "no training fields": ({"train_until": "2000-01-02"}, ["0 for training"]),
     "the gap takes all": ({"gap": "20D"}, ["gap 20D", "0 for training"]),
     "no year for its cycle": ({"climatology": "day", "gap": "0h"}, ["day", r"1\.58333 days", "at least a year"]),
-    "no such period": ({"period": ("yesterday", "today")}, ["yesterday", "2019-03-01"]),
+    "no such period": ({"period": ("yesterday", "today")}, ["yesterday", "2001-01-01 and 2001-01-02 23"]),
     "no such end of training": ({"train_until": "soon"}, ["soon"]),
 }
 
@@ -370,3 +375,15 @@ def test_monthly_fields_are_regular(tmp_path):
     data.isel(time=np.delete(np.arange(36), 20)).to_netcdf(tmp_path / "gap" / "a.nc")
     with pytest.raises(LevyError, match="after 2002-08-01 comes 2002-10-01: 1 such"):
         open_fields(tmp_path / "gap", config())
+
+
+@pytest.mark.parametrize("settings", [{"train_until": "2001-02-31"}, {"period": ("2001-02-31", "2001-03-31")}])
+def test_a_date_that_a_calendar_lacks_is_answered_by_one_that_it_has(settings, tmp_path):
+    times = xr.date_range("2001-01-01", periods=120, freq="D", calendar="360_day", use_cftime=True)
+    folder = write(tmp_path / "data", temperature(120).assign_coords(time=times))
+    with pytest.raises(LevyError) as error:
+        prepare_fields(folder, config(**settings), tmp_path, None, lambda blocks: blocks)
+    suggested = re.findall(r"\d{4}-\d\d-\d\d", str(error.value).split("such as")[1].split("(")[0])
+    assert suggested
+    for date in suggested:
+        assert int(date[8:]) <= 30

@@ -1,5 +1,6 @@
 """Series as people want them: numbers in their units, and a CSV file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ class SeriesExporter:
         """In the units of the data."""
         return self._scale.restore(samples)
 
-    def write(self, samples: np.ndarray, labels: np.ndarray, folder: Path) -> str:
+    def write(self, samples: np.ndarray, labels: np.ndarray, drawn: Mapping[str, str], folder: Path) -> str:
         """One CSV file."""
         np.savetxt(folder / "samples.csv", self._scale.restore(samples), delimiter=",")
         return f"{len(samples)} series in {folder / 'samples.csv'}"

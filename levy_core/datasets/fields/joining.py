@@ -1,0 +1,145 @@
+"""The parts that sources have of each variable, joined: one grid, one axis of times, one way of being gathered."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import xarray as xr
+
+from levy_core.base.errors import LevyError
+from levy_core.datasets.fields import grid, intervals, timeline
+from levy_core.datasets.fields.config import RUNNING, FieldsConfig, Variable
+from levy_core.datasets.fields.fill import refuse_fill_values
+from levy_core.datasets.fields.timeline import seconds_between
+from levy_core.datasets.fields.units import Conversion
+
+Starts = list[tuple[object, str]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one source has of a variable.
+
+    Attributes:
+        source: its path or URL. array: on our axes, in the wanted units. variable: with what the source says of how it was gathered.
+        convert: made the array's numbers of the source's. fill: of the source's type, where it declares none.
+    """
+
+    source: str
+    array: xr.DataArray
+    variable: Variable
+    convert: Conversion
+    fill: float | None
+
+
+def starts(parts: list[Part]) -> Starts:
+    """First time and source of each part, in order of time."""
+    return sorted(((p.array.time.to_numpy()[0], p.source) for p in parts), key=lambda start: start[0])
+
+
+def source_at(begun: Starts, time: object) -> str:
+    """The source of the field at some time."""
+    return ([begun[0][1]] + [source for first, source in begun if first <= time])[-1]  # type: ignore[operator]
+
+
+def join_parts(key: str, parts: list[Part], config: FieldsConfig) -> xr.DataArray:
+    """One variable in order of time, within the period; with ``begin``, by which it is resampled.
+
+    Raises:
+        LevyError: as ``timeline.join``, ``within`` and ``check_regular``; sources that gather in different ways.
+    """
+    variable, pieces = _agreed(parts), [(p.source, p.array) for p in parts]
+    whole = timeline.join(key, pieces)
+    look = partial(
+        refuse_fill_values,
+        conversions={p.convert for p in parts},
+        fills={p.fill for p in parts if p.fill is not None},
+        source=partial(source_at, starts(parts)),
+    )
+    if variable.accumulated == RUNNING:
+        whole = intervals.deaccumulate(look(whole.rename(key)))
+    moved = variable if config.resample is not None else replace(variable, accumulated=None, stamped="start")
+    whole = timeline.within(key, intervals.with_begins(whole, moved), config.period)
+    timeline.check_regular(key, pieces, whole.time.to_numpy())
+    if config.resample is not None:
+        intervals.check_tiled(variable, whole, config.how)
+    return whole if variable.accumulated == RUNNING else look(whole.rename(key))
+
+
+def _agreed(parts: list[Part]) -> Variable:
+    """What all sources of a variable say of it."""
+    first, name = parts[0].variable, parts[0].source
+    for part in parts[1:]:
+        other, other_name = part.variable, part.source
+        if other != first:
+            raise LevyError(
+                f"variable {first.name!r} is gathered in two ways: accumulated {first.accumulated} and stamped {first.stamped} in "
+                f"{name}, {other.accumulated} and {other.stamped} in {other_name}: write `accumulated` and `stamped` in params, or "
+                "bring files of one kind"
+            )
+    return first
+
+
+def on_one_axis(joined: dict[str, xr.DataArray], config: FieldsConfig) -> xr.Dataset:
+    """All variables on the same times, those of ``config.resample`` where it is set.
+
+    Raises:
+        LevyError: a time that one has and another lacks, or steps that the data do not fill.
+    """
+    if config.resample is None:
+        timeline.check_equal(joined)
+        return xr.Dataset(joined).drop_vars("begin")
+    if len({tuple(seconds_between(np.stack([a.begin[0], a.time[0]]))) for a in joined.values()}) == 1:
+        timeline.check_equal(joined)
+    steps = {key: timeline.resample(a, config.resample, config.how) for key, a in joined.items()}
+    steps = timeline.in_common(steps)
+    timeline.check_equal(steps)
+    return xr.Dataset(steps)
+
+
+def on_one_grid(parts: dict[str, list[Part]]) -> dict[str, list[Part]]:
+    """The parts with the coordinates of the first, which all must have but for rounding: they must be one to be joined.
+
+    Raises:
+        LevyError: another grid.
+    """
+    every = [(key, part) for key, own in parts.items() for part in own]
+    key, reference = every[0]
+    first = reference.array
+    for other_key, part in every[1:]:
+        other = _turned(part.array, first)
+        same = other.dims == first.dims and all(
+            other.sizes[d] == first.sizes[d] and _equal(other[d].to_numpy(), first[d].to_numpy())
+            for d in first.dims[1:]
+        )
+        if not same:
+            raise LevyError(
+                f"different grids: {_grid(first)} for {key!r} in {reference.source}, but {_grid(other)} for {other_key!r} in "
+                f"{part.source}: all variables and files must lie on one grid, so interpolate or remove one"
+            )
+    space = {d: first[d] for d in first.dims[1:]}
+    return {
+        key: [replace(p, array=_turned(p.array, first).assign_coords(space)) for p in own] for key, own in parts.items()
+    }
+
+
+def _turned(array: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
+    """The field with its columns in the order of the first, where only the longitude differs at which they begin."""
+    if "longitude" not in array.dims or "longitude" not in first.dims:
+        return array
+    columns = grid.turned(first.longitude.to_numpy(), array.longitude.to_numpy())
+    if columns is None:
+        return array
+    return array.roll(longitude=-columns).assign_coords(longitude=first.longitude)
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.array_equal(a, b) if a.dtype.kind == "U" else np.allclose(a, b, rtol=0, atol=1e-4))
+
+
+def _grid(array: xr.DataArray) -> str:
+    if "place" in array.dims:
+        return f"{array.sizes['place']} places"
+    latitude, longitude = array.latitude.to_numpy(), array.longitude.to_numpy()
+    ends = f"{latitude[0]:g} to {latitude[-1]:g} and {longitude[0]:g} to {longitude[-1]:g}"
+    return f"{len(latitude)} x {len(longitude)} cells from {ends} degrees"
