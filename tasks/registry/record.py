@@ -85,9 +85,14 @@ def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION
     mlflow = tracking.connect()
     try:
         return _record(mlflow, params, dataset, alias)
-    except (mlflow.exceptions.MlflowException, OSError) as error:  # requests' errors are OSErrors
+    except LevyError:
+        raise
+    except Exception as error:
+        known = tracking.explain(error)
+        if not known and not isinstance(error, mlflow.exceptions.MlflowException | OSError):  # requests' are OSErrors
+            raise
         raise LevyError(
-            f"the record of {dataset} in {tracking.address()} could not be completed: {str(error)[:500]}. "
+            f"the record of {dataset} in {tracking.address()} could not be completed: {' '.join(str(known or error).split())[:500]}. "
             "No result is lost: mend that, and `levy run` records what is there"
         ) from error
 

@@ -15,7 +15,7 @@ from tasks.registry.download import fetch
 from tests.support.registered import NAME, register
 
 URI = f"models:/{NAME}@champion"
-BITS = 12  # of each file
+BITS = 6  # of each file
 
 
 @pytest.fixture(scope="module")
