@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from flows.doctor.findings import Finding, ok, wrong
+from flows.doctor.registry import LARGE
 from levy_core.base.manifest import MANIFEST, DamagedError, check_manifest
 from tasks.runtime import paths
-
-LARGE = 256 * 2**20  # bytes of a model that are not read without --deep
 
 
 def trained_models(deep: bool) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from tasks.registry import integrity, lineage, tracking
 from tasks.registry.download import LOADERS, fetch
 from tasks.runtime.checksums import hash_of, hash_of_folder, hash_of_text
 
-LARGE = 256 * 2**20  # bytes of a registered model that is not read without --deep
+LARGE = 256 * 2**20  # bytes of a model that is not read without --deep
 
 
 def registry(deep: bool) -> Iterator[Finding]:
@@ -28,11 +28,13 @@ def registry(deep: bool) -> Iterator[Finding]:
     for model in models:
         for alias, number in model.aliases.items():
             name = f"{model.name}@{alias} (version {number})"
+            version = client.get_model_version(model.name, number)
             try:
-                said = _read(mlflow, client.get_model_version(model.name, number), deep)
+                said = _read(mlflow, version, deep)
             except Exception as error:  # MLflow's, the file system's, or of whatever reads the damaged file
-                uri = f"models:/{model.name}/{number}"
-                again = f"levy restore {uri}, or else levy rollback {model.name}"
+                uri, back = integrity.uri_of(version), f"levy rollback {model.name}"
+                anew = f"{back}, or `levy reproduce {uri}` makes it again"  # without hashes nobody knows which files are damaged
+                again = f"levy restore {uri}, or else {back}" if integrity.TAG in version.tags else anew
                 yield wrong(f"{name} is not whole: {type(error).__name__}: {error}", again)
             else:
                 yield ok(f"{name} {said}")

@@ -39,7 +39,7 @@ def mlflow_server() -> Iterator[Finding]:
         upgrade = "schema" in str(error)
         yield wrong(
             f"{uri} cannot be used: {error}",
-            f"mlflow db upgrade {uri}; a copy of before is in {database}.backups"
+            f"mlflow db upgrade {uri} (a copy of before is in {database}.backups)"
             if upgrade
             else f"move it away, and {RESTORE} puts the last backup in its place, or `levy run` records anew",
         )

@@ -26,7 +26,7 @@ class DamagedDatabaseError(LevyError):
 
 
 def check(database: Path, writing: bool = False, whole: bool = False) -> None:
-    """Refuses a database that MLflow could not use: that would end in its traceback.
+    """Refuses a database that MLflow could not use, which would end in its traceback, and one that was lost, which it would make anew.
 
     Args:
         database: an absolute path. writing: whether it also has to be writable. whole: look at every page, however many there are.
@@ -34,6 +34,13 @@ def check(database: Path, writing: bool = False, whole: bool = False) -> None:
     Raises:
         LevyError: in one line, with what to do.
     """
+    if not database.exists():
+        if kept := backups(database):
+            raise DamagedDatabaseError(
+                f"{database} is gone: `levy restore mlflow.db` puts the last backup in its place; to begin a new record, move "
+                f"{kept[0].parent} away"
+            )
+        return  # MLflow makes a new one
     try:
         with closing(_open(database)) as connection:
             _look(connection, whole or database.stat().st_size <= READ_WHOLE, writing)

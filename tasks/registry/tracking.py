@@ -29,7 +29,7 @@ def login() -> str | None:
 
 
 def check_server(uri: str, writing: bool = False) -> None:
-    """Refuses an MLflow server that does not answer within five seconds or knows no such account, and a damaged sqlite file.
+    """Refuses an MLflow server that does not answer within five seconds or knows no such account, and a damaged or lost sqlite file.
 
     Args:
         writing: also a sqlite file that cannot be written.
@@ -38,7 +38,7 @@ def check_server(uri: str, writing: bool = False) -> None:
         LevyError: names the address.
     """
     if not uri.startswith(("http://", "https://")):
-        if (database := database_file()) and database.exists():
+        if database := database_file():
             database_files.check(database, writing)
         return
     try:
@@ -59,7 +59,7 @@ def connect() -> Any:
     """The mlflow module, pointed at the tracking server.
 
     Raises:
-        LevyError: the record is a sqlite file, which is damaged.
+        LevyError: the record is a sqlite file, which is damaged or lost.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(sys.stderr.isatty()).lower())
@@ -67,11 +67,12 @@ def connect() -> Any:
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # every error of sqlite with its traceback
     database = database_file()
-    if database and database.exists():
+    if database:
         database_files.check(database)
-        database_files.back_up_before_migration(database)
-    elif database:
-        _make_database(database)
+        if database.exists():
+            database_files.back_up_before_migration(database)
+        else:
+            _make_database(database)
     mlflow.set_tracking_uri(address())
     return mlflow
 

@@ -126,6 +126,9 @@ def test_a_database_that_is_gone_is_restored_and_a_whole_one_is_left_alone(file,
     assert "is whole, so nothing was restored" in levy(monkeypatch, "restore", "mlflow.db")
     database.back_up(file)
     file.unlink()
+    for command in (*READING, *WRITING):
+        assert f"{file} is gone: `levy restore mlflow.db`" in levy(monkeypatch, *command)
+    assert not file.exists()
     (finding,) = run_check(servers.mlflow_server, 60)
     assert (finding.state, finding.advice) == ("wrong", "levy restore mlflow.db")
     assert levy(monkeypatch, *finding.advice.split()[1:]) in (0, None)
