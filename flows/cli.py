@@ -11,6 +11,7 @@ import typer
 
 from flows.commands import registry
 from flows.commands import solver as solver_commands
+from flows.commands.restore import restore
 from levy_core.base.errors import LevyError
 
 app = typer.Typer(
@@ -215,7 +216,7 @@ def reproduce(
         raise typer.Exit(1)
 
 
-for command in (registry.retrain, registry.gate, registry.history, registry.promote, registry.rollback):
+for command in (registry.retrain, registry.gate, registry.history, registry.promote, registry.rollback, restore):
     app.command()(command)
 
 
@@ -232,6 +233,12 @@ def dispatch() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:
             print("interrupted: the same command goes on from here", file=sys.stderr)
+        raise
+    except Exception as error:
+        from tasks.registry import tracking
+
+        if known := tracking.explain(error):
+            raise SystemExit(f"error: {known}") from None
         raise
 
 

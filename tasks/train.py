@@ -13,6 +13,7 @@ from levy_core.base.code import hash_code
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, replacing
+from levy_core.base.manifest import write_manifest
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.nets.precision import Precision, parameter_count, resolve_precision
 from levy_core.nets.unet import UNet, UNetConfig
@@ -102,6 +103,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
         save_model(folder, trainer.averaged_weights(), design, net_config, samples, about)
         training.save(folder)
+        write_manifest(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     finished.write()
     resume.clear()

@@ -61,7 +61,7 @@ def gate(
     from tasks.registry import tracking
     from tasks.registry.gate import gate as decide
 
-    tracking.check_server(tracking.address())
+    tracking.check_server(tracking.address(), writing=True)
     decision = decide(loading.load().only([dataset]), dataset)
     print(json.dumps(decision.to_mapping()) if as_json else decision.text)
 
@@ -86,14 +86,14 @@ def promote(
     """Make a version champion by hand, whatever the gate said."""
     from tasks.registry import promotions
 
-    _say(name, promotions.move(_client(), name, alias, version, why))
+    _say(name, promotions.move(_client(writing=True), name, alias, version, why))
 
 
 def rollback(name: Name, alias: Alias = "champion", why: Why = "rolled back") -> None:
     """Give an alias back to the version that had it before; again, to the one before that."""
     from tasks.registry import promotions
 
-    _say(name, promotions.roll_back(_client(), name, alias, why))
+    _say(name, promotions.roll_back(_client(writing=True), name, alias, why))
 
 
 def _say(name: str, move: "Move") -> None:
@@ -101,8 +101,8 @@ def _say(name: str, move: "Move") -> None:
     print(f"{name}@{move.alias}: version {move.before or 'none'} -> version {move.after}{overtaken}")
 
 
-def _client() -> Any:
+def _client(writing: bool = False) -> Any:
     from tasks.registry import tracking
 
-    tracking.check_server(tracking.address())
+    tracking.check_server(tracking.address(), writing)
     return tracking.connect().MlflowClient()

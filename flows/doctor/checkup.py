@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from flows.doctor import checkout as checkout
-from flows.doctor import registry, servers
+from flows.doctor import models, registry, servers
 from flows.doctor import storage as dvc
 from flows.doctor.findings import Check, Finding, run_check
 
@@ -30,6 +30,7 @@ def checks(deep: bool) -> dict[str, Check]:
         "locks": dvc.locks,
         "data": dvc.data,
         "cache": partial(dvc.cache, deep),
+        "models": partial(models.trained_models, deep),
         "remotes": dvc.remotes,
         "mlflow": servers.mlflow_server,
         "registry": partial(registry.registry, deep),

@@ -7,12 +7,13 @@ from typing import Any
 
 from flows.doctor.findings import Finding, ok, wrong
 from levy_core.base.errors import LevyError
+from levy_core.base.manifest import MANIFEST, format_manifest, sha256_of
 from levy_core.serving.requests import SAMPLER
-from tasks.registry import lineage, tracking
+from tasks.registry import integrity, lineage, tracking
 from tasks.registry.download import LOADERS, fetch
-from tasks.runtime.checksums import hash_of, hash_of_folder
+from tasks.runtime.checksums import hash_of, hash_of_folder, hash_of_text
 
-LARGE = 256 * 2**20  # bytes of a registered model that is not read without --deep
+LARGE = 256 * 2**20  # bytes of a model that is not read without --deep
 
 
 def registry(deep: bool) -> Iterator[Finding]:
@@ -27,10 +28,13 @@ def registry(deep: bool) -> Iterator[Finding]:
     for model in models:
         for alias, number in model.aliases.items():
             name = f"{model.name}@{alias} (version {number})"
+            version = client.get_model_version(model.name, number)
             try:
-                said = _read(mlflow, client.get_model_version(model.name, number), deep)
+                said = _read(mlflow, version, deep)
             except Exception as error:  # MLflow's, the file system's, or of whatever reads the damaged file
-                again = f"levy rollback {model.name}, or `levy reproduce models:/{model.name}/{number}` makes it again"
+                uri, back = integrity.uri_of(version), f"levy rollback {model.name}"
+                anew = f"{back}, or `levy reproduce {uri}` makes it again"  # without hashes nobody knows which files are damaged
+                again = f"levy restore {uri}, or else {back}" if integrity.TAG in version.tags else anew
                 yield wrong(f"{name} is not whole: {type(error).__name__}: {error}", again)
             else:
                 yield ok(f"{name} {said}")
@@ -50,23 +54,32 @@ def _read(mlflow: Any, version: Any, deep: bool) -> str:
 
     uri = f"models:/{version.name}/{version.version}"
     with tempfile.TemporaryDirectory() as scratch:
-        info = Model.load(mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=scratch))
+        described = mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=scratch)
+        integrity.check_files(version, {"MLmodel": sha256_of(Path(described))}, part="MLmodel")
+        info = Model.load(described)
         if info.flavors.get("python_function", {}).get("loader_module") not in LOADERS:
             return "is of another project: not loaded"
         if (info.model_size_bytes or 0) > LARGE and not deep:
             return "is there; --deep reads it"
-        model = fetch(uri, Path(scratch) / "model")
+        model = fetch(uri, Path(scratch) / "model")  # compares its files
         RegisteredModel(model)
         if not (model / lineage.FOLDER).exists():
             return "loads; it was registered without its lineage, so its files cannot be compared"
         stages = lineage.Lineage.read(model / lineage.FOLDER).stages.values()
         trained = {out["md5"] for stage in stages for out in stage.get("outs", []) if "/models/" in out["path"]}
-        if _md5(model) not in trained:
+        if not _hashes(model) & trained:
             raise LevyError("its files differ from what was trained")
     return "is whole"
 
 
-def _md5(model: Path) -> str:
-    """The hash that DVC gives a folder of a trained model; sampler and lineage were added when it was registered."""
-    added = {model / SAMPLER, *(model / lineage.FOLDER).rglob("*")}
-    return hash_of_folder(model, {p: hash_of(p) for p in model.rglob("*") if p.is_file() and p not in added}) + ".dir"
+def _hashes(model: Path) -> set[str]:
+    """The hashes that DVC gives a folder of this trained model, with its manifest and, as an earlier levy wrote it, without.
+
+    Sampler and lineage were added when it was registered, and its manifest was written anew.
+    """
+    added = {model / SAMPLER, model / MANIFEST, *(model / lineage.FOLDER).rglob("*")}
+    trained = [path for path in model.rglob("*") if path.is_file() and path not in added]
+    manifest = format_manifest({path.relative_to(model).as_posix(): sha256_of(path) for path in trained})
+    hashes = {path: hash_of(path) for path in trained}
+    named = hashes | {model / MANIFEST: hash_of_text(manifest)}
+    return {f"{hash_of_folder(model, found)}.dir" for found in (hashes, named)}

@@ -9,10 +9,12 @@ from urllib.parse import quote
 
 from flows.doctor.findings import Finding, ok, warning, wrong
 from tasks.params import plain_yaml
+from tasks.registry import database as database_files
 from tasks.registry import tracking
 from tasks.runtime import health
 
 TIMEOUT = 10.0
+RESTORE = "levy restore mlflow.db"
 
 
 def mlflow_server() -> Iterator[Finding]:
@@ -22,25 +24,32 @@ def mlflow_server() -> Iterator[Finding]:
         yield from _mlflow_over_http(uri.rstrip("/"))
         return
     database = tracking.database_file()
+    copies = database_files.backups(database) if database else []
     if database and not database.exists():
-        yield ok(f"{database} is made by the first `levy run`")
+        if copies:
+            yield wrong(f"{database} is gone", RESTORE)
+        else:
+            yield ok(f"{database} is made by the first `levy run`")
         return
+    if database:
+        database_files.check(database, writing=True, whole=True)
     try:
         tracking.connect().MlflowClient().search_experiments(max_results=1)
     except Exception as error:  # MLflow's or the database's
         upgrade = "schema" in str(error)
         yield wrong(
             f"{uri} cannot be used: {error}",
-            f"copy the database, then mlflow db upgrade {uri}"
+            f"mlflow db upgrade {uri} (a copy of before is in {database}.backups)"
             if upgrade
-            else "restore it from a backup, or move it away: `levy run` records anew",
+            else f"move it away, and {RESTORE} puts the last backup in its place, or `levy run` records anew",
         )
         return
     for place in (database, database.parent / "mlartifacts") if database else ():
         if place.exists() and not os.access(place, os.R_OK | os.W_OK):
             yield wrong(f"{place} cannot be read and written", f"chown -R {os.environ.get('USER', '$USER')} {place}")
             return
-    yield ok(f"mlflow {version('mlflow')}, {uri}")
+    kept = f"; {len(copies)} backups, the last {copies[0].name}" if copies else ""
+    yield ok(f"mlflow {version('mlflow')}, {uri}{kept}")
 
 
 def _mlflow_over_http(uri: str) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_servers() -> None:
-    """Refuses servers of Prefect and MLflow that are configured and do not answer.
+    """Refuses servers of Prefect and MLflow that are configured and do not answer, and a file of MLflow that cannot be written.
 
     Raises:
         LevyError: names the address.
@@ -28,7 +28,7 @@ def check_servers() -> None:
     from tasks.registry import tracking
 
     server.check_server()
-    tracking.check_server(tracking.address())
+    tracking.check_server(tracking.address(), writing=True)
 
 
 def run(datasets: Sequence[str], workers: int, recording: bool) -> str:

@@ -12,6 +12,7 @@ from flows.pipeline.dvc import Dvc, repair_rwlock
 from flows.pipeline.graph import read_state
 from levy_core.base.errors import LevyError
 from levy_core.base.files import replacing
+from levy_core.base.manifest import MANIFEST, DamagedError, check_manifest
 from tasks.params import plain_yaml
 from tasks.registry.lineage import LOCK, read_stages
 from tasks.runtime.checksums import hash_of_output, hashes_of, listing_of_folder
@@ -127,7 +128,7 @@ def repair_outputs(dvc: Dvc, stages: Collection[str], changed: Collection[str] =
     """
     with _dvc_waits():
         entries = read_stages(LOCK)
-    store = Path(dvc.output("cache", "dir").strip()) / "files" / "md5"
+    store = find_store(dvc)
     repaired: list[str] = []
     for out in (out for stage in stages if stage in entries for out in entries[stage].get("outs", [])):
         path = Path(out["path"])
@@ -144,6 +145,11 @@ def repair_outputs(dvc: Dvc, stages: Collection[str], changed: Collection[str] =
             dvc.output("checkout", str(path))
         repaired += map(str, damaged)
     return repaired
+
+
+def find_store(dvc: Dvc) -> Path:
+    """The folder of DVC's cache in which entries are named by their MD5."""
+    return Path(dvc.output("cache", "dir").strip()) / "files" / "md5"
 
 
 def _entry(store: Path, content: str) -> Path:
@@ -170,17 +176,42 @@ def _write_entry(entry: Path, content: bytes) -> None:
 
 def _damaged(path: Path, hashes: Mapping[Path, str], expected: str, store: Path) -> list[Path]:
     """The files of an output that make it differ from its hash in ``dvc.lock``; damaged copies leave DVC's cache."""
-    wanted = {path: expected}
-    if path.is_dir():
-        listing = _entry(store, expected)
+    if (entries := discard_damaged(expected, store)) is None:
+        return list(hashes)  # which of them are right, nobody knows
+    wanted = {path / name: f"{entry.parent.name}{entry.name}" for name, entry in entries.items()}
+    return [file for file, content in hashes.items() if wanted.get(file) != content]
+
+
+def discard_damaged(expected: str, store: Path) -> dict[str, Path] | None:
+    """Removes damaged copies of an output from DVC's cache, so that DVC fetches them anew.
+
+    Args:
+        expected: what ``dvc.lock`` says of the output, a folder's with the ending ``.dir``. store: of ``find_store``.
+
+    Returns:
+        The entry of each of its files, whether or not it is there, by the file's path in the output, which is empty where that is one
+        file; None where the cache does not know what the folder holds.
+    """
+    entries = {"": _entry(store, expected)}
+    if expected.endswith(".dir"):
+        listing = entries[""]
         if not listing.exists() or not is_sound(listing):
             listing.unlink(missing_ok=True)
-            return list(hashes)  # which of them are right, nobody knows
-        wanted = {path / entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text())}
-    for content in wanted.values():
-        if not is_sound(entry := _entry(store, content)):
+            return None
+        entries = {entry["relpath"]: _entry(store, entry["md5"]) for entry in json.loads(listing.read_text())}
+    for entry in entries.values():
+        if not is_sound(entry):
             entry.unlink()
-    return [file for file, content in hashes.items() if wanted.get(file) != content]
+    return entries
+
+
+def _is_damaged(output: Path) -> bool:
+    try:
+        if (output / MANIFEST).exists():
+            check_manifest(output)
+    except DamagedError:
+        return True
+    return False
 
 
 def repair_checkout(dvc: Dvc) -> Iterator[str]:
@@ -192,7 +223,9 @@ def repair_checkout(dvc: Dvc) -> Iterator[str]:
     """
     yield from filter(None, (repair_rwlock(), repair_lock()))
     state = read_state(dvc)
-    if repaired := repair_outputs(dvc, state.graph.needs, state.changed_outputs):
+    # An unfinished stage may go on from an output that is changed, but not from one that its own manifest calls damaged.
+    changed = {output for output in state.changed_outputs if not _is_damaged(Path(output))}
+    if repaired := repair_outputs(dvc, state.graph.needs, changed):
         names = ", ".join(repaired[:3]) + (", ..." if len(repaired) > 3 else "")
         yield (
             f"{len(repaired)} damaged files of outputs or of DVC's cache came back from a whole copy or were removed, "

@@ -38,7 +38,7 @@ def reproduce(uri: str, workers: int, say: Callable[[str], None] = print) -> boo
         LevyError: code, data or lineage are not to be had, or a stage failed.
     """
     version = find(uri)
-    name = f"reproduce-{version.name}-{version.number}"
+    name = workspace_of(version)
     with hold_lock(FOLDER / f"{name}.lock", f"`levy reproduce {uri}`", str(FOLDER / name)):
         check_commit(version)
         commit = version.tags["git.commit"]
@@ -65,6 +65,11 @@ def reproduce(uri: str, workers: int, say: Callable[[str], None] = print) -> boo
         (workspace.root / BEGUN).unlink()  # the next call starts over
         say(_describe_size(workspace.root))
         return difference is None
+
+
+def workspace_of(version: Version) -> str:
+    """The name of the folder in ``FOLDER`` in which a version is made again."""
+    return f"reproduce-{version.name}-{version.number}"
 
 
 def _workspace(name: str, version: Version) -> tuple[Workspace, bool]:

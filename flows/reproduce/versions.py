@@ -9,12 +9,13 @@ from typing import Any
 
 from flows.pipeline.workspace import git
 from levy_core.base.errors import LevyError
-from tasks.registry import lineage, tracking
-from tasks.registry.download import VERSION
+from levy_core.base.manifest import sha256_of_files
+from tasks.registry import integrity, lineage, tracking
+from tasks.registry.download import VERSION, find_version
 from tasks.registry.lineage import Lineage
 
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
-IN_ARTIFACT = f"data/model/{lineage.FOLDER}"
+IN_ARTIFACT = f"{integrity.INNER}/{lineage.FOLDER}"
 
 
 @dataclass(frozen=True)
@@ -40,38 +41,43 @@ class Version:
         )
 
 
-def find(uri: str) -> Version:
-    """The version that a URI names.
+def find_registered(uri: str) -> Any:
+    """MLflow's version that a URI names.
 
     Raises:
-        LevyError: the URI is none of a registered version; there is no such version; it carries no lineage.
+        LevyError: the URI is none of a registered version; there is no such version.
     """
-    parts = VERSION.fullmatch(uri)
-    if parts is None:
+    if not VERSION.fullmatch(uri):
         raise LevyError(f"{uri!r} is no registered version: write models:/NAME/VERSION or models:/NAME@ALIAS")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for six small files
     mlflow = tracking.connect()
-    from mlflow.exceptions import MlflowException
-
-    client, name = mlflow.MlflowClient(), parts["name"]
     try:
-        if parts["alias"]:
-            registered = client.get_model_version_by_alias(name, parts["alias"])
-        else:
-            registered = client.get_model_version(name, parts["version"])
-    except MlflowException as error:
+        return find_version(mlflow.MlflowClient(), uri)
+    except mlflow.exceptions.MlflowException as error:
         raise LevyError(
             f"{uri} is not in {tracking.address()} ({error.message}): `levy lookup` lists what is"
         ) from None
+
+
+def find(uri: str) -> Version:
+    """The version that a URI names, with its lineage.
+
+    Raises:
+        LevyError: as ``find_registered``; it carries no lineage, or a damaged one.
+    """
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for six small files
+    mlflow, registered = tracking.connect(), find_registered(uri)
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            source = f"models:/{name}/{registered.version}/{IN_ARTIFACT}"
-            folder = mlflow.artifacts.download_artifacts(source, dst_path=scratch)
-        except (MlflowException, OSError) as error:
+            source = f"{integrity.uri_of(registered)}/{IN_ARTIFACT}"
+            folder = Path(mlflow.artifacts.download_artifacts(source, dst_path=scratch))
+        except (mlflow.exceptions.MlflowException, OSError) as error:
             raise LevyError(
-                f"{uri} carries no lineage ({error}): it was registered by an earlier levy, or its files are gone"
+                f"{uri} carries no lineage ({error}): it was registered by an earlier levy, or its files are gone, which "
+                f"`levy restore {uri}` brings back"
             ) from None
-        return Version(name, str(registered.version), dict(registered.tags), Lineage.read(Path(folder)))
+        found = {f"{IN_ARTIFACT}/{name}": content for name, content in sha256_of_files(folder).items()}
+        integrity.check_files(registered, found, f"{IN_ARTIFACT}/")
+        return Version(registered.name, str(registered.version), dict(registered.tags), Lineage.read(folder))
 
 
 def check_commit(version: Version) -> None:
@@ -99,6 +105,7 @@ def describe(version: Any, aliases: list[str]) -> str:
     """A version of MLflow's registry for people, with all its tags."""
     tags = dict(version.tags)
     take = lambda key: tags.pop(key, "?")
+    files = tags.pop(integrity.TAG, "").count("\n")
     lines = [f"{version.name} version {version.version}{''.join(f' @{alias}' for alias in aliases)}"]
     if "levy.metric" in tags:  # of versions with the whole lineage
         spread = f" ± {tags.pop('levy.spread')}" if "levy.spread" in tags else ""
@@ -113,6 +120,7 @@ def describe(version: Any, aliases: list[str]) -> str:
             "outputs": take("levy.lock"),
             "commit": take("git.commit") + dirty + source,
             "environment": f"{take('levy.environment')}: {take('levy.machine')}",
+            "files": f"{files}, with the SHA-256 of each" if files else "without their hashes: of an earlier levy",
             "reproduce": f"levy reproduce models:/{version.name}/{version.version}",
         }
         lines += [f"    {key:16s} {value}" for key, value in details.items()]

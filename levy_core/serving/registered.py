@@ -15,6 +15,7 @@ import psutil
 import torch
 
 from levy_core.base.errors import LevyError
+from levy_core.base.manifest import MANIFEST, REMEDY
 from levy_core.base.samples import Classes, Samples, read_classes
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
@@ -41,15 +42,35 @@ def _load_pyfunc(path: str) -> "RegisteredModel":
     return RegisteredModel(Path(path))
 
 
+def _read_samplers(folder: Path) -> tuple[Solver, dict[int, Solver]]:
+    """The default solver of a registered model, and the best one at each number of evaluations.
+
+    Raises:
+        LevyError: they are damaged, or the model should have a manifest and has none.
+    """
+    path = folder / SAMPLER
+    try:
+        described = json.loads(path.read_text())
+        tuned = {int(nfe): Solver(**fields) for nfe, fields in described["samplers"].items()}
+        default, named = tuned[described["default"]], described.get("manifest")
+    except Exception as error:  # whatever else stands where a mapping of solvers is expected
+        raise LevyError(f"{path} is damaged ({type(error).__name__}: {error}): {REMEDY}") from error
+    if named and not (folder / MANIFEST).exists():
+        raise LevyError(f"{folder / MANIFEST} is missing, so the model's files cannot be compared: {REMEDY}")
+    return default, tuned
+
+
 class RegisteredModel:
-    """A model that draws samples on request."""
+    """A model that draws samples on request.
+
+    Raises:
+        LevyError: as ``load_model``; the samplers cannot be read.
+    """
 
     def __init__(self, folder: Path):
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._default, self._tuned = _read_samplers(folder)
         self._model = load_model(folder, self._device)
-        described = json.loads((folder / SAMPLER).read_text())
-        self._tuned = {int(nfe): Solver(**fields) for nfe, fields in described["samplers"].items()}
-        self._default = self._tuned[described["default"]]
         self._exporter: Exporter = exporter_of(self._model.samples)(folder, self._model.samples)
 
     def get_raw_model(self) -> "RegisteredModel":

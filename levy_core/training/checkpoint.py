@@ -1,6 +1,7 @@
 """Models on disk: ``model.safetensors`` and ``design.json``. Nothing is pickled.
 
-``design.json`` holds everything that rebuilds the model: format, design, network, what its samples are.
+``design.json`` holds everything that rebuilds the model: format, design, network, what its samples are. Who writes the last file of
+a model's folder writes its manifest (``levy_core.base.manifest``), with which every load compares all files.
 """
 
 import json
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.files import write_json
+from levy_core.base.manifest import check_manifest
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.nets.mlp import MLP, MLPConfig
@@ -64,9 +66,10 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
         design: refuse a checkpoint of any other.
 
     Raises:
-        LevyError: a missing or damaged file, a description in which something is missing or of another type, another
+        LevyError: a missing or damaged file, also where only the manifest tells; a description in which something is missing or of another type, another
             format or design, or weights of another network.
     """
+    check_manifest(folder)
     path = folder / "design.json"
     saved_design, config, net, samples = _read(path)
     if design is not None and design != saved_design:

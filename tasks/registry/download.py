@@ -6,13 +6,25 @@ opened, by this package.
 
 import re
 from pathlib import Path
+from typing import Any
 
 from levy_core.base.errors import LevyError
+from levy_core.base.manifest import sha256_of_files
 from tasks.params import plain_yaml
-from tasks.registry import tracking
+from tasks.registry import integrity, tracking
 
 LOADERS = ("levy_core.serving.registered", "tasks.pyfunc")  # of models of this version and of before
 VERSION = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+
+def find_version(client: Any, uri: str) -> Any:
+    """MLflow's registered version that models:/NAME/VERSION or models:/NAME@ALIAS names; None for any other URI."""
+    parts = VERSION.fullmatch(uri)
+    if parts is None:
+        return None
+    if parts["alias"]:
+        return client.get_model_version_by_alias(parts["name"], parts["alias"])
+    return client.get_model_version(parts["name"], parts["version"])
 
 
 def fetch(uri: str, folder: Path) -> Path:
@@ -22,16 +34,22 @@ def fetch(uri: str, folder: Path) -> Path:
         uri: models:/NAME/VERSION, models:/NAME@ALIAS, or any other that MLflow knows.
 
     Raises:
-        LevyError: there is no such model, its files cannot be read or are damaged, or it is none of levy's.
+        LevyError: there is no such model, its files cannot be read or are not as they were registered, or it is none of levy's.
     """
     mlflow = tracking.connect()
     folder.mkdir(parents=True)
+    version = None
     try:
-        return _inner(uri, Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))))
+        version = find_version(mlflow.MlflowClient(), uri)
+        source = integrity.uri_of(version) if version else uri  # of one moment: an alias may move
+        model = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder)))
+        if version:
+            integrity.check_files(version, sha256_of_files(model))
+        return _inner(uri, model)
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise LevyError(
-            f"{uri} cannot be read from {tracking.address()} ({str(error)[:300]}): `levy lookup` lists what is there"
-        ) from error
+        known = version and integrity.TAG in version.tags
+        remedy = f"`levy restore {uri}` brings it back" if known else "`levy lookup` lists what is there"
+        raise LevyError(f"{uri} cannot be read from {tracking.address()} ({str(error)[:300]}): {remedy}") from error
 
 
 def _inner(uri: str, model: Path) -> Path:

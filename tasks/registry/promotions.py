@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from levy_core.base.errors import LevyError
+from tasks.registry import tracking
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -82,7 +83,7 @@ def version_of(client: Any, name: str, alias: str) -> str | None:
 
 
 def move(client: Any, name: str, alias: str, version: str, why: str) -> Move:
-    """Points an alias at a version.
+    """Points an alias at a version, and keeps a copy of a record that is a sqlite file.
 
     Raises:
         LevyError: there is no such model or version, or MLflow takes no such alias; nothing is written down.
@@ -99,6 +100,7 @@ def move(client: Any, name: str, alias: str, version: str, why: str) -> Move:
     planned = Move(when, alias, _version(model, alias), version, why, done=False, of="-" + uuid4().hex[:8])
     client.set_registered_model_tag(name, *planned.to_tag())
     _follow(client, name, alias, planned.of)
+    tracking.back_up()
     return next(m for m in history(client, name) if m.of == planned.of)
 
 

@@ -16,12 +16,13 @@ import pandas as pd
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, write_json
+from levy_core.base.manifest import MANIFEST, write_manifest
 from levy_core.serving.requests import COLUMNS, SAMPLER
 from tasks.cells.selection import cell_label, select_default
 from tasks.cells.tables import read_rows
 from tasks.kinds.kind import Kind
 from tasks.params.schema import Params
-from tasks.registry import lineage, promotions, tracking
+from tasks.registry import integrity, lineage, promotions, tracking
 from tasks.registry.download import LOADERS
 from tasks.registry.environment import Environment
 from tasks.runtime import paths
@@ -79,14 +80,19 @@ def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION
 
     Raises:
         LevyError: MLflow cannot be reached or written; the outputs stay, and the next call completes the record. Or the
-            winner's model is not the one that dvc.lock names.
+            winner's model is not the one that dvc.lock names, or the registered one is damaged.
     """
     mlflow = tracking.connect()
     try:
         return _record(mlflow, params, dataset, alias)
-    except (mlflow.exceptions.MlflowException, OSError) as error:  # requests' errors are OSErrors
+    except LevyError:
+        raise
+    except Exception as error:
+        known = tracking.explain(error)
+        if not known and not isinstance(error, mlflow.exceptions.MlflowException | OSError):  # requests' are OSErrors
+            raise
         raise LevyError(
-            f"the record of {dataset} in {tracking.address()} could not be completed: {str(error)[:500]}. "
+            f"the record of {dataset} in {tracking.address()} could not be completed: {' '.join(str(known or error).split())[:500]}. "
             "No result is lost: mend that, and `levy run` records what is there"
         ) from error
 
@@ -96,6 +102,7 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
     known = _find_version(client, name, tags["levy.lock"])
     if known:
         version = str(known.version)
+        integrity.check_store(known)
         promotions.settle(client, name)
         if alias and version not in {move.after for move in promotions.history(client, name)}:  # interrupted before it
             lineage.check_model(dataset, json.loads(paths.winner(dataset).read_text())["design"])
@@ -127,12 +134,10 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
         for path in (Path("params.yaml"), lineage.LOCK, paths.eta(dataset)):
             mlflow.log_artifact(str(path))
         mlflow.log_artifacts(str(paths.report(dataset)), "report")
-        models = {design: _record_design(mlflow, params, result, design) for design in eta}
-    version = mlflow.register_model(
-        models[winner["design"]],
-        name,
-        tags={**tags, "levy.run": parent.info.run_id, **_winner_tags(result, params.metric(dataset))},
-    )
+        (model,) = filter(None, [_record_design(mlflow, params, result, design) for design in eta])
+        files = integrity.seal(mlflow, parent.info.run_id, model, paths.model(dataset, winner["design"]))
+    made = {"levy.run": parent.info.run_id, integrity.TAG: files}
+    version = mlflow.register_model(model, name, tags={**tags, **made, **_winner_tags(result, params.metric(dataset))})
     if alias:  # last: it never points at half a model
         promotions.move(client, name, alias, str(version.version), WHY)
     return _read_run(client, name, str(version.version), fresh=True)
@@ -209,7 +214,7 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
 
     eta = result.eta[result.winner["design"]]
     samplers = {nfe: entry["sampler"] for nfe, entry in eta["budgets"].items()}
-    sampler = {"default": eta["default"], "samplers": samplers}
+    sampler = {"default": eta["default"], "samplers": samplers, "manifest": MANIFEST}
     shape = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
     signature = ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=False) for name, kind in COLUMNS.items()]),
@@ -220,6 +225,7 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
         shutil.copytree(paths.model(result.dataset, result.winner["design"]), folder)
         write_json(folder / SAMPLER, sampler)
         lineage.Lineage.here(result.dataset, result.environment).write(folder / lineage.FOLDER)
+        write_manifest(folder)
         logged = mlflow.pyfunc.log_model(
             name="model",
             loader_module=LOADERS[0],

@@ -1,6 +1,7 @@
 """The MLflow server: where it is, whether it answers, and who asks."""
 
 import configparser
+import logging
 import os
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from levy_core.base.errors import LevyError
+from tasks.registry import database as database_files
 from tasks.runtime import health
 
 
@@ -26,13 +28,18 @@ def login() -> str | None:
     return f"{name}:{password}" if name and password else None
 
 
-def check_server(uri: str) -> None:
-    """Refuses an MLflow server that does not answer within five seconds or knows no such account; a file or database is not asked.
+def check_server(uri: str, writing: bool = False) -> None:
+    """Refuses an MLflow server that does not answer within five seconds or knows no such account, and a damaged or lost sqlite file.
+
+    Args:
+        writing: also a sqlite file that cannot be written.
 
     Raises:
         LevyError: names the address.
     """
     if not uri.startswith(("http://", "https://")):
+        if database := database_file():
+            database_files.check(database, writing)
         return
     try:
         health.status(uri, 5)
@@ -49,16 +56,38 @@ def check_server(uri: str) -> None:
 
 
 def connect() -> Any:
-    """The mlflow module, pointed at the tracking server."""
+    """The mlflow module, pointed at the tracking server.
+
+    Raises:
+        LevyError: the record is a sqlite file, which is damaged or lost.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", str(sys.stderr.isatty()).lower())
     import mlflow
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # every error of sqlite with its traceback
     database = database_file()
-    if database and not database.exists():
-        _make_database(database)
+    if database:
+        database_files.check(database)
+        if database.exists():
+            database_files.back_up_before_migration(database)
+        else:
+            _make_database(database)
     mlflow.set_tracking_uri(address())
     return mlflow
+
+
+def explain(error: BaseException) -> LevyError | None:
+    """What an error of the record means where that is a sqlite file; None for any other error."""
+    database = database_file()
+    return database_files.explain(error, database) if database else None
+
+
+def back_up() -> None:
+    """Keeps a copy of the record where it is a sqlite file; a server's is the server's."""
+    database = database_file()
+    if database and database.exists():
+        database_files.back_up(database)
 
 
 def database_file() -> Path | None:

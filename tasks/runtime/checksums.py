@@ -12,6 +12,11 @@ def hash_of(path: Path) -> str:
         return file_digest(stream, lambda: md5(usedforsecurity=False)).hexdigest()
 
 
+def hash_of_text(text: str) -> str:
+    """MD5 of a file that holds this text."""
+    return md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
 def hashes_of(path: Path) -> dict[Path, str]:
     """Of every file in a folder, or of the one file."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

@@ -17,6 +17,7 @@ import yaml
 import tasks.tune
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json
+from levy_core.base.manifest import write_manifest
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.seeds import seed_of
 from levy_core.base.tensors import read_tensors, write_tensors
@@ -338,6 +339,7 @@ def break_model(value=float("inf")):
     weights = read_tensors(path)
     weights["unet.conv_out.bias"][0] = value
     write_tensors(path, weights)
+    write_manifest(path.parent)
 
 
 def test_a_broken_model_fails_in_every_cell_and_leaves_a_table_of_reasons(small):

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from flows.pipeline.preflight import prune_outputs
+from levy_core.base.manifest import write_manifest
 from levy_core.training.checkpoint import FORMAT
 from tasks.params import loading
 from tests.conftest import Checkout, traceable
@@ -250,6 +251,7 @@ def test_a_model_of_another_format_says_so_at_load(ran, tmp_path):
     shutil.copytree(found, copy)
     (path,) = copy.rglob("design.json")
     path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 77'))
+    write_manifest(path.parent)
     done = checkout.run(sys.executable, "-c", f"import mlflow; mlflow.pyfunc.load_model({str(copy)!r})", check=False)
     assert f"has format 77, but this version of levy reads format {FORMAT}" in done.stderr
 

@@ -12,6 +12,7 @@ import yaml
 import zarr
 
 from levy_core.base.files import write_json
+from levy_core.base.manifest import write_manifest
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets import starter
@@ -74,6 +75,7 @@ def as_registered(model, folder, solver=GOOD):
     """A copy of a trained model with its sampler, as the registry keeps it."""
     shutil.copytree(model, folder, dirs_exist_ok=True)
     write_json(folder / "sampler.json", {"default": solver.steps, "samplers": {solver.steps: asdict(solver)}})
+    write_manifest(folder)
     return folder
 
 
@@ -109,6 +111,7 @@ def changed(folder, into, **described):
     shutil.copytree(folder, into)
     path = into / "design.json"
     path.write_text(json.dumps(merged(json.loads(path.read_text()), described)))
+    write_manifest(into)
     return into
 
 
@@ -249,6 +252,7 @@ def test_models_that_cannot_be_compared_are_left_to_a_person_with_the_reason(ima
     weights = read_tensors(wild / "model.safetensors")
     weights["unet.conv_out.bias"][0] = float("inf")
     write_tensors(wild / "model.safetensors", weights)
+    write_manifest(wild)
     for champion, challenger, reason in (
         (
             larger,
@@ -336,6 +340,7 @@ def written(folder, codec, **changes):
     """A registered model of fields with another codec."""
     as_registered(Path("model"), folder)
     replace(codec, **changes).save(folder)
+    write_manifest(folder)
     return folder
 
 
@@ -407,4 +412,5 @@ def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(f
     torch.manual_seed(0)
     write_tensors(seasonal / "model.safetensors", dict(UNet(UNetConfig((2, 8, 8), 4, (8,))).state_dict()))
     (seasonal / "design.json").write_text(json.dumps(described))
+    write_manifest(seasonal)
     assert "its seasons: DJF, MAM, JJA, SON; of the data: all" in against(fields, "weather", seasonal, same).reason

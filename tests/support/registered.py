@@ -1,0 +1,49 @@
+"""A registered model in a registry of its own, as a run registers one, in a second."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from levy_core.base.files import write_json
+from levy_core.base.manifest import MANIFEST, write_manifest
+from levy_core.nets.unet import UNetConfig
+from levy_core.sampling.solver import Solver
+from levy_core.serving.requests import SAMPLER
+from tasks.registry import integrity, tracking
+from tasks.registry.download import LOADERS
+from tests.conftest import save_untrained
+
+NAME = "levy-digits"
+
+
+def register(folder: Path, sealed: bool = True) -> Path:
+    """Makes version 1 of an untrained model of 8 x 8 images, champion, in ``folder``/mlflow.db, which MLflow has to be pointed at.
+
+    Args:
+        sealed: with the hashes of its files; earlier versions of levy kept none.
+
+    Returns:
+        The folder of its artifact.
+    """
+    mlflow = tracking.connect()
+    trained = save_untrained(folder / "trained", UNetConfig((1, 8, 8), 2, (8,)), ("a", "b"))
+    if sealed:
+        write_manifest(trained)
+    model = Path(shutil.copytree(trained, folder / "model"))
+    sampler = {"default": 3, "samplers": {"3": asdict(Solver("ode", "ei-noise", "karras", 3))}}
+    write_json(model / SAMPLER, sampler | ({"manifest": MANIFEST} if sealed else {}))
+    (model / "lineage").mkdir()
+    (model / "lineage" / "params.yaml").write_text("datasets: [digits]\n")
+    if sealed:
+        write_manifest(model)
+    with mlflow.start_run(experiment_id=tracking.get_experiment(mlflow, NAME)) as run:
+        logged = mlflow.pyfunc.log_model(
+            name="model", loader_module=LOADERS[0], data_path=str(model), pip_requirements=["levy"],
+            input_example=pd.DataFrame([{"n": 2, "seed": 0}]),
+        )  # fmt: skip
+        files = {integrity.TAG: integrity.seal(mlflow, run.info.run_id, logged.model_uri, trained)} if sealed else {}
+    version = mlflow.register_model(logged.model_uri, NAME, tags={"levy.run": run.info.run_id, **files})
+    mlflow.MlflowClient().set_registered_model_alias(NAME, "champion", version.version)
+    return Path(integrity.open_store(version).artifact_dir)
