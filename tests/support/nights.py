@@ -17,9 +17,9 @@ SHIPPED = Looks(12, 48, 1e-4)
 
 
 def measured(rng: np.random.Generator, looks: Looks, fid: float = FID, loss: float = 0.0, noise: float = 1.0) -> Rows:
-    """What a model of such a mean FID, and of a coverage that is smaller by ``loss``, measures at all seeds."""
+    """What a model of such a mean FID, and of a coverage that is smaller by ``loss``, measures at all seeds; ``noise``: times that of FID."""
     fids = fid + noise * FID_STD * rng.standard_normal(looks.most)
-    coverages = 1 - COVERAGE - loss + noise * COVERAGE_STD * rng.standard_normal(looks.most)
+    coverages = 1 - COVERAGE - loss + COVERAGE_STD * rng.standard_normal(looks.most)
     return [{"fid_classes/x": a, "coverage/x": b} for a, b in zip(fids, coverages, strict=True)]
 
 
