@@ -90,7 +90,8 @@ class RegisteredModel:
                 check_limit("LEVY_MAX_EVALUATIONS", evaluations)
                 asked.append((labels, solver, seed))
             watch = lambda k, x0: drawing.check()
-            return np.concatenate([self._exporter.array(*self._draw(*row, watch)) for row in asked])
+            draw = lambda: np.concatenate([self._exporter.array(*self._draw(*row, watch)) for row in asked])
+            return self.workload.answer(values, draw)
 
     def write(self, request: dict[str, Any], folder: Path) -> str:
         """Draws one request into files of a folder, and says which.

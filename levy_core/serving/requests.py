@@ -32,6 +32,7 @@ LIMITS = {
     "LEVY_MAX_STEPS": (1_000, "steps"),
     "LEVY_MAX_EVALUATIONS": (1_000_000, "network evaluations (those of a sample x n)"),
     "LEVY_MAX_VALUES": (100_000_000, "values (n x the values of a sample)"),
+    "LEVY_MAX_BYTES": (2**30, "bytes of memory, with the answers under way, for their text"),
 }
 # The same of what is found out while it draws (`levy_core.serving.workload`). MLflow's server answers in as many threads as cores + 4.
 USUAL = {name: usual for name, (usual, _) in LIMITS.items()} | {"LEVY_MAX_LONG": 3}

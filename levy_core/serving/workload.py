@@ -4,15 +4,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 
+import numpy as np
+
 from levy_core.base.errors import LevyError
-from levy_core.serving.requests import limit_of
+from levy_core.serving.requests import check_limit, limit_of
 
 TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # seconds, in the environment of MLflow's server
 SHARE = 0.9  # of it, so that the answer still comes and says what was too much
+BYTES = 128  # memory per value at the peak, while MLflow's server makes an answer's text; measured: docs/registry.md
 LONG = 5.0  # seconds after which a drawing counts as long
 
 
@@ -46,8 +50,8 @@ class Workload:
     """All drawings of a process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._long = 0
+        self._lock = threading.RLock()  # an answer may be let go of by the thread that holds it
+        self._long = self._values = 0
 
     @contextmanager
     def drawing(self) -> Iterator[Drawing]:
@@ -58,6 +62,29 @@ class Workload:
         finally:
             with self._lock:
                 self._long -= drawing.is_long
+
+    def answer(self, values: int, draw: Callable[[], np.ndarray]) -> np.ndarray:
+        """What ``draw`` gives. Where a server makes a text of it, its memory counts from here until the array is let go of.
+
+        Raises:
+            LevyError: with the answers under way it would be more than the limit.
+        """
+        if TIMEOUT not in os.environ:
+            return draw()
+        self._hold(values)
+        try:
+            drawn = draw()
+        except BaseException:
+            self._hold(-values)
+            raise
+        weakref.finalize(drawn, self._hold, -values)
+        return drawn
+
+    def _hold(self, values: int) -> None:
+        with self._lock:
+            if values > 0:
+                check_limit("LEVY_MAX_BYTES", BYTES * (self._values + values))
+            self._values += values
 
     def begin_long(self) -> None:
         """One drawing more is long: some of a server's threads must stay free for short ones.

@@ -61,3 +61,11 @@ def test_sigterm_ends_a_server_that_draws_for_many(tmp_path):
         assert alive == []
         assert time.monotonic() - begun < 3  # the drawings would go on for minutes
         assert all("the server is ending" in request.result()[1] for request in hostile)
+
+
+def test_the_memory_of_an_answer_is_bounded_and_free_again_after_it(tmp_path):
+    with serving_model(tmp_path, LEVY_MAX_BYTES="100000") as server:  # 12 images
+        for _ in range(3):
+            assert server.ask({"dataframe_records": [{"n": 10}]})[0] == 200
+        status, answer = server.ask({"dataframe_records": [{"n": 20}]})
+        assert (status, "but 100,000 is the limit" in answer) == (400, True)

@@ -84,3 +84,23 @@ def test_a_drawing_ends_with_the_uvicorn_that_it_runs_in(evaluations):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert len(counted) == 3
+
+
+def test_a_server_refuses_what_needs_too_much_memory_beside_the_answers_under_way(folder, monkeypatch):
+    model = RegisteredModel(folder)
+    monkeypatch.setenv("LEVY_MAX_BYTES", str(3 * 64 * workload.BYTES))  # three images of 8 x 8
+    assert len(model.predict([{"n": 4}])) == 4  # Python makes no text
+    monkeypatch.setenv(workload.TIMEOUT, "60")
+    with pytest.raises(LevyError, match=r"32,768 bytes of memory.*, but 24,576 is the limit: .* set LEVY_MAX_BYTES"):
+        model.predict([{"n": 4}])
+    held = model.predict([{"n": 2}])
+    with pytest.raises(LevyError, match="set LEVY_MAX_BYTES"):
+        model.predict([{"n": 2}])
+
+    def fail():
+        raise LevyError("given up")
+
+    with pytest.raises(LevyError, match="given up"):
+        model.workload.answer(64, fail)  # which holds nothing from then on
+    del held
+    assert len(model.predict([{"n": 3}])) == 3
