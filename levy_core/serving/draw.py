@@ -1,6 +1,7 @@
 """Drawing samples from a trained model: what the stages and the registered model share."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ from levy_core.base.conditions import LABEL
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json
 from levy_core.base.pixels import to_uint8
+from levy_core.process.design import Design
 from levy_core.sampling.guidance import GUIDES, EpsHat
-from levy_core.sampling.loop import evaluations, sample
-from levy_core.sampling.solver import Solver, guide_evaluations, tabulate
+from levy_core.sampling.loop import Watch, evaluations, sample
+from levy_core.sampling.solver import Solver, StepTable, guide_evaluations, tabulate
 
 if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
@@ -31,9 +33,15 @@ def hash_model(folder: Path) -> str:
     return hash_json([hash_files(folder / "model.safetensors"), described, hash_code(*CODE)])
 
 
+@lru_cache(maxsize=64)
+def _tabulate(solver: Solver, design: Design) -> StepTable:
+    """Of many steps a table takes seconds, and a request asks for it twice: for what it costs, and to draw."""
+    return tabulate(solver, design.schedule)
+
+
 def cost(model: "Model", solver: Solver) -> int:
     """Network evaluations per sample."""
-    table = tabulate(solver, model.design.schedule)
+    table = _tabulate(solver, model.design)
     return evaluations(table, model.design.noise) + guide_evaluations(solver, table)
 
 
@@ -63,23 +71,30 @@ def check_guide(model: "Model", solver: Solver, labels: np.ndarray) -> None:
 
 
 def draw_samples(
-    model: "Model", solver: Solver, seed: int, labels: np.ndarray, batch: int, device: torch.device, first: int = 0
+    model: "Model",
+    solver: Solver,
+    seed: int,
+    labels: np.ndarray,
+    batch: int,
+    device: torch.device,
+    first: int = 0,
+    watch: Watch | None = None,
 ) -> np.ndarray:
     """[N, C, H, W], uint8 images or float32 standardised fields; sample ``first + i`` has label ``labels[i]``.
 
-    The number of classes stands for 'no class'.
+    The number of classes stands for 'no class'. ``watch`` is called after each evaluation, as by ``sample``, and may raise.
 
     Raises:
         LevyError: a guide that these labels or this model give nothing to work with.
         NotFiniteError: the sampler left the finite numbers.
     """
     check_guide(model, solver, labels)
-    table, predictor = tabulate(solver, model.design.schedule), guide_predictor(model, solver)
+    table, predictor = _tabulate(solver, model.design), guide_predictor(model, solver)
     parts = []
     for start in range(0, len(labels), batch):
         part = labels[start : start + batch]
         indices, cond = range(first + start, first + start + len(part)), model.samples.condition(part)
-        drawn = sample(predictor, table, model.design.noise, seed, indices, model.net.shape, cond, device)
+        drawn = sample(predictor, table, model.design.noise, seed, indices, model.net.shape, cond, device, watch)
         parts.append(_convert_samples(model, drawn.numpy()))
     return np.concatenate(parts)
 

@@ -17,11 +17,13 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST, REMEDY
 from levy_core.base.samples import Classes, Samples, read_classes
+from levy_core.sampling.loop import Watch
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
 from levy_core.serving.draw import cost, draw_samples
 from levy_core.serving.exporters import Exporter, exporter_of
 from levy_core.serving.requests import SAMPLER, check_limit, typed
+from levy_core.serving.workload import Workload
 from levy_core.training.checkpoint import load_model
 
 BATCH = 250
@@ -71,6 +73,7 @@ class RegisteredModel:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._default, self._tuned = _read_samplers(folder)
         self._model = load_model(folder, self._device)
+        self.workload = Workload()
         self._exporter: Exporter = exporter_of(self._model.samples)(folder, self._model.samples)
 
     def get_raw_model(self) -> "RegisteredModel":
@@ -90,6 +93,7 @@ class RegisteredModel:
         Raises:
             LevyError: classes that the model does not know or that do not go with ``n``, an unknown solver, a value of another type,
                 a number out of range, or more work than the limits of ``levy_core.serving.requests`` allow: before any of it is drawn.
+                Or what ``levy_core.serving.workload`` finds out while it is drawn, after the network evaluation that is under way.
         """
         import pandas as pd  # half a second, which `write` does without
 
@@ -97,15 +101,19 @@ class RegisteredModel:
         if not rows:
             raise LevyError("the request has no row: give at least one, such as {'n': 16}")
         asked, evaluations, values = [], 0, 0
-        for row in rows:
-            labels, solver, seed = self._read({k: v for k, v in row.items() if not pd.isna(v)})
-            values += len(labels) * math.prod(self.shape)
-            check_limit("LEVY_MAX_VALUES", values)
-            check_limit("LEVY_MAX_STEPS", solver.steps)
-            evaluations += len(labels) * cost(self._model, solver)
-            check_limit("LEVY_MAX_EVALUATIONS", evaluations)
-            asked.append((labels, solver, seed))
-        return np.concatenate([self._exporter.array(*self._draw(*row)) for row in asked])
+        with self.workload.drawing() as drawing:
+            for row in rows:
+                drawing.check()
+                labels, solver, seed = self._read({k: v for k, v in row.items() if not pd.isna(v)})
+                values += len(labels) * math.prod(self.shape)
+                check_limit("LEVY_MAX_VALUES", values)
+                check_limit("LEVY_MAX_STEPS", solver.steps)
+                evaluations += len(labels) * cost(self._model, solver)
+                check_limit("LEVY_MAX_EVALUATIONS", evaluations)
+                asked.append((labels, solver, seed))
+            watch = lambda k, x0: drawing.check()
+            draw = lambda: np.concatenate([self._exporter.array(*self._draw(*row, watch)) for row in asked])
+            return self.workload.answer(values, draw)
 
     def write(self, request: dict[str, Any], folder: Path, origin: Mapping[str, str] | None = None) -> str:
         """Draws one request into files of a folder, and says which.
@@ -132,9 +140,11 @@ class RegisteredModel:
             solver = self._drop_idle_guide(solver, labels)
         return labels, solver, request.get("seed", 0)
 
-    def _draw(self, labels: np.ndarray, solver: Solver, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(
+        self, labels: np.ndarray, solver: Solver, seed: int, watch: Watch | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Samples as the core draws them, and their labels."""
-        return draw_samples(self._model, solver, seed, labels, BATCH, self._device), labels
+        return draw_samples(self._model, solver, seed, labels, BATCH, self._device, watch=watch), labels
 
     def _drop_idle_guide(self, solver: Solver, labels: np.ndarray) -> Solver:
         """Samples that all ask for no class are those without the guide that was found for classes, at half the evaluations."""

@@ -29,10 +29,13 @@ COLUMNS = {
 EXACT = 2**53  # a float says whole numbers exactly up to it
 # The environment of whoever serves a model -> the most that one call of `predict` may ask for; but for steps, of all its rows together.
 LIMITS = {
-    "LEVY_MAX_STEPS": (10_000, "steps"),
+    "LEVY_MAX_STEPS": (1_000, "steps"),
     "LEVY_MAX_EVALUATIONS": (1_000_000, "network evaluations (those of a sample x n)"),
     "LEVY_MAX_VALUES": (100_000_000, "values (n x the values of a sample)"),
+    "LEVY_MAX_BYTES": (2**30, "bytes of memory, with the answers under way, for their text"),
 }
+# The same of what is found out while it draws (`levy_core.serving.workload`). MLflow's server answers in as many threads as cores + 4.
+USUAL = {name: usual for name, (usual, _) in LIMITS.items()} | {"LEVY_MAX_LONG": 3}
 
 
 def typed(request: Mapping[Any, Any]) -> dict[str, Any]:
@@ -55,15 +58,24 @@ def check_limit(name: str, asked: int) -> None:
     Raises:
         LevyError: names what is asked for, the limit, and the variable that sets it.
     """
-    usual, what = LIMITS[name]
-    text = os.environ.get(name, str(usual))
-    if not text.isdecimal():
-        raise LevyError(f"{name} is {text!r} in the environment, but a whole number is expected")
-    if asked > int(text):
+    limit = limit_of(name)
+    if asked > limit:
         raise LevyError(
-            f"the request asks for {asked:,} {what}, but {int(text):,} is the limit: ask for less at a time, or set {name} "
+            f"the request asks for {asked:,} {LIMITS[name][1]}, but {limit:,} is the limit: ask for less at a time, or set {name} "
             "where the model is loaded"
         )
+
+
+def limit_of(name: str) -> int:
+    """The environment's limit, or the usual one.
+
+    Raises:
+        LevyError: the environment has something else than a whole number.
+    """
+    text = os.environ.get(name, str(USUAL.get(name)))
+    if not text.isdecimal():
+        raise LevyError(f"{name} is {text!r} in the environment, but a whole number is expected")
+    return int(text)
 
 
 def _whole(key: str, value: Any) -> int:

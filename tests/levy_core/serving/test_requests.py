@@ -163,7 +163,7 @@ def test_whole_numbers_come_as_floats_from_tables_with_gaps(folder):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"n": 1, "steps": 10_000_000}], "asks for 10,000,000 steps, but 10,000 is the limit: .* set LEVY_MAX_STEPS"),
+        ([{"n": 1, "steps": 10_000_000}], "asks for 10,000,000 steps, but 1,000 is the limit: .* set LEVY_MAX_STEPS"),
         (
             [{"n": 100_001, "steps": 10}],
             "asks for 1,000,010 network evaluations .*, but 1,000,000 .* set LEVY_MAX_EVALUATIONS",

@@ -1,0 +1,115 @@
+"""The drawings that are under way in the threads of one process: how long one may take, how many may be long, and when all end."""
+
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf
+
+import numpy as np
+
+from levy_core.base.errors import LevyError
+from levy_core.serving.requests import check_limit, limit_of
+
+TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # seconds, in the environment of MLflow's server
+SHARE = 0.9  # of it, so that the answer still comes and says what was too much
+BYTES = 128  # memory per value at the peak, while MLflow's server makes an answer's text; measured: docs/registry.md
+LONG = 5.0  # seconds after which a drawing counts as long
+
+
+class Drawing:
+    """The drawing of one request, which asks between network evaluations whether it may go on."""
+
+    def __init__(self, workload: "Workload") -> None:
+        self._workload, self._seconds, self.is_long = workload, seconds_allowed(), False
+        self._began = time.monotonic()
+
+    def check(self) -> None:
+        """Does nothing where the drawing may go on.
+
+        Raises:
+            LevyError: its time is over, the server is ending, or as many others as may be are long, too.
+        """
+        if is_server_ending():
+            raise LevyError("the server is ending, and every drawing with it: ask again when it runs")
+        taken = time.monotonic() - self._began
+        if taken > self._seconds:
+            raise LevyError(
+                f"the drawing was given up after {self._seconds:g} s, the limit: ask for fewer samples or steps at a time, or set "
+                "LEVY_MAX_SECONDS where the model is loaded"
+            )
+        if not self.is_long and taken > LONG:
+            self._workload.begin_long()
+            self.is_long = True
+
+
+class Workload:
+    """All drawings of a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # an answer may be let go of by the thread that holds it
+        self._long = self._values = 0
+
+    @contextmanager
+    def drawing(self) -> Iterator[Drawing]:
+        """A request's drawing."""
+        drawing = Drawing(self)
+        try:
+            yield drawing
+        finally:
+            with self._lock:
+                self._long -= drawing.is_long
+
+    def answer(self, values: int, draw: Callable[[], np.ndarray]) -> np.ndarray:
+        """What ``draw`` gives. Where a server makes a text of it, its memory counts from here until the array is let go of.
+
+        Raises:
+            LevyError: with the answers under way it would be more than the limit.
+        """
+        if TIMEOUT not in os.environ:
+            return draw()
+        self._hold(values)
+        try:
+            drawn = draw()
+        except BaseException:
+            self._hold(-values)
+            raise
+        weakref.finalize(drawn, self._hold, -values)
+        return drawn
+
+    def _hold(self, values: int) -> None:
+        with self._lock:
+            if values > 0:
+                check_limit("LEVY_MAX_BYTES", BYTES * (self._values + values))
+            self._values += values
+
+    def begin_long(self) -> None:
+        """One drawing more is long: some of a server's threads must stay free for short ones.
+
+        Raises:
+            LevyError: there are as many as may be.
+        """
+        with self._lock:
+            most = limit_of("LEVY_MAX_LONG")
+            if self._long >= most:
+                raise LevyError(
+                    f"drawing takes longer than {LONG:g} s, and {self._long} others do so already, where {most} is the limit: ask "
+                    "again later or for less, or set LEVY_MAX_LONG where the model is loaded"
+                )
+            self._long += 1
+
+
+def seconds_allowed() -> float:
+    """What a drawing may take: as the environment says, else a little less than what MLflow's server waits, else any time."""
+    if "LEVY_MAX_SECONDS" in os.environ:
+        return limit_of("LEVY_MAX_SECONDS")
+    return SHARE * float(os.environ[TIMEOUT]) if TIMEOUT in os.environ else inf
+
+
+def is_server_ending() -> bool:
+    """Whether uvicorn, which MLflow's server runs in, was told to end: it then waits for the requests that its threads compute."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)  # its handler is a method of the server
+    return bool(getattr(server, "should_exit", False))
