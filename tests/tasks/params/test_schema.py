@@ -85,6 +85,19 @@ def twins(first, second, *designs):
     ("changes", "message"),
     [
         ({"models": {"lim": {"alpha": 2.5}}}, r"models.lim is .*alpha is 2.5, but must lie in \(1, 2\]"),
+        (
+            {"train": {"steps": 10**30}},
+            r"train.steps is 1000000000000000000000000000000: input should be less than or equal to 214",
+        ),
+        (
+            block(steps=[10**9]),
+            r"sample.grid.paper.steps\[0\] is 1000000000: input should be less than or equal to 100000",
+        ),
+        (
+            {"tune": {"steps": [10**18]}},
+            r"tune.steps\[0\] is 1000000000000000000: input should be less than or equal to 100000",
+        ),
+        ({"data": {"digits": 3}}, r"data.digits is 3: the settings of a data set are expected here"),
         ({"models": {"lim": {"alpha": 1.0}}}, r"alpha is 1.0, but must lie in \(1, 2\]"),
         (
             {"models": {"lim": {"preset": "gan"}}},
