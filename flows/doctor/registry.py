@@ -8,7 +8,7 @@ from typing import Any
 from flows.doctor.findings import Finding, ok, wrong
 from levy_core.base.errors import LevyError
 from levy_core.serving.requests import SAMPLER
-from tasks.registry import lineage, tracking
+from tasks.registry import lineage, promotions, tracking
 from tasks.registry.download import LOADERS, fetch
 from tasks.runtime.checksums import hash_of, hash_of_folder
 
@@ -30,12 +30,21 @@ def registry(deep: bool) -> Iterator[Finding]:
             try:
                 said = _read(mlflow, client.get_model_version(model.name, number), deep)
             except Exception as error:  # MLflow's, the file system's, or of whatever reads the damaged file
-                again = f"levy rollback {model.name}, or `levy reproduce models:/{model.name}/{number}` makes it again"
-                yield wrong(f"{name} is not whole: {type(error).__name__}: {error}", again)
+                yield wrong(
+                    f"{name} is not whole: {type(error).__name__}: {error}", _mend(client, model.name, alias, number)
+                )
             else:
                 yield ok(f"{name} {said}")
     if not models:
         yield ok("no aliases yet: `levy run` makes the first champion")
+
+
+def _mend(client: Any, name: str, alias: str, number: str) -> str:
+    """The command that gives an alias a version that is whole: an earlier one, or else what the checkout holds, recorded anew."""
+    if promotions.earlier(client, name, alias):
+        return f"levy rollback {name} --alias {alias}"
+    delete = f'tracking.connect().MlflowClient().delete_model_version("{name}", "{number}")'
+    return f"python -c 'from tasks.registry import tracking; {delete}' && levy run"
 
 
 def _read(mlflow: Any, version: Any, deep: bool) -> str:
