@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from levy_core.base.errors import LevyError
 
 KEPT_OUT = (".venv", "outputs", "data", "mlflow.db*", "mlartifacts", ".prefect", ".levy", ".dvc/config.local", "*.env")
 SECRET = re.compile(r"(password|passphrase|secret|token|access_key|account_key|connection_string|sas)\w* *= *\S", re.I)
-INSTALL = f"{sys.executable} -m pip install --no-deps -r requirements.lock"
+LOCKED = Path("requirements.lock")
 
 
 def environment() -> Iterator[Finding]:
@@ -21,8 +22,11 @@ def environment() -> Iterator[Finding]:
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line]
     if not done.returncode:
         yield ok(f"Python {'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}: {' '.join(lines)}")
+    locked = re.findall(r"^[\w.-]+", LOCKED.read_text().lower(), re.M) if LOCKED.exists() else []
     for line in lines if done.returncode else ():
-        yield wrong(line, INSTALL)
+        name = line.split()[0]
+        mend = "install --no-deps -r requirements.lock" if name.lower() in locked else f"uninstall -y {name}"
+        yield wrong(line, f"{shlex.quote(sys.executable)} -m pip {mend}")
 
 
 def params_file() -> Iterator[Finding]:
@@ -76,7 +80,7 @@ def git_repository() -> Iterator[Finding]:
     if kept := git("ls-files", "--", *KEPT_OUT, at=here).splitlines():
         yield wrong(
             f"git keeps {_join_first(kept)}, which it must not ({len(kept)} files)",
-            f"git rm -r --cached {' '.join(kept[:3])} && git commit",
+            f"git rm -r -q --cached -- {shlex.join(kept)} && git commit -m 'Files that git must not keep'",
         )
     changed = git("status", "--porcelain", "--", ".", ":!dvc.lock", at=here).splitlines()
     if changed:
@@ -95,7 +99,8 @@ def secrets() -> Iterator[Finding]:
     readable = [str(path) for path in files if path.stat().st_mode & 0o077 and SECRET.search(path.read_text())]
     if readable:
         yield wrong(
-            f"others can read {_join_first(readable)}, with passwords or keys in it", f"chmod 600 {' '.join(readable)}"
+            f"others can read {_join_first(readable)}, with passwords or keys in it",
+            f"chmod 600 {shlex.join(readable)}",
         )
     else:
         yield ok("none in a file that others can read")

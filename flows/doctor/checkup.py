@@ -28,8 +28,8 @@ def checks(deep: bool) -> dict[str, Check]:
         "git": checkout.git_repository,
         "secrets": checkout.secrets,
         "locks": dvc.locks,
-        "data": dvc.data,
-        "cache": partial(dvc.cache, deep),
+        "cache": partial(dvc.cache, deep),  # before data, which come from it
+        "data": partial(dvc.data, deep),
         "models": partial(models.trained_models, deep),
         "remotes": dvc.remotes,
         "mlflow": servers.mlflow_server,

@@ -9,7 +9,7 @@ from flows.doctor.findings import Finding, ok, wrong
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST, format_manifest, sha256_of
 from levy_core.serving.requests import SAMPLER
-from tasks.registry import integrity, lineage, tracking
+from tasks.registry import integrity, lineage, promotions, tracking
 from tasks.registry.download import LOADERS, fetch
 from tasks.runtime.checksums import hash_of, hash_of_folder, hash_of_text
 
@@ -32,14 +32,24 @@ def registry(deep: bool) -> Iterator[Finding]:
             try:
                 said = _read(mlflow, version, deep)
             except Exception as error:  # MLflow's, the file system's, or of whatever reads the damaged file
-                uri, back = integrity.uri_of(version), f"levy rollback {model.name}"
-                anew = f"{back}, or `levy reproduce {uri}` makes it again"  # without hashes nobody knows which files are damaged
-                again = f"levy restore {uri}, or else {back}" if integrity.TAG in version.tags else anew
-                yield wrong(f"{name} is not whole: {type(error).__name__}: {error}", again)
+                # Without hashes nobody knows which files are damaged.
+                hashed = integrity.TAG in version.tags
+                mend = (
+                    f"levy restore {integrity.uri_of(version)}" if hashed else _mend(client, model.name, alias, number)
+                )
+                yield wrong(f"{name} is not whole: {type(error).__name__}: {error}", mend)
             else:
                 yield ok(f"{name} {said}")
     if not models:
         yield ok("no aliases yet: `levy run` makes the first champion")
+
+
+def _mend(client: Any, name: str, alias: str, number: str) -> str:
+    """The command that gives an alias a version that is whole: an earlier one, or else what the checkout holds, recorded anew."""
+    if promotions.earlier(client, name, alias):
+        return f"levy rollback {name} --alias {alias}"
+    delete = f'tracking.connect().MlflowClient().delete_model_version("{name}", "{number}")'
+    return f"python -c 'from tasks.registry import tracking; {delete}' && levy run"
 
 
 def _read(mlflow: Any, version: Any, deep: bool) -> str:

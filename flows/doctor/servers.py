@@ -1,6 +1,7 @@
 """Checks of `levy doctor` on the servers: MLflow, Prefect and what is scheduled."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -32,21 +33,23 @@ def mlflow_server() -> Iterator[Finding]:
             yield ok(f"{database} is made by the first `levy run`")
         return
     if database:
-        database_files.check(database, writing=True, whole=True)
+        try:
+            database_files.check(database, writing=True, whole=True)
+        except database_files.DamagedDatabaseError as error:
+            anew = f"mv {shlex.quote(str(database))} mlflow.db.damaged && levy run"
+            yield wrong(f"{database} cannot be used: {error}", RESTORE if copies else anew)
+            return
     try:
         tracking.connect().MlflowClient().search_experiments(max_results=1)
     except Exception as error:  # MLflow's or the database's
-        upgrade = "schema" in str(error)
-        yield wrong(
-            f"{uri} cannot be used: {error}",
-            f"mlflow db upgrade {uri} (a copy of before is in {database}.backups)"
-            if upgrade
-            else f"move it away, and {RESTORE} puts the last backup in its place, or `levy run` records anew",
-        )
+        upgrade = f"mlflow db upgrade {shlex.quote(uri)}" + (f"  # copies: {database}.backups" if database else "")
+        yield wrong(f"{uri} cannot be used: {error}", upgrade if "schema" in str(error) else "restore it from a backup")
         return
     for place in (database, database.parent / "mlartifacts") if database else ():
         if place.exists() and not os.access(place, os.R_OK | os.W_OK):
-            yield wrong(f"{place} cannot be read and written", f"chown -R {os.environ.get('USER', '$USER')} {place}")
+            mine = place.stat().st_uid == os.getuid()
+            mend = "chmod -R u+rwX" if mine else 'sudo chown -R "$(id -un)"'
+            yield wrong(f"{place} cannot be read and written", f"{mend} {shlex.quote(str(place))}")
             return
     kept = f"; {len(copies)} backups, the last {copies[0].name}" if copies else ""
     yield ok(f"mlflow {version('mlflow')}, {uri}{kept}")
@@ -127,11 +130,17 @@ def schedule() -> Iterator[Finding]:
         return
     deployments = query_prefect("deployments/filter", {})
     faults = 0
-    if missing := _read_declared() - {d["name"] for d in deployments}:
+    declared = _read_declared()
+    if missing := declared.keys() - {d["name"] for d in deployments}:
         faults += 1
+        served = {pool["name"] for pool in query_prefect("work_pools/filter", {})}
+        made = [
+            f"prefect work-pool create {p} --type process && "
+            for p in sorted({declared[m] for m in missing} - served - {""})
+        ]
         yield warning(
             f"the server does not know {len(missing)} deployments of prefect.yaml: {', '.join(sorted(missing))}",
-            "prefect deploy --all",
+            f"{''.join(made)}prefect --no-prompt deploy --all",
         )
     pools = {d["work_pool_name"] for d in deployments if d["work_pool_name"]}
     for pool in sorted(pools):
@@ -149,7 +158,12 @@ def schedule() -> Iterator[Finding]:
         name = d["name"]
         if d["paused"] or (d["schedules"] and not any(s["active"] for s in d["schedules"])):
             faults += 1
-            yield warning(f"the deployment {name} is paused", f"prefect deployment schedule ls '*/{name}', then resume")
+            resume = [f"prefect api POST /deployments/{d['id']}/resume_deployment"]
+            active = shlex.quote('{"active": true}')
+            resume += [
+                f"prefect api PATCH /deployments/{d['id']}/schedules/{s['id']} --data {active}" for s in d["schedules"]
+            ]
+            yield warning(f"the deployment {name} is paused", " && ".join(resume))
     late = query_prefect("flow_runs/count", {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}})
     if late:
         faults += 1
@@ -161,11 +175,11 @@ def schedule() -> Iterator[Finding]:
         yield ok(f"{len(deployments)} deployments, {scheduled} with a schedule; none late")
 
 
-def _read_declared() -> set[str]:
-    """Names of the deployments in prefect.yaml."""
+def _read_declared() -> dict[str, str]:
+    """The work pool of each deployment in prefect.yaml."""
     path = Path("prefect.yaml")
     declared = plain_yaml.read(path.read_text()) if path.exists() else {}
-    return {entry["name"] for entry in declared.get("deployments") or []}
+    return {entry["name"]: entry.get("work_pool", {}).get("name", "") for entry in declared.get("deployments") or []}
 
 
 def query_prefect(path: str, body: dict | None = None) -> Any:

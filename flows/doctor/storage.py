@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -10,14 +11,15 @@ from pathlib import Path
 
 from flows.doctor.findings import Finding, ok, run_check, warning, wrong
 from flows.pipeline.cache import is_sound
-from flows.pipeline.dvc import RWLOCK
-from flows.pipeline.recovery import find_lock_damage
+from flows.pipeline.dvc import find_rwlock_damage
+from flows.pipeline.lockfile import describe_gaps, find_lock_damage, find_lock_gaps
+from tasks.registry.lineage import DATA, data_md5
+from tasks.runtime.checksums import hash_of_output, hashes_of
+from tasks.runtime.paths import DATA as RAW
 
 ROOMY = 5 * 2**30  # bytes free below which a year of runs is at risk
-SAMPLED, SMALL = (
-    200,
-    16 * 2**20,
-)  # entries of the cache that are read without --deep: how many, and up to how many bytes
+# What is read without --deep: how many entries of the cache, up to how many bytes each; and bytes of data/ in all.
+SAMPLED, SMALL, LARGE = 200, 16 * 2**20, 256 * 2**20
 REMOTE_SECONDS = 20.0
 
 
@@ -49,43 +51,31 @@ def disk() -> Iterator[Finding]:
 
 
 def locks() -> Iterator[Finding]:
-    """DVC can read dvc.lock and its file of locks, and the processes that the latter names are alive and DVC's."""
-    import psutil
-
+    """DVC can read dvc.lock and its file of locks; the former is whole, and the processes that the latter names are alive."""
     repair = "levy doctor --mend"
-    if damage := find_lock_damage():
+    if held := find_rwlock_damage():
+        yield wrong(held, repair)
+    if damage := find_lock_damage() or describe_gaps(find_lock_gaps()):
         yield wrong(damage, repair)
-    try:
-        held = json.loads(RWLOCK.read_text()) if RWLOCK.exists() else {}
-    except ValueError:
-        yield wrong(f"DVC refuses to work: {RWLOCK} is half written", repair)
-        return
-    infos = [*held.get("write", {}).values(), *(info for found in held.get("read", {}).values() for info in found)]
-    holders = {int(info["pid"]): str(info["cmd"]) for info in infos if info}
-    for pid, command in holders.items():
-        try:
-            line = " ".join(psutil.Process(pid).cmdline())
-        except psutil.NoSuchProcess:
-            yield warning(f"a lock was left behind: process {pid} ({command}) was killed", repair)
-            continue
-        if "dvc" in line:
-            yield ok(f"DVC is at work: process {pid} ({command})")
-        else:
-            yield wrong(
-                f"DVC would wait for a process that is not DVC: a lock names process {pid}, which is `{line}`", repair
-            )
-    if not holders:
-        yield ok("none held")
+    if not held and not damage:
+        yield ok("dvc.lock is whole, and no lock was left behind")
 
 
-def data() -> Iterator[Finding]:
-    """data/ is the version that data.dvc names, and dvc.yaml can be read."""
+def data(deep: bool) -> Iterator[Finding]:
+    """data/ is the version that data.dvc names, in every byte if it is not large or ``deep``, and dvc.yaml can be read."""
     from flows.pipeline.dvc import Dvc, DvcBusyError
-    from flows.pipeline.graph import plan, read_state
+    from flows.pipeline.graph import check_data, plan, read_state
     from tasks.params import loading
 
+    dvc = Dvc()
     try:
-        stages = plan(dvc := Dvc(), read_state(dvc), loading.load().datasets)
+        check_data(dvc, json.loads(dvc.output("status", "--json", str(DATA))))  # also where DVC cannot read dvc.lock
+        small = sum(path.stat().st_size for path in RAW.rglob("*") if path.is_file()) <= LARGE
+        if (deep or small) and hash_of_output(RAW, hashes_of(RAW)) != data_md5(DATA):
+            again = "mkdir -p .levy && mv data .levy/data.damaged && dvc pull --force data.dvc"
+            yield wrong("data/ is damaged, and neither size nor time of a file tells DVC", again)
+            return
+        stages = plan(dvc, read_state(dvc), loading.load().datasets)
     except DvcBusyError as error:
         yield warning(f"DVC is busy: {error}", "look again when it is done, or see locks")
         return
@@ -106,7 +96,7 @@ def cache(deep: bool) -> Iterator[Finding]:
     if damaged:
         yield wrong(
             f"the cache {folder} is damaged: {len(damaged)} of {len(selected)} entries, {', '.join(damaged[:3])}",
-            f"rm -f {' '.join(damaged)} && dvc pull --allow-missing; `levy run` makes again what no remote has",
+            f"rm -f {shlex.join(damaged)} && dvc pull --allow-missing; levy run  # which makes again what no remote has",
         )
     else:
         more = "" if len(selected) == len(entries) else f" ({len(entries)} in all: --deep reads them)"
@@ -114,7 +104,7 @@ def cache(deep: bool) -> Iterator[Finding]:
 
 
 def remotes() -> Iterator[Finding]:
-    """Every remote answers, and the data that data.dvc names are in theirs."""
+    """Every remote answers, and holds something."""
     from dvc.repo import Repo
 
     with Repo() as repo:
@@ -148,4 +138,4 @@ def _remote(name: str) -> Iterator[Finding]:
     if there:
         yield ok(place)
     else:
-        yield warning(f"nothing is kept in the remote {place}: it is empty", f"dvc push --remote {name}")
+        yield warning(f"nothing is kept in the remote {place}: it is empty", f"levy run && dvc push --remote {name}")

@@ -110,7 +110,7 @@ def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) 
             more out of the way, and says so; without it, says what a run would repair, and changes nothing.
     """
     from flows.pipeline.graph import plan, read_state
-    from flows.pipeline.recovery import find_lock_damage, repair_lock
+    from flows.pipeline.lockfile import find_lock_damage, repair_lock
 
     check_root()
     lines = [repair_rwlock(), repair_lock()] if repairing else [find_rwlock_damage(), find_lock_damage()]

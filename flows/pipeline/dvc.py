@@ -23,6 +23,7 @@ from tasks.runtime import leash
 
 FULL = re.compile(re.escape(os.strerror(errno.ENOSPC)) + r"|disk is full")  # the second of SQLite
 BUSY = re.compile(r"is busy|acquire lock|Unable to acquire", re.IGNORECASE)
+EXITED = re.compile(r"exited with (-?\d+)")  # DVC, of the process of a stage
 GRACE_SECONDS = 5
 LOCK_FILE = Path(".dvc/tmp/levy.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
@@ -67,7 +68,7 @@ class Dvc:
             with self._lock:
                 self._running.discard(process)
         if process.returncode:
-            message = last_lines(complained.splitlines() or said.splitlines())
+            message = explain_end(process.returncode, complained.splitlines() or said.splitlines())
             raise (DvcBusyError if BUSY.search(message) else LevyError)(
                 f"`dvc {' '.join(arguments)}` failed: {message}"
             )
@@ -101,8 +102,8 @@ class Dvc:
                 self._running.discard(process)
         text = "\n".join(lines)
         if code:
-            raise (DvcBusyError if BUSY.search(text) else StageFailedError)(
-                f"stage {stage} failed: {last_lines(list(lines))}"
+            raise (DvcBusyError if code > 0 and BUSY.search(text) else StageFailedError)(
+                f"stage {stage} failed: {explain_end(code, list(lines))}"
             )
         return "skipped" if "didn't change, skipping" in text else "ran"
 
@@ -144,6 +145,41 @@ def last_lines(lines: list[str], count: int = 12) -> str:
     if not explained and FULL.search("\n".join(errors)):
         return f"the disk is full: free some space and run the same command again ({errors[-1]})"
     return (explained[-1].removeprefix("error: ") if explained else "\n".join(errors[-count:])) or "no output"
+
+
+def explain_end(status: int, lines: list[str]) -> str:
+    """Why a DVC process failed: a signal that it, or the stage that it ran, was killed by; else what it said at its end.
+
+    Args:
+        status: of the process, as ``subprocess`` gives it. lines: what it printed.
+    """
+    of_stage = EXITED.search("\n".join(lines))
+    for who, end in (("DVC", status), ("its process", int(of_stage[1]) if of_stage else 0)):
+        if _signal_of(end):
+            said = f"; before that: {last_lines(lines, 3)}" if who == "DVC" and lines else ""
+            return f"{who} {describe_end(end)}. The same command goes on from here{said}"
+    return last_lines(lines)
+
+
+def describe_end(status: int) -> str:
+    """How a process ended, by its status; of one that was killed, by which signal and what may have sent it."""
+    number = _signal_of(status)
+    if not number:
+        return f"ended with status {status}"
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if number != signal.SIGKILL:
+        return f"was killed by {name}"
+    memory = psutil.virtual_memory()
+    return (
+        f"was killed by {name}, as the kernel does where memory runs out (`dmesg` says so; now {memory.available / 2**30:.1f} of "
+        f"{memory.total / 2**30:.1f} GiB are free): where it was that, lower --workers, compute.processes or the batch in params.yaml"
+    )
+
+
+def _signal_of(status: int) -> int:
+    """The signal that a process was killed by, from its status as ``subprocess`` (-9) or a shell (137) gives it; 0 for none."""
+    number = -status if status < 0 else status - 128
+    return number if 0 < number < signal.NSIG else 0
 
 
 def check_root() -> None:

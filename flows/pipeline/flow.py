@@ -11,8 +11,8 @@ from prefect.tasks import exponential_backoff
 
 from flows.pipeline import graph
 from flows.pipeline.dvc import Dvc, DvcBusyError, StageFailedError, last_lines
+from flows.pipeline.lockfile import keep_lock
 from flows.pipeline.outcome import Outcome, as_markdown
-from flows.pipeline.recovery import keep_lock
 from tasks.params.schema import Params
 from tasks.registry import lineage, record
 

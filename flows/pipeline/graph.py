@@ -131,13 +131,16 @@ def _refuse_data(dvc: Dvc, changes: str) -> NoReturn:
         "is missing or only partly there" if re.search(r"deleted|not in cache", changes) else "differs from data.dvc"
     )
     raise LevyError(
-        f"data/ {problem}: {_data_diff(dvc)}. Either get the recorded version back with `dvc pull data.dvc` "
-        "(add --force to discard what is there), or make what is there the new version with `dvc add data`"
+        f"data/ {problem}: {_data_diff(dvc)}. Either get the recorded version back with `dvc pull --force data.dvc` "
+        "(which discards what differs), or make what is there the new version with `dvc add data`"
     )
 
 
 def _data_diff(dvc: Dvc) -> str:
-    uncommitted = json.loads(dvc.output("data", "status", "--granular", "--json")).get("uncommitted", {})
+    try:
+        uncommitted = json.loads(dvc.output("data", "status", "--granular", "--json")).get("uncommitted", {})
+    except LevyError:  # dvc.lock cannot be read: so many words, and data/ differs all the same
+        uncommitted = {}
     parts = []
     for kind in ("deleted", "modified", "added"):
         names = [str(name) for name in uncommitted.get(kind, []) if str(name).startswith("data/") and name != "data/"]

@@ -9,12 +9,16 @@ import threading
 import time
 from pathlib import Path
 
-from flows.pipeline.dvc import GRACE_SECONDS
+import psutil
+
+from flows.pipeline.dvc import GRACE_SECONDS, describe_end, last_lines
 from levy_core.base.errors import LevyError
 from tasks.runtime import health, leash
 
 ADDRESS = "PREFECT_API_URL"
-START_SECONDS = 300  # 3 to 10 on a machine that does nothing else; one that died is not waited for
+# It starts in 3 to 10 s on a machine that does nothing else. On a busy one it may take any time, as long as it gets on.
+IDLE_SECONDS = 120.0  # without any CPU time and any line in its log
+START_SECONDS = 3600.0  # in all
 
 
 def _answers(api: str, timeout: float) -> bool:
@@ -72,28 +76,46 @@ class PrivateServer:
         """Returns when the server answers.
 
         Raises:
-            LevyError: it ended, or did not answer in time; names its log.
+            LevyError: it ended, or it did nothing for long and did not answer; with the last lines of its log.
         """
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if _answers(self.api, 2):
+        begun = moved = time.monotonic()
+        progress = self._progress()
+        while (status := self._process.poll()) is None and not _answers(self.api, 2):
+            now, before = time.monotonic(), progress
+            progress = self._progress()
+            moved = now if progress != before else moved
+            if now - moved > IDLE_SECONDS or now - begun > START_SECONDS:
+                break
+            time.sleep(0.1)
+        else:
+            if status is None:
                 threading.Thread(target=self._watch, daemon=True).start()
                 return
-            time.sleep(0.1)
-        status = self._process.poll()
         self.stop()
-        what = (
-            f"did not answer within {START_SECONDS} s" if status is None else f"ended with status {status} at its start"
-        )
-        raise LevyError(f"the run's own Prefect server {what}: see {self._log}")
+        if status is None:
+            what = f"did not answer within {now - begun:.0f} s ({now - moved:.0f} s of them without any work)"
+        else:
+            what = f"{describe_end(status)} at its start"
+        raise LevyError(f"the run's own Prefect server {what}: {self._last_words()}")
+
+    def _progress(self) -> tuple[float, int]:
+        """What grows while the server gets on: its CPU time in seconds, and the bytes of its log."""
+        try:
+            used = psutil.Process(self._process.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0, 0
+        return used.user + used.system, self._log.stat().st_size
+
+    def _last_words(self) -> str:
+        return f"see {self._log}, which ends with: {last_lines(self._log.read_text(errors='replace').splitlines(), 3)}"
 
     def _watch(self) -> None:
         status = self._process.wait()
         time.sleep(GRACE_SECONDS + 2)  # whoever ended it may be ending this process too, which stops its stages first
         if not self._stopped:
             sys.stdout.flush()
-            message = f"error: the run's own Prefect server ended with status {status}: see {self._log}"
-            print(f"{message}. Run the same command again: it goes on from here", file=sys.stderr, flush=True)
+            message = f"error: the run's own Prefect server {describe_end(status)}; run the same command again: it goes on from here"
+            print(f"{message}; {self._last_words()}", file=sys.stderr, flush=True)
             os._exit(1)
 
     def stop(self) -> None:

@@ -65,8 +65,11 @@ def read_labels(folder: Path) -> np.ndarray:
         LevyError: the file is missing or damaged.
     """
     try:
-        return np.array(json.loads((folder / LABELS).read_text()), dtype=np.int64)
-    except (OSError, ValueError, TypeError) as error:
+        labels = json.loads((folder / LABELS).read_text())
+        if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+            raise ValueError("a list of whole numbers was expected")
+        return np.array(labels, dtype=np.int64)
+    except (OSError, ValueError, OverflowError, RecursionError) as error:
         raise LevyError(f"{folder} holds no labels of its samples ({error}): run the sample stage again") from error
 
 
@@ -137,7 +140,7 @@ def read_cells(folder: Path) -> list[DrawnCell]:
         index = json.loads((folder / INDEX).read_text())
         cells = [_read(folder, key, Cell(**entry)) for key, entry in index.items()]
         return sorted(cells, key=lambda entry: (entry.cell.settings["steps"], entry.cell.label, entry.cell.seed))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LevyError(f"{folder} holds no complete grid ({error}): run the sample stage again") from error
 
 

@@ -21,5 +21,14 @@ def read_tuned(path: Path) -> dict[int, Solver]:
     """
     try:
         return {int(steps): Solver(**entry["sampler"]) for steps, entry in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        OverflowError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        LevyError,
+    ) as error:
         raise LevyError(f"{path} cannot be read ({error}): run the tune stage again") from error

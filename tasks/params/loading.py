@@ -10,6 +10,8 @@ from tasks.params import plain_yaml
 from tasks.params.schema import Params
 from tasks.runtime.paths import PARAMS
 
+LONGEST_FAULT, MOST_FAULTS = 800, 30  # characters of one, faults of a file: so much anybody reads
+
 
 def load(path: Path = PARAMS) -> Params:
     """Reads and validates a params file.
@@ -28,8 +30,9 @@ def load_merged(changes: Path, path: Path = PARAMS) -> tuple[Params, dict[str, A
     """
     patch = _read(changes)
     if not isinstance(patch, dict):
+        held = "nothing" if patch is None else _shorten(repr(patch))
         raise LevyError(
-            f"{changes} holds {'nothing' if patch is None else repr(patch)}: the keys of {path} that are to change are expected, each with its section"
+            f"{changes} holds {held}: the keys of {path} that are to change are expected, each with its section"
         )
     merged = plain_yaml.merge(_read(path), patch)
     return _validate(merged, f"{changes}, merged onto {path}"), merged
@@ -42,14 +45,22 @@ def _read(path: Path) -> Any:
         where = "run from the root of the repository" if path == PARAMS else "give the path of a settings file"
         raise LevyError(f"{path} cannot be read ({error.strerror}): {where}") from error
     except ValueError as error:  # also bytes that are no text
-        raise LevyError(f"{path} is not valid YAML: {error}") from error
+        raise LevyError(f"{path} is not valid YAML: {_shorten(str(error))}") from error
 
 
 def _validate(values: Any, source: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise LevyError(f"{source}: " + "; ".join(_explain(fault) for fault in error.errors())) from None
+        faults = [_shorten(_explain(fault)) for fault in error.errors()]
+        more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+        raise LevyError(f"{source}: {'; '.join(faults[:MOST_FAULTS])}{more}") from None
+
+
+def _shorten(text: str) -> str:
+    """A fault in one line without its middle, if it is long; what cannot be printed is escaped."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return line if len(line) <= LONGEST_FAULT else f"{line[: LONGEST_FAULT // 2]} ... {line[-LONGEST_FAULT // 2 :]}"
 
 
 def _explain(fault: Any) -> str:

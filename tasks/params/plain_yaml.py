@@ -13,13 +13,17 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.representer import SafeRepresenter
 
 from levy_core.base.files import replacing
 
+DEEPEST, MOST, LONGEST_NUMBER = 100, 1_000_000, 1024  # levels, values in all, bits
+TOO_DEEP = f"brackets, mappings or aliases are nested more than {DEEPEST} deep: take out what is too much"
+
 
 class DamagedYamlError(ValueError):
-    """The text is no YAML, gives a key twice, or names a type that is not plain."""
+    """The text is no YAML, gives a key twice, names a type that is not plain, or stands for more than anybody can have meant."""
 
 
 class _Representer(SafeRepresenter):
@@ -34,16 +38,74 @@ def read(text: str) -> Any:
     """Mappings, lists and scalars; nothing of the text runs.
 
     Raises:
-        DamagedYamlError: says where.
+        DamagedYamlError: says where, as far as is known, in one line.
     """
     try:
-        return YAML(typ="safe").load(text)
+        _refuse_depths(text)
+        value = YAML(typ="safe").load(text)
+        _refuse_monsters(value)
+        return value
+    except DamagedYamlError:
+        raise
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise DamagedYamlError(f"{where}{error.problem or error.context}") from error
     except YAMLError as error:
-        raise DamagedYamlError(str(error)) from error
+        raise DamagedYamlError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise DamagedYamlError(TOO_DEEP) from error
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # of a value unlike its !!type
+        raise DamagedYamlError(f"a value is not what its type says, or a key is no text ({error})") from error
+
+
+def _refuse_depths(text: str) -> None:
+    """Refuses a text so deeply nested that the C parser, which calls itself for each level, would take the process with it.
+
+    Raises:
+        DamagedYamlError: it is too deep.
+    """
+    brackets, indents = text.count("[") + text.count("{"), max(map(len, text.splitlines()), default=0)
+    if brackets + indents < 10_000:  # no text is deeper than this sum
+        return
+    depth = 0
+    for event in YAML(typ="safe").parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEEPEST:
+            raise DamagedYamlError(TOO_DEEP)
+
+
+def _refuse_monsters(value: Any) -> None:
+    """Refuses what a few characters of YAML can make and nobody can print: aliases of aliases, endless ones among them, and huge numbers.
+
+    Raises:
+        DamagedYamlError: says what.
+    """
+    count, level = 0, [value]
+    for _ in range(DEEPEST):
+        count += len(level)
+        if count > MOST:
+            raise DamagedYamlError(f"its aliases stand for more than {MOST:,} values: write out what is meant")
+        if any(isinstance(v, int) and v.bit_length() > LONGEST_NUMBER for v in level):
+            raise DamagedYamlError(f"it has a whole number of more than {LONGEST_NUMBER} bits: write a smaller one")
+        level = [inner for v in level for inner in _inside(v)]
+        if not level:
+            return
+    raise DamagedYamlError(TOO_DEEP)
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value
+        yield from value.values()
+    elif isinstance(value, list | tuple | set):
+        yield from value
 
 
 def write(value: Any) -> str:

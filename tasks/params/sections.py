@@ -35,6 +35,10 @@ def _one_of(kind: str, table: dict) -> AfterValidator:
     return AfterValidator(check)
 
 
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]  # more would be a slip, and no library counts further
+Evaluations = Annotated[int, Field(ge=1, le=100_000)]  # of the network per sample
+
+
 class NetParams(Settings):
     """Size and depth of the network."""
 
@@ -47,17 +51,17 @@ class NetParams(Settings):
 class TrainParams(Settings):
     """Training of every design."""
 
-    steps: int = Field(ge=1)
-    batch: int = Field(ge=1)
+    steps: Count
+    batch: Count
     lr: float = Field(gt=0)
-    warmup: int = Field(ge=0)
+    warmup: int = Field(ge=0, le=2**31 - 1)
     ema: float = Field(ge=0, lt=1)
     clip: float = Field(gt=0)
     label_dropout: float = Field(ge=0, le=1)
     precision: Literal["auto", "float32", "bfloat16"]
     seed: int = Field(ge=0)
-    save_every: int = Field(ge=1)
-    processes: int = Field(default=1, ge=1)
+    save_every: Count
+    processes: int = Field(default=1, ge=1, le=10_000)
     balance: float = Field(default=0.0, ge=0, le=1)
     balance_phase: float = Field(default=0.2, gt=0, le=1)
     class_balancing: float = Field(default=0.0, ge=0)
@@ -96,7 +100,7 @@ class Block(Settings):
     solvers: list[Family] = Field(min_length=1)
     discretisations: list[Discretisation] = Field(min_length=1)
     grids: list[GridName] = Field(min_length=1)
-    steps: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    steps: list[Evaluations] = Field(min_length=1)
     etas: list[Annotated[float, Field(ge=0)]] = Field(default=[0.0], min_length=1)
     eta_schedules: list[EtaSchedule] = Field(default=["constant"], min_length=1)
     rho_max: list[Positive | None] = Field(default=[None], min_length=1)
@@ -138,8 +142,8 @@ class SampleParams(Settings):
 
     grid: dict[Name, Block]
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
-    n: int = Field(ge=8)
-    batch: int = Field(ge=1)
+    n: int = Field(ge=8, le=2**31 - 1)
+    batch: Count
     classes: Classes = "balanced"
     hours: float | None = Field(default=None, gt=0)
 
@@ -160,11 +164,11 @@ class SampleParams(Settings):
 class TuneParams(Settings):
     """The search for the best sampler at each number of steps."""
 
-    steps: list[Annotated[int, Field(ge=1)]]
-    samples: int = Field(ge=8)
-    first: int = Field(ge=8)
+    steps: list[Evaluations]
+    samples: int = Field(ge=8, le=2**31 - 1)
+    first: int = Field(ge=8, le=2**31 - 1)
     factor: int = Field(ge=2)
-    last: int = Field(ge=8)
+    last: int = Field(ge=8, le=2**31 - 1)
     seed: int = Field(ge=0)
     solvers: list[Family] = Field(min_length=1)
     discretisations: list[Discretisation] = Field(min_length=1)
@@ -253,15 +257,15 @@ class SeedCounts(Settings):
     """How many seeds a model is judged at: ``first``, then twice as many while undecided, up to ``most``."""
 
     first: int = Field(ge=2)
-    most: int = Field(ge=2)
+    most: int = Field(ge=2, le=10_000)
 
 
 class RetrainParams(Settings):
     """How a new model is judged against the champion and the anchor."""
 
     seeds: SeedCounts
-    n: int = Field(ge=50)
-    false_promotion: float = Field(gt=0, lt=0.5)
+    n: int = Field(ge=50, le=2**31 - 1)
+    false_promotion: float = Field(ge=1e-6, lt=0.5)
     gate: GateParams
 
     @model_validator(mode="after")
@@ -281,6 +285,6 @@ class RetrainParams(Settings):
 class ComputeParams(Settings):
     """Threads, device and processes."""
 
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=10_000)
     device: Literal["auto", "cpu", "cuda"]
-    processes: int = Field(default=1, ge=1)
+    processes: int = Field(default=1, ge=1, le=10_000)

@@ -153,16 +153,25 @@ def roll_back(client: Any, name: str, alias: str = CHAMPION, why: str = "rolled 
         LevyError: there is no earlier version, or it was deleted.
     """
     settle(client, name)
+    before = earlier(client, name, alias)
+    if not before:
+        raise LevyError(f"{name}@{alias} was never another version: there is nothing to roll back to")
+    return move(client, name, alias, before[-1], why)
+
+
+def earlier(client: Any, name: str, alias: str) -> list[str]:
+    """The versions that an alias had before the one that it has, the last one last; those that it was rolled back from are left out.
+
+    Raises:
+        LevyError: there is no such model.
+    """
     stack: list[str] = []
     for m in history(client, name):
         if m.alias == alias and m.done:
             stack = stack[: stack.index(m.after)] if m.after in stack else stack
             stack.append(m.after)
     now = version_of(client, name, alias)
-    earlier = stack[: stack.index(now)] if now in stack else stack  # or moved by another hand
-    if not earlier:
-        raise LevyError(f"{name}@{alias} was never another version: there is nothing to roll back to")
-    return move(client, name, alias, earlier[-1], why)
+    return stack[: stack.index(now)] if now in stack else stack  # or moved by another hand
 
 
 def versions(client: Any, name: str) -> dict[str, Any]:

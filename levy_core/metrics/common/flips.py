@@ -13,6 +13,7 @@ from levy_core.base.seeds import seed_of
 EXACT = 14  # up to so many differences all flips are counted: 16,384
 HITS = 100  # as large sums among random flips, after which p is known to a tenth
 AT_LEVEL = 20  # such sums that are expected at p = level, before it is left at that
+MOST = 40_000_000  # flips: levels under 5e-7 are not waited for
 BLOCK = 20_000
 
 
@@ -32,7 +33,7 @@ def sign_flip_test(differences: np.ndarray, level: float) -> float:
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=n)))
         return float(np.mean(signs @ differences >= least))
     rng = np.random.default_rng(seed_of("sign flips", *map(repr, differences.tolist())))
-    hits, drawn, most = 0, 0, int(np.ceil(AT_LEVEL / level))
+    hits, drawn, most = 0, 0, int(min(np.ceil(AT_LEVEL / level), MOST))
     while drawn < most:
         block = min(BLOCK, most - drawn)
         bits = np.unpackbits(np.frombuffer(rng.bytes(-(-block * n // 8)), np.uint8), count=block * n).reshape(block, n)

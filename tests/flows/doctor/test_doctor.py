@@ -2,26 +2,30 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import alembic.command
 import pytest
+from mlflow.store.db.utils import _get_alembic_config
 
 from flows.cli import dispatch
-from flows.doctor import checkup, storage
+from flows.doctor import checkup, servers, storage
 from flows.doctor.findings import mask_passwords, ok, run_check
-from flows.pipeline.dvc import repair_rwlock
+from tasks.registry import promotions, tracking
 from tests.conftest import Checkout
-from tests.support.outputs import finished_checkout
+from tests.support.outputs import finished_checkout, flip
+from tests.support.servers import free_port, running
+from tests.support.service import prefect_server
 
 pytestmark = pytest.mark.long
-IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +60,19 @@ def is_well(name: str) -> bool:
     return find(name)[0] == {"ok"}
 
 
-def commit(path: str) -> None:
-    subprocess.run(["git", "add", "-f", path], check=True)
-    subprocess.run(["git", *IDENTITY, "commit", "-qm", "fault"], check=True)
-
-
 def shell(advice: str) -> None:
     """Does what an advice says, as a person would in the checkout."""
     subprocess.run(advice, shell=True, check=True, capture_output=True)
+
+
+def mend(name: str, *words: str) -> None:
+    """A check finds something with these words; the command that it names is run as it stands, and then the check gives only ok."""
+    state, text = find(name)
+    assert state - {"ok"}
+    assert all(word in text for word in words), text
+    (advice,) = {f.advice for f in run_check(checkup.checks(False)[name], 120) if f.state != "ok"}
+    done = subprocess.run(advice, shell=True, capture_output=True, text=True)
+    assert find(name)[0] == {"ok"}, (advice, done.stdout, done.stderr, find(name))
 
 
 def test_in_a_healthy_checkout_everything_is_ok_and_nothing_changes(healthy):
@@ -111,19 +120,23 @@ def test_passwords_in_addresses_are_masked():
     assert mask_passwords("no answer from https://ann:s3cret@host/path") == "no answer from https://ann:***@host/path"
 
 
-def test_a_package_that_lacks_another_is_named(here, monkeypatch, tmp_path):
-    assert is_well("environment")
-    described = tmp_path / "broken-1.0.dist-info" / "METADATA"
-    described.parent.mkdir()
-    described.write_text(
+def test_a_package_that_lacks_another_is_named_and_the_advice_mends_it(here, tmp_path, monkeypatch):
+    venv = tmp_path / "a venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    (site,) = venv.glob("lib/*/site-packages")
+    (site / "ours.pth").write_text(str(Path(pytest.__file__).parent.parent))
+    described = site / "broken-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: broken\nVersion: 1.0\nRequires-Dist: levy-none\nRequires-Dist: rich<1\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    state, text = find("environment")
-    assert state == {"wrong"}
-    assert "broken 1.0 requires levy-none, which is not installed." in text
-    assert "broken 1.0 has requirement rich<1, but you have rich" in text
-    assert "pip install --no-deps -r requirements.lock" in text
+    (described / "RECORD").write_text("broken-1.0.dist-info/METADATA,,\nbroken-1.0.dist-info/RECORD,,\n")
+    monkeypatch.setattr(sys, "executable", str(venv / "bin" / "python"))
+    mend(
+        "environment",
+        "broken 1.0 requires levy-none, which is not installed.",
+        "broken 1.0 has requirement rich<1, but you have rich",
+    )
 
 
 def test_more_threads_than_cores_are_named(healthy, here):
@@ -156,19 +169,23 @@ def test_uncommitted_files_are_named(here):
     assert "tasks/mine.py" in text
 
 
-def test_a_file_that_git_must_not_keep_is_named_and_the_advice_mends_it(here):
-    (here / "outputs" / "kept").write_text("x")
-    commit("outputs/kept")
+def test_files_that_git_must_not_keep_are_named_and_the_advice_mends_it(here, monkeypatch):
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@localhost")
+    before = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+    kept = [here / "outputs" / f"kept {number}" for number in range(5)]
     try:
-        state, text = find("git")
-        assert "wrong" in state
-        assert "git keeps outputs/kept" in text
-        shell(f"git rm -q --cached outputs/kept && git {' '.join(IDENTITY)} commit -qm mended")
-        assert is_well("git")
-        subprocess.run(["git", "reset", "-q", "HEAD~1"], check=True)
+        for path in kept:
+            path.write_text("x")
+        subprocess.run(["git", "add", "-f", *kept], check=True)
+        subprocess.run(["git", "commit", "-qm", "fault"], check=True)
+        mend("git", "git keeps outputs/kept 0", "5 files")
+        assert all(path.exists() for path in kept)
     finally:
-        (here / "outputs" / "kept").unlink(missing_ok=True)
-        subprocess.run(["git", "reset", "-q", "HEAD~1"], check=True)
+        subprocess.run(["git", "reset", "-q", before], check=True)
+        for path in kept:
+            path.unlink(missing_ok=True)
 
 
 def test_a_password_that_others_can_read_is_named_and_the_advice_mends_it(here):
@@ -192,40 +209,61 @@ def test_locks_left_behind_are_named_and_the_advice_mends_them(here):
     other = subprocess.Popen(["sleep", "600"])
 
     def held(pid):
-        lock.write_text(json.dumps({"read": {}, "write": {str(here / "outputs"): {"pid": pid, "cmd": "dvc repro"}}}))
-        return find("locks")
+        return json.dumps({"read": {}, "write": {str(here / "outputs"): {"pid": pid, "cmd": "dvc repro"}}})
 
     try:
-        assert held(gone.pid)[0] == {"warning"}
-        state, text = held(other.pid)
-        assert state == {"wrong"}
-        assert "sleep 600" in text
-        assert text.endswith(" -> levy doctor --mend")
-        shell("levy doctor --mend || true")  # other checks may find something
-        assert is_well("locks")
-        lock.write_text('{"write": {"half')
-        state, text = find("locks")
-        assert state == {"wrong"}
-        assert text.endswith(" -> levy doctor --mend")
-        repair_rwlock()  # what it does first
-        assert is_well("locks")
+        for remains in (held(gone.pid), held(other.pid), '{"write": {"half', '{"write": {"a": 3}}', "[]"):
+            lock.write_text(remains)
+            mend("locks", "rwlock")
     finally:
         other.kill()
         other.wait()
         lock.unlink(missing_ok=True)
 
 
-def test_a_lock_file_that_dvc_cannot_read_is_named_and_the_advice_mends_it(here):
+@pytest.mark.parametrize(
+    "share", ["0", "in a key", "in the last line", "before outs", "between outs", "between stages", "gone"]
+)
+def test_a_lock_that_was_cut_off_is_named_and_mended_and_hides_no_damage(here, share):
     path = here / "dvc.lock"
     whole = path.read_bytes()
-    path.write_bytes(b"")
-    state, text = find("locks")
-    assert state == {"wrong", "ok"}
-    assert "dvc.lock is damaged (it is empty)" in text
-    assert path.read_bytes() == b""
-    shell("levy doctor --mend || true")
+    compare = whole.index(b"  compare@")
+    end = {
+        "0": 0,
+        "in a key": whole.index(b" md5: ") + 3,
+        "in the last line": len(whole) - 1,
+        "before outs": whole.index(b"    outs:", compare),
+        "between outs": whole.index(b"    - path:", whole.index(b"    outs:", compare) + 20),
+        "between stages": compare,
+    }
+    path.write_bytes(whole[: end[share]]) if share in end else path.unlink()
+    victim = max((p for p in (here / "data").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    good = victim.read_bytes()
+    victim.unlink()
+    victim.write_bytes(good[:-5])
+    output = here / "outputs/digits/models/ddpm/model.safetensors"
+    trained = output.read_bytes()
+    flip(output)
+    assert "data/ differs from data.dvc" in find("data")[1]
+    mend("locks", "dvc.lock")
     assert path.read_bytes() == whole
-    assert is_well("locks")
+    assert output.read_bytes() == trained
+    shell(re.search(r"`(dvc pull .*?)`", find("data")[1])[1])
+    assert is_well("data")
+    assert victim.read_bytes() == good
+
+
+def test_data_that_came_from_a_damaged_cache_are_named_after_the_cache_was_mended(here):
+    shutil.rmtree(here / "data")
+    entry = max((p for p in (here / ".dvc/cache/files/md5").glob("??/*")), key=lambda p: p.stat().st_size)
+    good = entry.read_bytes()
+    flip(entry)
+    shell("dvc pull -q data.dvc")
+    assert is_well("data") is False
+    mend("cache", entry.name)
+    mend("data", "neither size nor time")
+    assert entry.read_bytes() == good
+    shutil.rmtree(here / ".levy" / "data.damaged")
 
 
 def test_changed_data_are_named_and_the_advice_brings_the_recorded_version_back(here):
@@ -233,8 +271,7 @@ def test_changed_data_are_named_and_the_advice_brings_the_recorded_version_back(
     victim.unlink()
     state, text = find("data")
     assert state == {"wrong"}
-    assert "dvc pull data.dvc" in text
-    shell("dvc pull -q data.dvc --force")
+    shell(re.search(r"`(dvc pull .*?)`", text)[1])
     assert is_well("data")
 
 
@@ -254,6 +291,16 @@ def test_damaged_cache_entries_are_named_and_the_advice_mends_them(here):
     assert pulled.read_bytes() == good[pulled]
     assert " 0 of 8 stages" not in find("data")[1]  # the next run makes the other one again
     made.write_bytes(good[made])
+
+
+def test_a_remote_without_anything_is_named_and_the_advice_fills_it(here, tmp_path):
+    shell(f"dvc remote add --local storage {tmp_path / 'store'}")
+    shutil.move(here / "outputs", tmp_path / "outputs")  # as in a fresh clone: nothing is there to push
+    try:
+        mend("remotes", "nothing is kept in the remote storage")
+    finally:
+        shutil.rmtree(here / "outputs", ignore_errors=True)
+        shutil.move(tmp_path / "outputs", here / "outputs")
 
 
 def test_a_remote_that_does_not_answer_is_named(here):
@@ -277,30 +324,69 @@ def test_a_server_that_does_not_answer_is_named_within_seconds(here, monkeypatch
     assert time.monotonic() - begun < 30
 
 
-def test_a_database_of_another_mlflow_is_named(here, monkeypatch, tmp_path):
-    old = tmp_path / "old.db"
+def test_a_database_of_another_mlflow_is_named_and_the_advice_mends_it(here, monkeypatch, tmp_path):
+    old = tmp_path / "an old.db"
     shutil.copy(here / "mlflow.db", old)
-    with sqlite3.connect(old) as database:
-        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")  # MLflow 1.0's
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{old}")
-    state, text = find("mlflow")
-    assert state == {"wrong"}
-    assert f"mlflow db upgrade sqlite:///{old}" in text
+    url = f"sqlite:///{old}"
+    alembic.command.downgrade(_get_alembic_config(url), "-1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    mend("mlflow", "mlflow db upgrade")
 
 
-def test_a_champion_that_is_not_whole_is_named(here):
+def test_a_database_that_is_none_is_named_and_the_advice_restores_it(here):
+    database = here / "mlflow.db"
+    whole = database.read_bytes()
+    try:
+        database.write_text("hello")
+        mend("mlflow", "cannot be used")
+        assert is_well("registry")
+    finally:
+        database.write_bytes(whole)
+
+
+def test_a_champion_that_is_not_whole_is_named_and_the_advice_brings_it_back(here):
     assert is_well("registry")
-    weights = next((here / "mlartifacts").rglob("model.safetensors"))
+    database, weights = here / "mlflow.db", next((here / "mlartifacts").rglob("model.safetensors"))
     good = weights.read_bytes()
     one_bit, half = good[:-1] + bytes([good[-1] ^ 1]), good[: len(good) // 2]
     for expected, content in (("model.safetensors", one_bit), ("model.safetensors", half), ("", None)):
         weights.unlink(missing_ok=True)
         if content is not None:
             weights.write_bytes(content)
-        state, text = find("registry")
-        assert state == {"wrong"}
-        assert "levy-digits@champion" in text
-        assert expected in text
-        assert "levy restore models:/levy-digits/1" in text
-    weights.write_bytes(good)
-    assert is_well("registry")
+        mend(
+            "registry", "levy-digits@champion (version 1) is not whole", expected, "levy restore models:/levy-digits/1"
+        )
+        assert weights.read_bytes() == good
+    client = tracking.connect().MlflowClient()
+    before = database.read_bytes()
+    second = client.create_model_version("levy-digits", str(weights.parent / "none"))
+    promotions.move(client, "levy-digits", promotions.CHAMPION, second.version, "test")
+    mend("registry", "(version 2) is not whole", "levy rollback")
+    database.write_bytes(before)
+
+
+def test_what_keeps_a_deployment_from_running_is_named_and_the_advice_mends_it(healthy, here, tmp_path, monkeypatch):
+    port = free_port()
+    own = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PWD": str(here)}
+    options = {"cwd": here, "env": healthy.environment | own}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+
+    def is_served():
+        return "no worker" not in find("schedule")[1]
+
+    with prefect_server(port, tmp_path, **options):
+        assert is_well("prefect")
+        (missing,) = run_check(servers.schedule, 60)
+        shell(missing.advice)
+        (unserved,) = run_check(servers.schedule, 60)
+        worker = shlex.split(unserved.advice.split(", or ")[1])
+        with running([sys.executable, "-m", *worker], tmp_path / "worker.log", is_served, **options):
+            assert is_well("schedule")
+            shell("prefect work-pool pause levy")
+            mend("schedule", "the work pool levy is paused")
+            shell("prefect --no-prompt deployment schedule pause --all")
+            mend("schedule", "the deployment retrain-digits is paused")
+            (found,) = servers.query_prefect("deployments/filter", {})
+            servers.query_prefect(f"deployments/{found['id']}/pause_deployment", {})
+            mend("schedule", "the deployment retrain-digits is paused")

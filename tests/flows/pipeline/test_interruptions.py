@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from flows.pipeline import flow
-from flows.pipeline.recovery import KEPT
+from flows.pipeline.lockfile import KEPT
 from tests.conftest import TINY, between_workers, make_checkout, wait_until
 from tests.support.kills import live
 from tests.support.outputs import finished_checkout, flip

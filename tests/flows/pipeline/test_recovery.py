@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -17,16 +19,15 @@ from dvc.dvcfile import Lockfile
 from dvc.repo import Repo
 
 from flows.pipeline.dvc import RWLOCK, Dvc, StageFailedError, find_rwlock_damage, repair_rwlock
-from flows.pipeline.recovery import (
+from flows.pipeline.lockfile import (
     DAMAGED,
     KEPT,
     _damage_of,
     find_lock_damage,
     keep_lock,
-    repair_checkout,
     repair_lock,
-    repair_outputs,
 )
+from flows.pipeline.recovery import repair_checkout, repair_outputs
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.tensors import write_tensors
@@ -65,6 +66,38 @@ def test_a_question_to_dvc_that_nobody_waits_for_any_more_is_stopped(repository)
         dvc.stop_all()
         with pytest.raises(LevyError, match="`dvc repro make` failed"):
             asked.result(60)
+
+
+@pytest.mark.parametrize("shell", ["", "exec "])
+def test_a_stage_whose_process_was_killed_says_by_which_signal_and_names_memory(repository, shell):
+    kill = "import os, signal; print('half', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    stages = {"make": {"cmd": f'{shell}python -c "{kill}"' + (" && true" if not shell else "")}}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    with pytest.raises(StageFailedError, match=r"make failed: its process was killed by SIGKILL, .* memory runs out"):
+        Dvc().reproduce("make", print)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_dvc_that_was_killed_says_by_which_signal_and_what_it_said_before(repository, number):
+    Path("dvc.yaml").write_text(
+        yaml.safe_dump({"stages": {"make": {"cmd": "echo is busy && touch begun && sleep 300"}}})
+    )
+
+    def kill():
+        assert wait_until(Path("begun").exists)
+        (victim,) = (p for p in psutil.Process().children() if "--single-item" in p.cmdline())
+        sleeping = victim.children(recursive=True)
+        victim.send_signal(number)
+        for process in sleeping:  # a user's shell command is on no leash
+            process.kill()
+
+    with ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
+        with pytest.raises(
+            StageFailedError, match=rf"(?s)make failed: DVC was killed by {number.name}.* before that: .*busy"
+        ):
+            Dvc().reproduce("make", print)
+        killing.result()
 
 
 def cached(output: str) -> Path:

@@ -4,6 +4,7 @@ import fcntl
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 import yaml
 
 from flows.cli import dispatch
+from flows.pipeline import server
 from flows.pipeline.preflight import prune_outputs
-from flows.pipeline.server import PrivateServer
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files
 from tasks.params import loading
@@ -87,7 +88,7 @@ def test_bad_params_are_refused_and_a_params_file_is_not_adopted(bare_checkout, 
 
 def test_missing_data_is_refused(bare_checkout, refused, data):
     shutil.rmtree(data)
-    assert "`dvc pull data.dvc`" in refused("run")
+    assert "`dvc pull --force data.dvc`" in refused("run")
     assert nothing_ran(bare_checkout)
 
 
@@ -252,11 +253,39 @@ def test_a_command_that_takes_too_long_leaves_no_process_behind(bare_checkout):
     assert wait_until(lambda: not [line for line in bare_checkout.processes() if "sleep 300" in line], 30)
 
 
-def test_a_run_whose_own_server_cannot_start_says_how_it_ended_at_once(tmp_path, monkeypatch):
+@pytest.fixture
+def own_server(tmp_path, monkeypatch):
+    """Starts a run's own server, whose home is the test's folder."""
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "sqlite+aiosqlite:////proc/no/such/prefect.db")
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    server = PrivateServer()
-    with pytest.raises(LevyError, match=r"Prefect server ended with status \d+ at its start: see .*server.log"):
-        server.wait()
+    return server.PrivateServer
+
+
+def test_a_run_whose_own_server_cannot_start_says_how_it_ended_at_once(own_server, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "sqlite+aiosqlite:////proc/no/such/prefect.db")
+    refused = (
+        r"(?s)Prefect server ended with status \d+ at its start: see .*server.log, which ends with: .*unable to open"
+    )
+    with pytest.raises(LevyError, match=refused):
+        own_server().wait()
     assert "PREFECT_API_URL" not in os.environ
+
+
+def test_a_server_that_is_killed_while_it_starts_is_noticed_and_named(own_server):
+    started = own_server()
+    started._process.kill()
+    with pytest.raises(
+        LevyError, match=r"Prefect server was killed by SIGKILL, .*memory .* at its start: see .*server.log"
+    ):
+        started.wait()
+
+
+def test_a_server_that_does_nothing_any_more_is_given_up_and_one_that_works_is_waited_for(own_server, monkeypatch):
+    monkeypatch.setattr(server, "IDLE_SECONDS", 2.0)  # less than it takes to start
+    stuck = own_server()
+    stuck._process.send_signal(signal.SIGSTOP)
+    with pytest.raises(LevyError, match=r"did not answer within \d+ s \(\d+ s of them without any work\)"):
+        stuck.wait()
+    patient = own_server()
+    patient.wait()
+    patient.stop()

@@ -1,6 +1,7 @@
 """One dialect of YAML for DVC and for us."""
 
 from copy import deepcopy
+from itertools import pairwise
 
 import pytest
 from dvc.utils.serialize import dumps_yaml, parse_yaml
@@ -74,6 +75,21 @@ def test_what_is_written_is_read_as_it_was_by_us_and_by_dvc(value):
         ("a: 1\nb: 2\na: 3\n", 'line 3, column 1: found duplicate key "a"'),
         ("a: [1,\n", "line 2, column 1"),
         ("a: \x00", "control characters"),
+        (
+            "a: " + "[" * 300_000,
+            "nested more than 100 deep",
+        ),  # the C parser, which calls itself, would take the process with it
+        ("- " * 300_000, "nested more than 100 deep"),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested more than 100 deep"),
+        ("a: &a [*a]", "nested more than 100 deep"),
+        (
+            "- &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+            + "".join(f"- &{y} [{', '.join(10 * ['*' + x])}]\n" for x, y in pairwise("abcdefg")),
+            "aliases stand for more than 1,000,000 values",
+        ),
+        ("a: 0x" + "f" * 300, "whole number of more than 1024 bits"),
+        ("a: !!bool x", "a value is not what its type says"),
+        ("? [[]]\n: 1", "a key is no text"),
     ],
 )
 def test_what_is_no_plain_yaml_is_refused_with_its_place(text, message):

@@ -85,6 +85,19 @@ def twins(first, second, *designs):
     ("changes", "message"),
     [
         ({"models": {"lim": {"alpha": 2.5}}}, r"models.lim is .*alpha is 2.5, but must lie in \(1, 2\]"),
+        (
+            {"train": {"steps": 10**30}},
+            r"train.steps is 1000000000000000000000000000000: input should be less than or equal to 214",
+        ),
+        (
+            block(steps=[10**9]),
+            r"sample.grid.paper.steps\[0\] is 1000000000: input should be less than or equal to 100000",
+        ),
+        (
+            {"tune": {"steps": [10**18]}},
+            r"tune.steps\[0\] is 1000000000000000000: input should be less than or equal to 100000",
+        ),
+        ({"data": {"digits": 3}}, r"data.digits is 3: the settings of a data set are expected here"),
         ({"models": {"lim": {"alpha": 1.0}}}, r"alpha is 1.0, but must lie in \(1, 2\]"),
         (
             {"models": {"lim": {"preset": "gan"}}},
@@ -259,7 +272,10 @@ def twins(first, second, *designs):
             r"retrain.seeds: most 10 is too few: equal models gain at all of 10 seeds once in 1,024; an error of 0.0001 needs 15 or more",
         ),
         ({"retrain": {"seeds": [0, 1, 2]}}, r"retrain.seeds is \[0, 1, 2\]"),
-        ({"retrain": {"false_promotion": 0}}, r"retrain.false_promotion is 0: input should be greater than 0"),
+        (
+            {"retrain": {"false_promotion": 0}},
+            r"retrain.false_promotion is 0: input should be greater than or equal to 1e-06",
+        ),
         ({"data": {"digits": {"test_share": 1}}}, r"data.digits.test_share is 1: input should be less than 1"),
         ({"compute": {"processes": 0}}, r"compute.processes is 0: input should be greater than or equal to 1"),
         ({"train": {"steps": "many"}}, r"train.steps is 'many': input should be a valid integer"),
