@@ -274,7 +274,7 @@ def twins(first, second, *designs):
         ({"retrain": {"seeds": [0, 1, 2]}}, r"retrain.seeds is \[0, 1, 2\]"),
         (
             {"retrain": {"false_promotion": 0}},
-            r"retrain.false_promotion is 0: input should be greater than or equal to 1e-06",
+            r"retrain.false_promotion is 0: input should be greater than or equal to 0.000001",
         ),
         ({"data": {"digits": {"test_share": 1}}}, r"data.digits.test_share is 1: input should be less than 1"),
         ({"compute": {"processes": 0}}, r"compute.processes is 0: input should be greater than or equal to 1"),
