@@ -194,13 +194,13 @@ def traceable():
     return subprocess.run([STRACE, "-f", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
 
 
-def wait_until(condition, seconds=600):
+def wait_until(condition, seconds=600, every=0.2):
     """Whether ``condition`` came true; the limit is for what never happens, not for a busy machine."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
             return True
-        time.sleep(0.2)
+        time.sleep(every)
     return False
 
 

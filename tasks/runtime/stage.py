@@ -13,11 +13,18 @@ from typing import Any
 
 from levy_core.base.errors import LevyError
 
+# What the system calls an error of the disk: what is wrong, and what to do before the same command is run again.
+DISK = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the quota of the disk is used up", "free some space"),
+    errno.EIO: ("the disk could not be read or written", "look for its errors in the system's log, mend it"),
+}
+
 
 def run(work: Callable[..., None], load: Callable[[], Any], **names: str) -> None:
     """Calls ``work(load(), *names)`` as a program: ``dataset``, and of some stages ``design``.
 
-    A mistake that a person can mend ends in one message and exit status 1, without a traceback.
+    A mistake that a person can mend, and an error of the disk, end in one message and exit status 1, without a traceback.
     """
     try:
         settings = load()
@@ -29,12 +36,23 @@ def run(work: Callable[..., None], load: Callable[[], Any], **names: str) -> Non
     except LevyError as error:
         sys.exit(f"error: {error}")
     except Exception as error:
-        # safetensors, zarr and HDF5 put the system's words into errors of their own, numpy says how much it could write.
-        told = re.search(rf"{os.strerror(errno.ENOSPC)}|^\d+ requested and \d+ written$", str(error))
-        if getattr(error, "errno", None) != errno.ENOSPC and not told:
+        told = _explain_disk(error)
+        if told is None:
             raise
-        where = getattr(error, "filename", None) or os.getcwd()
-        sys.exit(f"error: the disk is full ({where}): free some space and run the same command again")
+        sys.exit(f"error: {told} and run the same command again")
+
+
+def _explain_disk(error: Exception) -> str | None:
+    """What is wrong with the disk, where, and what to do; None for an error of another kind."""
+    said = str(error)
+    # safetensors, zarr and HDF5 put the system's words into errors of their own.
+    number = next((n for n in DISK if getattr(error, "errno", None) == n or os.strerror(n) in said), None)
+    if number is None and re.search(r"^\d+ requested and \d+ written$", said):  # all that numpy says
+        number = errno.ENOSPC
+    if number is None:
+        return None
+    fault, remedy = DISK[number]
+    return f"{fault} ({getattr(error, 'filename', None) or os.getcwd()}): {remedy}"
 
 
 def device(name: str) -> Any:

@@ -5,6 +5,7 @@ A stage spends seconds on imports and, in tests, tenths of a second on its work.
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,13 +31,30 @@ STAGES = {
     "compare": OF_DATASET,
     "report": OF_DATASET,
 }
+# What they import when they are called, and what that imports late.
+PRELOADED = [
+    *(f"tasks.{stage}" for stage in STAGES),
+    *(f"tasks.kinds.images.{module}" for module in ("answer", "data", "metrics", "page", "training")),
+    *(
+        "levy_core.metrics.images.measures",
+        "optuna",
+        "matplotlib.backends.backend_svg",
+        "PIL.PngImagePlugin",
+        "scipy.optimize",
+    ),
+]
 
 
 def start(root: Path, what: str) -> BaseProcess:
     """A process that does the work of a stage, or of ``record``, in a checkout."""
+    return fork(_work, root, what)
+
+
+def fork(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    """A process that calls ``target``."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=_work, args=(root, what), daemon=True)
+    context.set_forkserver_preload([__name__, *PRELOADED])
+    process = context.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process
 
@@ -53,6 +71,11 @@ def _work(root: Path, what: str) -> None:
     os.dup2(silent, 1)
     os.dup2(silent, 2)
     os.chdir(root)
+    work(what)
+
+
+def work(what: str) -> None:
+    """The work of a stage, or of ``record``, in the working folder."""
     if what == "record":
         record.record(loading.load(), DATASET)
     else:

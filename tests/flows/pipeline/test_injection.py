@@ -1,0 +1,102 @@
+"""Every write of every stage fails once, or is its last: the rerun ends with the bytes of a run that nobody disturbed."""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import traceable
+from tests.support import victims
+from tests.support.injection import contents, fail, finish, make_folder, put_back, writes_of
+
+pytestmark = pytest.mark.skipif(not traceable(), reason="strace is not installed, or may not trace here")
+IN_TURN = {
+    "ENOSPC": 1,
+    "kill": 1,
+    "EIO": 3,
+}  # EIO takes the way of ENOSPC, but for its words: every third write tries it
+
+
+def survey(folder: Path, stage: str, faults: Mapping[str, int]) -> tuple[Counter, list[str]]:
+    """Fails the writes of a stage one after the other, each in the folder as it is now.
+
+    Args:
+        faults: kinds of faults; each is tried at every write, or at one of so many.
+
+    Returns:
+        How many writes there were, and how many faults of each kind; what was wrong after a fault.
+    """
+    log, before = folder.with_suffix(".log"), contents(folder)
+    writes = writes_of(folder, stage, log)
+    whole = contents(folder)
+    counts, wrong = Counter(writes=len(writes)), []
+    for (number, write), (place, (fault, every)) in product(enumerate(writes), enumerate(faults.items())):
+        if (number - place) % every:
+            continue
+        put_back(folder, before)
+        exitcode, said = fail(folder, stage, write, fault, log)
+        after = contents(folder)
+        finish(folder, stage, log)
+        counts[fault] += 1
+        counts["went on"] += exitcode == 0
+        found = [*judge_end(fault, exitcode, said), *judge_files(before, after, whole)]
+        if exitcode == 0 and after != whole:
+            found.append(f"it ended as if nothing had happened, but {differing(after, whole)} differ")
+        if (rerun := contents(folder)) != whole:
+            found.append(f"after the rerun {differing(rerun, whole)} differ")
+        wrong += [f"{stage}, {fault} at {write}: {what}" for what in found]
+    return counts, wrong
+
+
+def judge_end(fault: str, exitcode: int | None, said: str) -> list[str]:
+    """What is wrong with how a stage ended: an error must be told in one line, whichever library met it."""
+    if fault == "kill":
+        return [] if exitcode == -9 else [f"it ended with {exitcode}"]
+    told = [line for line in said.splitlines() if line.startswith("error: ")]
+    if exitcode == 0 or (exitcode == 1 and len(told) == 1 and "Traceback" not in said):
+        return []
+    return [f"it ended with {exitcode} and said {said[-600:]}"]
+
+
+def judge_files(before: dict[str, bytes], after: dict[str, bytes], whole: dict[str, bytes]) -> list[str]:
+    """What is wrong with the files of a stage that was disturbed: earlier outputs are as they were, its own whole or not there."""
+    lost = [name for name, content in before.items() if "/resume/" not in name and after.get(name) != content]
+    outputs = [name for name in after if "/resume/" not in name and "/." not in name]
+    half = [name for name in outputs if after[name] != whole.get(name)]
+    return [f"it lost {lost}"] * bool(lost) + [f"it left {half} half-written"] * bool(half)
+
+
+def differing(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def test_after_any_write_of_prepare_failed_the_rerun_ends_with_the_same_bytes(tmp_path):
+    make_folder(tmp_path / "run")
+    counts, wrong = survey(tmp_path / "run", "prepare", dict.fromkeys(IN_TURN, len(IN_TURN)))
+    assert not wrong, "\n".join(wrong)
+    assert counts.total() - counts["went on"] == 2 * counts["writes"] > 20
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_after_any_write_of_any_stage_failed_the_rerun_ends_with_the_same_bytes(tmp_path):
+    reached = tmp_path / "undisturbed"
+    make_folder(reached)
+    for stage in victims.STAGES:
+        shutil.copytree(reached, tmp_path / stage)  # as it is before the stage
+        finish(reached, stage, reached.with_suffix(".log"))
+    total: Counter = Counter()
+    faults = []
+    with ThreadPoolExecutor(2) as pool:
+        surveys = pool.map(lambda stage: survey(tmp_path / stage, stage, IN_TURN), victims.STAGES)
+        for stage, (counts, wrong) in zip(victims.STAGES, surveys, strict=True):
+            print(stage, dict(counts), f"{len(wrong)} wrong", flush=True)
+            total += counts
+            faults += wrong
+    print("all stages", dict(total))
+    assert not faults, "\n".join(faults)
+    assert total["ENOSPC"] == total["kill"] == total["writes"] > 300
