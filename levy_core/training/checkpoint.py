@@ -85,7 +85,9 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
     try:
         net.load_state_dict(read_tensors(folder / "model.safetensors"))
     except RuntimeError as error:
-        raise LevyError(f"{folder / 'model.safetensors'} does not belong to the network in {path}: {error}") from error
+        raise LevyError(
+            f"{folder / 'model.safetensors'} does not belong to the network in {path}: {' '.join(str(error).split())}"
+        ) from error
     predictor = saved_design.predictor(net.to(device)).eval().requires_grad_(False)
     return Model(predictor, saved_design, config, samples)
 
@@ -121,7 +123,8 @@ def _read(path: Path) -> tuple[Design, UNetConfig | MLPConfig, nn.Module, Sample
         samples = _typed("samples", Samples, RECORDED.get(str(recorded_samples.get("kind")), {}) | recorded_samples)
         return Design.from_mapping(description["design"]), config, net_class(config), samples
     except Exception as error:  # a network of sizes that do not fit together raises many kinds
-        raise LevyError(f"{path} describes no model: {error}; {REMEDY}") from error
+        first = next(iter(str(error).splitlines()), type(error).__name__)  # torch appends frames of its own
+        raise LevyError(f"{path} describes no model: {first}; {REMEDY}") from error
 
 
 def _typed(name: str, kind: type[Part], values: dict[str, Any]) -> Part:
