@@ -1,4 +1,4 @@
-"""Every write of every stage fails once, or is its last: the rerun ends with the bytes of a run that nobody disturbed."""
+"""Every write of the main thread of every stage fails once, or is its last: the rerun ends with the bytes of a run that nobody disturbed."""
 
 import multiprocessing
 import shutil
@@ -12,11 +12,12 @@ import pytest
 
 from tests.conftest import traceable
 from tests.support import victims
-from tests.support.injection import contents, fail, finish, make_folder, put_back, writes_of
+from tests.support.injection import MissedError, contents, fail, finish, make_folder, put_back, writes_of
 
 pytestmark = pytest.mark.skipif(not traceable(), reason="strace is not installed, or may not trace here")
 # At how many writes each fault is tried once. EIO takes the way of ENOSPC, but for its words.
 FAULTS = {"ENOSPC": 1, "kill": 1, "EIO": 3}
+ATTEMPTS = 5
 
 
 def survey(folder: Path, stage: str, faults: Mapping[str, int]) -> tuple[Counter, list[str]]:
@@ -35,8 +36,14 @@ def survey(folder: Path, stage: str, faults: Mapping[str, int]) -> tuple[Counter
     for (number, write), (place, (fault, every)) in product(enumerate(writes), enumerate(faults.items())):
         if (number - place) % every:
             continue
-        put_back(folder, before)
-        exitcode, said = fail(folder, stage, write, fault, log)
+        for attempt in range(ATTEMPTS):
+            put_back(folder, before)
+            try:
+                exitcode, said = fail(folder, stage, write, fault, log)
+                break
+            except MissedError:
+                if attempt == ATTEMPTS - 1:
+                    raise
         after = contents(folder)
         finish(folder, stage, log)
         counts[fault] += 1
