@@ -48,8 +48,12 @@ class DrawnCell:
 
 def write_cell(folder: Path, key: str, samples: np.ndarray) -> None:
     """Samples of a cell, [n, *S], in one piece."""
-    with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
-        np.save(stream, np.ascontiguousarray(samples), allow_pickle=False)
+    array = (
+        BytesIO()
+    )  # into a file itself, numpy loses the error of the last write, and the cell would be cut off in silence
+    np.save(array, np.ascontiguousarray(samples), allow_pickle=False)
+    with replacing(folder / f"{key}.npy") as temporary:
+        temporary.write_bytes(array.getbuffer())
 
 
 def write_labels(folder: Path, labels: np.ndarray) -> None:

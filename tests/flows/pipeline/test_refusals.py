@@ -88,7 +88,7 @@ def test_bad_params_are_refused_and_a_params_file_is_not_adopted(bare_checkout, 
 
 def test_missing_data_is_refused(bare_checkout, refused, data):
     shutil.rmtree(data)
-    assert "`dvc pull --force data.dvc`" in refused("run")
+    assert "`dvc pull data.dvc`" in refused("run")
     assert nothing_ran(bare_checkout)
 
 
