@@ -24,11 +24,11 @@ from tests.support.servers import free_port, running
 from tests.support.service import prefect_server
 
 pytestmark = pytest.mark.long
-BROKEN_SECOND = """
-import sys
+LOST_SECOND = """
 from tasks.registry import promotions, tracking
 client = tracking.connect().MlflowClient()
-version = client.create_model_version("levy-digits", sys.argv[1]).version
+first = client.get_model_version("levy-digits", "1")
+version = str(client.create_model_version("levy-digits", first.source, tags=first.tags).version)
 promotions.move(client, "levy-digits", promotions.CHAMPION, version, "test")
 """
 FIND = """
@@ -371,7 +371,7 @@ def test_a_database_that_is_none_is_named_and_the_advice_restores_it(kept_record
 
 
 def test_a_champion_that_is_not_whole_is_named_and_the_advice_brings_it_back(here, kept_record):
-    weights = next((here / "mlartifacts").rglob("model.safetensors"))
+    weights = next((here / "mlartifacts").rglob("models/*/artifacts/**/model.safetensors"))
     good = weights.read_bytes()
     one_bit, half = good[:-1] + bytes([good[-1] ^ 1]), good[: len(good) // 2]
     for expected, content in (("model.safetensors", one_bit), ("model.safetensors", half), ("", None)):
@@ -382,7 +382,14 @@ def test_a_champion_that_is_not_whole_is_named_and_the_advice_brings_it_back(her
             "registry", "levy-digits@champion (version 1) is not whole", expected, "levy restore models:/levy-digits/1"
         )
         assert weights.read_bytes() == good
-    subprocess.run([sys.executable, "-c", BROKEN_SECOND, str(weights.parent / "none")], check=True)
+
+
+def test_a_champion_whose_artifacts_are_lost_is_named_and_the_advice_gives_the_one_before(kept_record):
+    subprocess.run([sys.executable, "-c", LOST_SECOND], check=True)
+    with sqlite3.connect(kept_record) as database:
+        database.execute(
+            "UPDATE model_versions SET source = 'file:///no', storage_location = 'file:///no' WHERE version = 2"
+        )
     mend("registry", "(version 2) is not whole", "levy rollback")
 
 

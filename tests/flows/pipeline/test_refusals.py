@@ -253,6 +253,18 @@ def test_a_command_that_takes_too_long_leaves_no_process_behind(bare_checkout):
     assert wait_until(lambda: not [line for line in bare_checkout.processes() if "sleep 300" in line], 30)
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 300_000, "data: {digits: 3}\n", "train: {steps: !!int x}\n", "train: {steps: 0x" + "f" * 999 + "}\n"]
+)
+def test_monstrous_settings_end_the_program_in_one_line(bare_checkout, tmp_path, text):
+    monster = tmp_path / "monster.yaml"
+    monster.write_text(text)
+    done = bare_checkout.levy("check", "--params", str(monster), check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.fixture
 def own_server(tmp_path, monkeypatch):
     """Starts a run's own server, whose home is the test's folder."""
@@ -280,6 +292,7 @@ def test_a_server_that_is_killed_while_it_starts_is_noticed_and_named(own_server
         started.wait()
 
 
+@pytest.mark.long
 def test_a_server_that_does_nothing_any_more_is_given_up_and_one_that_works_is_waited_for(own_server, monkeypatch):
     monkeypatch.setattr(server, "IDLE_SECONDS", 2.0)  # less than it takes to start
     stuck = own_server()
