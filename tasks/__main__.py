@@ -18,6 +18,11 @@ PROGRAMS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "compare": ("tasks.compare", ("dataset",), "all designs in one table, and the winner"),
     "report": ("tasks.report", ("dataset",), "one page for people"),
     "census": ("tasks.runtime.census", ("dataset",), "count what raw data hold, as JSON"),
+    "drift": (
+        "tasks.runtime.drift",
+        ("dataset",),
+        "hold counts of new data against those before, both as JSON on standard input",
+    ),
 }
 
 

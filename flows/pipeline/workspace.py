@@ -117,13 +117,13 @@ class Workspace:
             )  # its runs start servers of their own, of which each has a database
         return {**os.environ, **own}
 
-    def run(self, *command: str) -> str:
-        """Standard output of a short command of this interpreter in the workspace.
+    def run(self, *command: str, given: str | None = None) -> str:
+        """Standard output of a short command of this interpreter in the workspace, with ``given`` on its standard input.
 
         Raises:
             LevyError: it failed, with its words.
         """
-        return _run([sys.executable, *command], self.root, self.environment)
+        return _run([sys.executable, *command], self.root, self.environment, given)
 
     def dvc(self, *arguments: str) -> str:
         """Standard output of a short DVC command in the workspace; raises as ``Dvc.output``."""
@@ -193,8 +193,10 @@ def git(*arguments: str, at: Path) -> str:
     return _run(["git", *arguments], at, None)
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str] | None) -> str:
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+def _run(command: list[str], folder: Path, environment: dict[str, str] | None, given: str | None = None) -> str:
+    done = subprocess.run(  # noqa: S603
+        command, cwd=folder, env=environment, input=given, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise LevyError(f"`{' '.join(command)}` in {folder} failed: {' '.join(said[-3:]) or 'no output'}")

@@ -73,6 +73,14 @@ def take(workspace: Workspace, dataset: str, source: Path, mirror: bool, quiet: 
     return Arrival(before, after, old, data_md5(workspace.root / DATA))
 
 
+def find_drift(workspace: Workspace, dataset: str, arrival: Arrival) -> list[dict[str, Any]]:
+    """How the new data are unlike those before: ``text`` for people and ``numbers`` of each difference; [] where nothing is new."""
+    if arrival.old == arrival.new:
+        return []
+    census = json.dumps({"before": arrival.before, "after": arrival.after})
+    return json.loads(workspace.run("-m", "tasks", "drift", "--dataset", dataset, given=census).splitlines()[-1])
+
+
 class _Snapshot:
     """What a workspace held when the last run left it, so that a run without new data need not ask DVC."""
 

@@ -39,6 +39,23 @@ def bring_data(
     return arrival
 
 
+@task(task_run_name="drift-{dataset}", **WAYS)
+def tell_drift(workspace: Workspace, dataset: str, arrival: Arrival) -> str:
+    """How the new data are unlike those before, in one line; told, and no reason to stop."""
+    logger = get_run_logger()
+    try:
+        found = arrivals.find_drift(workspace, dataset, arrival)
+    except LevyError as error:
+        logger.warning("%s: new data could not be held against those before: %s", dataset, error)
+        return "not known"
+    if not found:
+        return "none found"
+    text = "; ".join(each["text"] for each in found)
+    logger.warning("%s: new data are unlike those before: %s", dataset, text)
+    emit_event("levy.data.drifted", resource=_resource(dataset), payload={"text": text, "found": found})
+    return text
+
+
 @task(task_run_name="stages-{dataset}", **WAYS)
 def run_stages(workspace: Workspace, dataset: str, workers: int) -> None:
     """`levy run` in the workspace, as a flow run of its own; then everything to the default remote, if there is one."""
@@ -88,10 +105,15 @@ def retrain(
     """
     try:
         with hold_lock(FOLDER / f"retrain-{dataset}.lock", "retraining", f"the data set {dataset}"):
-            return _retrain(dataset, source, quiet, most_lost, workers)
+            state = _retrain(dataset, source, quiet, most_lost, workers)
     except LockHeldError as error:
         get_run_logger().warning("skipped: %s", error)
         return Completed(name="Skipped", message=str(error))
+    # The sign of life that the trigger `silent` in prefect.yaml waits for.
+    emit_event(
+        "levy.retrain.finished", resource=_resource(dataset), payload={"state": state.name, "text": state.message}
+    )
+    return state
 
 
 def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, workers: int) -> State:
@@ -103,6 +125,7 @@ def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, w
     _check_dataset(workspace, dataset)
     folder = Path(source).resolve() if source else home / paths.raw(dataset)
     arrival = bring_data(workspace, dataset, folder, source is None, quiet, most_lost)
+    drift = tell_drift(workspace, dataset, arrival)
     workspace.bring_outputs(dataset)
     if not (branch.holds(workspace) and (workspace.root / paths.winner(dataset)).exists()):
         run_stages(workspace, dataset, workers)
@@ -115,7 +138,7 @@ def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, w
     logger.info(text)
     create_markdown_artifact(
         key=re.sub(r"[^a-z0-9]+", "-", f"levy-retrain-{dataset}".lower()),
-        markdown=_to_markdown(dataset, arrival, decision, commit),
+        markdown=_to_markdown(dataset, arrival, drift, decision, commit),
         description="What a retraining came to",
     )
     promoted = decision["champion"] == decision["version"]
@@ -129,6 +152,10 @@ def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, w
     return Completed(name="Promoted" if promoted else "Kept", message=text)
 
 
+def _resource(dataset: str) -> dict[str, str]:
+    return {"prefect.resource.id": f"levy.data.{dataset}"}
+
+
 def _check_dataset(workspace: Workspace, dataset: str) -> None:
     names = plain_yaml.read((workspace.root / paths.PARAMS).read_text())["datasets"]
     if dataset not in names:
@@ -137,9 +164,10 @@ def _check_dataset(workspace: Workspace, dataset: str) -> None:
         )
 
 
-def _to_markdown(dataset: str, arrival: Arrival, decision: dict[str, Any], commit: str) -> str:
+def _to_markdown(dataset: str, arrival: Arrival, drift: str, decision: dict[str, Any], commit: str) -> str:
     rows = [
         ("data", arrival.text),
+        ("drift", drift),
         ("commit", f"`{commit}` on `retrain/{dataset}`"),
         ("version", f"`models:/{decision['name']}/{decision['version']}`"),
         ("verdict", decision["verdict"]),

@@ -127,6 +127,27 @@ class Page(Protocol):
 
 
 @dataclass(frozen=True)
+class Drift:
+    """One way in which new data are unlike those before: a line for people, and its numbers."""
+
+    text: str
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DriftMeasure:
+    """How a kind holds new data against those before.
+
+    Attributes:
+        settings: thresholds, ``retrain.drift`` in params.yaml.
+        find: (what ``Kind.count`` gave before, what it gives now, settings) -> what is beyond the thresholds, and beyond chance.
+    """
+
+    settings: type[Settings]
+    find: Callable[[dict[str, Any], dict[str, Any], Any], list[Drift]]
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of data. Its functions import late: each kind brings seconds of imports that the others do without.
 
@@ -149,6 +170,7 @@ class Kind:
         open_metrics: (``Folders``, evaluation settings, torch device) -> ``Metrics``.
         open_page: (``Folders``, evaluation settings, torch device) -> ``Page``.
         output_shape: shape of an exported sample, of that of a sample.
+        drift: None for a kind whose new data are not held against those before.
     """
 
     name: str
@@ -167,6 +189,7 @@ class Kind:
     open_metrics: "Callable[[Folders, Any, device], Metrics]"
     open_page: "Callable[[Folders, Any, device], Page]"
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+    drift: DriftMeasure | None = None
 
     def hash_code(self, part: str) -> str:
         """Hash of the code of a module of the kind's folder, which decides what it makes: ``data``, ``training``, ``metrics``."""

@@ -167,6 +167,11 @@ class Params(Settings):
         """What the samplers of a data set are compared by."""
         return str(getattr(self.compare, self.data[dataset].kind))
 
+    def drift(self, dataset: str) -> Any:
+        """When new data of a data set are unlike those before; None for a kind without a measure of it."""
+        kind = self.kind(dataset)
+        return kind.drift and (getattr(self.retrain.drift, kind.name) or kind.drift.settings())
+
     def gate(self, dataset: str) -> dict[str, Rule]:
         """The rules that a new model of a data set must pass."""
         return dict(getattr(self.retrain.gate, self.data[dataset].kind))

@@ -211,8 +211,12 @@ class TuneParams(Settings):
 
 
 def _per_kind(name: str, doc: str, entry: Callable[[Kind], Any]) -> Any:
-    """A section with one entry per kind of data, each of the type that its kind says; absent where no data set needs it."""
-    entries: dict[str, Any] = {kind: (entry(kind_of(kind)) | None, None) for kind in kind_names()}
+    """A section with one entry per kind of data, each of the type that its kind says; absent where no data set needs it.
+
+    A kind that gives None has no entry.
+    """
+    types = {kind: entry(kind_of(kind)) for kind in kind_names()}
+    entries: dict[str, Any] = {kind: (of_kind | None, None) for kind, of_kind in types.items() if of_kind is not None}
     return create_model(name, __base__=Settings, __doc__=doc, **entries)
 
 
@@ -247,10 +251,14 @@ if TYPE_CHECKING:  # made when this module is imported
     EvaluateParams: TypeAlias = Any
     CompareParams: TypeAlias = Any
     GateParams: TypeAlias = Any
+    DriftParams: TypeAlias = Any
 else:
     EvaluateParams = _per_kind("EvaluateParams", "How samples are measured.", lambda kind: kind.evaluation)
     CompareParams = _per_kind("CompareParams", "What makes a winner.", lambda kind: Literal[kind.ranks])
     GateParams = _per_kind("GateParams", "What a challenger must be: metric -> rule. All rules must hold.", _gate_of)
+    DriftParams = _per_kind(
+        "DriftParams", "When new data are unlike those before.", lambda kind: kind.drift and kind.drift.settings
+    )
 
 
 class SeedCounts(Settings):
@@ -261,12 +269,13 @@ class SeedCounts(Settings):
 
 
 class RetrainParams(Settings):
-    """How a new model is judged against the champion and the anchor."""
+    """How a new model is judged against the champion and the anchor, and new data against those before."""
 
     seeds: SeedCounts
     n: int = Field(ge=50, le=2**31 - 1)
     false_promotion: float = Field(ge=1e-6, lt=0.5)
     gate: GateParams
+    drift: DriftParams = Field(default_factory=lambda: DriftParams())
 
     @model_validator(mode="after")
     def _can_promote(self) -> "RetrainParams":

@@ -3,8 +3,9 @@
 import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 from tests.conftest import Checkout
 from tests.support.servers import answers, free_port, running
 
+POOLS = ("levy", "levy-alarm")
 LIST = """
 import asyncio, json
 from prefect.client.orchestration import get_client
@@ -28,7 +30,7 @@ asyncio.run(runs())
 
 @dataclass(frozen=True)
 class Service:
-    """A server with a work pool `levy` and a process worker, started in the root of a checkout."""
+    """A server with the work pools of prefect.yaml and a process worker for each, started in the root of a checkout."""
 
     checkout: Checkout
     environment: dict[str, str]
@@ -40,6 +42,13 @@ class Service:
     def runs(self) -> list[dict]:
         """The runs of deployments."""
         return json.loads(self._run("-c", LIST).splitlines()[-1])
+
+    def events(self, name: str) -> list[dict]:
+        """The events of this name so far, newest first."""
+        body = json.dumps({"filter": {"event": {"name": [name]}}}).encode()
+        url, head = f"{self.environment['PREFECT_API_URL']}/events/filter", {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(url, body, head)) as reply:
+            return json.load(reply)["events"]
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -57,8 +66,8 @@ def prefect_server(port: int, folder: Path, **options) -> AbstractContextManager
 
 
 @contextmanager
-def serving(checkout: Checkout, folder: Path) -> Iterator[Service]:
-    """The service with what prefect.yaml deploys; logs and the database lie in ``folder``."""
+def serving(checkout: Checkout, folder: Path, **extra: str) -> Iterator[Service]:
+    """The service with what prefect.yaml deploys; logs and the database lie in ``folder``, ``extra`` in its environment."""
     port = free_port()
     environment = {
         **checkout.environment,
@@ -69,12 +78,16 @@ def serving(checkout: Checkout, folder: Path) -> Iterator[Service]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "true",
         "PWD": str(checkout.root),
+        **extra,
     }
     service, command = Service(checkout, environment), [sys.executable, "-m", "prefect"]
     options = {"cwd": checkout.root, "env": environment}
-    with prefect_server(port, folder, **options):
-        service.prefect("work-pool", "create", "levy", "--type", "process")
+    with ExitStack() as stack:
+        stack.enter_context(prefect_server(port, folder, **options))
+        for pool in POOLS:
+            service.prefect("work-pool", "create", pool, "--type", "process")
         service.prefect("deploy", "--all")
-        worker, log = [*command, "worker", "start", "--pool", "levy"], folder / "worker.log"
-        with running(worker, log, lambda: "started!" in log.read_text(), **options):
-            yield service
+        for pool in POOLS:
+            worker, log = [*command, "worker", "start", "--pool", pool], folder / f"{pool}.log"
+            stack.enter_context(running(worker, log, lambda log=log: "started!" in log.read_text(), **options))
+        yield service

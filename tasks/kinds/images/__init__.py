@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.kinds.images.measures import MEASURES
-from tasks.kinds.images.settings import ImageEvaluation, ImageSettings
-from tasks.kinds.kind import Kind, Metrics, Page, TrainingData
+from tasks.kinds.images.settings import ImageDrift, ImageEvaluation, ImageSettings
+from tasks.kinds.kind import Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
 from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
@@ -70,6 +70,12 @@ def _open_page(folders: Folders, settings: ImageEvaluation, on: "device") -> Pag
     return ImagePage(folders, settings, on)
 
 
+def _find_drift(before: dict[str, Any], after: dict[str, Any], settings: ImageDrift) -> list[Drift]:
+    from tasks.kinds.images.drift import find_drift
+
+    return find_drift(before, after, settings)
+
+
 KIND = Kind(
     name="images",
     settings=ImageSettings,
@@ -87,4 +93,5 @@ KIND = Kind(
     open_metrics=_open_metrics,
     open_page=_open_page,
     output_shape=lambda shape: (*shape[1:], shape[0]),  # channels last
+    drift=DriftMeasure(ImageDrift, _find_drift),
 )

@@ -44,3 +44,10 @@ class ImageEvaluation(Settings):
     neighborhood: int = Field(ge=1)
     inception_weights: Path | None = None
     classifier: ClassifierSettings
+
+
+class ImageDrift(Settings):
+    """When new images are told to be unlike those before: docs/retraining.md."""
+
+    share: float = Field(default=1.5, gt=1)
+    false_alarms: float = Field(default=0.001, gt=0, lt=0.5)

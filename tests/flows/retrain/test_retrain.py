@@ -1,14 +1,10 @@
 """New data arrive beside a person's work: a version, a model, a verdict, a commit, and nothing of the person's touched."""
 
-import http.server
-import json
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import ClassVar
 
 import mlflow
 import pytest
@@ -17,32 +13,17 @@ import yaml
 from tasks.registry import promotions
 from tests.conftest import Checkout, wait_until
 from tests.support.home import make_home
+from tests.support.inbox import inbox
 from tests.support.service import serving
 
 pytestmark = pytest.mark.long
 
 
-class Inbox(http.server.BaseHTTPRequestHandler):
-    """What people were told."""
-
-    told: ClassVar[list[dict]] = []
-
-    def do_POST(self):
-        self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
-def inbox():
-    """A local web server for messages: its Apprise address, and what came."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Inbox)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"json://127.0.0.1:{server.server_port}", Inbox.told
-    server.shutdown()
+def people():
+    """The Apprise address of somebody, and what came there."""
+    with inbox() as people:
+        yield people
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +61,7 @@ def first(home):
 
 
 @pytest.fixture(scope="module")
-def second(home, first, inbox):
+def second(home, first, people):
     """A person at work, with edits that would break every stage, while new images arrive."""
     checkout, later = home
     (checkout.root / "tasks/train.py").write_text("this is being edited")
@@ -89,7 +70,7 @@ def second(home, first, inbox):
     for image in later.rglob("*.png"):
         shutil.copy(image, checkout.root / "data/digits" / image.relative_to(later))
     before = state_of(checkout)
-    said = checkout.levy("retrain", "digits", "--quiet", "0", LEVY_NOTIFY=inbox[0]).stdout
+    said = checkout.levy("retrain", "digits", "--quiet", "0", LEVY_NOTIFY=people[0]).stdout
     return said, before, state_of(checkout)
 
 
@@ -152,23 +133,23 @@ def test_the_run_left_a_commit_that_can_be_checked_out(home, second, tmp_path):
     assert [line.split(":")[0] for line in log[:3]] == ["Retrain digits", "Retrain digits", "digits in class folders"]
 
 
-def test_people_are_told_of_a_promotion_only(home, second, inbox):
-    told = [message["title"] for message in inbox[1] if "champion" in message["title"]]
+def test_people_are_told_of_a_promotion_only(home, second, people):
+    told = [message["title"] for message in people[1] if "champion" in message["title"]]
     promoted = lookup(home[0])["aliases"]["champion"] == "2"
     assert told == (["levy: levy-digits version 2 is champion"] if promoted else [])
 
 
-def test_half_a_delivery_is_refused_and_people_are_told(home, second, inbox, tmp_path):
+def test_half_a_delivery_is_refused_and_people_are_told(home, second, people, tmp_path):
     checkout, _ = home
     data = checkout.root / "data/digits"
     shutil.move(data / "3", tmp_path / "3")
-    done = checkout.levy("retrain", "digits", "--quiet", "0", check=False, LEVY_NOTIFY=inbox[0])
+    done = checkout.levy("retrain", "digits", "--quiet", "0", check=False, LEVY_NOTIFY=people[0])
     shutil.move(tmp_path / "3", data / "3")
     assert done.returncode == 1
     assert re.search(r"error: .*the new data of digits are less than the last version: '3' had 183, has 0", done.stderr)
     assert "--accept-losses" in done.stderr
-    assert inbox[1][-1]["title"] == "levy: retraining of digits failed"
-    assert "'3' had 183" in inbox[1][-1]["message"]
+    assert people[1][-1]["title"] == "levy: retraining of digits failed"
+    assert "'3' had 183" in people[1][-1]["message"]
     assert set(lookup(checkout)["versions"]) == {"1", "2"}
 
 
@@ -190,12 +171,12 @@ def test_a_second_retraining_of_the_same_data_set_is_skipped(home, first):
 
 
 @pytest.fixture(scope="module")
-def service(home, second, tmp_path_factory):
+def service(home, second, people, tmp_path_factory):
     """prefect.yaml as it is, but due every minute."""
     checkout, _ = home
     path = checkout.root / "prefect.yaml"
     path.write_text(path.read_text().replace('cron: "17 3 * * *"', 'cron: "* * * * *"'))
-    with serving(checkout, tmp_path_factory.mktemp("prefect")) as service:
+    with serving(checkout, tmp_path_factory.mktemp("prefect"), LEVY_NOTIFY=people[0]) as service:
         yield service
 
 
@@ -205,6 +186,9 @@ def test_a_due_run_fires_and_ends_unchanged_where_nothing_is_new(service):
 
     assert wait_until(fired), service.runs()
     assert "nothing new since levy-digits version 2" in fired()[0]["message"]
+    (event, *_) = service.events("levy.retrain.finished")
+    assert event["resource"] == {"prefect.resource.id": "levy.data.digits"}
+    assert event["payload"]["state"] == "Unchanged"
 
 
 def test_an_event_starts_a_run(service):
@@ -221,3 +205,18 @@ def test_runs_of_one_data_set_do_not_overlap(service):
         return [run["state"] for run in service.runs() if run["by"] == "USER" or run["by"] is None]
 
     assert wait_until(lambda: "Cancelled" in manual()), service.runs()
+
+
+def test_new_images_of_one_class_alone_are_told_and_stop_nothing(home, service, people):
+    folder = home[0].root / "data/digits/3"
+    assert not service.events("levy.data.drifted")  # one of every ten images was none
+    for image in list(folder.glob("*.png"))[:60]:
+        shutil.copy(image, folder / f"again-{image.name}")
+    service.prefect("event", "emit", "levy.data.arrived", "--resource-id", "levy.data.digits")
+    assert wait_until(lambda: any("unlike" in message["title"] for message in people[1])), service.runs()
+    (event, *_) = service.events("levy.data.drifted")
+    assert event["payload"]["text"].startswith("class 0: 0 % of 60 new images, ")
+    assert "class 3: 100 % of 60 new images, 10.2 % of those before" in event["payload"]["text"]
+    (message,) = {m["message"] for m in people[1] if "unlike" in m["title"]}
+    assert message.startswith(event["payload"]["text"])
+    assert wait_until(lambda: {run["state"] for run in service.runs()} & {"Promoted", "Kept"}), service.runs()

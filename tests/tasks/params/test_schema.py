@@ -263,6 +263,8 @@ def twins(first, second, *designs):
         ),
         ({"retrain": {"gate": {"images": {"fid/test": 0}}}}, r"fid/test is 0: give `better`, or a margin"),
         ({"retrain": {"gate": {"images": {"fid/test": True}}}}, r"fid/test is True: give `better`, or a margin"),
+        ({"retrain": {"drift": {"images": {"share": 1}}}}, r"retrain.drift.images.share is 1: .* greater than 1"),
+        ({"retrain": {"drift": {"fields": {"share": 2}}}}, r"retrain.drift.fields"),
         (
             {"retrain": {"seeds": {"first": 5, "most": 4}}},
             r"retrain.seeds: first 5 and most 4: need 2 <= first <= most",

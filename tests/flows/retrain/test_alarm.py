@@ -1,0 +1,102 @@
+"""Silence is noticed: people get a message when no retraining finishes, and none while they do, whatever else is dead."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from flows.retrain.alarm import alarm
+from levy_core.base.errors import LevyError
+from tests.conftest import TINY, make_checkout, wait_until
+from tests.support.inbox import inbox
+from tests.support.service import serving
+
+PATIENCE = 20  # seconds of silence that are too many; Prefect takes no fewer than 10
+FINISH = """
+import time
+from prefect.events import emit_event
+while True:
+    emit_event("levy.retrain.finished", resource={"prefect.resource.id": "levy.data.digits"})
+    time.sleep(1)
+"""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """prefect.yaml as it is, but for the patience of its alarm; and what people were told."""
+    checkout = make_checkout(tmp_path_factory.mktemp("home"), TINY)
+    path = checkout.root / "prefect.yaml"
+    text = path.read_text()
+    assert "within: 93600" in text
+    path.write_text(text.replace("within: 93600", f"within: {PATIENCE}"))
+    with inbox() as (address, told), serving(checkout, tmp_path_factory.mktemp("prefect"), LEVY_NOTIFY=address) as it:
+        yield it, told
+
+
+@contextlib.contextmanager
+def finishing(service):
+    """A retraining finishes every second."""
+    with subprocess.Popen([sys.executable, "-c", FINISH], env=service.environment) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def alarms(service):
+    """States of the runs that a trigger started."""
+    return [run["state"] for run in service.runs() if run["by"] == "AUTOMATION"]
+
+
+def titles(told):
+    return [message["title"] for message in told]
+
+
+@pytest.mark.long
+def test_people_are_told_where_nothing_has_ever_finished_and_again(service):
+    _, told = service
+    assert wait_until(lambda: titles(told).count("levy: no retraining of digits has finished for too long") > 1), told
+
+
+@pytest.mark.long
+def test_while_retrainings_finish_nobody_is_told_and_then_they_stop(service):
+    server, told = service
+    with finishing(server):
+        time.sleep(PATIENCE)  # alarms that were due before
+        assert wait_until(lambda: set(alarms(server)) == {"Completed"})
+        before = len(alarms(server))
+        time.sleep(3 * PATIENCE)
+        assert len(alarms(server)) == before
+    assert wait_until(lambda: len(alarms(server)) > before), told
+
+
+@pytest.mark.long
+def test_people_are_told_of_drift_with_its_numbers(service):
+    server, told = service
+    event = ("event", "emit", "levy.data.drifted", "--resource-id", "levy.data.digits", "--payload")
+    server.prefect(*event, json.dumps({"text": "class 3: 40 % of the new images, 10 % before"}))
+    assert wait_until(lambda: "levy: new data of digits are unlike those before" in titles(told)), told
+    (message,) = [m["message"] for m in told if "unlike" in m["title"]]
+    assert message.startswith("class 3: 40 % of the new images, 10 % before\n")
+
+
+@pytest.mark.long
+def test_people_are_told_of_a_retraining_that_was_killed(service):
+    server, told = service
+    lock = server.checkout.root / ".levy/retrain-digits.lock"
+    server.prefect("deployment", "run", "levy-retrain/retrain-digits")
+    assert wait_until(lambda: lock.exists() and lock.read_text())
+    os.kill(int(lock.read_text()), signal.SIGKILL)
+    assert wait_until(lambda: "levy: retraining of digits crashed" in titles(told)), told
+
+
+@pytest.mark.parametrize("address", ["", "json://127.0.0.1:9"])
+def test_an_alarm_that_nobody_gets_fails(monkeypatch, address):
+    monkeypatch.setenv("LEVY_NOTIFY", address)
+    with pytest.raises(LevyError, match="LEVY_NOTIFY"):
+        alarm.fn("digits", "silent")
