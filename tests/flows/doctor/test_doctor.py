@@ -1,5 +1,6 @@
 """`levy doctor`: a healthy checkout gives only ok; each fault, made for real, is found, and its advice mends it."""
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -400,21 +402,23 @@ def test_what_keeps_a_deployment_from_running_is_named_and_the_advice_mends_it(h
     for name, value in own.items():
         monkeypatch.setenv(name, value)
 
-    def is_served():
-        return "no worker" not in find("schedule")[1]
+    def is_served(pool):
+        return not any(f.found == f"no worker serves the work pool {pool}" for f in run_check(servers.schedule, 60))
 
     with prefect_server(port, tmp_path, **options):
         assert is_well("prefect")
         (missing,) = run_check(servers.schedule, 60)
         shell(missing.advice)
-        (unserved,) = run_check(servers.schedule, 60)
-        worker = shlex.split(unserved.advice.split(", or ")[1])
-        with running([sys.executable, "-m", *worker], tmp_path / "worker.log", is_served, **options):
+        with contextlib.ExitStack() as workers:
+            for unserved in run_check(servers.schedule, 60):
+                worker = [sys.executable, "-m", *shlex.split(unserved.advice.split(", or ")[1])]
+                ready = partial(is_served, worker[-1])
+                workers.enter_context(running(worker, tmp_path / f"{worker[-1]}.log", ready, **options))
             assert is_well("schedule")
             shell("prefect work-pool pause levy")
             mend("schedule", "the work pool levy is paused")
             shell("prefect --no-prompt deployment schedule pause --all")
             mend("schedule", "the deployment retrain-digits is paused")
-            (found,) = servers.query_prefect("deployments/filter", {})
-            servers.query_prefect(f"deployments/{found['id']}/pause_deployment", {})
+            found = {d["name"]: d["id"] for d in servers.query_prefect("deployments/filter", {})}
+            servers.query_prefect(f"deployments/{found['retrain-digits']}/pause_deployment", {})
             mend("schedule", "the deployment retrain-digits is paused")
