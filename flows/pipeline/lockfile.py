@@ -165,7 +165,8 @@ def repair_gaps() -> str:
         if not gaps:
             return ""
         with plain_yaml.changing(LOCK) as lock:
-            kept = {name: entry for name, entry in _stages_in(LOCK.read_text()).items() if name not in gaps}
+            kept = {name: entry for name, entry in (lock.get("stages") or {}).items() if name not in gaps}
             lock.setdefault("schema", "2.0")
-            lock["stages"] = kept | {name: entry for name, entry in gaps.items() if entry}
+            filled = kept | {name: entry for name, entry in gaps.items() if entry}
+            lock["stages"] = dict(sorted(filled.items()))  # as a run leaves it
     return f"{describe_gaps(gaps)}: filled from a copy, as far as there is one"
