@@ -143,7 +143,9 @@ def test_no_degraded_set_scores_better_beyond_noise(rows):
     if rows.classes == "none":  # drawn in other proportions than the balanced reference has
         metrics = [m for m in metrics if not m.endswith("/balanced") and not m.startswith("class_")]
     for metric in metrics:
-        t = {name: t_of(rows, metric, name) for name in DEGRADED}
+        # near_train looks for copies, not for classes, and is in no gate: under some classifiers the rare lie nearer to training images.
+        unseen = {"rare lost"} if metric == "near_train" else set()
+        t = {name: t_of(rows, metric, name) for name in DEGRADED if name not in unseen}
         better |= {(metric, name): value for name, value in t.items() if value < -LIMIT}
     assert len(metrics) > (30 if rows.classes == "balanced" else 10)
     assert better == {}
