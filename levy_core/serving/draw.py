@@ -14,12 +14,12 @@ from levy_core.base.conditions import LABEL
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json
 from levy_core.base.pixels import to_uint8
-from levy_core.process.schedule import Schedule
 from levy_core.sampling.guidance import GUIDES, EpsHat
 from levy_core.sampling.loop import Watch, evaluations, sample
 from levy_core.sampling.solver import Solver, StepTable, guide_evaluations, tabulate
 
 if TYPE_CHECKING:
+    from levy_core.process.design import Design
     from levy_core.training.checkpoint import Model
 
 # Code that decides what a sample is, with all that these import: this module, and every network.
@@ -34,14 +34,14 @@ def hash_model(folder: Path) -> str:
 
 
 @lru_cache(maxsize=64)
-def _tabulate(solver: Solver, schedule: Schedule) -> StepTable:
+def _tabulate(solver: Solver, design: "Design") -> StepTable:
     """Of many steps a table takes seconds, and a request asks for it twice: for what it costs, and to draw."""
-    return tabulate(solver, schedule)
+    return tabulate(solver, design.schedule)
 
 
 def cost(model: "Model", solver: Solver) -> int:
     """Network evaluations per sample."""
-    table = _tabulate(solver, model.design.schedule)
+    table = _tabulate(solver, model.design)
     return evaluations(table, model.design.noise) + guide_evaluations(solver, table)
 
 
@@ -89,7 +89,7 @@ def draw_samples(
         NotFiniteError: the sampler left the finite numbers.
     """
     check_guide(model, solver, labels)
-    table, predictor = _tabulate(solver, model.design.schedule), guide_predictor(model, solver)
+    table, predictor = _tabulate(solver, model.design), guide_predictor(model, solver)
     parts = []
     for start in range(0, len(labels), batch):
         part = labels[start : start + batch]
