@@ -117,6 +117,7 @@ def test_a_line_of_a_page_leaves_what_no_page_decides_and_a_line_of_the_training
 
 
 @pytest.mark.pipeline
+@pytest.mark.long
 def test_damage_of_what_is_finished_is_found_and_mended(ran):
     for stage, damaged in (
         ("train", MODEL / "model.safetensors"),
