@@ -62,7 +62,7 @@ def _read(mlflow: Any, version: Any, deep: bool) -> str:
 
     from levy_core.serving.registered import RegisteredModel
 
-    uri = f"models:/{version.name}/{version.version}"
+    uri = integrity.uri_of(version)
     with tempfile.TemporaryDirectory() as scratch:
         described = mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=scratch)
         integrity.check_files(version, {"MLmodel": sha256_of(Path(described))}, part="MLmodel")

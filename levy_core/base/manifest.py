@@ -75,11 +75,12 @@ def check_manifest(folder: Path) -> None:
 
 def find_damage(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     """A few words for each path at which the hashes that are on record and those of the files differ."""
-    return [
-        f"{name} {_describe(recorded.get(name), found.get(name))}"
-        for name in sorted({*recorded, *found})
-        if recorded.get(name) != found.get(name)
-    ]
+    return [f"{name} {_describe(recorded.get(name), found.get(name))}" for name in find_different(recorded, found)]
+
+
+def find_different(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """The paths at which they differ, or of which one has no hash."""
+    return sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))
 
 
 def _describe(recorded: str | None, found: str | None) -> str:

@@ -48,9 +48,8 @@ class DrawnCell:
 
 def write_cell(folder: Path, key: str, samples: np.ndarray) -> None:
     """Samples of a cell, [n, *S], in one piece."""
-    array = (
-        BytesIO()
-    )  # into a file itself, numpy loses the error of the last write, and the cell would be cut off in silence
+    # Into a file itself, numpy loses the error of the last write, and the cell would be cut off in silence.
+    array = BytesIO()
     np.save(array, np.ascontiguousarray(samples), allow_pickle=False)
     with replacing(folder / f"{key}.npy") as temporary:
         temporary.write_bytes(array.getbuffer())

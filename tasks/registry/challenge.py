@@ -15,6 +15,7 @@ from levy_core.base.measure import Measure
 from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
 from levy_core.metrics.common.paired import Comparison, Rows, Rule, compare
+from levy_core.metrics.common.sequential import Looks
 from levy_core.serving.registered import RegisteredModel
 from tasks.kinds.kind import Metrics
 from tasks.kinds.opening import open_metrics
@@ -113,7 +114,7 @@ def challenge(params: Params, dataset: str, models: Mapping[str, Path]) -> Verdi
             for side in sides.values():
                 side.draw(settings, metrics, classes, seeds)
             rows = {name: side.rows for name, side in sides.items()}
-            lines = judge(settings, params.gate(dataset), kind.measures, rows, look)
+            lines = judge(settings.looks, params.gate(dataset), kind.measures, rows, look)
             if settings.looks.is_over(lines):
                 break
     except _UnjudgedError as error:
@@ -122,7 +123,7 @@ def challenge(params: Params, dataset: str, models: Mapping[str, Path]) -> Verdi
 
 
 def judge(
-    settings: RetrainParams, gate: Mapping[str, Rule], measures: Sequence[Measure], rows: Mapping[str, Rows], look: int
+    looks: Looks, gate: Mapping[str, Rule], measures: Sequence[Measure], rows: Mapping[str, Rows], look: int
 ) -> tuple[Comparison, ...]:
     """The lines of a look: against the champion all rules, against the anchor, too, the margins.
 
@@ -132,7 +133,7 @@ def judge(
     Raises:
         LevyError: the gate names a metric that there is not.
     """
-    level = settings.looks.levels[look]
+    level = looks.levels[look]
     lines = compare(gate, measures, rows[CHALLENGER], rows[CHAMPION], CHAMPION, level)
     if ANCHOR in rows:
         margins = {metric: rule for metric, rule in gate.items() if rule != "better"}

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from levy_core.base.errors import LevyError
-from levy_core.base.manifest import DamagedError, find_damage, format_manifest, parse_manifest, sha256_of_files
+from levy_core.base.manifest import (
+    DamagedError,
+    find_damage,
+    find_different,
+    format_manifest,
+    parse_manifest,
+    sha256_of_files,
+)
 
 TAG = "levy.files"
 INNER = "data/model"  # in the artifact of a model: the folder that levy wrote
@@ -95,8 +102,7 @@ def find_damaged(mlflow: Any, version: Any) -> list[str]:
             folder = scratch
         found = sha256_of_files(Path(folder))
     found.pop(OF_DOWNLOADS, None)
-    recorded = read_hashes(version)
-    return sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))
+    return find_different(read_hashes(version), found)
 
 
 def _folder_of(version: Any) -> Path | None:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from levy_core.metrics.common.paired import Rows, Rule, compare
+from levy_core.metrics.common.paired import Rows, Rule
 from levy_core.metrics.common.sequential import Looks
 from tasks.kinds.kind import kind_of
+from tasks.registry import challenge
+from tasks.registry.promotions import ANCHOR, CHALLENGER, CHAMPION
 
 # Mean and standard deviation over 60 seeds of the error of 400 samples of the shipped run's champion.
 FID, FID_STD, COVERAGE, COVERAGE_STD = 2.32, 0.142, 0.127, 0.0316
@@ -25,11 +27,9 @@ def measured(rng: np.random.Generator, looks: Looks, fid: float = FID, loss: flo
 
 def judge(looks: Looks, challenger: Rows, champion: Rows, anchor: Rows | None = None, gate: Mapping[str, Rule] = GATE):
     """Whether a challenger is promoted, and the seeds that were drawn."""
-    margins = {metric: rule for metric, rule in gate.items() if rule != "better"}
-    for level, seeds in zip(looks.levels, looks.seeds, strict=True):
-        lines = compare(gate, MEASURES, challenger[:seeds], champion[:seeds], "champion", level)
-        if anchor:
-            lines += compare(margins, MEASURES, challenger[:seeds], anchor[:seeds], "anchor", level)
+    sides = {CHALLENGER: challenger, CHAMPION: champion} | ({ANCHOR: anchor} if anchor else {})
+    for look, seeds in enumerate(looks.seeds):
+        lines = challenge.judge(looks, gate, MEASURES, {name: rows[:seeds] for name, rows in sides.items()}, look)
         if looks.is_over(lines):
             break
     return all(line.passed for line in lines), seeds

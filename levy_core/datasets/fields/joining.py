@@ -13,8 +13,6 @@ from levy_core.datasets.fields.fill import refuse_fill_values
 from levy_core.datasets.fields.timeline import seconds_between
 from levy_core.datasets.fields.units import Conversion
 
-Starts = list[tuple[object, str]]
-
 
 @dataclass(frozen=True)
 class Part:
@@ -32,16 +30,6 @@ class Part:
     fill: float | None
 
 
-def starts(parts: list[Part]) -> Starts:
-    """First time and source of each part, in order of time."""
-    return sorted(((p.array.time.to_numpy()[0], p.source) for p in parts), key=lambda start: start[0])
-
-
-def source_at(begun: Starts, time: object) -> str:
-    """The source of the field at some time."""
-    return ([begun[0][1]] + [source for first, source in begun if first <= time])[-1]  # type: ignore[operator]
-
-
 def join_parts(key: str, parts: list[Part], config: FieldsConfig) -> xr.DataArray:
     """One variable in order of time, within the period; with ``begin``, by which it is resampled.
 
@@ -54,7 +42,7 @@ def join_parts(key: str, parts: list[Part], config: FieldsConfig) -> xr.DataArra
         refuse_fill_values,
         conversions={p.convert for p in parts},
         fills={p.fill for p in parts if p.fill is not None},
-        source=partial(source_at, starts(parts)),
+        source=partial(timeline.source_at, timeline.starts(pieces)),
     )
     if variable.accumulated == RUNNING:
         whole = intervals.deaccumulate(look(whole.rename(key)))

@@ -11,8 +11,9 @@ from levy_core.datasets.fields import intervals
 from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, pressure_axis
 from levy_core.datasets.fields.config import RUNNING, FieldsConfig, Variable
 from levy_core.datasets.fields.fill import mask_declared, type_fill
-from levy_core.datasets.fields.joining import Part, join_parts, on_one_axis, on_one_grid, source_at, starts
+from levy_core.datasets.fields.joining import Part, join_parts, on_one_axis, on_one_grid
 from levy_core.datasets.fields.sources import find, open_source
+from levy_core.datasets.fields.timeline import source_at, starts
 from levy_core.datasets.fields.units import conversion, suited_name
 
 
@@ -77,8 +78,9 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
             raise LevyError(f"{folder} has no variable {variable.name!r}: there are {held}")
     parts = on_one_grid(parts)
     data = on_one_axis({key: join_parts(key, own, config) for key, own in parts.items()}, config)
+    begun = {key: starts([(p.source, p.array) for p in own]) for key, own in parts.items()}
     running = frozenset(key for key, own in parts.items() if own[0].variable.accumulated == RUNNING)
-    return LazyFields(folder, config, data, {key: starts(own) for key, own in parts.items()}, running)
+    return LazyFields(folder, config, data, begun, running)
 
 
 def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) -> xr.DataArray | None:

@@ -11,9 +11,20 @@ from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.config import FieldsConfig, duration
 
 Part = tuple[str, xr.DataArray]
+Starts = list[tuple[object, str]]
 CELL_METHODS = {"mean": "time: mean", "sum": "time: sum", "max": "time: maximum", "min": "time: minimum"}
 CALENDAR_DAYS = ((28, 31), (89, 92), (360, 366))  # of months, quarters and years
 FEWEST = 2  # fields of a period: a spread needs two
+
+
+def starts(parts: list[Part]) -> Starts:
+    """First time and source of each part, in order of time."""
+    return sorted(((array.time.to_numpy()[0], source) for source, array in parts), key=lambda start: start[0])
+
+
+def source_at(begun: Starts, time: object) -> str:
+    """The source of the field at some time."""
+    return ([begun[0][1]] + [source for first, source in begun if first <= time])[-1]  # type: ignore[operator]
 
 
 def join(key: str, parts: list[Part]) -> xr.DataArray:
@@ -87,10 +98,8 @@ def check_regular(key: str, parts: list[Part], times: np.ndarray) -> None:
     wrong = np.flatnonzero((step < low) | (step > high))
     if len(wrong):
         i = int(wrong[0])
-        firsts = sorted((array.time.to_numpy()[0], name) for name, array in parts)
-        owner = [name for first, name in firsts if first <= times[i]][-1]
         raise LevyError(
-            f"{owner}: variable {key!r} steps by {say_length(usual)}, but after {say(times[i])} comes {say(times[i + 1])}: "
+            f"{source_at(starts(parts), times[i])}: variable {key!r} steps by {say_length(usual)}, but after {say(times[i])} comes {say(times[i + 1])}: "
             f"{len(wrong)} such irregular step(s); add the missing times, or choose a `period` without them"
         )
 

@@ -223,7 +223,7 @@ def test_better_overall_without_the_rare_classes_is_kept_with_that_reason(images
         sharp = train_images.image[rng.choice(common, 200)]
         for side, samples in (("champion", noisy), ("challenger", sharp)):
             rows[side].append(measured_with.measure_held_out(samples, np.full(200, 10)))
-    lines = judge(read.retrain, read.gate("digits"), images.kind("digits").measures, rows, look=0)
+    lines = judge(read.retrain.looks, read.gate("digits"), images.kind("digits").measures, rows, look=0)
     verdict = decide(read.retrain, lines, 6, {})
     passed = {line.metric: line.passed for line in verdict.lines}
     assert passed["fid/test-longtail"]

@@ -17,26 +17,15 @@ from flows.doctor import servers
 from flows.doctor.findings import run_check
 from levy_core.base.errors import LevyError
 from tasks.registry import database, promotions, tracking
-from tests.support.registered import NAME, register
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The mlflow.db of a registry with one champion."""
-    folder = tmp_path_factory.mktemp("registry")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        register(folder)
-        return folder / "mlflow.db"
+from tests.support.registered import NAME
 
 
 @pytest.fixture
-def file(made, monkeypatch, tmp_path):
+def file(registry, monkeypatch, tmp_path):
     """A copy of it of its own, in a folder that stands for the root of a repository."""
     (tmp_path / "dvc.yaml").touch()
     copy = tmp_path / "mlflow.db"
-    copy.write_bytes(made.read_bytes())
+    copy.write_bytes((registry[0] / "mlflow.db").read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{copy}")
     return copy

@@ -18,20 +18,10 @@ URI = f"models:/{NAME}@champion"
 BITS = 6  # of each file
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The folder of a registry, and the folder of its champion's artifact."""
-    folder = tmp_path_factory.mktemp("registry")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        return folder, register(folder)
-
-
 @pytest.fixture
-def artifact(made, monkeypatch):
+def artifact(registry, monkeypatch):
     """The artifact, whose files are as before afterwards."""
-    folder, artifact = made
+    folder, artifact = registry
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     kept = {path: path.read_bytes() for path in artifact.rglob("*") if path.is_file()}
