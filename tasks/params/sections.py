@@ -1,6 +1,5 @@
 """The sections of params.yaml that every data set shares: net, train, tune, sample, evaluate, compare, retrain, compute."""
 
-import math
 from collections.abc import Callable
 from dataclasses import fields
 from itertools import product
@@ -12,7 +11,7 @@ from levy_core.base.errors import LevyError, choose
 from levy_core.base.measure import measure_of
 from levy_core.base.samples import Classes
 from levy_core.base.settings import Settings
-from levy_core.metrics.common.paired import Rule
+from levy_core.metrics.common.paired import LARGEST, Rule
 from levy_core.metrics.common.sequential import Looks
 from levy_core.sampling.grids import GRIDS
 from levy_core.sampling.guidance import GUIDES
@@ -233,7 +232,7 @@ def _gate_of(kind: Kind) -> Any:
                     f"retrain.gate.{kind.name}: {metric!r} is no measure of held-out data, on which models are judged: "
                     f"choose one of {held_out}"
                 )
-            if rule != "better" and not (type(rule) in (int, float) and 0 < rule < math.inf):
+            if rule != "better" and not (type(rule) in (int, float) and 0 < rule < LARGEST):
                 raise ValueError(
                     f"retrain.gate.{kind.name}.{metric} is {rule!r}: give `better`, or a margin, which is a number above 0: how "
                     f"much larger than the champion's and the anchor's the error may be (docs/retraining.md)"

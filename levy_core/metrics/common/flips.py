@@ -21,12 +21,13 @@ def sign_flip_test(differences: np.ndarray, level: float) -> float:
     """p of a sum as large as that of ``differences`` [N] if each had either sign with probability one half.
 
     Args:
-        level: in (0, 1): what p will be held against. Beyond 14 differences it is estimated from random flips, whose seed is a
+        differences: finite. level: in (0, 1): what p will be held against. Beyond 14 differences it is estimated from random flips, whose seed is a
             hash of the differences, by the sequential rule of Besag and Clifford (1991), "Sequential Monte Carlo p-values", which
             is a valid p at every number of flips.
 
     The smallest p is 2^-N. Equal differences of 0 have a p of 1.
     """
+    differences = differences / (np.abs(differences).max() or 1.0)  # whose sums are finite
     n, total = len(differences), float(differences.sum())
     least = total - 1e-9 * float(np.abs(differences).sum())  # the sum itself, added up in another order
     if n <= EXACT:

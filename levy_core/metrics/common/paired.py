@@ -10,6 +10,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.measure import Measure, measure_of
 from levy_core.metrics.common.flips import sign_flip_test
 
+LARGEST = 1e100  # error: beyond, squares are infinite, and no measure of anything is so large
 Rule = Literal["better"] | float
 """``better``, or a margin: how much larger than the other model's the error may be."""
 Rows = Sequence[Mapping[str, float]]
@@ -30,7 +31,7 @@ class Comparison:
         level: the rule is shown to hold where p is at most this.
         passed: it is.
         seeds_needed: about how many seeds would show a gain of this size; None where none would.
-        broken: whose values are no finite numbers.
+        broken: whose values are no finite numbers, or beyond all bounds.
     """
 
     metric: str
@@ -97,14 +98,15 @@ def _line(
     measure: Measure, metric: str, rule: Rule, challenger: np.ndarray, other: np.ndarray, against: str, level: float
 ) -> Comparison:
     sides = {"challenger": challenger, against: other}
-    broken = " and the ".join(name for name, values in sides.items() if not np.isfinite(values).all())
+    errors = {name: np.array([measure.error(value) for value in values]) for name, values in sides.items()}
+    broken = " and the ".join(name for name, e in errors.items() if not (np.abs(e) < LARGEST).all())
     gain, low, high, p, needed = *[np.nan] * 4, None
     if not broken:
-        gains = np.array([measure.error(a) - measure.error(b) for a, b in zip(other, challenger, strict=True)])
+        gains = errors[against] - errors["challenger"]
         gain, low, high = interval(gains)
         p = sign_flip_test(gains + (0.0 if rule == "better" else rule), level)
         needed = _seeds_needed(len(gains), p, level)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         spreads = [(float(v.mean()), float(v.std(ddof=1))) for v in sides.values()]
     return Comparison(
         metric, against, rule, *spreads[0], *spreads[1], gain, low, high, p, level, p <= level, needed, broken

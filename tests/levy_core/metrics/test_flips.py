@@ -34,6 +34,14 @@ def test_gains_everywhere_have_the_smallest_p_and_losses_everywhere_one(n):
     assert sign_flip_test(np.zeros(n), 0.05) == 1
 
 
+@pytest.mark.parametrize("n", [5, 20])
+@pytest.mark.parametrize("scale", [1e308, 1e-307])
+def test_the_size_of_the_differences_does_not_matter_however_large(n, scale):
+    x = np.random.default_rng(2).random(n) - 0.3
+    assert sign_flip_test(scale * x, 0.05) == pytest.approx(sign_flip_test(x, 0.05), rel=1e-12 if n == 5 else 0.6)
+    assert sign_flip_test(np.full(n, scale), 0.05) == (0.5**n if n == 5 else 1 / 401)
+
+
 def test_random_flips_give_the_exact_p_within_their_noise_and_the_same_again():
     x = np.random.default_rng(1).standard_normal(20) + 0.5
     signs = 1.0 - 2.0 * ((np.arange(2**20)[:, None] >> np.arange(20)) & 1)

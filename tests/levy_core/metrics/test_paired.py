@@ -123,7 +123,7 @@ def test_a_kind_names_each_of_its_measures_once_and_has_no_others(kind):
             measure_of(f"{name}/test", measures)
 
 
-@pytest.mark.parametrize("lost", [np.nan, np.inf])
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -1e308, 1e101])
 def test_a_value_that_is_no_number_passes_no_rule_and_says_whose_it_is(lost):
     whole, broken = [1.0, 2.0, 3.0], [1.0, lost, 3.0]
     for rule in ("better", 0.5):

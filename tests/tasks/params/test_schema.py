@@ -261,6 +261,7 @@ def twins(first, second, *designs):
             {"retrain": {"gate": {"images": {"fid/test": "not worse"}}}},
             r"fid/test is 'not worse': give `better`, or a margin",
         ),
+        ({"retrain": {"gate": {"images": {"fid/test": 1e308}}}}, r"fid/test is 1e\+308: give `better`, or a margin"),
         ({"retrain": {"gate": {"images": {"fid/test": 0}}}}, r"fid/test is 0: give `better`, or a margin"),
         ({"retrain": {"gate": {"images": {"fid/test": True}}}}, r"fid/test is True: give `better`, or a margin"),
         ({"retrain": {"drift": {"images": {"share": 1}}}}, r"retrain.drift.images.share is 1: .* greater than 1"),
