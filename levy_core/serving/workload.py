@@ -24,7 +24,8 @@ class Drawing:
     """The drawing of one request, which asks between network evaluations whether it may go on."""
 
     def __init__(self, workload: "Workload") -> None:
-        self._workload, self._seconds, self.is_long = workload, seconds_allowed(), False
+        self._workload, self._seconds, self._most_long = workload, seconds_allowed(), limit_of("LEVY_MAX_LONG")
+        self.is_long = False
         self._began = time.monotonic()
 
     def check(self) -> None:
@@ -42,7 +43,7 @@ class Drawing:
                 "LEVY_MAX_SECONDS where the model is loaded"
             )
         if not self.is_long and taken > LONG:
-            self._workload.begin_long()
+            self._workload.begin_long(self._most_long)
             self.is_long = True
 
 
@@ -86,14 +87,13 @@ class Workload:
                 check_limit("LEVY_MAX_BYTES", BYTES * (self._values + values))
             self._values += values
 
-    def begin_long(self) -> None:
-        """One drawing more is long: some of a server's threads must stay free for short ones.
+    def begin_long(self, most: int) -> None:
+        """One drawing more is long, of ``most`` that may be: some of a server's threads must stay free for short ones.
 
         Raises:
             LevyError: there are as many as may be.
         """
         with self._lock:
-            most = limit_of("LEVY_MAX_LONG")
             if self._long >= most:
                 raise LevyError(
                     f"drawing takes longer than {LONG:g} s, and {self._long} others do so already, where {most} is the limit: ask "

@@ -70,6 +70,16 @@ def test_more_long_drawings_than_may_be_are_given_up_and_their_places_come_back(
     assert len(model.predict([{"n": 1}])) == 1
 
 
+@pytest.mark.parametrize("name", ["LEVY_MAX_LONG", "LEVY_MAX_SECONDS"])
+@pytest.mark.parametrize("value", ["abc", "-1", "nan", ""])
+def test_a_limit_that_is_no_number_is_refused_before_anything_is_drawn(evaluations, monkeypatch, name, value):
+    model, counted = evaluations
+    monkeypatch.setenv(name, value)
+    with pytest.raises(LevyError, match=f"{name} is '{value}' in the environment, but a whole number is expected"):
+        model.predict([{"n": 1}])
+    assert counted == []
+
+
 def test_a_drawing_ends_with_the_uvicorn_that_it_runs_in(evaluations):
     model, counted = evaluations
     before = signal.getsignal(signal.SIGTERM)
