@@ -137,7 +137,7 @@ def at_once(checkout):
         fcntl.flock(stream, fcntl.LOCK_EX)
         runs = [start(checkout, name) for name in ("first.yaml", "other.yaml")]
         said = [run.communicate(timeout=900)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
+    assert [run.returncode for run in runs] == [0, 0], "\n".join(said)
     return before, said
 
 

@@ -46,6 +46,7 @@ def artifact(checkout, monkeypatch):
     made, artifact = checkout
     monkeypatch.chdir(made.root)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{made.root}/mlflow.db")
+    monkeypatch.setenv("PATH", made.environment["PATH"])
     kept = contents(artifact), contents(MODEL)
     yield artifact
     assert contents(artifact) == kept[0]
