@@ -6,7 +6,7 @@ import late lies in modules of these names, so that the code of each is known ap
 tests/support/series_kind.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -96,6 +96,10 @@ class Metrics(Protocol):
         Raises:
             LevyError: none were.
         """
+
+    @property
+    def undecidable(self) -> Mapping[str, str]:
+        """Metrics of ``measure_held_out`` that the held-out data cannot decide, and why; {} where all can be or nothing is known."""
 
     def floors(self, labels: "np.ndarray") -> dict[str, float]:
         """What perfect samples that were drawn with these labels would score: ``floor/METRIC`` for each metric of ``Kind.ranks``."""

@@ -14,7 +14,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.measure import Measure
 from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
-from levy_core.metrics.common.paired import Comparison, Rows, Rule, compare
+from levy_core.metrics.common.paired import NONE, Comparison, Rows, Rule, compare
 from levy_core.metrics.common.sequential import Looks
 from levy_core.serving.registered import RegisteredModel
 from tasks.kinds.kind import Metrics
@@ -114,7 +114,7 @@ def challenge(params: Params, dataset: str, models: Mapping[str, Path]) -> Verdi
             for side in sides.values():
                 side.draw(settings, metrics, classes, seeds)
             rows = {name: side.rows for name, side in sides.items()}
-            lines = judge(settings.looks, params.gate(dataset), kind.measures, rows, look)
+            lines = judge(settings.looks, params.gate(dataset), kind.measures, rows, look, metrics.undecidable)
             if settings.looks.is_over(lines):
                 break
     except _UnjudgedError as error:
@@ -123,21 +123,26 @@ def challenge(params: Params, dataset: str, models: Mapping[str, Path]) -> Verdi
 
 
 def judge(
-    looks: Looks, gate: Mapping[str, Rule], measures: Sequence[Measure], rows: Mapping[str, Rows], look: int
+    looks: Looks,
+    gate: Mapping[str, Rule],
+    measures: Sequence[Measure],
+    rows: Mapping[str, Rows],
+    look: int,
+    undecidable: Mapping[str, str] = NONE,
 ) -> tuple[Comparison, ...]:
     """The lines of a look: against the champion all rules, against the anchor, too, the margins.
 
     Args:
-        rows: of each side, at as many seeds as the look has.
+        rows: of each side, at as many seeds as the look has. undecidable: as of ``compare``.
 
     Raises:
         LevyError: the gate names a metric that there is not.
     """
     level = looks.levels[look]
-    lines = compare(gate, measures, rows[CHALLENGER], rows[CHAMPION], CHAMPION, level)
+    lines = compare(gate, measures, rows[CHALLENGER], rows[CHAMPION], CHAMPION, level, undecidable)
     if ANCHOR in rows:
         margins = {metric: rule for metric, rule in gate.items() if rule != "better"}
-        lines += compare(margins, measures, rows[CHALLENGER], rows[ANCHOR], ANCHOR, level)
+        lines += compare(margins, measures, rows[CHALLENGER], rows[ANCHOR], ANCHOR, level, undecidable)
     return lines
 
 
@@ -146,8 +151,11 @@ def decide(settings: RetrainParams, lines: Sequence[Comparison], seeds: int, eva
     promoted = all(line.passed for line in lines)
     if promoted:
         reason = "; ".join(str(line) for line in lines if line.rule == "better")
-        if guards := [line.metric for line in lines if line.rule != "better" and line.against == CHAMPION]:
-            reason += f"; within their margins: {', '.join(guards)}"
+        guards = [line for line in lines if line.rule != "better" and line.against == CHAMPION]
+        if held := [line.metric for line in guards if not line.undecidable]:
+            reason += f"; within their margins: {', '.join(held)}"
+        if unknown := [f"{line.metric} ({line.undecidable})" for line in guards if line.undecidable]:
+            reason += f"; not decidable with these data: {', '.join(unknown)}"
     else:
         reason = "; ".join(str(line) for line in lines if not line.passed)
     reason += f"; over {seeds} seeds of {settings.n} samples"

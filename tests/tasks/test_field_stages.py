@@ -16,11 +16,15 @@ import yaml
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.fields.times import times_of
+from levy_core.metrics.fields.decidable import FEWEST
+from levy_core.metrics.fields.spatial import even_cells
 from levy_core.process.noise import StudentT
 from levy_core.training.checkpoint import load_model
 from tasks.cells.store import read_cells, read_labels
 from tasks.compare import compare
 from tasks.evaluate import evaluate
+from tasks.kinds.fields.metrics import make_reference
 from tasks.kinds.opening import open_metrics
 from tasks.params import loading as settings
 from tasks.params.resolution import check_tail_index
@@ -160,13 +164,53 @@ def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done
     assert drawn.samples.dtype == np.float32
     codec = Codec.load(paths.model("weather", "tedm"))
     measured_with = open_metrics(done, "weather")
-    embedded = measured_with.embed(np.array(drawn.samples))
-    assert np.allclose(embedded.numpy(), codec.measured(np.array(drawn.samples)), rtol=1e-6)
+    samples, labels = np.array(drawn.samples), read_labels(paths.samples("weather", "tedm"))
+    embedded = measured_with.embed(samples)
     table = pd.read_csv(paths.evaluation("weather", "tedm"))
     row = table[table.cell == drawn.key].iloc[0]
-    assert measured_with.score(
-        embedded, read_labels(paths.samples("weather", "tedm")), "distance/train"
-    ) == pytest.approx(row["distance/train"], rel=1e-4)
+    assert measured_with.score(embedded, labels, "distance/train") == pytest.approx(row["distance/train"], rel=1e-4)
+    fields = codec.decode(samples, times_of(codec, measured_with.samples, labels))
+    real = measured_with.references["test"]
+    cells = even_cells(codec.latitude, codec.shape[1:])
+    for c, name in enumerate(codec.names):
+        assert row[f"q999/test/{name}"] == pytest.approx(np.quantile(fields[:, c][:, cells], 0.999), rel=1e-6)
+    assert np.ptp(np.median(real.fields[:, 0], axis=0)) > 20  # degC from the equator to the poles, and no anomaly
+    assert abs(np.median(measured_with.references["test-anomalies"].fields[:, 0])) < 1
+
+
+def test_weaker_anomalies_are_weaker_by_what_they_lose_in_physical_units(done):
+    """Held-out fields whose anomalies, of a logarithm, are 0.87 of what they were: rain loses more than that."""
+    measured_with = open_metrics(done, "weather")
+    codec, store = measured_with.codec, FieldStore.open(paths.prepared("weather") / "fields.zarr", "test")
+    whole, weak = (measured_with.measure(share * store[:], store.labels) for share in (1, 0.87))
+    lost = {name: weak[f"q999_ratio/{name}/tp"] / whole[f"q999_ratio/{name}/tp"] for name in ("test", "test-anomalies")}
+    assert lost["test-anomalies"] == pytest.approx(0.87, abs=0.02)  # of the reach from a median that is not quite 0
+    cells, times = even_cells(codec.latitude, codec.shape[1:]), times_of(codec, measured_with.samples, store.labels)
+    centre = np.median(measured_with.references["test"].fields[:, 1][:, cells])
+    before, after = (
+        np.quantile(np.abs(codec.decode(share * store[:], times)[:, 1][:, cells] - centre), 0.999)
+        for share in (1, 0.87)
+    )
+    assert lost["test"] == pytest.approx(after / before, rel=1e-3)
+    assert lost["test"] < 0.8
+
+
+def test_what_the_held_out_period_cannot_decide_is_said(done, tmp_path, capsys):
+    measured_with = open_metrics(done, "weather")
+    counts = measured_with.references["test"].estimates["tp"]["exceedances"]
+    assert list(counts) == ["0.95", "0.98", "0.99", "0.995", "0.998", "0.999"]
+    assert counts["0.95"] > counts["0.999"] > 0
+    undecidable = measured_with.undecidable
+    assert ("q999_ratio/test/tp" in undecidable) == (counts["0.999"] < FEWEST)
+    assert "return_error/test/tp" in undecidable  # of 200 fields that are kept two exceed such a level
+    page = (paths.report("weather") / "index.html").read_text()
+    assert "What these data can decide" in page
+    assert "not decidable with these data" in page
+    assert 0.7 < measured_with.ceiling["q999_ratio/test/t2m"] < 1.4
+    make_reference(
+        paths.prepared("weather"), tmp_path, done.evaluation("weather").model_copy(update={"resamples": 20}), "weather"
+    )
+    assert "weather: tp: not decidable with these data: " in capsys.readouterr().out
 
 
 def test_real_fields_are_as_near_as_so_many_fields_can_be(done):

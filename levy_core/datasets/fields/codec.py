@@ -16,6 +16,7 @@ from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.transforms import TRANSFORMS
 
 JSON, TENSORS = "codec.json", "codec.safetensors"
+HOURS = (0, 6, 12, 18)  # where a codec of before does not say
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Codec:
         climatology: the cycle that was taken off, or None.
         calendar: CF name of the calendar of the times.
         attributes: of each channel in its source (long_name, standard_name, cell_methods).
+        hours: of the day that the training period has fields of.
     """
 
     variables: tuple[Variable, ...]
@@ -44,6 +46,7 @@ class Codec:
     climatology: Climatology | None = None
     calendar: str = "proleptic_gregorian"
     attributes: tuple[dict[str, str], ...] = ()
+    hours: tuple[int, ...] = HOURS
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,14 +71,10 @@ class Codec:
         return tuple(v.units for v in self.variables)
 
     @property
-    def measured_units(self) -> tuple[str, ...]:
-        """Of each channel of ``measured``: anomalies say so, and those of temperatures are differences, in K and not in degC."""
-        if self.climatology is None:
-            return self.units
+    def anomaly_units(self) -> tuple[str, ...]:
+        """Of each channel of ``anomalies``: those of temperatures are differences, in K and not in degC."""
         return tuple(
-            f"anomaly in {'K' if v.units == 'degC' else v.units}"
-            if v.transform == "identity"
-            else f"anomaly of {v.transform} in {v.units}"
+            ("K" if v.units == "degC" else v.units) if v.transform == "identity" else f"{v.transform} of {v.units}"
             for v in self.variables
         )
 
@@ -94,7 +93,7 @@ class Codec:
         Raises:
             LevyError: another shape than the codec's, or no times where they are needed.
         """
-        transformed = self._anomalies(x)
+        transformed = self.anomalies(x)
         transformed += self._cycle(times, len(x))
         return self._inverse(transformed)
 
@@ -103,7 +102,7 @@ class Codec:
 
         They go through physical units only where the transforms differ: an inverse forgets what lies far beyond its range.
         """
-        transformed = source._anomalies(x)
+        transformed = source.anomalies(x)
         transformed += source._cycle(times, len(x))
         if _transforms(self.variables) != _transforms(source.variables):
             transformed = transform(self.variables, source._inverse(transformed))
@@ -117,10 +116,16 @@ class Codec:
         same = all(a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in grids)
         return same and self.shape == other.shape and not (other.valid & ~self.valid).any()
 
-    def measured(self, x: np.ndarray) -> np.ndarray:
-        """What metrics look at, float64 [N, C, H, W]: physical units or, where a climatology was taken off, transformed anomalies."""
-        anomalies = self._anomalies(x)
-        return anomalies if self.climatology is not None else self._inverse(anomalies)
+    def anomalies(self, x: np.ndarray) -> np.ndarray:
+        """Standardised [N, C, H, W] -> transformed values float64, without the climatology where one was taken off.
+
+        Raises:
+            LevyError: another shape than the codec's.
+        """
+        self._check(x)
+        anomalies = x * _channels(self.std)  # float64, as the std is
+        anomalies += _channels(self.mean)
+        return self._masked(anomalies)
 
     def save(self, folder: Path) -> None:
         arrays = {name: getattr(self, name) for name in ("mean", "std", "valid", "latitude", "longitude", "locations")}
@@ -134,6 +139,7 @@ class Codec:
             "climatology": None if self.climatology is None else self.climatology.kind,
             "calendar": self.calendar,
             "attributes": list(self.attributes),
+            "hours": list(self.hours),
         }
         write_json(folder / JSON, description)
 
@@ -155,6 +161,7 @@ class Codec:
                 climatology=None if coefficients is None else Climatology(kind, coefficients),
                 calendar=description["calendar"],
                 attributes=tuple(description["attributes"]),
+                hours=tuple(description.get("hours", HOURS)),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LevyError(
@@ -177,12 +184,6 @@ class Codec:
                 "so each needs its time"
             )
         return self.climatology.at(times)
-
-    def _anomalies(self, x: np.ndarray) -> np.ndarray:
-        self._check(x)
-        anomalies = x * _channels(self.std)  # float64, as the std is
-        anomalies += _channels(self.mean)
-        return self._masked(anomalies)
 
     def _standardised(self, transformed: np.ndarray, times: np.ndarray | None) -> np.ndarray:
         transformed -= self._cycle(times, len(transformed))

@@ -86,7 +86,7 @@ def measure(
         for c, v in enumerate(config.variables)
     }
     hashes = dict(zip(GROUPS, (list(sums.hashes), list(checked.hashes)), strict=True))
-    return _codec(fields, mean, std, valid, cycle), numbers, hashes
+    return _codec(fields, train, mean, std, valid, cycle), numbers, hashes
 
 
 def _each(work: Callable[[slice], Sums], spans: list[slice], progress: Progress, block_map: BlockMap) -> Iterator[Sums]:
@@ -142,6 +142,7 @@ def _moments(
 
 def _codec(
     fields: LazyFields,
+    train: slice,
     mean: np.ndarray,
     std: np.ndarray,
     valid: np.ndarray,
@@ -162,6 +163,7 @@ def _codec(
         climatology=cycle,
         calendar=data.time.dt.calendar,
         attributes=tuple({k: str(v) for k, v in a.attrs.items() if k != "units"} for a in data.data_vars.values()),
+        hours=tuple(np.unique(data.time[train].dt.hour).tolist()),
     )
 
 

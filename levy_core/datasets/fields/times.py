@@ -11,7 +11,6 @@ from levy_core.datasets.fields.labels import MONTHS, SEASONS
 from levy_core.datasets.fields.store import FieldStore
 
 KIND, DTYPE, EXPORTER = "fields", "float32", "levy_core.datasets.fields.export:FieldExporter"
-HOURS = np.array([0, 6, 12, 18])
 YEAR = 2001  # of generated fields: any year without a leap day
 
 
@@ -26,8 +25,8 @@ def field_samples(store: FieldStore) -> Samples:
 def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
     """Times for generated fields, which have none of their own: days spread evenly over a year, each in its label's season.
 
-    Hours are drawn by a golden-ratio sequence where the climatology has a cycle of the day, so that any number of days has all of
-    them alike; else it is noon.
+    Where the climatology has a cycle of the day, the hours of the data are drawn by a golden-ratio sequence, so that any number of
+    days has all of them alike; else it is the one hour that the data have, or noon.
 
     Args:
         labels: int64 [N]; the number of classes stands for 'no class'.
@@ -38,6 +37,7 @@ def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
     last = "12-30" if codec.calendar == "360_day" else "12-31"
     days = xr.date_range(f"{YEAR}-01-01", f"{YEAR}-{last}", freq="D", calendar=codec.calendar, use_cftime=True)
     by_hour = codec.climatology is not None and "hour" in codec.climatology.kind
+    of_data = np.array(codec.hours if by_hour or len(codec.hours) == 1 else (12,))
     year = np.asarray(days)
     month = np.array([time.month for time in year])
     times = np.empty(len(labels), dtype=object)
@@ -45,9 +45,7 @@ def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
         rows = np.flatnonzero(labels == found)
         own = year[np.isin(month, _months(samples.classes[found]))] if found < len(samples.classes) else year
         days_of_rows = own[np.linspace(0, len(own) - 1, len(rows)).round().astype(int)]
-        hours = (
-            HOURS[(np.arange(len(rows)) * GOLDEN % 1 * len(HOURS)).astype(int)] if by_hour else np.full(len(rows), 12)
-        )
+        hours = of_data[(np.arange(len(rows)) * GOLDEN % 1 * len(of_data)).astype(int)]
         times[rows] = days_of_rows + hours * timedelta(hours=1)
     return times
 

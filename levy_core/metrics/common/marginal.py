@@ -46,10 +46,14 @@ def share_above(ordered: np.ndarray, threshold: float) -> float:
 
 
 def moments(values: np.ndarray) -> tuple[float, float]:
-    """(skewness, kurtosis) of [N]: third and fourth standardised moments, 0 and 3 for a Gaussian; NaN for a constant."""
-    if len(values) < BEYOND:
+    """(skewness, kurtosis) of [N]: third and fourth standardised moments, 0 and 3 for a Gaussian; NaN for a constant.
+
+    In units of the largest value, whose fourth power may be too large for a number.
+    """
+    if len(values) < BEYOND or not np.isfinite(values).all():
         return NAN, NAN
     away = values - values.mean()
+    away /= np.abs(away).max() or 1
     square = away * away
     variance = square.mean()
     if variance == 0:

@@ -1,7 +1,8 @@
 """A challenger against other models: the same metrics at the same seeds, sign flips, declared rules."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from levy_core.metrics.common.flips import sign_flip_test
 LARGEST = 1e100  # error: beyond, squares are infinite, and no measure of anything is so large
 Rule = Literal["better"] | float
 """``better``, or a margin: how much larger than the other model's the error may be."""
+NONE: Mapping[str, str] = MappingProxyType({})
 Rows = Sequence[Mapping[str, float]]
 """All metrics by name, one mapping per seed."""
 
@@ -32,6 +34,7 @@ class Comparison:
         passed: it is.
         seeds_needed: about how many seeds would show a gain of this size; None where none would.
         broken: whose values are no finite numbers, or beyond all bounds.
+        undecidable: why the held-out data cannot decide this metric. A margin then holds nothing back, and nothing is better by it.
     """
 
     metric: str
@@ -49,6 +52,7 @@ class Comparison:
     passed: bool
     seeds_needed: int | None
     broken: str = ""
+    undecidable: str = ""
 
     @property
     def aim(self) -> str:
@@ -60,6 +64,8 @@ class Comparison:
         text += f"{self.other:.3g} ± {self.other_std:.2g}: "
         if self.broken:
             return text + f"not judged, because the {self.broken} left no finite number"
+        if self.undecidable:
+            return text + f"not decidable with these data ({self.undecidable})"
         if self.passed:
             return text + f"{self.aim} (p = {self.p:.2g})"
         needed = f"; about {self.seeds_needed} seeds would show a gain of this size" if self.seeds_needed else ""
@@ -73,12 +79,14 @@ def compare(
     other: Rows,
     against: str,
     level: float,
+    undecidable: Mapping[str, str] = NONE,
 ) -> tuple[Comparison, ...]:
     """The lines of a gate; an entry stands for all metrics that it is the beginning of, `ks/test` for `ks/test/t2m`.
 
     Args:
         measures: say which values of a metric are good. challenger, other: the seeds in the same order.
         level: probability that a line passes whose rule does not hold.
+        undecidable: metrics that the held-out data cannot decide, and why.
 
     Raises:
         LevyError: no metric of that name.
@@ -90,7 +98,10 @@ def compare(
             raise LevyError(f"the gate names {entry!r}, but the samples were measured by {', '.join(challenger[0])}")
         for name in names:
             new, old = (np.array([row.get(name, np.nan) for row in side]) for side in (challenger, other))
-            lines.append(_line(measure_of(name, measures), name, rule, new, old, against, level))
+            line = _line(measure_of(name, measures), name, rule, new, old, against, level)
+            if (why := undecidable.get(name)) and not line.broken:
+                line = replace(line, undecidable=why, passed=rule != "better", seeds_needed=None)
+            lines.append(line)
     return tuple(lines)
 
 

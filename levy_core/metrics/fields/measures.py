@@ -25,8 +25,8 @@ def measure_fields(
         generated: float64 [N, C, H, W] in the units of the real fields, nothing clamped. labels: int64 [N].
         references: real fields by name, for instance those of the held-out period and of the training period.
 
-    A variable has ``ks``, ``skew_ratio``, ``kurtosis_ratio``, ``tail_error``, ``q999_ratio``, ``hill``, ``hill_ratio``,
-    ``gpd``, ``return_error``, ``exceed99_ratio``, ``exceed999_ratio``, ``spectrum_error`` and ``correlation_error``; two
+    A variable has ``ks``, ``skew_ratio``, ``kurtosis_ratio``, ``tail_error``, ``q999``, ``q999_ratio``, ``mean95_ratio``,
+    ``hill``, ``hill_ratio``, ``gpd``, ``return_error``, ``exceed99_ratio``, ``exceed999_ratio``, ``spectrum_error`` and ``correlation_error``; two
     variables ``chi_error/REFERENCE/a-b``; all together ``distance/REFERENCE``, and where there are several labels
     ``class_distance/REFERENCE/LABEL``. docs/weather-measures.md defines each. Ratios are generated over real. NaN where
     samples are too few. Class shares of the samples should be those of the real fields: values are pooled.
@@ -57,11 +57,13 @@ def _of_values(distances: Distances, real: FieldsReference, c: int) -> dict[str,
     reference_tail, share = real.variables[c], real.config.tail_share
     skewness, kurtosis = marginal.moments(distances.ordered)
     index = extremes.hill(distances.tail, share)
+    enough = len(distances.ordered) * (1 - 0.999) >= marginal.BEYOND * (1 - 1e-9)
     row = {
         "ks": distances.ks,
         "skew_ratio": ratio(skewness, reference_tail.moments[0]),
         "kurtosis_ratio": ratio(kurtosis, reference_tail.moments[1]),
         "tail_error": distances.tail_error,
+        "q999": marginal.quantile(distances.ordered, 0.999) if enough else NAN,
         "q999_ratio": ratio(distances.tail.quantile(0.999), reference_tail.tail.quantile(0.999)),
         "hill": index,
         "hill_ratio": ratio(index, extremes.hill(reference_tail.tail, share)),
@@ -76,11 +78,13 @@ def _of_values(distances: Distances, real: FieldsReference, c: int) -> dict[str,
 
 def _of_fields(fields: np.ndarray, real: FieldsReference, c: int) -> dict[str, float]:
     """Measures of the fields [N, H, W] of variable ``c`` as fields."""
-    centre = real.variables[c].centre
+    centre, (middle, means) = real.variables[c].centre, real.means[c]
+    away = marginal.Tail.of(np.abs(real.area_means(fields, c) - middle))
     levels = extremes.return_levels(fields, PERIODS) - centre
     classes = [theirs - spatial.rank_correlation(fields, pairs) for pairs, theirs in real.correlations[c]]
     squares = _known(np.array([mean_square(_known(difference)) for difference in classes]))
     return {
+        "mean95_ratio": ratio(away.quantile(0.95), means.quantile(0.95)),
         "return_error": float(np.sqrt(mean_square(log_ratio(levels, real.return_levels[c] - centre)))),
         "correlation_error": float(np.sqrt(squares.mean())) if len(squares) else NAN,
     }

@@ -10,7 +10,8 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.metrics.common.bootstrap import block_rows, thin_rows
 from levy_core.metrics.common.extremes import return_levels
-from levy_core.metrics.common.intervals import PERIODS, estimates
+from levy_core.metrics.common.intervals import PERIODS, count_exceedances, estimates
+from levy_core.metrics.common.marginal import Tail
 from levy_core.metrics.fields import spatial
 from levy_core.metrics.fields.distances import Distances, Real
 from levy_core.metrics.fields.spatial import even_cells
@@ -41,7 +42,8 @@ class FieldsReference:
     Attributes:
         fields: float32 [M, C, H, W] in the order of time, NaN where missing. labels: int64 [M]. names: [C].
         latitude: degrees [H], or None. config: settings.
-        estimates: by variable, the real numbers with their intervals (``intervals.estimates``).
+        estimates: by variable, the real numbers with their intervals (``intervals.estimates``) and what extremes rest on
+            (``intervals.count_exceedances``).
     """
 
     fields: np.ndarray
@@ -79,15 +81,13 @@ class FieldsReference:
             if np.isnan(fields[:, c]).all():
                 raise LevyError(f"{name} has no value in any of {len(fields)} real fields: look at the prepared data")
         cells = even_cells(latitude, (fields.shape[2], fields.shape[3]))
+        pooled = {name: fields[:, c][:, cells].astype(np.float64) for c, name in enumerate(names)}
         found = {
-            name: estimates(
-                fields[:, c][:, cells].astype(np.float64),
-                config.levels,
-                config.tail_share,
-                config.block,
-                config.resamples,
-            )
-            for c, name in enumerate(names)
+            name: {
+                **estimates(values, config.levels, config.tail_share, config.block, config.resamples),
+                **count_exceedances(values, config.levels, config.block),
+            }
+            for name, values in pooled.items()
         }
         return cls(fields, labels[rows].astype(np.int64), tuple(names), latitude, config, found)
 
@@ -120,7 +120,7 @@ class FieldsReference:
         )
 
     def rows(self, rows: np.ndarray) -> "FieldsReference":
-        """The reference of some of its fields, without intervals."""
+        """The reference of some of its fields, without estimates."""
         return FieldsReference(self.fields[rows], self.labels[rows], self.names, self.latitude, self.config, {})
 
     def floor(self, n: int, draws: int = 8) -> float:
@@ -165,6 +165,16 @@ class FieldsReference:
         return tuple(return_levels(self.fields[:, c].astype(np.float64), PERIODS) for c in range(len(self.names)))
 
     @cached_property
+    def means(self) -> tuple[tuple[float, Tail], ...]:
+        """By variable: the median of the fields' area means, and their reach."""
+        found = []
+        for c in range(len(self.names)):
+            means = self.area_means(self.fields[:, c].astype(np.float64), c)
+            centre = float(np.median(means))
+            found.append((centre, Tail.of(np.abs(means - centre))))
+        return tuple(found)
+
+    @cached_property
     def correlations(self) -> tuple[list[tuple[spatial.Pairs, np.ndarray]], ...]:
         """By variable and class of distance: pairs of cells and their correlations."""
         pairs = [spatial.pairs_by_distance(valid) for valid in self.valid]
@@ -190,6 +200,13 @@ class FieldsReference:
         """Ascending values of variable ``c`` in fields [N, H, W], without those of cells that are always missing."""
         values = fields[:, self.cells & self.valid[c]].reshape(-1)
         return np.sort(values[~np.isnan(values)])
+
+    def area_means(self, fields: np.ndarray, c: int) -> np.ndarray:
+        """The mean over the area of each field [N, H, W] of variable ``c`` that has values, [at most N]."""
+        values = fields[:, self.cells & self.valid[c]]
+        known = ~np.isnan(values)
+        counts = known.sum(1)
+        return np.where(known, values, 0).sum(1)[counts > 0] / counts[counts > 0]
 
     def masked(self, generated: np.ndarray) -> np.ndarray:
         """Generated fields [N, C, H, W], NaN where real ones are: in cells that are always missing, and in the single

@@ -2,6 +2,8 @@
 
 from levy_core.base.measure import Measure
 
+ANOMALIES = "test-anomalies/{}"  # of variables whose climatology was taken off, beside the physical units of `test`
+
 MEASURES = (
     Measure(
         "distance", "low", ranks=("distance/train", "distance/test"), headline=("distance/*",),
@@ -16,16 +18,30 @@ MEASURES = (
     Measure("kurtosis_ratio", "one", shown=(("kurtosis, generated / real", "kurtosis_ratio/test/{}"),)),
     Measure(
         "tail_error", "low", headline=("tail_error/test/*",),
-        shown=(("tail: mean squared log error of upper quantiles", "tail_error/test/{}"),),
+        shown=(
+            ("tail: mean squared log error of upper quantiles", "tail_error/test/{}"),
+            ("the same of anomalies", "tail_error/" + ANOMALIES),
+        ),
     ),
     Measure(
         "q999_ratio", "one", headline=("q999_ratio/test/*",),
-        shown=(("99.9 % quantile, generated / real", "q999_ratio/test/{}"),),
+        shown=(
+            ("99.9 % quantile, generated / real", "q999_ratio/test/{}"),
+            ("the same of anomalies", "q999_ratio/" + ANOMALIES),
+        ),
+    ),
+    Measure(
+        "mean95_ratio", "one",
+        shown=(
+            ("mean over the area, 95 % quantile, generated / real", "mean95_ratio/test/{}"),
+            ("the same of anomalies", "mean95_ratio/" + ANOMALIES),
+        ),
     ),
     Measure(
         "hill_ratio", "one", headline=("hill/test/*",),
         shown=(
             ("tail index (Hill)", "hill/test/{}"),
+            ("the same of anomalies", "hill/" + ANOMALIES),
             ("shape of peaks over threshold (GPD)", "gpd/test/{}"),
         ),
     ),
@@ -40,9 +56,18 @@ MEASURES = (
     ),
     Measure(
         "spectrum_error", "low", headline=("spectrum_error/test/*",),
-        shown=(("power spectrum: log error", "spectrum_error/test/{}"),),
+        shown=(
+            ("power spectrum: log error", "spectrum_error/test/{}"),
+            ("the same of anomalies", "spectrum_error/" + ANOMALIES),
+        ),
     ),
-    Measure("correlation_error", "low", shown=(("spatial correlation: error", "correlation_error/test/{}"),)),
+    Measure(
+        "correlation_error", "low",
+        shown=(
+            ("spatial correlation: error", "correlation_error/test/{}"),
+            ("the same of anomalies", "correlation_error/" + ANOMALIES),
+        ),
+    ),
     Measure("crps", "low", shown=(("CRPS of samples of the season", "crps/{}"),)),
     Measure(
         "crps_skill", "high", headline=("crps_skill/*",),

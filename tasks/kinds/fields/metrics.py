@@ -1,4 +1,4 @@
-"""Fields are measured in physical units, against the held-out and the training period."""
+"""Fields are measured in physical units, against the held-out and the training period; anomalies, where a model is of them, too."""
 
 import json
 from collections.abc import Callable
@@ -19,15 +19,23 @@ from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples, times_of
 from levy_core.metrics.common.bootstrap import thin_rows
 from levy_core.metrics.fields import ensembles
+from levy_core.metrics.fields.decidable import explain_undecidable
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_fields
 from tasks.kinds.fields.settings import FieldEvaluation
 
 FORECASTS = 200
 PERIODS = ("test", "train")  # names in the tables and groups of the store
+CEILING = "ceiling.json"
+ANOMALIES = "{}-anomalies"  # name of a period whose fields lack their climatology
 
 
 class FieldMetrics:
     """The real fields of both periods, and the codec that gives samples their units.
+
+    Attributes:
+        references: by name, real fields in physical units of ``test`` and ``train`` and, where a climatology was taken off, their
+            anomalies as ``test-anomalies`` and ``train-anomalies``.
+        ceiling: what the training period itself scores against the held-out one: no model of it can be expected to do better.
 
     Raises:
         LevyError: the reference stage has not run, or left something unreadable.
@@ -37,7 +45,8 @@ class FieldMetrics:
         self._folder = reference
         self.codec = Codec.load(reference)
         try:
-            self.references = {name: _read(reference, name) for name in PERIODS}
+            self.references = {name: _read(reference, name) for name in _names(self.codec)}
+            self.ceiling: dict[str, float | None] = json.loads((reference / CEILING).read_text())
             self.samples = Samples.from_mapping(json.loads((reference / "samples.json").read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LevyError(f"{reference} cannot be read ({error}): run the reference stage again") from error
@@ -49,12 +58,12 @@ class FieldMetrics:
         return hash_json([hash_files(*files), hash_code(__name__)])[:16]
 
     def embed(self, samples: np.ndarray) -> Tensor:
-        """Physical fields, [N, C, H, W], float32 because a search keeps hundreds of them."""
-        return torch.from_numpy(self.codec.measured(samples).astype(np.float32))
+        """Samples as they are, [N, C, H, W]: their times, and so their units, depend on how many there are in all."""
+        return torch.from_numpy(samples)
 
     def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
         """The distance from the period that the metric names; 0 is perfect."""
-        return distance(embedded.double().numpy(), self.references[metric.split("/")[1]])
+        return distance(self.to_physical(embedded.numpy(), labels), self.references[metric.split("/")[1]])
 
     def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
         """Nothing."""
@@ -62,7 +71,7 @@ class FieldMetrics:
 
     def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """All measures; of samples with a season also those of a forecast by the season."""
-        return self._row(samples, labels, self.references)
+        return self._row(samples, labels, PERIODS)
 
     def accept(
         self, folder: Path, shape: tuple[int, ...], samples: Samples
@@ -86,37 +95,76 @@ class FieldMetrics:
 
     def measure_held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """As ``measure``, of the test period alone."""
-        return self._row(samples, labels, {"test": self.references["test"]})
+        return self._row(samples, labels, ("test",))
 
-    def _row(self, samples: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]) -> dict[str, float]:
-        values = self.codec.measured(samples)
-        row = measure_fields(values, labels, references)
+    def to_physical(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Samples [N, C, H, W] in physical units, float64: whole fields, each with the climatology of a time of its label."""
+        times = None if self.codec.climatology is None else times_of(self.codec, self.samples, labels)
+        return self.codec.decode(samples, times)
+
+    def _row(self, samples: np.ndarray, labels: np.ndarray, periods: tuple[str, ...]) -> dict[str, float]:
+        physical = self.to_physical(samples, labels)
+        row = measure_fields(physical, labels, {name: self.references[name] for name in periods})
+        values, kept = physical, "{}"
+        if self.codec.climatology is not None:
+            values, kept, name = self.codec.anomalies(samples), ANOMALIES, ANOMALIES.format("test")
+            row |= measure_fields(values, labels, {name: self.references[name]})
         if self.samples.shares is not None:
             names = self.codec.names
-            (real, seen), train = (_thin(self.references[name]) for name in ("test", "train"))
+            (real, seen), train = (_thin(self.references[kept.format(name)]) for name in PERIODS)
             row |= ensembles.crps(real, seen, values, labels, names, train)
             ranks = ensembles.rank_histogram(real, seen, values, labels, names)
             row |= {f"reliability/{name}": ensembles.reliability(counts) for name, counts in ranks.items()}
         return row
 
+    @property
+    def undecidable(self) -> dict[str, str]:
+        """Of extremes of each variable that the held-out period has too few of."""
+        found = {v: explain_undecidable(its) for v, its in self.references["test"].estimates.items()}
+        return {f"{measure}/test/{v}": why for v, reasons in found.items() for measure, why in reasons.items()}
+
     def floors(self, labels: np.ndarray) -> dict[str, float]:
         """The distance of as many perfect samples."""
-        return {f"floor/distance/{name}": real.floor(len(labels)) for name, real in self.references.items()}
+        return {f"floor/distance/{name}": self.references[name].floor(len(labels)) for name in PERIODS}
 
 
 def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, dataset: str) -> None:
-    """Writes ``NAME.safetensors`` and ``NAME.json`` per period, the codec, and the classes with their shares."""
-    codec, measures = Codec.load(prepared), FieldsMeasures(**settings.model_dump())
+    """Writes ``NAME.safetensors`` and ``NAME.json`` per reference, the ceiling, the codec, and the classes with their shares."""
+    codec, measures, made = Codec.load(prepared), FieldsMeasures(**settings.model_dump()), {}
     for name in PERIODS:
         store = FieldStore.open(prepared / "fields.zarr", name)
         rows = thin_rows(len(store), measures.most, measures.block)
-        values = codec.measured(store[rows])
-        reference = FieldsReference.of(values, store.labels[rows], codec.names, codec.latitude, measures)
-        write_tensors(folder / f"{name}.safetensors", reference.tensors())
-        write_json(folder / f"{name}.json", reference.description())
+        views = {name: codec.decode(store[rows], store.times[rows])}
+        if codec.climatology is not None:
+            views[ANOMALIES.format(name)] = codec.anomalies(store[rows])
+        for view, values in views.items():
+            made[view] = reference = FieldsReference.of(
+                values, store.labels[rows], codec.names, codec.latitude, measures
+            )
+            write_tensors(folder / f"{view}.safetensors", reference.tensors())
+            write_json(folder / f"{view}.json", reference.description())
+    real, of_training = made["test"], made["train"]
+    row = measure_fields(of_training.fields.astype(np.float64), of_training.labels, {"test": real})
+    write_json(folder / CEILING, {name: value if np.isfinite(value) else None for name, value in row.items()})
+    for variable, estimates in real.estimates.items():
+        if reasons := explain_undecidable(estimates):
+            print(f"{dataset}: {variable}: not decidable with these data: {_list_reasons(reasons)}")
     codec.save(folder)
     write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
     print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
+
+
+def _names(codec: Codec) -> list[str]:
+    views = ("{}",) if codec.climatology is None else ("{}", ANOMALIES)
+    return [view.format(name) for name in PERIODS for view in views]
+
+
+def _list_reasons(reasons: dict[str, str]) -> str:
+    """Each reason once, with the measures that it holds for."""
+    measures: dict[str, list[str]] = {}
+    for measure, why in reasons.items():
+        measures.setdefault(why, []).append(measure)
+    return "; ".join(f"{', '.join(names)} ({why})" for why, names in measures.items())
 
 
 def _thin(reference: FieldsReference) -> ensembles.Ensemble:

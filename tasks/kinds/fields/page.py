@@ -1,6 +1,7 @@
 """Fields in the report: maps, tails, spectra, return levels, and a file of samples that other tools read."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import drawn_times
 from tasks.kinds.fields import figures
-from tasks.kinds.fields.metrics import FieldMetrics
+from tasks.kinds.fields.answer import answer, tabulate_decidable
+from tasks.kinds.fields.metrics import ANOMALIES, FieldMetrics
 from tasks.page import pictures
 from tasks.page.default_sampler import DefaultSampler
 from tasks.runtime.paths import Folders
@@ -50,9 +52,11 @@ class FieldPage:
 
     def figures(self, samplers: dict[str, DefaultSampler]) -> dict[str, str]:
         """Tails, spectra and return levels."""
-        names = [f"{v} [{u}]" for v, u in zip(self.variables, self._codec.measured_units, strict=True)]
+        names = [f"{v} [{u}]" for v, u in zip(self.variables, self._codec.units, strict=True)]
         real = list(self._real.fields.swapaxes(0, 1))
-        generated = {d: list(self._codec.measured(c.samples).swapaxes(0, 1)) for d, c in samplers.items()}
+        generated = {
+            d: list(self._metrics.to_physical(c.samples, c.labels).swapaxes(0, 1)) for d, c in samplers.items()
+        }
         intervals = [self._real.estimates[v]["return_levels"] for v in self.variables]
         return {
             "tails": figures.plot_tails(names, real, generated),
@@ -62,18 +66,26 @@ class FieldPage:
 
     def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
         """What page.html.j2 asks for."""
-        variables = self._statistics["variables"]
+        variables, units = self._statistics["variables"], dict(zip(self.variables, self._codec.units, strict=True))
+        references = {"": (self._real, self._codec.units)}
+        if self._codec.climatology is not None:
+            references = references | {
+                ", anomaly": (self._metrics.references[ANOMALIES.format("test")], self._codec.anomaly_units)
+            }
         return {
+            "answer": partial(answer, units=units, real=self._real.estimates, ceiling=self._metrics.ceiling),
+            "decidable": tabulate_decidable(self.variables, units, self._real.estimates, self._metrics.ceiling),
             "variables": [
                 {
-                    "name": v,
-                    "units": variables[v]["units"],
-                    "measured": unit,
+                    "name": v + what,
+                    "units": unit,
                     "index": _with_interval(variables[v]["tail_index"], "as light as a Gaussian's", key="nu"),
-                    "real": [(name, _with_interval(self._real.estimates[v][name])) for name in OF_REAL],
+                    "real": [(name, _with_interval(real.estimates[v][name])) for name in OF_REAL],
                 }
-                for v, unit in zip(self.variables, self._codec.measured_units, strict=True)
+                for what, (real, its_units) in references.items()
+                for v, unit in zip(self.variables, its_units, strict=True)
             ],
+            "anomalies": self._codec.climatology is not None,
             "periods": {name: self._statistics[name] for name in ("train", "test")},
             "drawn": len(next(iter(samplers.values())).samples),
             "files": [CF_FILE.format(d) for d in samplers],

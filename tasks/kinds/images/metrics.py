@@ -111,6 +111,11 @@ class ImageMetrics:
             raise LevyError(f"no images were held out of {self._prepared}: set test_share of the data set above 0")
         return {name: _read(self._folder / f"{name}.safetensors") for name in (HELD_OUT, IN_PROPORTION)}
 
+    @property
+    def undecidable(self) -> dict[str, str]:
+        """Nothing is known of it."""
+        return {}
+
     def floors(self, labels: np.ndarray) -> dict[str, float]:
         """What as many perfect samples would score."""
         return floors(labels, self.references, len(self._counts))

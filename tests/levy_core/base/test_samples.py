@@ -72,6 +72,20 @@ def test_generated_fields_lie_in_the_season_that_they_were_asked_for(calendar, c
     assert {time.calendar for time in times} == {calendar}
 
 
+def test_generated_fields_have_the_hours_of_the_data():
+    one, samples = np.ones(1), Samples("fields", ("all",), **RECORDED["fields"])
+    cycle = Climatology("day-hour", np.zeros((1, 20, 2, 2)))
+    plain = Codec((Variable("t2m", "K"),), one, one, np.ones((1, 2, 2), dtype=bool), hours=(0,))
+    several = replace(plain, hours=(0, 12))
+    for codec, hours in (
+        (plain, {0}),
+        (several, {12}),
+        (replace(several, climatology=cycle), {0, 12}),
+        (replace(several, climatology=cycle, hours=(3, 9, 15, 21)), {3, 9, 15, 21}),
+    ):
+        assert {time.hour for time in times_of(codec, samples, np.zeros(50, dtype=int))} == hours
+
+
 @pytest.mark.parametrize("n", [73, 200, 365, 730])
 def test_the_hours_of_generated_fields_are_all_alike_however_many_there_are(n):
     one = np.ones(1)

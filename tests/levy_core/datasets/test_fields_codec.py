@@ -201,15 +201,14 @@ def test_nothing_is_clamped():
     assert it.decode(-20 * x)[0, 1, 1, 1] > 1e60
 
 
-def test_what_is_measured_is_physical_or_else_the_transformed_anomaly():
+def test_anomalies_are_transformed_values_without_the_climatology():
     values, times = physical(20), TIMES["hours of two years"][:20]
-    plain, seasonal = codec(), codec("day")
-    assert np.allclose(plain.measured(plain.encode(values)), values, rtol=1e-5, atol=1e-5, equal_nan=True)
-    assert plain.measured_units == ("degC", "mm day-1")
-    anomalies = seasonal.measured(seasonal.encode(values, times))
+    seasonal = codec("day")
+    assert seasonal.units == ("degC", "mm day-1")
+    anomalies = seasonal.anomalies(seasonal.encode(values, times))
     expected = np.stack([values[:, 0], np.log1p(values[:, 1] / 0.5)], axis=1) - seasonal.climatology.at(times)
     assert np.allclose(anomalies, expected, atol=1e-5, equal_nan=True)
-    assert seasonal.measured_units == ("anomaly in K", "anomaly of log1p in mm day-1")
+    assert seasonal.anomaly_units == ("K", "log1p of mm day-1")
 
 
 def test_wrong_shapes_and_missing_times_are_refused():

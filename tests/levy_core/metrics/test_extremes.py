@@ -19,6 +19,29 @@ def spherical(n, nu, rng, modes=24, cells=32):
     return z * np.sqrt(nu / rng.chisquare(nu, (n, 1))) if nu else z
 
 
+@pytest.mark.parametrize(("events", "cells"), [(0.01, 1), (0.05, 1), (0.05, 40)])
+def test_exceedances_that_come_together_count_as_one_event(events, cells):
+    """7,200 fields, of which each independent event is one: its cells exceed the level together, as in a storm."""
+    counts = [
+        extremes.independent_exceedances(cells * (np.random.default_rng(seed).random(7200) < events), 10)
+        for seed in range(50)
+    ]
+    # relative deviation of one count sqrt(2 / 720) of the variance and that of the mean: at most 0.14; of 50, 0.02; 5 sigma
+    assert np.mean(counts) == pytest.approx(7200 * events / (1 - events), rel=0.1)
+
+
+def test_a_storm_of_several_days_is_one_event_and_few_blocks_are_none():
+    storms = np.zeros(1000)
+    storms[100:104], storms[505:508] = 30, 30
+    assert 1 < extremes.independent_exceedances(storms, 10) < 3
+    one = np.zeros(1000)
+    one[100:104] = 30
+    assert extremes.independent_exceedances(one, 10) == pytest.approx(1, rel=0.01)
+    assert extremes.independent_exceedances(np.zeros(1000), 10) == 0
+    assert extremes.independent_exceedances(np.ones(1000), 10) == 1000  # never more than there are fields
+    assert np.isnan(extremes.independent_exceedances(np.ones(19), 10))
+
+
 @settings(max_examples=50, deadline=None)
 @given(n=st.integers(30, 3000), share=st.floats(0.02, 1), level=st.floats(0, 1), seed=st.integers(0, 2**31))
 def test_quantiles_of_a_tail_are_numpys(n, share, level, seed):

@@ -92,12 +92,16 @@ def test_measures_do_not_depend_on_units_or_on_the_order_of_samples(real):
     assert measure_samples(shuffled, real) == pytest.approx(row, rel=1e-9)
     units = np.array([2.0**10, 2.0**-8])[None, :, None, None]  # powers of two: float32 keeps every digit
     in_units = measure_samples(generated * units, reference(real.fields * units))
+    own = {"q999/test/t2m": 2.0**10, "q999/test/tp": 2.0**-8}  # a value, and no ratio
     for key, value in row.items():
-        assert in_units[key] == pytest.approx(value, rel=1e-6), key
+        assert in_units[key] == pytest.approx(value * own.get(key, 1), rel=1e-6), key
     kelvin = measure_samples(generated + 256, reference(real.fields.astype(np.float64) + 256))
     for key, value in row.items():
         if not key.startswith("skew"):
-            assert kelvin[key] == pytest.approx(value, rel=0.02, abs=2e-4), key  # float32 at 256 has steps of 3e-5
+            shift = 256 if key.startswith("q999/") else 0
+            assert kelvin[key] - shift == pytest.approx(value, rel=0.02, abs=2e-4), (
+                key
+            )  # float32 at 256 has steps of 3e-5
 
 
 def test_the_kolmogorov_smirnov_distance_is_scipys():
@@ -299,7 +303,7 @@ def test_a_year_of_real_rain_can_be_judged_by_its_halves():
     row = measure_fields(odd, zeros(len(odd)), {"test": reference(even, latitude=latitude, names=("pr",))})
     assert row["ks/test/pr"] < 0.1
     assert row["spectrum_error/test/pr"] < 0.3
-    assert np.isfinite([v for k, v in row.items()]).all()
+    assert np.isfinite([v for k, v in row.items() if not k.startswith("mean95")]).all()  # of 182 fields 9 lie beyond
     dry = measure_fields(0.1 * odd, zeros(len(odd)), {"test": reference(even, latitude=latitude, names=("pr",))})
     assert dry["distance/test"] > 5 * row["distance/test"]
 

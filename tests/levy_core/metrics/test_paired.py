@@ -152,6 +152,22 @@ def test_a_metric_that_only_the_challenger_has_is_not_judged():
     assert str(line).endswith("not judged, because the anchor left no finite number")
 
 
+def test_what_the_data_cannot_decide_holds_nothing_back_and_is_no_gain():
+    why = {"fid/x": "3 independent exceedances, 20 are needed"}
+    old, new = [{"fid/x": 4.0}] * 6, [{"fid/x": 1.0}] * 6
+    for rule, challenger, champion, passed in (
+        ("better", new, old, False),
+        (0.1, old, new, True),
+        (0.1, new, old, True),
+    ):
+        (line,) = compare({"fid/x": rule}, MEASURES, challenger, champion, "champion", 0.05, why)
+        assert line.passed is passed
+        assert line.seeds_needed is None
+        assert str(line).endswith("not decidable with these data (3 independent exceedances, 20 are needed)")
+    (line,) = compare({"fid/x": 0.1}, MEASURES, [{"fid/x": np.nan}] * 6, new, "champion", 0.05, why)
+    assert not line.passed  # a challenger without numbers is held back all the same
+
+
 def test_a_line_reads_as_a_sentence():
     old, new = [3.9, 4.2, 3.6, 3.8, 4.0], [3.1, 3.3, 2.9, 3.0, 3.2]
     text = "fid/x 3.1 ± 0.16 against the champion's 3.9 ± 0.22: "

@@ -76,6 +76,11 @@ class SeriesMetrics:
         """Against the held-out series alone."""
         return self._errors(self.scale.restore(samples).astype(np.float64), "test")
 
+    @property
+    def undecidable(self) -> dict[str, str]:
+        """Nothing is known of it."""
+        return {}
+
     def floors(self, labels: np.ndarray) -> dict[str, float]:
         """The distance of as many real series, drawn with replacement."""
         rows = np.random.default_rng(0).integers(0, 2**31, len(labels))

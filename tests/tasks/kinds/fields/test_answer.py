@@ -1,0 +1,73 @@
+"""What the report answers to whether extremes are right, word for word."""
+
+from math import nan
+
+import pytest
+
+from tasks.kinds.fields.answer import answer, tabulate_decidable
+
+UNITS = {"tp": "mm day-1"}
+
+
+def real_of(count=43.2, low=33.0, high=52.0):
+    """The held-out period's estimates of a variable."""
+    return {
+        "tp": {
+            "quantiles": {"0.999": {"value": 41.0, "low": low, "high": high}},
+            "exceedances": {"0.99": 120.4, "0.999": count},
+            "return_exceedances": {"100": 7.2},
+        }
+    }
+
+
+def said(drawn=40.0, mean=1.04, **changes):
+    cell = {"design": "tedm", "q999/test/tp": drawn, "mean95_ratio/test/tp": mean}
+    return answer(cell, "ODE, 10 evaluations", UNITS, real_of(**changes), {"q999/test/tp": 38.2})
+
+
+def test_extremes_within_the_interval_are_right_and_the_winner_is_told_last():
+    assert said() == [
+        "tp: the highest values are right as far as these data can tell: one value in 1,000 exceeds 40 mm day-1 in the samples, "
+        "41 (90 % interval 33 to 52) in the held-out period, 38.2 in the training period.",
+        "Means over the whole area swing as far as they should: tp 1.04 times as far from their median as the real ones "
+        "(95 % quantile; 1 is right).",
+        "This is tedm with ODE, 10 evaluations, the winner.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "changes", "beginning"),
+    [
+        (20.0, {}, "tp: the highest values are too low: one value in 1,000 exceeds 20 mm day-1"),
+        (70.0, {}, "tp: the highest values are too high: "),
+        (
+            20.0,
+            {"count": 3.14},
+            "tp: not decidable with these data, whose held-out period has 3.1 independent exceedances where 20 are needed: one",
+        ),
+        (20.0, {"count": None}, "tp: not decidable with these data, whose held-out period has too few fields to count"),
+        (20.0, {"low": None, "high": None}, "tp: not decidable with these data, "),
+        (
+            nan,
+            {},
+            "tp: too few samples to see a value that is exceeded once in 1,000; it is 41 (90 % interval 33 to 52) mm",
+        ),
+    ],
+)
+def test_what_is_wrong_or_not_known_is_said_first(drawn, changes, beginning):
+    assert said(drawn, **changes)[0].startswith(beginning)
+
+
+def test_means_that_swing_too_far_are_told_and_unknown_ones_are_not():
+    assert said(mean=1.4)[1].startswith("Means over the whole area swing too far or not far enough: tp 1.40 times")
+    assert len(said(mean=nan)) == 2
+
+
+def test_the_table_says_for_each_level_whether_the_data_can_decide():
+    ceiling = {"q999_ratio/test/tp": 0.93, "tail_error/test/tp": 0.012, "return_error/test/tp": None}
+    rows = tabulate_decidable(["tp"], UNITS, real_of(), ceiling)
+    assert [(row["measure"], row["count"], row["verdict"], row["training"]) for row in rows] == [
+        ("99.9 % quantile", "43", "decidable", "0.93"),
+        ("upper quantiles, 95 to 99.9 %", "120", "decidable", "0.012"),
+        ("return levels", "7.2", "not decidable with these data", "too few fields"),
+    ]
