@@ -8,11 +8,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.times import drawn_times
-from tasks.kinds.fields import figures
+from tasks.kinds.fields import figures, sheets
 from tasks.kinds.fields.answer import answer, tabulate_decidable
 from tasks.kinds.fields.metrics import ANOMALIES, FieldMetrics
 from tasks.page import pictures
@@ -20,7 +22,6 @@ from tasks.page.default_sampler import DefaultSampler
 from tasks.runtime.paths import Folders
 
 OF_REAL = ("skewness", "kurtosis", "hill", "gpd")
-MAPS = 8  # fields per row
 WRITTEN = 200  # samples of a design in its file
 CF_FILE = "samples-{}.nc"
 
@@ -92,20 +93,33 @@ class FieldPage:
         }
 
     def pictures(self, folder: Path, samplers: dict[str, DefaultSampler]) -> list[dict[str, str]]:
-        """Maps of each variable, real and generated on one colour scale; also writes the samples as CF-NetCDF."""
+        """Maps, real and generated on one colour scale: fields, then statistics of each cell; also writes the samples as CF-NetCDF."""
+        codec, real = self._codec, self._real.fields.astype(np.float64)
+        of_variables = sheets.scales(codec, real)
         store = FieldStore.open(self._prepared / "fields.zarr", "test")
-        real = store[np.linspace(0, len(store) - 1, min(MAPS, len(store))).round().astype(int)]
-        for design, c in samplers.items():
-            self._write(folder / CF_FILE.format(design), design, c)
-        sheets = {"real": (real, "the held-out period")} | {d: (c.samples[:MAPS], c.label) for d, c in samplers.items()}
-        entries = []
-        for name, (fields, text) in sheets.items():
-            rows = np.stack([self.pixels(fields[:, k:]) for k in range(len(self.variables))])
-            sheet = pictures.draw_trajectories(rows.transpose(1, 0, 2, 3, 4), most=MAPS)
-            entries.append(
-                {"title": name, "text": text, "png": pictures.save_png(folder / f"samples-{name}.png", sheet)}
-            )
-        return entries
+        rows = np.linspace(0, len(store) - 1, min(sheets.MEMBERS, len(store))).round().astype(int)
+        shown = codec.decode(store[rows], store.times[rows])
+        made = []
+
+        def add(sheet: Image.Image, title: str, text: str, design: str = "") -> None:
+            png = pictures.save_png(folder / f"samples-{title}.png", sheet)
+            made.append({"title": title, "text": text, "design": design, "png": png})
+
+        dates = [say(time) for time in store.times[rows]]
+        add(
+            sheets.draw_members(codec, np.concatenate([shown, real]), dates, of_variables),
+            "real",
+            "the held-out period",
+        )
+        for design, sampler in samplers.items():
+            self._write(folder / CF_FILE.format(design), design, sampler)
+            generated = self._metrics.to_physical(sampler.samples, sampler.labels)
+            titles = [f"sample {k + 1}" for k in range(min(sheets.MEMBERS, len(generated)))]
+            add(sheets.draw_members(codec, generated, titles, of_variables), design, sampler.label)
+            for c, name in enumerate(codec.names):
+                sheet = sheets.draw_statistics(codec, c, real[:, c], generated[:, c], design)
+                add(sheet, f"{design}-{name}", name, design)
+        return made
 
     def _write(self, path: Path, design: str, sampler: DefaultSampler) -> None:
         n = min(WRITTEN, len(sampler.samples))

@@ -1,0 +1,57 @@
+"""The report's sheets of maps: fields, and what is usual and extreme in each cell, real beside generated."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from levy_core.datasets.fields.codec import Codec
+from tasks.kinds.fields.maps import Panel, Scale, draw_maps, scale_of, scale_of_difference, scale_of_spread
+
+MEMBERS = 3  # fields beside the most extreme one
+LEVELS = (0.999, 0.99, 0.98, 0.95, 0.9)
+BEYOND = 5  # values of a cell that must lie above a quantile of it
+
+
+def scales(codec: Codec, real: np.ndarray) -> list[Scale]:
+    """Of each variable, from real fields [N, C, H, W]."""
+    return [scale_of(variable, real[:, c]) for c, variable in enumerate(codec.variables)]
+
+
+def draw_members(codec: Codec, fields: np.ndarray, titles: Sequence[str], of_variables: Sequence[Scale]) -> Image.Image:
+    """One row per variable: the first fields of [N, C, H, W] under their titles, and the one with the highest value of all N."""
+    rows = []
+    for c, name in enumerate(codec.names):
+        panels = [Panel(f"{name}, {title}", fields[i, c], of_variables[c]) for i, title in enumerate(titles)]
+        highest = np.fmax.reduce(fields[:, c], axis=(1, 2))
+        most = int(np.nanargmax(highest)) if np.isfinite(highest).any() else 0
+        panels.append(Panel(f"{name}, highest of {len(fields)}: {highest[most]:.3g}", fields[most, c], of_variables[c]))
+        rows.append(panels)
+    return draw_maps(codec, rows)
+
+
+def draw_statistics(codec: Codec, c: int, real: np.ndarray, generated: np.ndarray, title: str) -> Image.Image:
+    """Mean, standard deviation and a high quantile of each cell of one variable: real, generated, difference.
+
+    ``real`` and ``generated`` are [N, H, W]. The quantile is the highest that ``BEYOND`` values of both lie above.
+    """
+    unit = codec.variables[c].units
+    level = next((q for q in LEVELS if min(len(real), len(generated)) * (1 - q) >= BEYOND - 1e-9), LEVELS[-1])
+    rows = []
+    for name, of_cells in (
+        ("mean", lambda fields: fields.mean(0)),
+        ("standard deviation", lambda fields: fields.std(0)),
+        (f"{100 * level:g} % quantile", lambda fields: np.quantile(fields, level, axis=0)),
+    ):
+        a, b = of_cells(real), of_cells(generated)
+        spread = name == "standard deviation"
+        scale = scale_of_spread(a, unit) if spread else scale_of(codec.variables[c], a)
+        difference = scale_of_difference(b - a, unit)
+        rows.append(
+            [
+                Panel(f"{name}, real", a, scale),
+                Panel(f"{name}, {title}", b, scale),
+                Panel(f"{title} less real", b - a, difference),
+            ]
+        )
+    return draw_maps(codec, rows)

@@ -1,0 +1,100 @@
+"""Maps: coasts lie where they are, colours are those of the values, and every kind of grid has its map."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.config import Variable
+from tasks.kinds.fields import sheets
+from tasks.kinds.fields.coast import outlines
+from tasks.kinds.fields.maps import Panel, draw_maps, scale_of, scale_of_difference, scale_of_spread
+
+T2M, RAIN = Variable("t2m", "degC"), Variable("tp", "mm day-1", transform="log1p", minimum=0.0)
+SHAPE = (2, 8, 16)
+
+
+def codec(**where):
+    ones = np.ones(2)
+    return Codec((T2M, RAIN), ones, ones, np.ones(SHAPE, dtype=bool), **where)
+
+
+GRIDS = {
+    "globe from 0": {"latitude": np.linspace(78.75, -78.75, 8), "longitude": np.arange(16) * 22.5},
+    "globe from the date line": {"latitude": np.linspace(78.75, -78.75, 8), "longitude": np.arange(16) * 22.5 - 168.75},
+    "box over the date line": {"latitude": np.linspace(-34, -48, 8), "longitude": np.linspace(170, 200, 16)},
+    "poles": {"latitude": np.linspace(90, 60, 8), "longitude": np.linspace(-20, 20, 16)},
+    "tiles": {},
+}
+
+
+def fields(n=5):
+    values = np.random.default_rng(0).standard_normal((n, *SHAPE))
+    values[:, 1] = np.abs(values[:, 1])
+    values[0, 0, 0, 0] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_grid_has_its_map(name):
+    values = fields()[0]
+    maps = [Panel(v.name, values[c], scale_of(v, values[c])) for c, v in enumerate((T2M, RAIN))]
+    pixels = np.asarray(draw_maps(codec(**GRIDS[name]), [maps]))
+    assert pixels.shape[1] > 700  # legible: 300 pixels of a map
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+
+
+def test_sheets_show_each_variable_its_highest_field_and_each_statistic():
+    it, real = codec(**GRIDS["box over the date line"]), fields()
+    members = sheets.draw_members(it, real, ["2001-01-01"], sheets.scales(it, real))
+    statistics = sheets.draw_statistics(it, 1, real[:, 1], 2 * real[:, 1], "edm")
+    assert members.width > 700
+    assert members.height > 1.2 * members.width / 2
+    assert statistics.width > 1000
+    assert statistics.height > 1.2 * statistics.width / 2
+
+
+def test_places_are_dots_where_they_lie():
+    it = replace(codec(), valid=np.ones((2, 1, 3), dtype=bool), places=("a", "b", "c"))
+    it = replace(it, locations=np.array([[51.0, 50.0, 53.0], [0.0, 5.0, 10.0]]))
+    panel = Panel("t2m", np.array([[-5.0, 0.0, 5.0]]), scale_of(T2M, np.array([-5.0, 5.0])))
+    pixels = np.asarray(draw_maps(it, [[panel]]))
+    red, blue = ((np.abs(pixels - np.array(colour)) < 40).all(2) for colour in ([165, 0, 38], [49, 54, 149]))
+    red, blue = (
+        np.argwhere(colour[:, : int(0.82 * pixels.shape[1])]) for colour in (red, blue)
+    )  # left of the colour bar
+    assert red[:, 1].mean() > blue[:, 1].mean() + 200  # ten degrees east of it
+    assert red[:, 0].mean() < blue[:, 0].mean() - 50  # and two north
+
+
+@pytest.mark.parametrize(
+    ("box", "place", "degrees"),
+    [
+        ((-10, 5, 48, 60), (-5.716, 50.066), 0.1),  # Land's End
+        ((170, 200, -48, -34), (172.68, -34.42), 0.15),  # Cape Reinga, in a box over the date line
+        ((300, 400, -40, 0), (360 + 18.47, -34.35), 0.3),  # Cape of Good Hope, one turn on
+        ((-180, 179.9, -90, 90), (18.47, -34.35), 0.8),  # the same on coarse outlines
+    ],
+)
+def test_coasts_lie_where_they_are(box, place, degrees):
+    points = np.concatenate(outlines(*box))
+    assert np.hypot(*(points - place).T).min() < degrees
+
+
+def test_the_edges_of_the_map_are_no_coast():
+    for line in outlines(-180, 179.9, -90, 90):
+        assert np.abs(line[:, 0]).max() < 180
+        assert line[:, 1].min() > -90
+
+
+def test_scales_hold_the_values_and_differences_are_white_where_there_is_none():
+    values = np.linspace(-3, 12, 1001)
+    assert scale_of(T2M, values).norm.vmin == pytest.approx(-3, abs=0.1)
+    assert scale_of(RAIN, values).norm.vmin == 0
+    assert scale_of_spread(np.abs(values), "K").norm.vmin == 0
+    difference = scale_of_difference(values, "K")
+    assert difference.norm(0.0) == 0.5
+    for empty in (np.full(5, np.nan), np.zeros(5)):
+        assert scale_of(RAIN, empty).norm.vmax > 0
+        assert scale_of(T2M, empty).norm.vmax > scale_of(T2M, empty).norm.vmin
