@@ -188,7 +188,7 @@ def sample(
         "guide": guide, "strength": strength, "guide_rho_max": guide_rho_max, "guide_rho_min": guide_rho_min,
         "boost": boost,
     }  # fmt: skip
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # MLflow's threads may write after a refusal
         found = fetch(model, Path(scratch) / "model", verified)
         from levy_core.serving.registered import (
             RegisteredModel,  # imports torch, which nobody waits for if there is no such model

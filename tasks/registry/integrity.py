@@ -11,11 +11,13 @@ from typing import Any
 
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import (
+    MANIFEST,
     DamagedError,
     find_damage,
     find_different,
     format_manifest,
     parse_manifest,
+    sha256_of,
     sha256_of_files,
 )
 
@@ -86,7 +88,7 @@ def check_store(version: Any) -> None:
     Raises:
         DamagedError: as ``check_files``.
     """
-    if folder := folder_of(version):
+    if folder := _folder_of(version):
         check_files(version, hashes_of(folder))
 
 
@@ -98,7 +100,7 @@ def find_damaged(mlflow: Any, version: Any) -> list[str]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            folder = folder_of(version) or mlflow.artifacts.download_artifacts(uri_of(version), dst_path=scratch)
+            folder = _folder_of(version) or mlflow.artifacts.download_artifacts(uri_of(version), dst_path=scratch)
         except (mlflow.exceptions.MlflowException, OSError):  # all of it is gone
             folder = scratch
         found = hashes_of(Path(folder))
@@ -107,10 +109,13 @@ def find_damaged(mlflow: Any, version: Any) -> list[str]:
 
 def hashes_of(artifact: Path) -> dict[str, str]:
     """SHA-256 of each registered file in the folder of an artifact, or in a copy of it."""
-    return {n: h for n, h in sha256_of_files(artifact).items() if n not in (OF_DOWNLOADS, STATEMENT)}
+    hashes = sha256_of_files(artifact)
+    if (artifact / MANIFEST).is_file():  # that of the model lies deeper, and there is none of the artifact
+        hashes[MANIFEST] = sha256_of(artifact / MANIFEST)
+    return {name: content for name, content in hashes.items() if name not in (OF_DOWNLOADS, STATEMENT)}
 
 
-def folder_of(version: Any) -> Path | None:
+def _folder_of(version: Any) -> Path | None:
     """The folder of the artifact of a registered version; None where it is not on this machine."""
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 

@@ -194,7 +194,7 @@ def check(version: Any, folder: Path, trusted: Mapping[str, SSlibKey]) -> tuple[
     """What is signed of a registered version, and by which key; it is of this version, and of these files and no others.
 
     Args:
-        folder: the artifact of the version, as it is in the store.
+        folder: a copy of the artifact of the version.
 
     Raises:
         LevyError: it is not, or there is no statement that a trusted key has signed.
@@ -220,15 +220,17 @@ def check(version: Any, folder: Path, trusted: Mapping[str, SSlibKey]) -> tuple[
 
 
 def verify(version: Any, trusted: Mapping[str, SSlibKey]) -> tuple[Statement, str]:
-    """As ``check``, of the files in the store.
+    """As ``check``, of the files that the registry gives.
 
     Raises:
         LevyError: as ``check``, or the files cannot be read.
     """
     mlflow, uri = tracking.connect(), integrity.uri_of(version)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(
+        ignore_cleanup_errors=True
+    ) as scratch:  # MLflow's threads may write after a refusal
         try:
-            folder = integrity.folder_of(version) or mlflow.artifacts.download_artifacts(uri, dst_path=scratch)
+            folder = mlflow.artifacts.download_artifacts(uri, dst_path=scratch)  # as whoever loads it gets it
             return check(version, Path(folder), trusted)
         except (mlflow.exceptions.MlflowException, OSError) as error:
             raise LevyError(f"{uri} cannot be read from {tracking.address()} ({str(error)[:300]})") from error

@@ -15,7 +15,7 @@ from securesystemslib.signer import CryptoSigner
 
 from flows import cli
 from levy_core.base.errors import LevyError
-from levy_core.base.manifest import sha256_of_files
+from levy_core.base.manifest import MANIFEST, sha256_of_files
 from tasks.registry import integrity, keys, provenance, tracking
 from tests.support.registered import NAME, register, sign
 
@@ -145,6 +145,20 @@ def test_changed_lost_and_added_files_are_named(artifacts):
     for number in range(1000):
         (artifacts[0] / f"{number}.py").touch()
     assert "more" in refusal()
+
+
+def test_files_that_were_added_are_seen_wherever_they_hide(artifacts, tmp_path):
+    (artifacts[0] / MANIFEST).touch()
+    assert f"{MANIFEST} is not on record" in refusal()
+    (artifacts[0] / MANIFEST).unlink()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "code.py").touch()
+    (artifacts[0] / "linked").symlink_to(tmp_path / "elsewhere")
+    assert "path is outside the artifact directory" in refusal()
+    shutil.move(tmp_path / "elsewhere", artifacts[0] / "elsewhere")
+    (artifacts[0] / "linked").unlink()
+    (artifacts[0] / "linked").symlink_to("elsewhere")
+    assert "linked/code.py is not on record" in refusal()
 
 
 def test_a_tag_that_is_not_the_signed_one_is_named(artifacts):

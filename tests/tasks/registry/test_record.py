@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_a_record_signs_what_it_registers_and_the_next_one_completes_what_a_cras
     assert made.definition.external_parameters["stages"].keys() == stages.keys()
     assert made.definition.external_parameters["stages"]["train@digits-ddpm"]["params"]["params.yaml"]["train"]["steps"] == 10  # fmt: skip
     # As a crash between the registration and the second signature leaves it.
-    file = integrity.folder_of(version(signed)) / provenance.FILE
+    file = Path(integrity.open_store(version(signed)).artifact_dir) / provenance.FILE
     content = file.read_bytes()
     file.unlink()
     assert not record(settings, "digits").fresh
