@@ -43,7 +43,6 @@ class Resource(_Shape):
 
     name: str
     digest: dict[str, str]
-    uri: str | None = None
 
 
 class BuildDefinition(_Shape):
@@ -133,8 +132,7 @@ def describe(uri: str, files: str, dataset: str, design: str, tags: Mapping[str,
 def _dependencies(stages: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[Resource]:
     """The commit, the locked packages, and what the stages read beside each other's outputs: data and code."""
     if tags["git.commit"] != "none":
-        remote = tags.get("git.remote")
-        yield Resource(name="git", digest={"gitCommit": tags["git.commit"]}, uri=f"git+{remote}" if remote else None)
+        yield Resource(name="git", digest={"gitCommit": tags["git.commit"]})
     if REQUIREMENTS.exists():
         yield Resource(name=str(REQUIREMENTS), digest={"sha256": sha256_of(REQUIREMENTS)})
     dependencies = [dependency for entry in stages.values() for dependency in entry.get("deps", [])]
@@ -145,7 +143,7 @@ def _dependencies(stages: Mapping[str, Any], tags: Mapping[str, str]) -> Iterato
 
 def sign(statement: Statement, signer: CryptoSigner) -> bytes:
     """The envelope, one line of JSON; equal statements give equal bytes."""
-    payload = _as_json(statement.model_dump(by_alias=True, exclude_none=True))
+    payload = _as_json(statement.model_dump(by_alias=True))
     envelope = Envelope(payload, TYPE, {})
     envelope.sign(signer)
     return _as_json(envelope.to_dict())

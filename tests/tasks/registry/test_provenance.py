@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -108,6 +109,21 @@ def test_the_envelope_is_standard_openssl_verifies_its_signature_without_levy(ar
 def test_equal_statements_give_equal_bytes(artifacts):
     file = artifacts[0] / provenance.FILE
     assert provenance.sign(provenance.verify(version(), TRUSTED)[0], SIGNER) == file.read_bytes()
+
+
+def test_parameters_are_stated_as_they_are_nothing_and_infinity_among_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages: {prepare: {cmd: x, matrix: {dataset: [digits]}}}\n")
+    Path("dvc.lock").write_text(
+        "stages: {prepare@digits: {cmd: x, deps: [{path: data, md5: 0a.dir}], params: {p: {a: null, b: .inf, c: [.nan, 1]}}}}\n"
+    )
+    tags = {"git.commit": "none", provenance.RUN: "run"}
+    made = provenance.describe("models:/m-1", f"{'0' * 64}  MLmodel\n", "digits", "ddpm", tags)
+    read, _ = provenance.read(provenance.sign(made, SIGNER), TRUSTED, URI)
+    stages = {"prepare@digits": {"cmd": "x", "params": {"p": {"a": None, "b": "Infinity", "c": ["NaN", 1]}}}}
+    assert read.definition.external_parameters == {"dataset": "digits", "design": "ddpm", "stages": stages}
+    assert [(part.name, part.digest) for part in read.definition.resolved_dependencies] == [("data", {"md5": "0a"})]
+    assert read == made
 
 
 def test_a_version_without_a_statement_is_refused(artifacts):
