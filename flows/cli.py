@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import registry
+from flows.commands import provenance, registry
 from flows.commands import solver as solver_commands
 from flows.commands.restore import restore
 from levy_core.base.errors import LevyError
@@ -21,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(solver_commands.app, name="solver")
+app.add_typer(provenance.app, name="key")
 INTERRUPTED = 130  # the exit status that typer makes of Ctrl-C, without a word
 ParamsFile = Annotated[
     Path | None,
@@ -171,6 +172,9 @@ def sample(
     boost: Annotated[
         float | None, typer.Option(help="Factor of the starting noise; above 1 outlying things come more often.")
     ] = None,
+    verified: Annotated[
+        bool, typer.Option("--verified", help="Refuse a version that `levy verify` would refuse.")
+    ] = False,
 ) -> None:
     """Draw samples from a registered model."""
     from tasks.registry import lineage, tracking
@@ -184,8 +188,8 @@ def sample(
         "guide": guide, "strength": strength, "guide_rho_max": guide_rho_max, "guide_rho_min": guide_rho_min,
         "boost": boost,
     }  # fmt: skip
-    with TemporaryDirectory() as scratch:
-        found = fetch(model, Path(scratch) / "model")
+    with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # MLflow's threads may write after a refusal
+        found = fetch(model, Path(scratch) / "model", verified)
         from levy_core.serving.registered import (
             RegisteredModel,  # imports torch, which nobody waits for if there is no such model
         )
@@ -216,7 +220,15 @@ def reproduce(
         raise typer.Exit(1)
 
 
-for command in (registry.retrain, registry.gate, registry.history, registry.promote, registry.rollback, restore):
+for command in (
+    registry.retrain,
+    registry.gate,
+    registry.history,
+    registry.promote,
+    registry.rollback,
+    restore,
+    provenance.verify,
+):
     app.command()(command)
 
 

@@ -106,5 +106,14 @@ def secrets() -> Iterator[Finding]:
         yield ok("none in a file that others can read")
 
 
+def signing_keys() -> Iterator[Finding]:
+    """The key that signs versions and those that are trusted can be used, where they are set."""
+    from tasks.registry import keys
+
+    signs = "versions are signed when they are registered" if keys.find_signer() else "versions are registered unsigned"
+    trusted = len(keys.read_trusted()) if os.environ.get(keys.TRUSTED) else "no"
+    yield ok(f"{signs}; {trusted} trusted keys")
+
+
 def _join_first(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -27,6 +27,7 @@ def checks(deep: bool) -> dict[str, Check]:
         "disk": dvc.disk,
         "git": checkout.git_repository,
         "secrets": checkout.secrets,
+        "keys": checkout.signing_keys,
         "locks": dvc.locks,
         "cache": partial(dvc.cache, deep),  # before data, which come from it
         "data": partial(dvc.data, deep),

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 
 def check_servers() -> None:
-    """Refuses servers of Prefect and MLflow that are configured and do not answer, and a file of MLflow that cannot be written.
+    """Refuses servers of Prefect and MLflow that are configured and do not answer, a file of MLflow that cannot be written, and a
+    signing key that cannot be used.
 
     Raises:
-        LevyError: names the address.
+        LevyError: names the address or the file.
     """
-    from tasks.registry import tracking
+    from tasks.registry import keys, tracking
 
     server.check_server()
     tracking.check_server(tracking.address(), writing=True)
+    keys.find_signer()
 
 
 def run(datasets: Sequence[str], workers: int, recording: bool) -> str:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from levy_core.base.errors import LevyError
-from levy_core.base.manifest import sha256_of_files
 from tasks.params import plain_yaml
-from tasks.registry import integrity, tracking
+from tasks.registry import integrity, keys, provenance, tracking
 
 LOADERS = ("levy_core.serving.registered", "tasks.pyfunc")  # of models of this version and of before
 VERSION = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
@@ -27,16 +26,19 @@ def find_version(client: Any, uri: str) -> Any:
     return client.get_model_version(parts["name"], parts["version"])
 
 
-def fetch(uri: str, folder: Path) -> Path:
+def fetch(uri: str, folder: Path, verified: bool = False) -> Path:
     """Downloads a registered model into a new folder; returns the part that ``levy_core.serving.registered`` reads.
 
     Args:
         uri: models:/NAME/VERSION, models:/NAME@ALIAS, or any other that MLflow knows.
+        verified: only what a trusted key has signed (``provenance.check``).
 
     Raises:
-        LevyError: there is no such model, its files cannot be read or are not as they were registered, or it is none of levy's.
+        LevyError: there is no such model, its files cannot be read or are not as they were registered, it is none of levy's, or not
+            verified.
     """
     mlflow = tracking.connect()
+    trusted = keys.read_trusted() if verified else {}
     folder.mkdir(parents=True)
     version = None
     try:
@@ -44,7 +46,13 @@ def fetch(uri: str, folder: Path) -> Path:
         source = integrity.uri_of(version) if version else uri  # of one moment: an alias may move
         model = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder)))
         if version:
-            integrity.check_files(version, sha256_of_files(model))
+            integrity.check_files(version, integrity.hashes_of(model))
+            if verified:
+                provenance.check(version, model, trusted)
+        elif verified:
+            raise LevyError(
+                f"{uri} is no registered version, and only such are signed: write models:/NAME/VERSION or @ALIAS"
+            )
         return _inner(uri, model)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         known = version and integrity.TAG in version.tags

@@ -11,11 +11,13 @@ from typing import Any
 
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import (
+    MANIFEST,
     DamagedError,
     find_damage,
     find_different,
     format_manifest,
     parse_manifest,
+    sha256_of,
     sha256_of_files,
 )
 
@@ -23,6 +25,7 @@ TAG = "levy.files"
 INNER = "data/model"  # in the artifact of a model: the folder that levy wrote
 COPIES = "registered"  # in the artifacts of a run: the files of its registered model that DVC does not keep
 OF_DOWNLOADS = "registered_model_meta"  # a file that MLflow adds to what it downloads
+STATEMENT = "provenance.intoto.jsonl"  # added when the version has its number: tasks/registry/provenance.py
 
 
 def seal(mlflow: Any, run_id: str, uri: str, trained: Path) -> str:
@@ -39,7 +42,7 @@ def seal(mlflow: Any, run_id: str, uri: str, trained: Path) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch))
         (model / OF_DOWNLOADS).unlink(missing_ok=True)
-        hashes = sha256_of_files(model)
+        hashes = hashes_of(model)
         outputs = {f"{INNER}/{name}": content for name, content in sha256_of_files(trained).items()}
         if damage := find_damage(outputs, {name: hashes[name] for name in outputs if name in hashes}):
             raise LevyError(f"{uri} is not what was trained: {'; '.join(damage)}. Run the same command again")
@@ -72,7 +75,7 @@ def check_files(version: Any, found: Mapping[str, str], part: str = "") -> None:
         DamagedError: names the files that are not as they were registered.
     """
     recorded = {name: content for name, content in read_hashes(version).items() if name.startswith(part)}
-    if recorded and (damage := find_damage(recorded, {n: h for n, h in found.items() if n != OF_DOWNLOADS})):
+    if recorded and (damage := find_damage(recorded, found)):
         uri = uri_of(version)
         raise DamagedError(
             f"{uri} is not as it was registered: {'; '.join(damage)}. `levy restore {uri}` brings it back"
@@ -86,7 +89,7 @@ def check_store(version: Any) -> None:
         DamagedError: as ``check_files``.
     """
     if folder := _folder_of(version):
-        check_files(version, sha256_of_files(folder))
+        check_files(version, hashes_of(folder))
 
 
 def find_damaged(mlflow: Any, version: Any) -> list[str]:
@@ -100,9 +103,16 @@ def find_damaged(mlflow: Any, version: Any) -> list[str]:
             folder = _folder_of(version) or mlflow.artifacts.download_artifacts(uri_of(version), dst_path=scratch)
         except (mlflow.exceptions.MlflowException, OSError):  # all of it is gone
             folder = scratch
-        found = sha256_of_files(Path(folder))
-    found.pop(OF_DOWNLOADS, None)
+        found = hashes_of(Path(folder))
     return find_different(read_hashes(version), found)
+
+
+def hashes_of(artifact: Path) -> dict[str, str]:
+    """SHA-256 of each registered file in the folder of an artifact, or in a copy of it."""
+    hashes = sha256_of_files(artifact)
+    if (artifact / MANIFEST).is_file():  # that of the model lies deeper, and there is none of the artifact
+        hashes[MANIFEST] = sha256_of(artifact / MANIFEST)
+    return {name: content for name, content in hashes.items() if name not in (OF_DOWNLOADS, STATEMENT)}
 
 
 def _folder_of(version: Any) -> Path | None:

@@ -22,7 +22,7 @@ from tasks.cells.selection import cell_label, select_default
 from tasks.cells.tables import read_rows
 from tasks.kinds.kind import Kind
 from tasks.params.schema import Params
-from tasks.registry import integrity, lineage, promotions, tracking
+from tasks.registry import integrity, keys, lineage, promotions, provenance, tracking
 from tasks.registry.download import LOADERS
 from tasks.registry.environment import Environment
 from tasks.runtime import paths
@@ -99,10 +99,13 @@ def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION
 
 def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> RecordedRun:
     client, name, tags = mlflow.MlflowClient(), model_name(dataset), lineage.tags(dataset)
+    signer = keys.find_signer()
     known = _find_version(client, name, tags["levy.lock"])
     if known:
         version = str(known.version)
         integrity.check_store(known)
+        if signer:
+            provenance.complete(mlflow, known, tags["levy.lock"], signer)
         promotions.settle(client, name)
         if alias and version not in {move.after for move in promotions.history(client, name)}:  # interrupted before it
             lineage.check_model(dataset, json.loads(paths.winner(dataset).read_text())["design"])
@@ -136,8 +139,13 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
         mlflow.log_artifacts(str(paths.report(dataset)), "report")
         (model,) = filter(None, [_record_design(mlflow, params, result, design) for design in eta])
         files = integrity.seal(mlflow, parent.info.run_id, model, paths.model(dataset, winner["design"]))
-    made = {"levy.run": parent.info.run_id, integrity.TAG: files}
-    version = mlflow.register_model(model, name, tags={**tags, **made, **_winner_tags(result, params.metric(dataset))})
+        tags = {**tags, **_winner_tags(result, params.metric(dataset)), provenance.RUN: parent.info.run_id}
+        if signer:
+            statement = provenance.describe(model, files, dataset, winner["design"], tags)
+            provenance.keep_draft(client, statement, signer)
+    version = mlflow.register_model(model, name, tags={**tags, integrity.TAG: files})
+    if signer:
+        provenance.complete(mlflow, version, tags["levy.lock"], signer)
     if alias:  # last: it never points at half a model
         promotions.move(client, name, alias, str(version.version), WHY)
     return _read_run(client, name, str(version.version), fresh=True)
@@ -151,7 +159,7 @@ def _host() -> str:
 def _read_run(client: Any, name: str, version: str, fresh: bool) -> RecordedRun:
     registered = client.get_model_version(name, version)
     aliases = tuple(sorted(registered.aliases, key=lambda alias: (alias != promotions.CHAMPION, alias)))
-    return RecordedRun(registered.tags["levy.run"], name, version, aliases, fresh)
+    return RecordedRun(registered.tags[provenance.RUN], name, version, aliases, fresh)
 
 
 def _record_design(mlflow: Any, params: Params, result: _Result, design: str) -> str | None:

@@ -5,13 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+from securesystemslib.signer import CryptoSigner
 
 from levy_core.base.files import write_json
 from levy_core.base.manifest import MANIFEST, write_manifest
 from levy_core.nets.unet import UNetConfig
 from levy_core.sampling.solver import Solver
 from levy_core.serving.requests import SAMPLER
-from tasks.registry import integrity, tracking
+from tasks.registry import integrity, provenance, tracking
 from tasks.registry.download import LOADERS
 from tests.conftest import save_untrained
 
@@ -47,3 +48,20 @@ def register(folder: Path, sealed: bool = True) -> Path:
     version = mlflow.register_model(logged.model_uri, NAME, tags={"levy.run": run.info.run_id, **files})
     mlflow.MlflowClient().set_registered_model_alias(NAME, "champion", version.version)
     return Path(integrity.open_store(version).artifact_dir)
+
+
+def sign(number: str, signer: CryptoSigner) -> Path:
+    """Signs a version that ``register`` made as a run does, with outputs that its number names; returns the file of the statement."""
+    mlflow = tracking.connect()
+    client, lock = mlflow.MlflowClient(), f"outputs {number}"
+    version = client.get_model_version(NAME, number)
+    run = version.tags[provenance.RUN]
+    tags = {"levy.lock": lock, "git.commit": "c" * 40, "levy.params": "p", "levy.winner": "w", provenance.RUN: run}
+    tags |= {"levy.environment": "e", "levy.machine": "m"}
+    for tag, value in tags.items():
+        client.set_model_version_tag(NAME, number, tag, value)
+    statement = provenance.describe(version.source, version.tags[integrity.TAG], "digits", "ddpm", tags)
+    provenance.keep_draft(client, statement, signer)
+    version = client.get_model_version(NAME, number)
+    provenance.complete(mlflow, version, lock, signer)
+    return Path(integrity.open_store(version).artifact_dir) / provenance.FILE

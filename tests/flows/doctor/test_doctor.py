@@ -21,6 +21,7 @@ from flows.cli import dispatch
 from flows.doctor import checkup, servers, storage
 from flows.doctor.findings import mask_passwords, ok, run_check
 from tasks.params import plain_yaml
+from tasks.registry import keys
 from tests.conftest import Checkout
 from tests.support.outputs import finished_checkout, flip
 from tests.support.servers import free_port, running
@@ -221,6 +222,15 @@ def test_a_password_that_others_can_read_is_named_and_the_advice_mends_it(here):
     assert "pa55word" not in text
     shell(text.rsplit(" -> ", 1)[1])
     assert is_well("secrets")
+
+
+def test_a_signing_key_that_others_can_read_is_named(here, monkeypatch, tmp_path):
+    monkeypatch.setenv(keys.TRUSTED, str(keys.make(tmp_path / "key")))
+    monkeypatch.setenv(keys.SIGNING, str(tmp_path / "key"))
+    assert is_well("keys")
+    (tmp_path / "key").chmod(0o644)
+    state, text = find("keys")
+    assert (state, f"chmod 600 {tmp_path / 'key'}" in text) == ({"wrong"}, True)
 
 
 def test_locks_left_behind_are_named_and_the_advice_mends_them(here):

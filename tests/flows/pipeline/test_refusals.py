@@ -114,9 +114,12 @@ def test_a_truncated_zip_is_refused(bare_checkout, refused, data):
     [
         ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9", "the MLflow server http://127.0.0.1:9 does not answer"),
         ("PREFECT_API_URL", "http://127.0.0.1:9/api", "the Prefect server http://127.0.0.1:9/api does not answer"),
+        ("LEVY_SIGNING_KEY", "/nowhere/key", "LEVY_SIGNING_KEY: /nowhere/key cannot be read"),
     ],
 )
-def test_servers_that_do_not_answer_are_named(bare_checkout, refused, variable, address, message):
+def test_servers_that_do_not_answer_and_keys_that_cannot_be_read_are_named(
+    bare_checkout, refused, variable, address, message
+):
     importlib.import_module("prefect")  # a program that has Prefect and calls a command goes on after the refusal
     assert message in refused("run", **{variable: address})
     assert nothing_ran(bare_checkout)

@@ -2,11 +2,15 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from flows.pipeline.workspace import git
+from levy_core.base.errors import LevyError
+from levy_core.base.manifest import sha256_of
 from tasks.params import loading
-from tasks.registry import tracking
+from tasks.registry import integrity, keys, lineage, provenance, tracking
 from tasks.registry.record import HOST, model_name, record
 from tests.conftest import wait_until
 from tests.support import victims
@@ -57,3 +61,40 @@ def test_only_runs_that_this_checkout_left_running_are_marked_as_killed(here):
     designs = [status for run, status in statuses.items() if client.get_run(run).data.tags.get("levy.design")]
     assert designs.count("FINISHED") == 2
     assert "RUNNING" not in designs
+
+
+def test_a_record_signs_what_it_registers_and_the_next_one_completes_what_a_crash_left(here, monkeypatch, tmp_path):
+    settings = loading.load()
+    monkeypatch.setenv(keys.TRUSTED, str(keys.make(tmp_path / "key")))
+    unsigned = record(settings, "digits")
+    client = tracking.connect().MlflowClient()
+
+    def version(recorded):
+        return client.get_model_version(recorded.name, recorded.version)
+
+    def statement_of(recorded):
+        return provenance.verify(version(recorded), keys.read_trusted())[0]
+
+    with pytest.raises(LevyError, match="carries no signed statement"):
+        statement_of(unsigned)
+    monkeypatch.setenv(keys.SIGNING, str(tmp_path / "key"))
+    record(settings, "digits")
+    with pytest.raises(LevyError, match="carries no signed statement"):  # nobody saw how its files came there
+        statement_of(unsigned)
+    client.delete_registered_model(model_name("digits"))
+    signed = record(settings, "digits")
+    made = statement_of(signed)
+    parts = {part.name: part.digest for part in made.definition.resolved_dependencies}
+    assert parts["git"] == {"gitCommit": git("rev-parse", "HEAD", at=here)}
+    assert parts["requirements.lock"] == {"sha256": sha256_of(here / "requirements.lock")}
+    stages = lineage.stages_of("digits")
+    assert {"md5": next(d["md5"] for d in stages["prepare@digits"]["deps"] if d["path"] == "data/digits").removesuffix(".dir")} == parts["data/digits"]  # fmt: skip
+    assert made.definition.external_parameters["stages"].keys() == stages.keys()
+    assert made.definition.external_parameters["stages"]["train@digits-ddpm"]["params"]["params.yaml"]["train"]["steps"] == 10  # fmt: skip
+    # As a crash between the registration and the second signature leaves it.
+    file = Path(integrity.open_store(version(signed)).artifact_dir) / provenance.FILE
+    content = file.read_bytes()
+    file.unlink()
+    assert not record(settings, "digits").fresh
+    assert file.read_bytes() == content
+    integrity.check_store(version(signed))
