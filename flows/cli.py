@@ -12,6 +12,7 @@ import typer
 from flows.commands import registry
 from flows.commands import solver as solver_commands
 from flows.commands.restore import restore
+from flows.commands.serve import serve
 from levy_core.base.errors import LevyError
 
 app = typer.Typer(
@@ -216,7 +217,7 @@ def reproduce(
         raise typer.Exit(1)
 
 
-for command in (registry.retrain, registry.gate, registry.history, registry.promote, registry.rollback, restore):
+for command in (registry.retrain, registry.gate, registry.history, registry.promote, registry.rollback, restore, serve):
     app.command()(command)
 
 

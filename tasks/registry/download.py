@@ -30,6 +30,14 @@ def find_version(client: Any, uri: str) -> Any:
 def fetch(uri: str, folder: Path) -> Path:
     """Downloads a registered model into a new folder; returns the part that ``levy_core.serving.registered`` reads.
 
+    Arguments and errors: ``fetch_whole``.
+    """
+    return _inner(uri, fetch_whole(uri, folder))
+
+
+def fetch_whole(uri: str, folder: Path) -> Path:
+    """Downloads a registered model into a new folder; returns what MLflow loads.
+
     Args:
         uri: models:/NAME/VERSION, models:/NAME@ALIAS, or any other that MLflow knows.
 
@@ -45,7 +53,8 @@ def fetch(uri: str, folder: Path) -> Path:
         model = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder)))
         if version:
             integrity.check_files(version, sha256_of_files(model))
-        return _inner(uri, model)
+        _inner(uri, model)
+        return model
     except (mlflow.exceptions.MlflowException, OSError) as error:
         known = version and integrity.TAG in version.tags
         remedy = f"`levy restore {uri}` brings it back" if known else "`levy lookup` lists what is there"
