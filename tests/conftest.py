@@ -74,10 +74,10 @@ def weather_params() -> dict:
     return plain_yaml.merge(*(plain_yaml.read(path.read_text()) for path in files))
 
 
-def save_untrained(folder: Path, net: UNetConfig, classes: tuple[str, ...]) -> Path:
-    """A LIM of images with a network as it is before training, always the same."""
+def save_untrained(folder: Path, net: UNetConfig, classes: tuple[str, ...], preset: str = "lim") -> Path:
+    """A model of images with a network as it is before training, always the same."""
     torch.manual_seed(0)
-    state, design = dict(UNet(net).state_dict()), Design.from_mapping({"preset": "lim"})
+    state, design = dict(UNet(net).state_dict()), Design.from_mapping({"preset": preset})
     save_model(folder, state, design, net, Samples("images", classes, **RECORDED["images"]), {})
     return folder
 

@@ -22,7 +22,7 @@ def sample(
     predictor: EpsHat,
     table: StepTable,
     noise: Noise,
-    seed: int,
+    seed: int | Sequence[int],
     indices: Sequence[int],
     shape: Sequence[int],
     cond: Condition,
@@ -40,6 +40,7 @@ def sample(
             has ``mixing`` (``param.Predictor``), E[A | y]: fresh noise is Gaussian with that variance. Then the SDE
             keeps the flow's marginals p(y), because ``grad(E[A | y] p) = -eps_hat p / rho``; a constant variance would
             change the law (the state-dependent diffusion of arXiv 2606.01645).
+        seed: of all samples, or one for each.
         cond: one row per sample in every entry, as the predictor understands them.
         watch: is shown the step and x0_hat [B, *shape] of each evaluation.
 
@@ -52,7 +53,8 @@ def sample(
             raise LevyError(
                 f"{len(indices)} sample indices came with {len(values)} rows of {name}: give one row per sample"
             )
-    streams = Streams.of_samples(seed, "sample", indices)
+    seeds = seed if isinstance(seed, Sequence) else [seed] * len(indices)
+    streams = Streams([(s, "sample", int(i)) for s, i in zip(seeds, indices, strict=True)])
     with torch.no_grad() if getattr(predictor, "needs_gradient", False) else torch.inference_mode():
         y, draw = begin(table, noise, streams, shape, device)
         return solve(predictor, table, noise, streams, y, move(cond, device), indices, draw, watch).cpu()

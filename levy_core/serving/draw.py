@@ -1,6 +1,7 @@
 """Drawing samples from a trained model: what the stages and the registered model share."""
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +98,27 @@ def draw_samples(
         drawn = sample(predictor, table, model.design.noise, seed, indices, model.net.shape, cond, device, watch)
         parts.append(_convert_samples(model, drawn.numpy()))
     return np.concatenate(parts)
+
+
+def draw_together(
+    model: "Model", solver: Solver, requests: Sequence[tuple[int, np.ndarray]], device: torch.device, watch: Watch
+) -> list[np.ndarray]:
+    """What ``draw_samples`` gives for each (seed, labels), but for the last bits: all are one batch. ``check_guide`` is the caller's.
+
+    Raises:
+        NotFiniteError: the sampler left the finite numbers.
+    """
+    labels = np.concatenate([labels for _, labels in requests])
+    seeds = [seed for seed, part in requests for _ in part]
+    indices = [i for _, part in requests for i in range(len(part))]
+    table, predictor, cond = (
+        _tabulate(solver, model.design),
+        guide_predictor(model, solver),
+        model.samples.condition(labels),
+    )
+    drawn = sample(predictor, table, model.design.noise, seeds, indices, model.net.shape, cond, device, watch)
+    ends = np.cumsum([len(part) for _, part in requests])[:-1]
+    return np.split(_convert_samples(model, drawn.numpy()), ends)
 
 
 def _convert_samples(model: "Model", values: np.ndarray) -> np.ndarray:

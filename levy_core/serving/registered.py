@@ -5,7 +5,7 @@ mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 16, "clas
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST, REMEDY
 from levy_core.base.samples import Classes, Samples, read_classes
-from levy_core.sampling.loop import Watch
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
-from levy_core.serving.draw import cost, draw_samples
+from levy_core.serving.batching import Batches
+from levy_core.serving.draw import check_guide, cost, draw_samples, draw_together
 from levy_core.serving.exporters import Exporter, exporter_of
-from levy_core.serving.requests import SAMPLER, check_limit, typed
+from levy_core.serving.requests import SAMPLER, check_limit, limit_of, typed
 from levy_core.serving.workload import Workload
 from levy_core.training.checkpoint import load_model
 
@@ -74,6 +74,9 @@ class RegisteredModel:
         self._default, self._tuned = _read_samplers(folder)
         self._model = load_model(folder, self._device)
         self.workload = Workload()
+        self._batches = Batches(
+            lambda solver, asked, watch: draw_together(self._model, solver, asked, self._device, watch)
+        )
         self._exporter: Exporter = exporter_of(self._model.samples)(folder, self._model.samples)
 
     def get_raw_model(self) -> "RegisteredModel":
@@ -104,15 +107,16 @@ class RegisteredModel:
         with self.workload.drawing() as drawing:
             for row in rows:
                 drawing.check()
-                labels, solver, seed = self._read({k: v for k, v in row.items() if not pd.isna(v)})
+                labels, solver, seed = self._read(
+                    {k: v for k, v in row.items() if not (pd.api.types.is_scalar(v) and pd.isna(v))}
+                )
                 values += len(labels) * math.prod(self.shape)
                 check_limit("LEVY_MAX_VALUES", values)
                 check_limit("LEVY_MAX_STEPS", solver.steps)
                 evaluations += len(labels) * cost(self._model, solver)
                 check_limit("LEVY_MAX_EVALUATIONS", evaluations)
                 asked.append((labels, solver, seed))
-            watch = lambda k, x0: drawing.check()
-            draw = lambda: np.concatenate([self._exporter.array(*self._draw(*row, watch)) for row in asked])
+            draw = lambda: np.concatenate([self._exporter.array(*self._draw(*row, drawing.check)) for row in asked])
             return self.workload.answer(values, draw)
 
     def write(self, request: dict[str, Any], folder: Path, origin: Mapping[str, str] | None = None) -> str:
@@ -126,7 +130,7 @@ class RegisteredModel:
         """
         folder.mkdir(parents=True, exist_ok=True)
         labels, solver, seed = self._read(request)
-        samples, _ = self._draw(labels, solver, seed)
+        samples = draw_samples(self._model, solver, seed, labels, BATCH, self._device)
         guided = "none" if solver.guide == "none" else f"{solver.guide}, strength {solver.strength:g}"
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guided, **(origin or {})}
         written = self._exporter.write(samples, labels, drawn, folder)
@@ -138,12 +142,20 @@ class RegisteredModel:
         labels, solver = self._labels(request), self._solver(request)
         if "guide" not in request:
             solver = self._drop_idle_guide(solver, labels)
-        return labels, solver, request.get("seed", 0)
+        seed = request.get("seed", 0)
+        if not 0 <= seed < 2**63:
+            raise LevyError(f"seed is {seed!r:.40}, but a whole number from 0 to 2**63 - 1 is expected")
+        return labels, solver, seed
 
     def _draw(
-        self, labels: np.ndarray, solver: Solver, seed: int, watch: Watch | None = None
+        self, labels: np.ndarray, solver: Solver, seed: int, check: Callable[[], None]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Samples as the core draws them, and their labels."""
+        """Samples as the core draws them, and their labels; ``check`` raises where the drawing may not go on."""
+        rows = min(limit_of("LEVY_BATCH"), BATCH)
+        if len(labels) <= rows:
+            check_guide(self._model, solver, labels)  # of a whole batch it would not tell who is wrong
+            return self._batches.draw(solver, seed, labels, rows, check), labels
+        watch = lambda k, x0: check()
         return draw_samples(self._model, solver, seed, labels, BATCH, self._device, watch=watch), labels
 
     def _drop_idle_guide(self, solver: Solver, labels: np.ndarray) -> Solver:

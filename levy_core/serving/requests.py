@@ -9,7 +9,7 @@ from typing import Any
 from levy_core.base.errors import LevyError
 
 SAMPLER = "sampler.json"  # in the artifact: the best solver at each number of evaluations, and which is the default
-# column -> MLflow type; `n` or counts in `classes` must be there, which a signature cannot say
+# key -> type; `n` or counts in `classes` must be there, which a signature cannot say
 COLUMNS = {
     "n": "long",
     "class": "string",
@@ -34,8 +34,9 @@ LIMITS = {
     "LEVY_MAX_VALUES": (100_000_000, "values (n x the values of a sample)"),
     "LEVY_MAX_BYTES": (2**30, "bytes of memory, with the answers under way, for their text"),
 }
-# The same of what is found out while it draws (`levy_core.serving.workload`). MLflow's server answers in as many threads as cores + 4.
-USUAL = {name: usual for name, (usual, _) in LIMITS.items()} | {"LEVY_MAX_LONG": 3}
+# The same of what is found out while it draws (`levy_core.serving.workload`, where MLflow's server answers in as many threads as
+# cores + 4), and the most samples of a batch that requests share (`levy_core.serving.batching`).
+USUAL = {name: usual for name, (usual, _) in LIMITS.items()} | {"LEVY_MAX_LONG": 3, "LEVY_BATCH": 0}
 
 
 def typed(request: Mapping[Any, Any]) -> dict[str, Any]:

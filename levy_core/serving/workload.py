@@ -1,5 +1,6 @@
 """The drawings that are under way in the threads of one process: how long one may take, how many may be long, and when all end."""
 
+import logging
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from math import inf
 
 import numpy as np
@@ -18,6 +20,8 @@ TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # seconds, in the environment
 SHARE = 0.9  # of it, so that the answer still comes and says what was too much
 BYTES = 128  # memory per value at the peak, while MLflow's server makes an answer's text; measured: docs/registry.md
 LONG = 5.0  # seconds after which a drawing counts as long
+# Set in the context of a request once nobody waits for its answer, where the server tells (`levy_core.serving.connection`).
+CLIENT_LEFT: ContextVar[threading.Event | None] = ContextVar("CLIENT_LEFT", default=None)
 
 
 class Drawing:
@@ -26,14 +30,18 @@ class Drawing:
     def __init__(self, workload: "Workload") -> None:
         self._workload, self._seconds, self._most_long = workload, seconds_allowed(), limit_of("LEVY_MAX_LONG")
         self.is_long = False
+        self._client_left = CLIENT_LEFT.get()
         self._began = time.monotonic()
 
     def check(self) -> None:
         """Does nothing where the drawing may go on.
 
         Raises:
-            LevyError: its time is over, the server is ending, or as many others as may be are long, too.
+            LevyError: its time is over, its client has left, the server is ending, or as many others as may be are long, too.
         """
+        if self._client_left is not None and self._client_left.is_set():
+            logging.getLogger("levy").warning("a client has left: its drawing was given up")
+            raise LevyError("the client has left: its drawing was given up")
         if is_server_ending():
             raise LevyError("the server is ending, and every drawing with it: ask again when it runs")
         taken = time.monotonic() - self._began

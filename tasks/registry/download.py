@@ -29,6 +29,14 @@ def find_version(client: Any, uri: str) -> Any:
 def fetch(uri: str, folder: Path, verified: bool = False) -> Path:
     """Downloads a registered model into a new folder; returns the part that ``levy_core.serving.registered`` reads.
 
+    Arguments and errors: ``fetch_whole``.
+    """
+    return _inner(uri, fetch_whole(uri, folder, verified))
+
+
+def fetch_whole(uri: str, folder: Path, verified: bool = False) -> Path:
+    """Downloads a registered model into a new folder; returns what MLflow loads.
+
     Args:
         uri: models:/NAME/VERSION, models:/NAME@ALIAS, or any other that MLflow knows.
         verified: only what a trusted key has signed (``provenance.check``).
@@ -53,7 +61,8 @@ def fetch(uri: str, folder: Path, verified: bool = False) -> Path:
             raise LevyError(
                 f"{uri} is no registered version, and only such are signed: write models:/NAME/VERSION or @ALIAS"
             )
-        return _inner(uri, model)
+        _inner(uri, model)
+        return model
     except (mlflow.exceptions.MlflowException, OSError) as error:
         known = version and integrity.TAG in version.tags
         remedy = f"`levy restore {uri}` brings it back" if known else "`levy lookup` lists what is there"

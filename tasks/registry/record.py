@@ -17,12 +17,12 @@ import pandas as pd
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, write_json
 from levy_core.base.manifest import MANIFEST, write_manifest
-from levy_core.serving.requests import COLUMNS, SAMPLER
+from levy_core.serving.requests import SAMPLER
 from tasks.cells.selection import cell_label, select_default
 from tasks.cells.tables import read_rows
 from tasks.kinds.kind import Kind
 from tasks.params.schema import Params
-from tasks.registry import integrity, keys, lineage, promotions, provenance, tracking
+from tasks.registry import integrity, keys, lineage, promotions, provenance, signature, tracking
 from tasks.registry.download import LOADERS
 from tasks.registry.environment import Environment
 from tasks.runtime import paths
@@ -217,15 +217,15 @@ def _winner_tags(result: _Result, metric: str) -> dict[str, str]:
 def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     """The winner's design with its lineage; MLflow gives the model the metrics and params of the run that it is logged in."""
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types import Schema, TensorSpec
     from numpy import dtype
 
     eta = result.eta[result.winner["design"]]
     samplers = {nfe: entry["sampler"] for nfe, entry in eta["budgets"].items()}
     sampler = {"default": eta["default"], "samplers": samplers, "manifest": MANIFEST}
     shape = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(kind, name, required=False) for name, kind in COLUMNS.items()]),
+    described = ModelSignature(
+        inputs=signature.inputs(),
         outputs=Schema([TensorSpec(dtype(result.kind.dtype), (-1, *result.kind.output_shape(tuple(shape))))]),
     )
     with tempfile.TemporaryDirectory() as scratch:
@@ -238,7 +238,7 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
             name="model",
             loader_module=LOADERS[0],
             data_path=str(folder),
-            signature=signature,
+            signature=described,
             input_example=pd.DataFrame([{"n": 2, "seed": 0}]),
             pip_requirements=[f"levy=={about['levy']}"],
             metadata={"sampler": sampler, **result.tags},

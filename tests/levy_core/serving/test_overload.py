@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from tests.support.served import answers, serving_model
+from tests.support.served import LEVY, MLFLOW, answers, serving_model
 
 pytestmark = pytest.mark.long
 
 SMALL = {"dataframe_records": [{"n": 1}]}
 HOSTILE = {"dataframe_records": [{"n": 1_000, "steps": 1_000}]}  # a million network evaluations: minutes
+
+JOINED = {"dataframe_records": [{"n": 8, "steps": 1_000, "solver": "ode"}]}  # as long, in batches where there are some
 
 
 def processor_seconds(server):
@@ -49,11 +51,15 @@ def test_what_runs_out_of_the_servers_time_is_not_computed_on(tmp_path):
         assert server.ask(SMALL)[0] == 200
 
 
-def test_sigterm_ends_a_server_that_draws_for_many(tmp_path):
-    with serving_model(tmp_path, LEVY_MAX_LONG="12") as server, ThreadPoolExecutor(12) as clients:
-        hostile = [clients.submit(server.ask, HOSTILE) for _ in range(12)]
+@pytest.mark.parametrize("command", [MLFLOW, LEVY], ids=lambda command: command[0])
+def test_sigterm_ends_a_server_that_draws_for_many(tmp_path, command):
+    with (
+        serving_model(tmp_path, command, LEVY_MAX_LONG="12", LEVY_BATCH="8") as server,
+        ThreadPoolExecutor(12) as clients,
+    ):
+        hostile = [clients.submit(server.ask, request) for request in (HOSTILE, JOINED) * 6]
         time.sleep(4)
-        processes = server.process.children(recursive=True)
+        processes = [server.process, *server.process.children(recursive=True)]
         assert answers(server.url)
         server.process.send_signal(signal.SIGTERM)
         begun = time.monotonic()

@@ -1,18 +1,18 @@
-"""A registered model behind REST, by MLflow's own server: what Python gives, and bad requests that do it no harm."""
+"""A registered model behind REST, by MLflow's own server and by `levy serve`: what Python gives, and bad requests that do no harm."""
 
 import json
 
 import numpy as np
 import pytest
 
-from tests.support.served import URI, answers, serving_model
+from tests.support.served import LEVY, MLFLOW, URI, answers, serving_model
 
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    with serving_model(tmp_path_factory.mktemp("served")) as server:
+@pytest.fixture(scope="module", params=[MLFLOW, LEVY], ids=lambda command: command[0])
+def served(request, tmp_path_factory):
+    with serving_model(tmp_path_factory.mktemp("served"), request.param) as server:
         yield server
 
 
@@ -40,7 +40,7 @@ def test_rest_gives_what_python_gives(served):
         ({"dataframe_records": [{"n": 0}]}, "n is 0, but a request asks for at least 1 sample"),
         ({"dataframe_records": [{"n": 1, "solver": "magic"}]}, "unknown solver 'magic'"),
         ({"dataframe_records": [{"seed": 0}]}, "n is missing: say how many samples"),
-        ({"dataframe_records": [{"n": "many"}]}, "Failed to convert column n"),
+        ({"dataframe_records": [{"n": "many"}]}, "n is 'many', but a whole number is expected"),
         ({"dataframe_records": [{"n": 1, "steps": 10_000_000}]}, "asks for 10,000,000 steps, but 1,000 is the limit"),
         ({"dataframe_records": [{"n": 400_000}]}, "asks for 1,200,000 network evaluations"),
         (b"no json", "Ensure that input is a valid JSON"),
@@ -52,3 +52,38 @@ def test_a_bad_request_is_a_400_that_says_what_is_wrong_and_the_server_lives_on(
     assert message in answer.replace("\\'", "'").replace('\\"', '"')
     assert answers(served.url)
     assert served.ask({"dataframe_records": [{"n": 1}]})[0] == 200
+
+
+WHOLE = "but a whole number is expected"
+BAD_VALUES = [  # JSON of a value, and what each key says of it
+    ("1.5", {"n": WHOLE, "seed": WHOLE, "steps": WHOLE}),
+    ('"3"', {"n": WHOLE, "seed": WHOLE, "steps": WHOLE, "eta": "but a finite number is expected"}),
+    ("1e308", {"n": WHOLE, "seed": WHOLE, "steps": WHOLE}),
+    (
+        "true",
+        {"n": WHOLE, "seed": WHOLE, "steps": WHOLE, "eta": "but a finite number is expected", "class": "but text"},
+    ),
+    ("null", {"n": "n is missing"}),
+    (
+        "[1, 2]",
+        {"n": WHOLE, "seed": WHOLE, "steps": WHOLE, "eta": "but a finite number", "class": "but text is expected"},
+    ),
+    ("-1", {"n": "n is -1", "seed": "from 0 to 2**63 - 1 is expected", "steps": "steps is -1", "eta": "eta is -1.0"}),
+    (str(10**30), {"n": "ask for fewer", "seed": "from 0 to 2**63 - 1 is expected", "steps": "is the limit"}),
+    ("Infinity", {"n": WHOLE, "seed": WHOLE, "steps": WHOLE, "eta": "but a finite number is expected"}),
+    ("9", {"class": "class is 9, but text is expected", "solver": "solver is 9, but text is expected"}),
+]
+
+
+@pytest.mark.parametrize(("value", "messages"), BAD_VALUES, ids=[value for value, _ in BAD_VALUES])
+def test_values_of_other_types_are_refused_and_none_is_converted(served, value, messages):
+    for key, message in messages.items():
+        row = f'{{"n": 1, "solver": "sde-e", "{key}": {value}}}'
+        forms = [f'{{"dataframe_records": [{row}]}}']
+        if not value.startswith("["):  # which is a column of values there
+            forms += [f'{{"instances": [{row}]}}', f'{{"inputs": {row}}}']
+        for body in forms:
+            status, answer = served.ask(body.encode())
+            assert status == 400, (key, body, answer)
+            last = json.loads(answer)["stack_trace"].strip().splitlines()[-1]
+            assert message in last, (key, body, last)
