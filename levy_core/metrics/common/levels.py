@@ -7,6 +7,7 @@ import numpy as np
 SEASON = 1 / 12  # of a year, to either side: what counts as the same season
 TAIL = 3.0  # index of the power law by which values beyond all known ones are judged; lighter tails alarm less
 LEAST_YEARS = 3  # of reference, each scored by the others
+SHORT = 4  # periods of a stretch of which there are enough to estimate a spread
 ROUNDING = 1e-9  # of the largest value: differences that are none
 
 
@@ -121,10 +122,11 @@ def _p_value(known: np.ndarray, scores: np.ndarray, length: int) -> np.ndarray:
     """Two-sided, [S], of the mean of scores [n, S] among those of ``length`` <= n consecutive known ones."""
     from scipy.stats import t
 
+    short = min(length, SHORT)
     sums = np.cumsum(np.vstack([np.zeros(known.shape[1]), known]), 0)
-    means = (sums[length:] - sums[:-length]) / length
-    # Scores have the standard deviation 1, and those of weather do not alternate: less is a lucky estimate, or constant values.
-    spread = np.maximum(means.std(0), length**-0.5)
-    stretches = len(known) / length
-    error = spread * np.sqrt(length / len(scores) + 1 / stretches)
-    return 2 * t.sf(np.abs(scores.mean(0) - known.mean(0)) / error, max(stretches - 1, 1))
+    means = {width: (sums[width:] - sums[:-width]) / width for width in (short, length)}
+    # Times the root of the width: what persistence makes of the standard deviation 1 of a score. Long stretches see more of it, short
+    # ones are many; scores of weather do not alternate, so that less than 1 is a lucky estimate, or constant values.
+    spread = np.max([np.sqrt(width) * found.std(0) for width, found in means.items()] + [np.ones(known.shape[1])], 0)
+    error = spread * np.sqrt(1 / len(scores) + 1 / len(known))
+    return 2 * t.sf(np.abs(scores.mean(0) - known.mean(0)) / error, len(known) / short - 1)
