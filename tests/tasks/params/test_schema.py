@@ -274,7 +274,7 @@ def twins(first, second, *designs):
         ),
         (
             {"retrain": {"drift": {"fields": {"quantiles": [0.5, 99]}}}},
-            r"retrain.drift.fields.quantiles.1 is 99: .* less",
+            r"retrain.drift.fields.quantiles\[1\] is 99: .* less",
         ),
         (
             {"retrain": {"seeds": {"first": 5, "most": 4}}},
