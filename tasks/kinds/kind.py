@@ -144,11 +144,12 @@ class DriftMeasure:
 
     Attributes:
         settings: thresholds, ``retrain.drift`` in params.yaml.
-        find: (what ``Kind.count`` gave before, what it gives now, settings) -> what is beyond the thresholds, and beyond chance.
+        find: (raw folder with the new data, settings of the data set, what ``Kind.count`` gave before, what it gives now,
+            thresholds) -> what is beyond the thresholds, and beyond chance.
     """
 
     settings: type[Settings]
-    find: Callable[[dict[str, Any], dict[str, Any], Any], list[Drift]]
+    find: Callable[[Path, Any, dict[str, Any], dict[str, Any], Any], list[Drift]]
 
 
 @dataclass(frozen=True)

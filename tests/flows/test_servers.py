@@ -241,24 +241,25 @@ def test_doctor_finds_the_teams_servers_in_order_and_names_what_an_account_lacks
     assert "PREFECT_API_AUTH_STRING" in advice
 
 
+@pytest.mark.parametrize(("pool", "unit"), [("levy", "prefect-worker"), ("levy-alarm", "prefect-alarm")])
 def test_a_deployment_without_a_worker_is_named_and_the_unit_of_the_worker_mends_it(
-    team, checkout, become, tmp_path, monkeypatch
+    team, checkout, become, tmp_path, monkeypatch, pool, unit
 ):
     become("levy")
     monkeypatch.chdir(tmp_path)
-    Path("prefect.yaml").write_text("deployments: [{name: nightly}]")
+    Path("prefect.yaml").write_text(f"deployments: [{{name: for-{pool}}}]")
     ask = doctor_servers.query_prefect
 
     def state():
         return [finding.state for finding in run_check(doctor_servers.schedule, 60)]
 
     assert state() == ["warning"]  # it is in the file and not on the server
-    ask("work_pools/", {"name": "levy", "type": "process"})
+    ask("work_pools/", {"name": pool, "type": "process"})
     flow = ask("flows/", {"name": "scheduled"})
-    ask("deployments/", {"name": "nightly", "flow_id": flow["id"], "work_pool_name": "levy"})
+    ask("deployments/", {"name": f"for-{pool}", "flow_id": flow["id"], "work_pool_name": pool})
     assert state() == ["wrong"]  # nobody would run it
-    command, log = servers.unit_command("prefect-worker.service"), team.folder / "worker.log"
-    environment = {**checkout.environment, **team.member("levy"), "PREFECT_HOME": str(team.folder / "worker")}
+    command, log = servers.unit_command(f"{unit}.service"), team.folder / f"{unit}.log"
+    environment = {**checkout.environment, **team.member("levy"), "PREFECT_HOME": str(team.folder / unit)}
     team.logs.append(log)
     with servers.running(command, log, lambda: state() == ["ok"], env=environment, cwd=checkout.root) as worker:
         assert servers.listeners(worker) <= {"127.0.0.1"}

@@ -1,6 +1,7 @@
 """A real Prefect server and a real worker on loopback, for a checkout."""
 
 import json
+import shlex
 import subprocess
 import sys
 import urllib.request
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import Checkout
+from tests.conftest import ROOT, Checkout
 from tests.support.servers import answers, free_port, running
 
-POOLS = ("levy", "levy-alarm")
+DOCUMENTED = (ROOT / "docs/retraining.md").read_text().partition("## On a schedule")[2].partition("\n## ")[0]
 LIST = """
 import asyncio, json
 from prefect.client.orchestration import get_client
@@ -58,6 +59,14 @@ class Service:
         return done.stdout
 
 
+def documented(*beginnings: str) -> list[list[str]]:
+    """Arguments of the commands `prefect BEGINNING...` in docs/retraining.md from an empty machine on, in their order."""
+    commands = [shlex.split(line, comments=True)[1:] for line in DOCUMENTED.splitlines() if line.startswith("prefect ")]
+    found = [arguments for arguments in commands if " ".join(arguments).startswith(beginnings)]
+    assert found, f"docs/retraining.md has no `prefect {beginnings[0]}`"
+    return found
+
+
 def prefect_server(port: int, folder: Path, **options) -> AbstractContextManager[psutil.Process]:
     """Prefect's server on a port of loopback; its log lies in ``folder``."""
     where = ("--host", "127.0.0.1", "--port", str(port), "--no-ui")
@@ -67,7 +76,7 @@ def prefect_server(port: int, folder: Path, **options) -> AbstractContextManager
 
 @contextmanager
 def serving(checkout: Checkout, folder: Path, **extra: str) -> Iterator[Service]:
-    """The service with what prefect.yaml deploys; logs and the database lie in ``folder``, ``extra`` in its environment."""
+    """The service of docs/retraining.md, by its commands, with what prefect.yaml deploys; logs and the database lie in ``folder``, ``extra`` in its environment."""
     port = free_port()
     environment = {
         **checkout.environment,
@@ -84,10 +93,10 @@ def serving(checkout: Checkout, folder: Path, **extra: str) -> Iterator[Service]
     options = {"cwd": checkout.root, "env": environment}
     with ExitStack() as stack:
         stack.enter_context(prefect_server(port, folder, **options))
-        for pool in POOLS:
-            service.prefect("work-pool", "create", pool, "--type", "process")
-        service.prefect("deploy", "--all")
-        for pool in POOLS:
-            worker, log = [*command, "worker", "start", "--pool", pool], folder / f"{pool}.log"
-            stack.enter_context(running(worker, log, lambda log=log: "started!" in log.read_text(), **options))
+        for arguments in documented("work-pool create", "--no-prompt deploy --all"):
+            service.prefect(*arguments)
+        for arguments in documented("worker start"):
+            log = folder / f"{arguments[-1]}.log"
+            worker = running([*command, *arguments], log, lambda log=log: "started!" in log.read_text(), **options)
+            stack.enter_context(worker)
         yield service

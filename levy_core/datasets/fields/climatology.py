@@ -19,13 +19,18 @@ def design(kind: str, times: np.ndarray) -> np.ndarray:
     A constant, 3 harmonics of the year and 2 of the day; with both, the year's first harmonic also multiplies the day's,
     since days differ from summer to winter. Hours are the data's own (UTC): each cell has coefficients of its own.
     """
-    clock = xr.DataArray(times, dims="time").dt
-    day = ((clock.hour + clock.minute / 60 + clock.second / 3600) / 24).to_numpy()
-    year = (clock.dayofyear.to_numpy() - 1 + day) / clock.days_in_year.to_numpy()
+    year, day = phases(times)
     yearly = _harmonics(year, DAY_HARMONICS) if "day" in kind else np.empty((len(times), 0))
     hourly = _harmonics(day, HOUR_HARMONICS) if "hour" in kind else np.empty((len(times), 0))
     both = (yearly[:, :2, None] * hourly[:, None]).reshape(len(times), -1) if kind == "day-hour" else yearly[:, :0]
     return np.hstack([np.ones((len(times), 1)), yearly, hourly, both])
+
+
+def phases(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where times [N] lie in their year and in their day, each from 0 up to 1."""
+    clock = xr.DataArray(times, dims="time").dt
+    day = ((clock.hour + clock.minute / 60 + clock.second / 3600) / 24).to_numpy()
+    return (clock.dayofyear.to_numpy() - 1 + day) / clock.days_in_year.to_numpy(), day
 
 
 def _harmonics(phase: np.ndarray, count: int) -> np.ndarray:

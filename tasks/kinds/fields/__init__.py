@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.kinds.fields.measures import MEASURES
-from tasks.kinds.fields.settings import FieldEvaluation, FieldSettings
-from tasks.kinds.kind import Kind, Metrics, Page, TrainingData
+from tasks.kinds.fields.settings import FieldDrift, FieldEvaluation, FieldSettings
+from tasks.kinds.kind import Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
 from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ def _open_page(folders: Folders, settings: FieldEvaluation, on: "device") -> Pag
     return FieldPage(folders)
 
 
+def _find_drift(
+    raw: Path, settings: FieldSettings, before: dict[str, Any], after: dict[str, Any], drift: FieldDrift
+) -> list[Drift]:
+    from tasks.kinds.fields.drift import find_drift
+
+    return find_drift(raw, settings, before, drift)
+
+
 KIND = Kind(
     name="fields",
     settings=FieldSettings,
@@ -77,4 +85,5 @@ KIND = Kind(
     open_metrics=_open_metrics,
     open_page=_open_page,
     output_shape=lambda shape: shape,
+    drift=DriftMeasure(FieldDrift, _find_drift),
 )

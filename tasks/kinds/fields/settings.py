@@ -1,7 +1,7 @@
 """What a person says of fields and of their metrics."""
 
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -41,6 +41,15 @@ def _check_dates(values: dict[str, Any]) -> None:
         for entry in value if isinstance(value, list) else [value]:
             if isinstance(entry, date):
                 raise LevyError(f'{key} has {entry} without quotes: write "{entry}", because DVC reads no YAML dates')
+
+
+class FieldDrift(Settings):
+    """When new fields are told to be unlike those of the training period: docs/retraining.md."""
+
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.01, 0.5, 0.99, 0.999)
+    weeks: int = Field(default=13, ge=1, le=520)
+    shift: float = Field(default=0.5, gt=0)
+    false_alarms: float = Field(default=0.001, gt=0, lt=0.5)
 
 
 class FieldEvaluation(Settings):

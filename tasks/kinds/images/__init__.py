@@ -70,10 +70,12 @@ def _open_page(folders: Folders, settings: ImageEvaluation, on: "device") -> Pag
     return ImagePage(folders, settings, on)
 
 
-def _find_drift(before: dict[str, Any], after: dict[str, Any], settings: ImageDrift) -> list[Drift]:
+def _find_drift(
+    raw: Path, settings: ImageSettings, before: dict[str, Any], after: dict[str, Any], drift: ImageDrift
+) -> list[Drift]:
     from tasks.kinds.images.drift import find_drift
 
-    return find_drift(before, after, settings)
+    return find_drift(before, after, drift)
 
 
 KIND = Kind(

@@ -49,9 +49,9 @@ class ImageMetrics:
         self._config = fidelity_config(settings)
         try:
             self.references = {name: _read(reference / f"{name}.safetensors") for name in GROUPS}
-            self._counts = json.loads((reference / "counts.json").read_text())
         except (OSError, ValueError, KeyError) as error:
             raise LevyError(f"{reference} cannot be read ({error}): run the reference stage again") from error
+        self._counts = read_counts(reference)
         self.features = _features(settings, reference, on)
 
     @cached_property
@@ -124,6 +124,22 @@ class ImageMetrics:
 def classifier_folder(reference: Path) -> Path:
     """Where the reference stage keeps the classifier."""
     return reference / "classifier"
+
+
+def read_counts(reference: Path) -> list[int]:
+    """The training images of each class.
+
+    Raises:
+        LevyError: the reference stage has not run, or left something else.
+    """
+    path = reference / "counts.json"
+    try:
+        counts = json.loads(path.read_text())
+        if not (isinstance(counts, list) and counts and all(type(n) is int and 0 <= n < 2**63 for n in counts)):
+            raise ValueError("numbers of images were expected")
+    except (OSError, ValueError, RecursionError) as error:
+        raise LevyError(f"{path} cannot be read ({error}): run the reference stage again") from error
+    return counts
 
 
 def fidelity_config(settings: ImageEvaluation) -> FidelityConfig:

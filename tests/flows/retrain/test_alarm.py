@@ -14,7 +14,7 @@ from flows.retrain.alarm import alarm
 from levy_core.base.errors import LevyError
 from tests.conftest import TINY, make_checkout, wait_until
 from tests.support.inbox import inbox
-from tests.support.service import serving
+from tests.support.service import documented, serving
 
 PATIENCE = 20  # seconds of silence that are too many; Prefect takes no fewer than 10
 FINISH = """
@@ -55,6 +55,16 @@ def alarms(service):
 
 def titles(told):
     return [message["title"] for message in told]
+
+
+@pytest.mark.long
+def test_the_message_that_the_docs_ask_for_comes(service):
+    server, told = service
+    (ask,) = documented("deployment run levy-alarm/")
+    server.prefect(*ask)
+    asked = lambda: [run["state"] for run in server.runs() if run["by"] != "AUTOMATION"]
+    assert wait_until(lambda: asked() == ["Completed"]), server.runs()
+    assert "levy: no retraining of digits has finished for too long" in titles(told)
 
 
 @pytest.mark.long

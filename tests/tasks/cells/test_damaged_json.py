@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from levy_core.base.errors import LevyError
+from levy_core.base.files import write_json
 from levy_core.nets.unet import UNetConfig
 from levy_core.sampling.solver import Solver
 from levy_core.training.checkpoint import load_model
 from tasks.cells import store
 from tasks.cells.selection import sampler_of
 from tasks.cells.tuned import read_tuned, write_tuned
+from tasks.kinds.images.metrics import read_counts
 from tests.conftest import save_untrained
 
 SOLVER = Solver("sde-e", "ei-noise", "karras", 4, eta=0.5)
@@ -48,7 +50,9 @@ def artifacts(tmp_path):
     store.write_labels(cells, np.arange(3))
     store.write_index(cells, {"key": store.Cell(vars(SOLVER), "label", 0, 4)})
     model = save_untrained(tmp_path / "model", UNetConfig((1, 8, 8), 2, (8,), attention=(False,)), ("a", "b"))
+    write_json(tmp_path / "counts.json", [30, 4])
     return {
+        tmp_path / "counts.json": lambda: read_counts(tmp_path),
         tmp_path / "tuned.json": lambda: read_tuned(tmp_path / "tuned.json"),
         cells / store.INDEX: lambda: store.read_cells(cells),
         cells / store.LABELS: lambda: store.read_labels(cells),

@@ -265,7 +265,17 @@ def twins(first, second, *designs):
         ({"retrain": {"gate": {"images": {"fid/test": 0}}}}, r"fid/test is 0: give `better`, or a margin"),
         ({"retrain": {"gate": {"images": {"fid/test": True}}}}, r"fid/test is True: give `better`, or a margin"),
         ({"retrain": {"drift": {"images": {"share": 1}}}}, r"retrain.drift.images.share is 1: .* greater than 1"),
-        ({"retrain": {"drift": {"fields": {"share": 2}}}}, r"retrain.drift.fields"),
+        ({"retrain": {"drift": {"fields": {"t2m": 2}}}}, r"unknown key retrain.drift.fields.t2m \(value 2\)"),
+        ({"retrain": {"drift": {"fields": {"shift": -1}}}}, r"retrain.drift.fields.shift is -1: .* greater than 0"),
+        ({"retrain": {"drift": {"fields": {"shift": float("nan")}}}}, r"retrain.drift.fields.shift is nan"),
+        (
+            {"retrain": {"drift": {"fields": {"weeks": 0}}}},
+            r"retrain.drift.fields.weeks is 0: .* greater than or equal",
+        ),
+        (
+            {"retrain": {"drift": {"fields": {"quantiles": [0.5, 99]}}}},
+            r"retrain.drift.fields.quantiles\[1\] is 99: .* less",
+        ),
         (
             {"retrain": {"seeds": {"first": 5, "most": 4}}},
             r"retrain.seeds: first 5 and most 4: need 2 <= first <= most",
