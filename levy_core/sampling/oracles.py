@@ -221,8 +221,8 @@ class Student(Oracle):
     def _table(self, rho: float, d: int) -> CubicSpline:
         """(eps_hat / y, E[A | y], -score / y) as functions of asinh |y|."""
         if (rho, d) not in self._tables:
-            a, log_a = _inverse_gamma(self.noise.nu, self.size) if isinstance(self.noise, StudentT) else _unit()
-            b, log_b = _inverse_gamma(self.degrees, self.size)
+            a, log_a = inverse_gamma(self.noise.nu, self.size) if isinstance(self.noise, StudentT) else _unit()
+            b, log_b = inverse_gamma(self.degrees, self.size)
             variance = (rho**2 * a[:, None] + self.c**2 * b[None, :]).ravel()
             log_w = (log_a[:, None] + log_b[None, :]).ravel() - d / 2 * np.log(variance)
             given_a = np.repeat(a, len(b))
@@ -260,7 +260,7 @@ def _unit() -> tuple[np.ndarray, np.ndarray]:
     return np.ones(1), np.zeros(1)
 
 
-def _inverse_gamma(nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+def inverse_gamma(nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and log weights of A = nu / chi2_nu: trapezoid in log chi2, which is spectrally accurate."""
     u = np.linspace(np.log(special.gammaincinv(nu / 2, 1e-14)) - 2, np.log(special.gammainccinv(nu / 2, 1e-14)), size)
     log_w = nu / 2 * u - np.exp(u) - special.gammaln(nu / 2) + np.log(u[1] - u[0])

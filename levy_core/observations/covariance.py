@@ -1,0 +1,127 @@
+"""The data's covariance as leading patterns and a diagonal, which is applied and conditioned without a [D, D] matrix."""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from levy_core.base.errors import LevyError
+from levy_core.base.tensors import read_tensors, write_tensors
+from levy_core.observations.operators import Operator
+
+LEAST = 1e-6  # of the mean variance: what a coordinate varies by at least, so that no observation of it is impossible
+CHUNK = 64  # rows of an operator at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Covariance:
+    """``patterns patterns^T + diag(diagonal)`` about a mean; float64.
+
+    Args:
+        mean: [D]. patterns: EOFs times the root of their variance, [D, k]. diagonal: [D], at least 0.
+    """
+
+    mean: Tensor
+    patterns: Tensor
+    diagonal: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """[N, *S] -> [N, *S], D values per row."""
+        flat = x.flatten(1)
+        return (flat * self.diagonal + (flat @ self.patterns) @ self.patterns.T).view_as(x)
+
+    def posterior(self, variance: float) -> "Covariance":
+        """``(Sigma^-1 + I / variance)^-1``: of Gaussian data once they are seen through noise of this variance (mean kept).
+
+        By Woodbury, in a form without differences: the diagonal is ``v d / (v + d)``, and patterns stay patterns.
+        """
+        seen = self.diagonal + variance
+        scaled = self.patterns / seen[:, None]
+        inner = torch.eye(self.patterns.shape[1]).to(self.patterns) + self.patterns.T @ scaled
+        root = torch.linalg.cholesky(inner)
+        patterns = torch.linalg.solve_triangular(root, variance * scaled.T, upper=False).T
+        return Covariance(self.mean, patterns, variance * self.diagonal / seen)
+
+    def observed(self, operator: Operator) -> Tensor:
+        """``H Sigma H^T``, [rows, rows]."""
+        seen = operator.apply(self.patterns.T.reshape(-1, *operator.shape))
+        return seen.T @ seen + gram(operator, self.diagonal)
+
+    def to(self, device: torch.device) -> "Covariance":
+        """The same on a device."""
+        return Covariance(self.mean.to(device), self.patterns.to(device), self.diagonal.to(device))
+
+    def save(self, path: Path) -> None:
+        """A safetensors file."""
+        parts = {"mean": self.mean, "patterns": self.patterns, "diagonal": self.diagonal}
+        write_tensors(path, {name: values.cpu().contiguous() for name, values in parts.items()})
+
+    @classmethod
+    def load(cls, path: Path) -> "Covariance":
+        """What ``save`` wrote.
+
+        Raises:
+            LevyError: the file cannot be read, or holds something else.
+        """
+        tensors = read_tensors(path)
+        if set(tensors) != {"mean", "patterns", "diagonal"}:
+            raise LevyError(
+                f"{path} holds {', '.join(sorted(tensors))}, but a covariance is mean, patterns and diagonal: "
+                "give a file that Covariance.save wrote"
+            )
+        return cls(tensors["mean"], tensors["patterns"], tensors["diagonal"])
+
+
+def gram(operator: Operator, diagonal: Tensor) -> Tensor:
+    """``H diag(diagonal) H^T`` of diagonal [D], [rows, rows], a few rows at a time."""
+    unit = torch.eye(operator.rows).to(diagonal)
+    weights = diagonal.view(operator.shape)
+    parts = [operator.apply(operator.adjoint(rows) * weights) for rows in unit.split(CHUNK)]
+    return torch.cat(parts) if parts else unit
+
+
+def fit_covariance(fields: Tensor, share: float = 0.95) -> Covariance:
+    """The covariance of fields [N, *S]: as many leading EOFs as hold ``share`` of the variance, the rest on the diagonal.
+
+    Each coordinate keeps its variance. It takes the fields as float64 and their smaller matrix of products, [N, N] or
+    [D, D].
+
+    Raises:
+        LevyError: fewer than two fields, values that are not finite, no variance, or a share outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise LevyError(f"the share of the variance that EOFs hold is {share}, but must lie in (0, 1]")
+    if len(fields) < 2 or not torch.isfinite(fields).all():
+        raise LevyError(
+            f"{len(fields)} fields{'' if torch.isfinite(fields).all() else ' with NaN or infinity'} have no covariance: give "
+            "two or more of finite values"
+        )
+    flat = fields.flatten(1).double()
+    mean = flat.mean(0)
+    anomalies = (flat - mean) / (len(flat) - 1) ** 0.5
+    variance = (anomalies**2).sum(0)
+    if not variance.sum() > 0:
+        raise LevyError(f"{len(fields)} fields are all the same, so they have no covariance: give fields that vary")
+    wide = flat.shape[1] > len(flat)
+    values, vectors = torch.linalg.eigh(anomalies @ anomalies.T if wide else anomalies.T @ anomalies)
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    held = values.cumsum(0) / values.sum()
+    kept = min(int((held < share * (1 - 1e-12)).sum()) + 1, int((values > values[0] * 1e-12).sum()))
+    patterns = anomalies.T @ vectors[:, :kept] if wide else vectors[:, :kept] * values[:kept].sqrt()
+    rest = (variance - (patterns**2).sum(1)).clamp(min=LEAST * float(variance.mean()))
+    return Covariance(mean, patterns, rest)
+
+
+def check_size(covariance: Covariance, operator: Operator) -> None:
+    """Refuses a covariance of samples of another size than an operator's.
+
+    Raises:
+        LevyError: names both.
+    """
+    if len(covariance.mean) != prod(operator.shape):
+        raise LevyError(
+            f"the covariance is that of {len(covariance.mean)} values, but the observed samples have shape "
+            f"{list(operator.shape)}, {prod(operator.shape)} values: fit it to samples of this shape"
+        )
