@@ -80,7 +80,7 @@ def sample_observed(
     cond: Condition,
     guide: str = "interpolation",
     covariance: Covariance | None = None,
-    steps: int = 2,
+    directions: int = 3,
     tails: Tails | None = None,
     device: str | torch.device = "cpu",
     watch: Watch | None = None,
@@ -90,7 +90,7 @@ def sample_observed(
     Exact values are met where the table ends at rho = 0.
 
     Args:
-        guide, covariance, steps: see ``observe``.
+        guide, covariance, directions: see ``observe``.
         tails: of the data; given, samples are drawn by ``rescale``, which needs the covariance.
 
     Raises:
@@ -102,12 +102,12 @@ def sample_observed(
             f"values were observed for {len(observation.values)} samples, but {len(indices)} are drawn: give one row per sample"
         )
     if tails is None:
-        guided = observe(predictor, observation, noise, guide, covariance, steps)
+        guided = observe(predictor, observation, noise, guide, covariance, directions)
         return sample(guided, table, noise, seed, indices, shape, cond, device, watch)
     if covariance is None:
         raise LevyError("rescaling needs the data's covariance, about whose mean it multiplies: give one by fit_covariance")
     usual, c = rescale(observation, covariance, tails)
-    guided = observe(predictor, usual, noise, guide, covariance, steps)
+    guided = observe(predictor, usual, noise, guide, covariance, directions)
     drawn = sample(guided, table, noise, seed, indices, shape, cond, device, watch)
     mean = covariance.mean.view(shape)
     return (mean + c.view(-1, *[1] * len(shape)) * (drawn - mean)).float()

@@ -81,7 +81,7 @@ class Observation:
         if len(rows) == 0:
             return
         matrix = self.gram()[rows][:, rows]
-        scale = matrix.diagonal().clamp(min=torch.finfo(torch.float64).tiny).rsqrt()
+        scale = _root_scale(matrix)
         values, vectors = torch.linalg.eigh(matrix * scale * scale[:, None])
         repeats = vectors[:, values < 1e-12 * len(rows)]  # combinations of rows that see nothing
         scaled = torch.atleast_2d(self.values)[:, rows] * scale
@@ -101,8 +101,14 @@ def inverse_of(matrix: Tensor) -> Tensor:
 
     Such directions come from values that say the same thing twice. Rows are scaled first, as values may have different units.
     """
-    scale = matrix.diagonal().clamp(min=torch.finfo(matrix.dtype).tiny).rsqrt()
+    scale = _root_scale(matrix)
     values, vectors = torch.linalg.eigh(matrix * scale * scale[:, None])
     least = len(matrix) * torch.finfo(matrix.dtype).eps
     inverse = torch.where(values > least, 1 / values, 0.0)
     return scale[:, None] * ((vectors * inverse) @ vectors.T) * scale
+
+
+def _root_scale(matrix: Tensor) -> Tensor:
+    """1 / root of the diagonal, 0 for rows that see nothing, [rows]."""
+    diagonal = matrix.diagonal()
+    return torch.where(diagonal > 0, diagonal.rsqrt(), 0.0)
