@@ -10,6 +10,7 @@ from levy_core.metrics.fields.spatial import spectrum
 from tasks.page.figures import COLOURS, INK, add_legend, open_panels
 
 Intervals = dict[str, dict[str, float | None]]
+SIGHT = 1.0  # times the range of the real values that a figure shows beyond them
 REAL = {"color": INK, "linewidth": 1.6, "linestyle": "-"}
 
 
@@ -23,6 +24,7 @@ def plot_tails(names: list[str], real: list[np.ndarray], generated: dict[str, li
         low, high = np.nanmin(real[c]), np.nanmax(real[c])
         axis.plot([low, high], [low, high], color=INK, linewidth=1, linestyle=":", label="the data")
         axis.set(xlabel="quantile of the held-out period", ylabel="quantile of the samples")
+        _keep_in_sight(axis, real[c])
 
     return _plot_variables(names, draw)
 
@@ -40,20 +42,34 @@ def plot_spectra(names: list[str], real: list[np.ndarray], generated: dict[str, 
 
 
 def plot_return_levels(
-    names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]], intervals: list[Intervals]
+    names: list[str],
+    real: list[np.ndarray],
+    generated: dict[str, list[np.ndarray]],
+    intervals: list[Intervals],
+    per_year: float | None,
+    what: str,
 ) -> str:
-    """The level that a field's largest value reaches once in so many fields; bars are 90 % intervals of the data."""
+    """The level that comes back once in so many years, or fields where nobody knows how many a year has; bars are 90 % intervals.
+
+    Args:
+        real, generated: of each variable its fields [N, H, W], whose largest values are looked at, or one number of each [N].
+        intervals: of the data, by return period in fields. what: the value, for the axis.
+    """
 
     def draw(axis, c: int) -> None:
         for k, (design, fields) in enumerate(generated.items()):
-            axis.plot(*_largest(fields[c]), color=COLOURS[k % len(COLOURS)], label=design)
-        axis.plot(*_largest(real[c]), label="the data", **REAL)
+            periods, levels = _largest(fields[c])
+            axis.plot(periods / (per_year or 1), levels, color=COLOURS[k % len(COLOURS)], label=design)
+        periods, levels = _largest(real[c])
+        axis.plot(periods / (per_year or 1), levels, label="the data", **REAL)
         for period, found in intervals[c].items():
             value, low, high = (found[key] for key in ("value", "low", "high"))
             if value is not None and low is not None and high is not None:
                 spread = [[max(0.0, value - low)], [max(0.0, high - value)]]
-                axis.errorbar(float(period), value, yerr=spread, color=INK, capsize=3, marker="s", ms=4, linewidth=1)
-        axis.set(xlabel="fields", ylabel="largest value", xscale="log")
+                at = float(period) / (per_year or 1)
+                axis.errorbar(at, value, yerr=spread, color=INK, capsize=3, marker="s", ms=4, linewidth=1)
+        axis.set(xlabel="years" if per_year else "fields", ylabel=what, xscale="log")
+        _keep_in_sight(axis, levels)
 
     return _plot_variables(names, draw)
 
@@ -62,6 +78,15 @@ def _largest(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return periods in fields, and the largest values that came back so often: the empirical curve (Weibull's places)."""
     largest = np.sort(maxima(fields))
     return (len(largest) + 1) / np.arange(len(largest), 0, -1), largest
+
+
+def _keep_in_sight(axis, real: np.ndarray) -> None:
+    """Cuts the axis where samples leave the real values far behind, which would be a flat line otherwise."""
+    if len(real):
+        low, high = float(np.nanmin(real)), float(np.nanmax(real))
+        room = SIGHT * (high - low)
+        bottom, top = axis.get_ylim()
+        axis.set_ylim(max(bottom, low - room), min(top, high + room))
 
 
 def _plot_variables(names: list[str], draw: Callable) -> str:
