@@ -1,10 +1,11 @@
-"""Processes to be killed: stages and the record, as children of a process that has imported everything already.
+"""Processes to be killed: stages, the record and commands of `levy`, as children of a process that has imported everything already.
 
 A stage spends seconds on imports and, in tests, tenths of a second on its work. Here every kill meets the work.
 """
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.process import BaseProcess
@@ -41,6 +42,10 @@ PRELOADED = [
         "matplotlib.backends.backend_svg",
         "PIL.PngImagePlugin",
         "scipy.optimize",
+        "alembic.command",
+        "mlflow.pyfunc",
+        "mlflow.store.model_registry.sqlalchemy_store",
+        "mlflow.store.tracking.sqlalchemy_store",
     ),
 ]
 
@@ -75,9 +80,14 @@ def _work(root: Path, what: str) -> None:
 
 
 def work(what: str) -> None:
-    """The work of a stage, or of ``record``, in the working folder."""
+    """The work of a stage, of ``record``, or of a command line that begins with ``levy``, in the working folder."""
     if what == "record":
         record.record(loading.load(), DATASET)
+    elif what.startswith("levy "):
+        from flows import cli  # late: it takes Prefect's home from the working folder
+
+        sys.argv = what.split()
+        cli.dispatch()
     else:
         names = {name[2:]: value for name, value in zip(STAGES[what][::2], STAGES[what][1::2], strict=True)}
         stage.run(getattr(import_module(f"tasks.{what}"), what), loading.load, **names)

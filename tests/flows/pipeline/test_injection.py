@@ -5,19 +5,19 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from itertools import product, repeat
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import traceable
 from tests.support import victims
-from tests.support.injection import MissedError, contents, fail, finish, make_folder, put_back, writes_of
+from tests.support.injection import choose, contents, fail, finish, judge_end, make_folder, put_back, writes_of
 
 pytestmark = pytest.mark.skipif(not traceable(), reason="strace is not installed, or may not trace here")
 # At how many writes each fault is tried once. EIO takes the way of ENOSPC, but for its words.
 FAULTS = {"ENOSPC": 1, "kill": 1, "EIO": 3}
-ATTEMPTS = 5
 
 
 def survey(folder: Path, stage: str, faults: Mapping[str, int]) -> tuple[Counter, list[str]]:
@@ -33,17 +33,8 @@ def survey(folder: Path, stage: str, faults: Mapping[str, int]) -> tuple[Counter
     writes = writes_of(folder, stage, log)
     whole = contents(folder)
     counts, wrong = Counter(writes=len(writes)), []
-    for (number, write), (place, (fault, every)) in product(enumerate(writes), enumerate(faults.items())):
-        if (number - place) % every:
-            continue
-        for attempt in range(ATTEMPTS):
-            put_back(folder, before)
-            try:
-                exitcode, said = fail(folder, stage, write, fault, log)
-                break
-            except MissedError:
-                if attempt == ATTEMPTS - 1:
-                    raise
+    for write, fault in choose(writes, faults):
+        exitcode, said = fail(folder, stage, write, fault, log, partial(put_back, folder, before))
         after = contents(folder)
         finish(folder, stage, log)
         counts[fault] += 1
@@ -55,16 +46,6 @@ def survey(folder: Path, stage: str, faults: Mapping[str, int]) -> tuple[Counter
             found.append(f"after the rerun {differing(rerun, whole)} differ")
         wrong += [f"{stage}, {fault} at {write}: {what}" for what in found]
     return counts, wrong
-
-
-def judge_end(fault: str, exitcode: int | None, said: str) -> list[str]:
-    """What is wrong with how a stage ended: an error must be told in one line, whichever library met it."""
-    if fault == "kill":
-        return [] if exitcode == -9 else [f"it ended with {exitcode}"]
-    told = [line for line in said.splitlines() if line.startswith("error: ")]
-    if exitcode == 0 or (exitcode == 1 and len(told) == 1 and "Traceback" not in said):
-        return []
-    return [f"it ended with {exitcode} and said {said[-600:]}"]
 
 
 def judge_files(before: dict[str, bytes], after: dict[str, bytes], whole: dict[str, bytes]) -> list[str]:
