@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 
+from flows.pipeline import workspace
 from levy_core.serving.registered import RegisteredModel  # noqa: F401  with which the record tries its model
 from tasks.params import loading
 from tasks.registry import record
 from tasks.runtime import stage
 
 torch.set_num_threads(1)
-DATASET, DESIGN = "digits", "lim"
+DATASET, DESIGN, WORKSPACE = "digits", "lim", "mine"
 OF_DATASET, OF_DESIGN = ("--dataset", DATASET), ("--dataset", DATASET, "--design", DESIGN)
 # In the order of dvc.yaml, with the options that each is given there.
 STAGES = {
@@ -80,9 +81,11 @@ def _work(root: Path, what: str) -> None:
 
 
 def work(what: str) -> None:
-    """The work of a stage, of ``record``, or of a command line that begins with ``levy``, in the working folder."""
+    """The work of a stage, of ``record``, of ``workspace`` or of a command line of ``levy``, in the working folder."""
     if what == "record":
         record.record(loading.load(), DATASET)
+    elif what == "workspace":
+        workspace.Workspace.of_working_tree(WORKSPACE, {})
     elif what.startswith("levy "):
         from flows import cli  # late: it takes Prefect's home from the working folder
 
