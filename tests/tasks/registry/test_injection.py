@@ -138,12 +138,12 @@ def finished(tmp_path_factory):
 
 
 def test_after_faults_at_some_writes_the_same_command_ends_with_one_whole_version(finished):
-    counts, wrong = survey(finished, REGISTER, {"kill": 300, "ENOSPC": 300})
+    counts, wrong = survey(finished, REGISTER, {"kill": 600, "ENOSPC": 600})
     assert not wrong, "\n".join(wrong)
     assert counts["writes"] > 500
     finish(finished, REGISTER, finished.with_suffix(".log"))
     call(add_version, finished)
-    counts, wrong = survey(finished, PROMOTE, {"kill": 20, "ENOSPC": 20, "EIO": 40})
+    counts, wrong = survey(finished, PROMOTE, {"kill": 30, "ENOSPC": 30})
     assert not wrong, "\n".join(wrong)
     assert counts["writes"] > 50
 
