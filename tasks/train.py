@@ -79,6 +79,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     main = state.is_main_process
     if kept:
         if main:
+            resume.clear()  # where the training was cut off just before it did so
             print(
                 f"{design_name} on {dataset}: the model is kept, because its data, its settings and its code are those that "
                 "it was trained with"
