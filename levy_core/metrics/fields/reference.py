@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.metrics.common.bootstrap import block_rows, thin_rows
+from levy_core.base.rows import thin_rows
+from levy_core.metrics.common.bootstrap import block_rows
 from levy_core.metrics.common.extremes import return_levels
 from levy_core.metrics.common.intervals import PERIODS, count_exceedances, estimates
 from levy_core.metrics.common.marginal import Tail
@@ -65,7 +66,7 @@ class FieldsReference:
         """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
 
         ``latitude`` [H] in degrees thins the rows of a grid towards the poles (``even_cells``). At most ``config.most``
-        fields are kept and looked at; ``bootstrap.thin_rows`` says which, so that a caller need not read the others.
+        fields are kept and looked at; ``rows.thin_rows`` says which, so that a caller need not read the others.
 
         Raises:
             LevyError: shapes that do not fit together, or a variable without any value.

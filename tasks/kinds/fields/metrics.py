@@ -12,12 +12,12 @@ from torch import Tensor
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json, write_json
+from levy_core.base.rows import thin_rows
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples, times_of
-from levy_core.metrics.common.bootstrap import thin_rows
 from levy_core.metrics.fields import ensembles
 from levy_core.metrics.fields.decidable import explain_undecidable
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_fields
