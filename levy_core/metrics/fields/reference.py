@@ -184,6 +184,14 @@ class FieldsReference:
         )
 
     @cached_property
+    def joint(self) -> tuple[np.ndarray, ...]:
+        """By variable: joint exceedance of two cells by class of distance, [classes]."""
+        return tuple(
+            np.array([spatial.joint_exceedance(self.fields[:, c], pairs) for pairs, _ in classes])
+            for c, classes in enumerate(self.correlations)
+        )
+
+    @cached_property
     def chi(self) -> np.ndarray:
         """Dependence of the extremes of every two variables, [C, C]."""
         return spatial.joint_extremes(self.fields)

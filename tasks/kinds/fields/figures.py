@@ -6,7 +6,7 @@ import numpy as np
 
 from levy_core.metrics.common.extremes import maxima
 from levy_core.metrics.fields.measures import quantile_pairs
-from levy_core.metrics.fields.spatial import spectrum
+from levy_core.metrics.fields.spatial import Pairs, joint_exceedance, spectrum
 from tasks.page.figures import COLOURS, INK, add_legend, open_panels
 
 Intervals = dict[str, dict[str, float | None]]
@@ -29,14 +29,69 @@ def plot_tails(names: list[str], real: list[np.ndarray], generated: dict[str, li
     return _plot_variables(names, draw)
 
 
-def plot_spectra(names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]]) -> str:
-    """Power by wavenumber."""
+def plot_spectra(
+    names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]], cell_km: float | None
+) -> str:
+    """Power by wavelength in km, or where cells have no one size by wavenumber."""
+
+    def scale(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        wavenumber, power = spectrum(fields)
+        side = min((s for s in fields.shape[1:] if s > 1), default=1)
+        return (side * cell_km / wavenumber if cell_km else wavenumber), power
 
     def draw(axis, c: int) -> None:
         for k, (design, fields) in enumerate(generated.items()):
-            axis.plot(*spectrum(fields[c]), color=COLOURS[k % len(COLOURS)], label=design)
-        axis.plot(*spectrum(real[c]), label="the data", **REAL)
-        axis.set(xlabel="wavenumber", ylabel="power", xscale="log", yscale="log")
+            axis.plot(*scale(fields[c]), color=COLOURS[k % len(COLOURS)], label=design)
+        axis.plot(*scale(real[c]), label="the data", **REAL)
+        axis.set(xlabel="wavelength, km" if cell_km else "wavenumber", ylabel="power", xscale="log", yscale="log")
+        if cell_km:
+            axis.invert_xaxis()  # large scales on the left, as by wavenumber
+
+    return _plot_variables(names, draw)
+
+
+def plot_joint_extremes(
+    names: list[str],
+    real: list[np.ndarray],
+    generated: dict[str, list[np.ndarray]],
+    pairs: list[list[Pairs]],
+    cell_km: float | None,
+) -> str:
+    """How often two cells are extreme at once, by their distance."""
+
+    def draw(axis, c: int) -> None:
+        apart = 1.5 * 2.0 ** np.arange(len(pairs[c])) * (cell_km or 1)  # the middle of 1..2, 2..4, ... cells
+        for k, (design, fields) in enumerate(generated.items()):
+            axis.plot(
+                apart,
+                [joint_exceedance(fields[c], p) for p in pairs[c]],
+                color=COLOURS[k % len(COLOURS)],
+                marker="o",
+                ms=4,
+                label=design,
+            )
+        axis.plot(apart, [joint_exceedance(real[c], p) for p in pairs[c]], marker="o", ms=4, label="the data", **REAL)
+        axis.axhline(0.05, color=INK, linewidth=1, linestyle=":", label="independent")
+        axis.set(
+            xlabel="distance, km" if cell_km else "distance, cells",
+            ylabel="extreme, given the other is",
+            xscale="log",
+            ylim=(0, 1),
+        )
+
+    return _plot_variables(names, draw)
+
+
+def plot_rank_histograms(names: list[str], ranks: dict[str, list[np.ndarray]]) -> str:
+    """Shares of the ranks of held-out values among samples of their season, by design and variable: flat is right."""
+
+    def draw(axis, c: int) -> None:
+        for k, (design, counts) in enumerate(ranks.items()):
+            if counts[c].sum():
+                shares = counts[c] / counts[c].sum()
+                axis.step(np.arange(len(shares)), shares, where="mid", color=COLOURS[k % len(COLOURS)], label=design)
+                axis.axhline(1 / len(shares), color=INK, linewidth=1, linestyle=":")
+        axis.set(xlabel="rank of the held-out value", ylabel="share", ylim=(0, None))
 
     return _plot_variables(names, draw)
 
