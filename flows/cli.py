@@ -177,8 +177,9 @@ def dispatch() -> None:
         raise
     except Exception as error:
         from tasks.registry import tracking
+        from tasks.runtime import disk
 
-        if known := tracking.explain(error):
+        if known := tracking.explain(error) or disk.explain(error):
             raise SystemExit(f"error: {known}") from None
         raise
 

@@ -1,5 +1,6 @@
 """Stage train: one design on one data set. Interrupted, the same command goes on, to the same result; finished, it is kept."""
 
+import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -79,6 +80,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     main = state.is_main_process
     if kept:
         if main:
+            resume.clear()  # where the training was cut off just before it did so
             print(
                 f"{design_name} on {dataset}: the model is kept, because its data, its settings and its code are those that "
                 "it was trained with"
@@ -86,6 +88,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
         return
     if main:
         print(f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {config.precision}")
+        if advice := kind.advise(params.data[dataset], design):
+            print(f"warning: {advice}", file=sys.stderr)
         if trainer.step:
             print(f"going on after step {trainer.step}")
         elif resume.unused:

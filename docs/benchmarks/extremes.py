@@ -22,7 +22,7 @@ from tasks.sample import sample
 from tasks.train import train
 
 SEEDS = (0, 1, 2)
-MEASURES = ("q999_ratio", "hill_ratio", "tail_error", "ks", "return_error", "spectrum_error")
+MEASURES = ("q999_ratio", "mean95_ratio", "hill_ratio", "tail_error", "ks", "return_error", "spectrum_error")
 
 
 def rows_of(params: Params, dataset: str, design: str, seed: int) -> pd.DataFrame:

@@ -58,9 +58,10 @@ def sample(
 ) -> None:
     """Draw samples from a registered model."""
     from tasks.registry import lineage, tracking
-    from tasks.registry.download import fetch
+    from tasks.registry.download import fetch, resolve
 
     tracking.check_server(tracking.address())
+    version = resolve(model)  # of one moment, so that files say which it was
     if n is None and "=" not in (classes or ""):
         n = 16
     request = {
@@ -69,12 +70,12 @@ def sample(
         "boost": boost,
     }  # fmt: skip
     with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # MLflow's threads may write after a refusal
-        found = fetch(model, Path(scratch) / "model", verified)
+        found = fetch(version, Path(scratch) / "model", verified)
         from levy_core.serving.registered import (
             RegisteredModel,  # imports torch, which nobody waits for if there is no such model
         )
 
         sampler = RegisteredModel(found)
         data = found / lineage.FOLDER / lineage.DATA
-        origin = {"model": model} | ({"data_md5": lineage.data_md5(data)} if data.exists() else {})
+        origin = {"model": version} | ({"data_md5": lineage.data_md5(data)} if data.exists() else {})
         print(sampler.write({k: v for k, v in request.items() if v is not None}, out, origin))

@@ -101,7 +101,13 @@ def _summarise(settings: "Params", stages: str) -> str:
         f"{name}: its loss is minimised by {explain_minimiser(design.loss.minimiser)}" for name, design in made.items()
     ]
     twins = [line for name in made if (line := describe_missing_twin(name, settings.models[name], made))]
-    return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *losses, *twins])
+    advice = [
+        f"{name} on {dataset}: {line}"
+        for dataset in settings.datasets
+        for name, design in made.items()
+        if (line := settings.kind(dataset).advise(settings.data[dataset], design))
+    ]
+    return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *losses, *twins, *advice])
 
 
 def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) -> "tuple[Params, Plan]":

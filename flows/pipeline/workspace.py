@@ -17,12 +17,16 @@ from tempfile import TemporaryDirectory
 
 from flows.pipeline.dvc import Dvc, last_lines
 from levy_core.base.errors import LevyError
+from levy_core.base.files import replacing
 from tasks.registry import tracking
 from tasks.registry.lineage import LOCK
 from tasks.runtime import leash, paths
 
 GRACE_SECONDS = 20  # for a run to stop its stages
 PACKAGES = ("flows", "levy_core", "tasks")  # whose new files are code, though git does not know them yet
+SHARED = Path(
+    ".dvc/tmp/levy.shared"
+)  # in a workspace, made when it has all that it shares: what was cut off is done again
 FOLDER = Path(".levy")  # in the root of the checkout; neither git nor DVC looks into it
 
 
@@ -71,14 +75,14 @@ class Workspace:
         root = home / FOLDER / name
         commit = git("rev-parse", "--verify", "HEAD", at=home)
         tree = _tree_of(home, replaced)
-        fresh = not (root / ".git").exists()
-        if fresh:
+        if not (root / ".git").exists():
             git("worktree", "prune", at=home)  # of a folder that somebody removed
             git("worktree", "add", "--quiet", "--force", "--no-checkout", "--detach", str(root), commit, at=home)
         git("update-ref", "--no-deref", "HEAD", commit, at=root)
         git("read-tree", "--reset", "-u", tree, at=root)
-        if fresh and (home / LOCK).exists():
-            shutil.copy(home / LOCK, root / LOCK)
+        if not (root / LOCK).exists() and (home / LOCK).exists():
+            with replacing(root / LOCK) as temporary:
+                shutil.copy(home / LOCK, temporary)
         workspace = cls(root, home)
         workspace._share()
         return workspace
@@ -93,11 +97,14 @@ class Workspace:
         """Cache, remotes and credentials of this machine, which git does not keep."""
         workspace_config, home_config = self.root / ".dvc" / "config.local", self.home / ".dvc" / "config.local"
         times = [path.stat().st_mtime for path in (home_config, self.home / ".dvc" / "config") if path.exists()]
-        if workspace_config.exists() and workspace_config.stat().st_mtime > max(times):
+        done = self.root / SHARED
+        if workspace_config.exists() and done.exists() and done.stat().st_mtime > max(times):
             return
         workspace_config.write_text(home_config.read_text() if home_config.exists() else "")
         cache = self.home / Dvc(self.home).output("cache", "dir").strip()
         self.dvc("cache", "dir", "--local", str(cache.resolve()))
+        done.parent.mkdir(exist_ok=True)
+        done.touch()
 
     def remote(self) -> str:
         """The name of the default DVC remote; empty where there is none."""

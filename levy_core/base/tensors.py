@@ -1,5 +1,7 @@
 """Tensors on disk: safetensors files, written in one piece. Nothing is pickled."""
 
+import os
+import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -11,9 +13,18 @@ from levy_core.base.files import replacing
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file, written in one piece."""
-    with replacing(path) as temporary:
-        save_file(tensors, temporary)
+    """A safetensors file, written in one piece.
+
+    safetensors writes under a random name beside the file; in a folder of its own, what a killed process left goes with the next write.
+    """
+    folder = path.with_name(f".{path.name}.parts")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with replacing(folder / path.name) as temporary:
+            save_file(tensors, temporary)
+        os.replace(folder / path.name, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from levy_core.base.conditions import Condition
     from levy_core.base.samples import Samples
+    from levy_core.process.design import Design
     from levy_core.training.batches import Data
     from tasks.page.default_sampler import DefaultSampler
 
@@ -176,6 +177,7 @@ class Kind:
         open_page: (``Folders``, evaluation settings, torch device) -> ``Page``.
         output_shape: shape of an exported sample, of that of a sample.
         drift: None for a kind whose new data are not held against those before.
+        advise: (settings, design) -> what speaks against this design for such data, in a line; "" for nothing.
     """
 
     name: str
@@ -195,6 +197,7 @@ class Kind:
     open_page: "Callable[[Folders, Any, device], Page]"
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     drift: DriftMeasure | None = None
+    advise: "Callable[[Any, Design], str]" = lambda settings, design: ""
 
     def hash_code(self, part: str) -> str:
         """Hash of the code of a module of the kind's folder, which decides what it makes: ``data``, ``training``, ``metrics``."""

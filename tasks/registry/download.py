@@ -26,6 +26,16 @@ def find_version(client: Any, uri: str) -> Any:
     return client.get_model_version(parts["name"], parts["version"])
 
 
+def resolve(uri: str) -> str:
+    """models:/NAME/VERSION of models:/NAME@ALIAS as it is now; any other URI, and an alias that there is not, as it was given."""
+    mlflow = tracking.connect()
+    try:
+        version = find_version(mlflow.MlflowClient(), uri)
+    except mlflow.exceptions.MlflowException:
+        return uri  # whoever fetches it says what is wrong
+    return f"models:/{version.name}/{version.version}" if version else uri
+
+
 def fetch(uri: str, folder: Path, verified: bool = False) -> Path:
     """Downloads a registered model into a new folder; returns the part that ``levy_core.serving.registered`` reads.
 

@@ -1,8 +1,5 @@
 """What every stage does before and after its own work."""
 
-import errno
-import os
-import re
 import shutil
 import sys
 import tempfile
@@ -12,13 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from levy_core.base.errors import LevyError
-
-# What the system calls an error of the disk: what is wrong, and what to do before the same command is run again.
-DISK = {
-    errno.ENOSPC: ("the disk is full", "free some space"),
-    errno.EDQUOT: ("the quota of the disk is used up", "free some space"),
-    errno.EIO: ("the disk could not be read or written", "look for its errors in the system's log, mend it"),
-}
+from tasks.runtime import disk
 
 
 def run(work: Callable[..., None], load: Callable[[], Any], **names: str) -> None:
@@ -36,23 +27,10 @@ def run(work: Callable[..., None], load: Callable[[], Any], **names: str) -> Non
     except LevyError as error:
         sys.exit(f"error: {error}")
     except Exception as error:
-        told = _explain_disk(error)
+        told = disk.explain(error)
         if told is None:
             raise
-        sys.exit(f"error: {told} and run the same command again")
-
-
-def _explain_disk(error: Exception) -> str | None:
-    """What is wrong with the disk, where, and what to do; None for an error of another kind."""
-    said = str(error)
-    # safetensors, zarr and HDF5 put the system's words into errors of their own.
-    number = next((n for n in DISK if getattr(error, "errno", None) == n or os.strerror(n) in said), None)
-    if number is None and re.search(r"^\d+ requested and \d+ written$", said):  # all that numpy says
-        number = errno.ENOSPC
-    if number is None:
-        return None
-    fault, remedy = DISK[number]
-    return f"{fault} ({getattr(error, 'filename', None) or os.getcwd()}): {remedy}"
+        sys.exit(f"error: {told}")
 
 
 def device(name: str) -> Any:

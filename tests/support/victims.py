@@ -1,10 +1,11 @@
-"""Processes to be killed: stages and the record, as children of a process that has imported everything already.
+"""Processes to be killed: stages, the record and commands of `levy`, as children of a process that has imported everything already.
 
 A stage spends seconds on imports and, in tests, tenths of a second on its work. Here every kill meets the work.
 """
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.process import BaseProcess
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import torch
 
+from flows.pipeline import workspace
 from levy_core.serving.registered import RegisteredModel  # noqa: F401  with which the record tries its model
 from tasks.params import loading
 from tasks.registry import record
 from tasks.runtime import stage
 
 torch.set_num_threads(1)
-DATASET, DESIGN = "digits", "lim"
+DATASET, DESIGN, WORKSPACE = "digits", "lim", "mine"
 OF_DATASET, OF_DESIGN = ("--dataset", DATASET), ("--dataset", DATASET, "--design", DESIGN)
 # In the order of dvc.yaml, with the options that each is given there.
 STAGES = {
@@ -41,6 +43,10 @@ PRELOADED = [
         "matplotlib.backends.backend_svg",
         "PIL.PngImagePlugin",
         "scipy.optimize",
+        "alembic.command",
+        "mlflow.pyfunc",
+        "mlflow.store.model_registry.sqlalchemy_store",
+        "mlflow.store.tracking.sqlalchemy_store",
     ),
 ]
 
@@ -75,9 +81,16 @@ def _work(root: Path, what: str) -> None:
 
 
 def work(what: str) -> None:
-    """The work of a stage, or of ``record``, in the working folder."""
+    """The work of a stage, of ``record``, of ``workspace`` or of a command line of ``levy``, in the working folder."""
     if what == "record":
         record.record(loading.load(), DATASET)
+    elif what == "workspace":
+        workspace.Workspace.of_working_tree(WORKSPACE, {})
+    elif what.startswith("levy "):
+        from flows import cli  # late: it takes Prefect's home from the working folder
+
+        sys.argv = what.split()
+        cli.dispatch()
     else:
         names = {name[2:]: value for name, value in zip(STAGES[what][::2], STAGES[what][1::2], strict=True)}
         stage.run(getattr(import_module(f"tasks.{what}"), what), loading.load, **names)

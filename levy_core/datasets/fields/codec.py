@@ -13,6 +13,7 @@ from levy_core.base.files import write_json
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.climatology import Climatology
 from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.transforms import TRANSFORMS
 
 JSON, TENSORS = "codec.json", "codec.safetensors"
@@ -156,7 +157,7 @@ class Codec:
             coefficients, kind = arrays.pop("climatology", None), description["climatology"]
             return cls(
                 **arrays,
-                variables=tuple(Variable(**v) for v in description["variables"]),
+                variables=tuple(map(_variable, description["variables"])),
                 places=None if description["places"] is None else tuple(description["places"]),
                 climatology=None if coefficients is None else Climatology(kind, coefficients),
                 calendar=description["calendar"],
@@ -198,7 +199,7 @@ class Codec:
 
     def _inverse(self, transformed: np.ndarray) -> np.ndarray:
         for c, v in enumerate(self.variables):
-            transformed[:, c] = TRANSFORMS[v.transform].inverse(transformed[:, c], v.scale, v.exponent)
+            transformed[:, c] = TRANSFORMS[v.transform].inverse(transformed[:, c], v)
         return transformed
 
 
@@ -206,12 +207,17 @@ def transform(variables: tuple[Variable, ...], values: np.ndarray) -> np.ndarray
     """Each channel of physical values [N, C, ...] through its transform, float64."""
     transformed = np.empty(values.shape)
     for c, v in enumerate(variables):
-        transformed[:, c] = TRANSFORMS[v.transform].forward(values[:, c], v.scale, v.exponent)
+        transformed[:, c] = TRANSFORMS[v.transform].forward(values[:, c], v)
     return transformed
 
 
-def _transforms(variables: tuple[Variable, ...]) -> list[tuple[str, float, float]]:
-    return [(v.transform, v.scale, v.exponent) for v in variables]
+def _transforms(variables: tuple[Variable, ...]) -> list[tuple[object, ...]]:
+    return [(v.transform, v.scale, v.exponent, v.scores) for v in variables]
+
+
+def _variable(values: dict[str, Any]) -> Variable:
+    scores = values.get("scores")
+    return Variable(**{**values, "scores": scores and NormalScores.from_mapping(scores)})
 
 
 def _channels(values: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from levy_core.base.errors import LevyError, choose
+from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.transforms import TRANSFORMS
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Variable:
         transform: a name in ``TRANSFORMS``; ``scale`` (in ``units``) and ``exponent`` are its parameters.
         minimum: physical lower bound in ``units``. Values below it in the source are an error (packing noise apart);
             samples are raised to it only when they are written to files.
+        scores: of the transform normal-score, fitted to the training period; no setting of a person's.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Variable:
     scale: float = 1.0
     exponent: float = 0.5
     minimum: float | None = None
+    scores: NormalScores | None = None
 
     def __post_init__(self) -> None:
         choose("transform", self.transform, TRANSFORMS)
@@ -124,7 +127,11 @@ class FieldsConfig:
             )
 
     def to_mapping(self) -> dict[str, Any]:
-        return asdict(self)
+        """What a person would write; without ``scores``, which are fitted."""
+        plain = asdict(self)
+        for variable in plain["variables"]:
+            del variable["scores"]
+        return plain
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any]) -> "FieldsConfig":
@@ -156,7 +163,7 @@ def duration(text: str, what: str, zero: bool = False) -> "pd.Timedelta":
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    names = [f.name for f in fields(kind)]
+    names = [f.name for f in fields(kind) if f.name != "scores"]
     unknown = sorted(set(values) - set(names))
     if unknown:
         raise LevyError(f"unknown settings {', '.join(unknown)} of fields: there are {', '.join(names)}")

@@ -1,7 +1,7 @@
 """One pass over the fields before anything is written: checks of all, climatology and statistics of the training period."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import islice
 from typing import Any
@@ -10,11 +10,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from levy_core.base.errors import LevyError
+from levy_core.base.rows import thin_rows
 from levy_core.datasets.fields import climatology
 from levy_core.datasets.fields.check import Extent, check_extent, measure_extent
 from levy_core.datasets.fields.climatology import Climatology, Fit
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import FieldsConfig
+from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.opening import LazyFields
 from levy_core.datasets.fields.reading import BLOCK_BYTES, BlockMap, blocks, field_shape, hash_chunks, read
 from levy_core.datasets.fields.store import GROUPS
@@ -23,6 +25,11 @@ from levy_core.datasets.fields.timeline import say, seconds_between
 Progress = Callable[[list[slice]], Iterable[slice]]
 YEAR = 360 * 86400.0  # seconds, of the shortest calendar
 one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")  # sums are the same bits for any number of cores
+FITTED_FIELDS, FITTED_BLOCK, FITTED_VALUES = (
+    2000,
+    10,
+    20_000_000,
+)  # fields, neighbours and values that ranks are taken from
 FIELDS_PER_TERM = 4  # of a span, at least: its sums are one field per term, and travel where the fields would
 
 
@@ -87,6 +94,37 @@ def measure(
     }
     hashes = dict(zip(GROUPS, (list(sums.hashes), list(checked.hashes)), strict=True))
     return _codec(fields, train, mean, std, valid, cycle), numbers, hashes
+
+
+def with_scores(fields: LazyFields, train: slice) -> LazyFields:
+    """The fields with the normal scores of the variables that are transformed so, fitted to training fields spread over the period."""
+    config = fields.config
+    if all(v.transform != "normal-score" for v in config.variables):
+        return fields
+    shape = field_shape(fields)
+    cells = int(np.prod(shape[1:]))
+    rows = train.start + thin_rows(train.stop - train.start, FITTED_FIELDS, FITTED_BLOCK)
+    stride = max(1, cells * len(rows) // FITTED_VALUES)
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+    spans = [part for run in runs for part in blocks(slice(int(run[0]), int(run[-1]) + 1), shape)]
+    kept = []
+    for span in spans:
+        values = read(fields, span)
+        measure_extent(fields, values, fields.data.time[span].to_numpy())
+        kept.append(values.reshape(len(values), shape[0], cells)[:, :, ::stride])
+    values = np.concatenate(kept)
+    fitted = []
+    for c, v in enumerate(config.variables):
+        if v.transform == "normal-score":
+            known = values[:, c][~np.isnan(values[:, c])]
+            if not len(known) or known.min() == known.max():
+                raise LevyError(
+                    f"variable {v.key!r} has {'no value' if not len(known) else 'one value alone'} in {len(values)} training fields: a "
+                    "constant cannot be learned, remove it"
+                )
+            v = replace(v, scores=NormalScores.fit(known))
+        fitted.append(v)
+    return replace(fields, config=replace(config, variables=tuple(fitted)))
 
 
 def _each(work: Callable[[slice], Sums], spans: list[slice], progress: Progress, block_map: BlockMap) -> Iterator[Sums]:

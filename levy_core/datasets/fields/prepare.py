@@ -13,7 +13,7 @@ from levy_core.datasets.fields.append import STORE, PreviousStore
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.labels import classes, label
-from levy_core.datasets.fields.measure import Progress, check_cycle, measure, one_blas_thread
+from levy_core.datasets.fields.measure import Progress, check_cycle, measure, one_blas_thread, with_scores
 from levy_core.datasets.fields.opening import LazyFields, open_parts
 from levy_core.datasets.fields.reading import BLOCK_BYTES, BlockMap, blocks, field_shape, read
 from levy_core.datasets.fields.store import GROUPS, chunk_rows, create_group
@@ -81,7 +81,8 @@ def prepare_fields(
         LevyError: as ``inspect`` and ``measure``. Nothing has been written then.
     """
     inspection = inspect(folder, config)
-    fields, periods, cut = inspection.fields, inspection.periods, inspection.tiles
+    periods, cut = inspection.periods, inspection.tiles
+    fields = with_scores(inspection.fields, periods["train"])
     times, shape = fields.data.time.to_numpy(), field_shape(fields)
     codec, numbers, hashes = measure(fields, periods["train"], periods["test"], progress, block_bytes, block_map)
     codec = codec if config.patch is None else _of_tiles(codec, (shape[0], *config.patch))

@@ -1,15 +1,29 @@
-"""What makes a variable fit for a network: invertible functions of x / scale, float64, exact inverses up to rounding."""
+"""What makes a variable fit for a network: invertible functions of float64 values, exact inverses up to rounding."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-Function = Callable[[np.ndarray, float, float], np.ndarray]  # values, scale, exponent
+from levy_core.datasets.fields.normal_scores import NormalScores
+
+
+class Parameters(Protocol):
+    """What a variable says of its transform; ``scores`` are known once its training values were seen."""
+
+    @property
+    def scale(self) -> float: ...
+    @property
+    def exponent(self) -> float: ...
+    @property
+    def scores(self) -> NormalScores | None: ...
+
+
+Function = Callable[[np.ndarray, Parameters], np.ndarray]
 
 
 class Transform(NamedTuple):
-    """``inverse(forward(x))`` is x. ``formula`` says what ``forward`` does."""
+    """``inverse(forward(x, of), of)`` is x. ``formula`` says what ``forward`` does."""
 
     forward: Function
     inverse: Function
@@ -20,11 +34,31 @@ def _power(x: np.ndarray, exponent: float) -> np.ndarray:
     return np.sign(x) * np.abs(x) ** exponent
 
 
+def _fitted(of: Parameters) -> NormalScores:
+    assert of.scores is not None, "normal scores are fitted before fields are encoded"
+    return of.scores
+
+
 TRANSFORMS: dict[str, Transform] = {
-    "identity": Transform(lambda x, s, e: x, lambda y, s, e: y, "x"),
-    "log1p": Transform(lambda x, s, e: np.log1p(x / s), lambda y, s, e: np.expm1(y) * s, "log(1 + x / scale)"),
-    "power": Transform(
-        lambda x, s, e: _power(x / s, e), lambda y, s, e: _power(y, 1 / e) * s, "sign(x) |x / scale|**exponent"
+    "identity": Transform(lambda x, of: x, lambda y, of: y, "x"),
+    "log1p": Transform(
+        lambda x, of: np.log1p(x / of.scale), lambda y, of: np.expm1(y) * of.scale, "log(1 + x / scale)"
     ),
-    "asinh": Transform(lambda x, s, e: np.arcsinh(x / s), lambda y, s, e: np.sinh(y) * s, "asinh(x / scale)"),
+    "signed-log": Transform(
+        lambda x, of: np.sign(x) * np.log1p(np.abs(x / of.scale)),
+        lambda y, of: np.sign(y) * np.expm1(np.abs(y)) * of.scale,
+        "sign(x) log(1 + |x| / scale)",
+    ),
+    "power": Transform(
+        lambda x, of: _power(x / of.scale, of.exponent),
+        lambda y, of: _power(y, 1 / of.exponent) * of.scale,
+        "sign(x) |x / scale|**exponent",
+    ),
+    "asinh": Transform(lambda x, of: np.arcsinh(x / of.scale), lambda y, of: np.sinh(y) * of.scale, "asinh(x / scale)"),
+    "normal-score": Transform(
+        lambda x, of: _fitted(of).forward(x),
+        lambda y, of: _fitted(of).inverse(y),
+        "standard normal quantile of the rank in the training period, power-law tails",
+    ),
 }
+EXPONENTIAL = ("log1p", "signed-log", "asinh")  # whose inverses make of a power law something without moments

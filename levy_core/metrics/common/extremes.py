@@ -1,11 +1,10 @@
 """Tails by extreme-value theory: Hill's index, the generalised Pareto law, return levels."""
 
 import numpy as np
-from scipy import stats
 
+from levy_core.base.pareto import FEWEST, pareto
 from levy_core.metrics.common.marginal import NAN, Tail
 
-FEWEST = 10  # order statistics that an index is estimated from
 PEAKS = 0.1  # share of field maxima that a generalised Pareto law is fitted to
 
 
@@ -19,23 +18,6 @@ def hill(tail: Tail, share: float) -> float:
         return NAN
     mean = float(np.mean(np.log(tail.top[:k] / tail.top[k])))
     return 1 / mean if mean else NAN
-
-
-def pareto(excesses: np.ndarray) -> tuple[float, float]:
-    """(xi, sigma) of the generalised Pareto law of positive excesses [k], by L-moments; NaN from fewer than FEWEST.
-
-    xi = 2 - l1 / l2 and sigma = l1 (1 - xi), with l1 the mean and l2 half of Gini's mean difference. Consistent for
-    xi < 1; unlike maximum likelihood it always exists, needs no search, and is the more exact one for xi in -0.5..0.5
-    below some 500 excesses. Source: Hosking and Wallis (1987), Parameter and quantile estimation for the
-    generalized Pareto distribution.
-    """
-    if len(excesses) < FEWEST:
-        return NAN, NAN
-    first, second = stats.lmoment(excesses, order=[1, 2], standardize=False)
-    if second <= 0:
-        return NAN, NAN
-    xi = 2 - first / second
-    return float(xi), float(first * (1 - xi))
 
 
 def pareto_shape(tail: Tail, share: float) -> float:

@@ -36,7 +36,7 @@ def estimates(
 
     ``skewness``, ``kurtosis`` of all values; ``hill`` and ``gpd`` of the reach beyond its largest ``tail_share``;
     ``quantiles`` of the values at ``levels``; ``return_levels`` of a field's largest value once in 10, 100 and 1000
-    fields. Each is {value, low, high}: the estimate and its 90 % interval from ``resamples`` draws of blocks.
+    fields, ``mean_return_levels`` of its mean. Each is {value, low, high}: the estimate and its 90 % interval from ``resamples`` draws of blocks.
     """
     owner, cell = np.nonzero(~np.isnan(values))
     if not len(owner):
@@ -46,7 +46,8 @@ def estimates(
     reach = ResampledTails(np.abs(pooled - np.median(pooled)), owner, len(values), share)
     upper = ResampledTails(pooled, owner, len(values), share)
     sums = _power_sums(pooled - pooled.mean(), owner, len(values))
-    largest = np.fmax.reduce(values, axis=1)
+    largest, counts = np.fmax.reduce(values, axis=1), (~np.isnan(values)).sum(1)
+    means = np.divide(np.nansum(values, axis=1), counts, out=np.full(len(values), NAN), where=counts > 0)
 
     def of(rows: np.ndarray) -> np.ndarray:
         times = np.bincount(rows, minlength=len(values))
@@ -58,15 +59,17 @@ def estimates(
                 extremes.pareto_shape(tail, tail_share),
                 *upper.tail(times).quantiles(levels),
                 *extremes.return_levels(largest[rows], PERIODS),
+                *extremes.return_levels(means[rows], PERIODS),
             ]
         )
 
     numbers = _with_intervals(of, len(values), block, resamples, seed)
-    keys = [f"{q:g}" for q in levels]
+    keys, periods = [f"{q:g}" for q in levels], [f"{p:g}" for p in PERIODS]
     return {
         **dict(zip(("skewness", "kurtosis", "hill", "gpd"), numbers, strict=False)),
         "quantiles": dict(zip(keys, numbers[4:], strict=False)),
-        "return_levels": dict(zip((f"{p:g}" for p in PERIODS), numbers[4 + len(keys) :], strict=True)),
+        "return_levels": dict(zip(periods, numbers[4 + len(keys) :], strict=False)),
+        "mean_return_levels": dict(zip(periods, numbers[4 + len(keys) + len(periods) :], strict=True)),
     }
 
 

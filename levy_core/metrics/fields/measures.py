@@ -26,7 +26,7 @@ def measure_fields(
         references: real fields by name, for instance those of the held-out period and of the training period.
 
     A variable has ``ks``, ``skew_ratio``, ``kurtosis_ratio``, ``tail_error``, ``q999``, ``q999_ratio``, ``mean95_ratio``,
-    ``hill``, ``hill_ratio``, ``gpd``, ``return_error``, ``exceed99_ratio``, ``exceed999_ratio``, ``spectrum_error`` and ``correlation_error``; two
+    ``hill``, ``hill_ratio``, ``gpd``, ``return_error``, ``exceed99_ratio``, ``exceed999_ratio``, ``spectrum_error``, ``correlation_error`` and ``joint_error``; two
     variables ``chi_error/REFERENCE/a-b``; all together ``distance/REFERENCE``, and where there are several labels
     ``class_distance/REFERENCE/LABEL``. docs/weather-measures.md defines each. Ratios are generated over real. NaN where
     samples are too few. Class shares of the samples should be those of the real fields: values are pooled.
@@ -83,7 +83,10 @@ def _of_fields(fields: np.ndarray, real: FieldsReference, c: int) -> dict[str, f
     levels = extremes.return_levels(fields, PERIODS) - centre
     classes = [theirs - spatial.rank_correlation(fields, pairs) for pairs, theirs in real.correlations[c]]
     squares = _known(np.array([mean_square(_known(difference)) for difference in classes]))
+    joint = np.array([spatial.joint_exceedance(fields, pairs) for pairs, _ in real.correlations[c]])
+    apart = _known(joint - real.joint[c])
     return {
+        "joint_error": float(np.sqrt(mean_square(apart))),
         "mean95_ratio": ratio(away.quantile(0.95), means.quantile(0.95)),
         "return_error": float(np.sqrt(mean_square(log_ratio(levels, real.return_levels[c] - centre)))),
         "correlation_error": float(np.sqrt(squares.mean())) if len(squares) else NAN,

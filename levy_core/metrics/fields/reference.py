@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.metrics.common.bootstrap import block_rows, thin_rows
+from levy_core.base.rows import thin_rows
+from levy_core.metrics.common.bootstrap import block_rows
 from levy_core.metrics.common.extremes import return_levels
 from levy_core.metrics.common.intervals import PERIODS, count_exceedances, estimates
 from levy_core.metrics.common.marginal import Tail
@@ -65,7 +66,7 @@ class FieldsReference:
         """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
 
         ``latitude`` [H] in degrees thins the rows of a grid towards the poles (``even_cells``). At most ``config.most``
-        fields are kept and looked at; ``bootstrap.thin_rows`` says which, so that a caller need not read the others.
+        fields are kept and looked at; ``rows.thin_rows`` says which, so that a caller need not read the others.
 
         Raises:
             LevyError: shapes that do not fit together, or a variable without any value.
@@ -180,6 +181,14 @@ class FieldsReference:
         pairs = [spatial.pairs_by_distance(valid) for valid in self.valid]
         return tuple(
             [(p, spatial.rank_correlation(self.fields[:, c], p)) for p in classes] for c, classes in enumerate(pairs)
+        )
+
+    @cached_property
+    def joint(self) -> tuple[np.ndarray, ...]:
+        """By variable: joint exceedance of two cells by class of distance, [classes]."""
+        return tuple(
+            np.array([spatial.joint_exceedance(self.fields[:, c], pairs) for pairs, _ in classes])
+            for c, classes in enumerate(self.correlations)
         )
 
     @cached_property

@@ -154,6 +154,24 @@ def joint_extremes(values: np.ndarray, level: float = 0.95) -> np.ndarray:
     return np.divide(2.0 * (above @ above.T), total, out=np.full(total.shape, NAN), where=total > 0)
 
 
+def joint_exceedance(values: np.ndarray, pairs: Pairs, level: float = 0.95) -> float:
+    """How often a cell exceeds its own ``level`` quantile given that the other of its pair does: [N, H, W] -> mean over pairs.
+
+    1 for cells that rise together, 1 - level for independent ones. NaN from fewer than FEWEST_FIELDS fields.
+    Source: Coles, Heffernan and Tawn (1999), as for ``joint_extremes``, here by distance.
+    """
+    if len(values) < FEWEST_FIELDS:
+        return NAN
+    flat = values.reshape(len(values), -1)
+    cells, place = np.unique(np.concatenate(pairs), return_inverse=True)
+    seen = flat[:, cells]
+    known = ~np.isnan(seen)
+    above = seen > _quantile(seen, known.sum(0), level)
+    first, second = place[: len(pairs[0])], place[len(pairs[0]) :]
+    either = (above[:, first] & known[:, second]).sum() + (above[:, second] & known[:, first]).sum()
+    return float(2 * (above[:, first] & above[:, second]).sum() / either) if either else NAN
+
+
 def _quantile(values: np.ndarray, counts: np.ndarray, level: float) -> np.ndarray:
     """``numpy.nanquantile`` along the first axis, many times as fast; counts of known values, NaN where there is none."""
     position = np.maximum(counts - 1, 0) * level

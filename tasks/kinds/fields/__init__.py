@@ -1,5 +1,6 @@
 """Fields of weather: a training and a held-out period, in physical units, with a tail index."""
 
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
     from torch import device
+
+    from levy_core.process.design import Design
 
 
 def _check(raw: Path, settings: FieldSettings) -> dict[str, int]:
@@ -60,6 +63,19 @@ def _open_page(folders: Folders, settings: FieldEvaluation, on: "device") -> Pag
     return FieldPage(folders)
 
 
+def _advise(settings: FieldSettings, design: "Design") -> str:
+    """Heavy noise on the logarithm of a variable: the inverse makes of a power law something without moments."""
+    from levy_core.datasets.fields.transforms import EXPONENTIAL
+
+    names = [f"{v.transform} of {v.key}" for v in settings.config.variables if v.transform in EXPONENTIAL]
+    if not names or design.noise.moments == inf:
+        return ""
+    return (
+        f"heavy-tailed noise with {', '.join(names)}: the inverse of such a transform makes of a power law something without moments, "
+        "and extremes come out many times too high; take identity or normal-score, or a Gaussian design (docs/weather.md)"
+    )
+
+
 def _find_drift(
     raw: Path, settings: FieldSettings, before: dict[str, Any], after: dict[str, Any], drift: FieldDrift
 ) -> list[Drift]:
@@ -86,4 +102,5 @@ KIND = Kind(
     open_page=_open_page,
     output_shape=lambda shape: shape,
     drift=DriftMeasure(FieldDrift, _find_drift),
+    advise=_advise,
 )

@@ -47,6 +47,8 @@ def _describe_highest(cell: Cell, variable: str, unit: str, real: Estimates, of_
     if low is not None and high is not None:
         held_out += f" (90 % interval {low:.3g} to {high:.3g})"
     training = "" if of_training is None else f", {of_training:.3g} in the training period"
+    if pd.isna(drawn) and value is None:
+        return f"{variable}: too few values, real and drawn, to see one that is exceeded once in 1,000."
     if pd.isna(drawn):
         return f"{variable}: too few samples to see a value that is exceeded once in 1,000; it is {held_out} {unit} in the held-out period."
     found = f"one value in 1,000 exceeds {drawn:.3g} {unit} in the samples, {held_out} in the held-out period{training}"

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from levy_core.base.files import write_json
+from levy_core.base.rows import thin_rows
 from levy_core.datasets.fields.prepare import prepare_fields
 from levy_core.datasets.fields.store import FieldStore
-from levy_core.metrics.common.bootstrap import thin_rows
 from levy_core.metrics.common.tail_index import tail_index
+from levy_core.metrics.fields.amplitudes import amplitudes
 from levy_core.metrics.fields.measures import FieldsMeasures
 from tasks.kinds.fields.settings import FieldSettings
 from tasks.runtime import cluster
@@ -36,7 +37,7 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
     usual = FieldsMeasures()
     fields = store[thin_rows(len(store), usual.most, usual.block)].astype(np.float64)
     for c, (name, variable) in enumerate(statistics["variables"].items()):
-        tail = tail_index(fields[:, c])
+        tail = tail_index(amplitudes(fields[:, c]))
         # JSON knows no infinity: null stands for a tail as light as a Gaussian's.
         variable["tail_index"] = {k: v if np.isfinite(v) else None for k, v in asdict(tail).items()}
         print(f"{dataset}: {name}: tail index {tail.nu:.3g} (90 % interval {tail.low:.3g} to {tail.high:.3g})")

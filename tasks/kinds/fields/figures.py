@@ -6,10 +6,11 @@ import numpy as np
 
 from levy_core.metrics.common.extremes import maxima
 from levy_core.metrics.fields.measures import quantile_pairs
-from levy_core.metrics.fields.spatial import spectrum
+from levy_core.metrics.fields.spatial import Pairs, joint_exceedance, spectrum
 from tasks.page.figures import COLOURS, INK, add_legend, open_panels
 
 Intervals = dict[str, dict[str, float | None]]
+SIGHT = 1.0  # times the range of the real values that a figure shows beyond them
 REAL = {"color": INK, "linewidth": 1.6, "linestyle": "-"}
 
 
@@ -23,37 +24,107 @@ def plot_tails(names: list[str], real: list[np.ndarray], generated: dict[str, li
         low, high = np.nanmin(real[c]), np.nanmax(real[c])
         axis.plot([low, high], [low, high], color=INK, linewidth=1, linestyle=":", label="the data")
         axis.set(xlabel="quantile of the held-out period", ylabel="quantile of the samples")
+        _keep_in_sight(axis, real[c])
 
     return _plot_variables(names, draw)
 
 
-def plot_spectra(names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]]) -> str:
-    """Power by wavenumber."""
+def plot_spectra(
+    names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]], cell_km: float | None
+) -> str:
+    """Power by wavelength in km, or where cells have no one size by wavenumber."""
+
+    def scale(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        wavenumber, power = spectrum(fields)
+        side = min((s for s in fields.shape[1:] if s > 1), default=1)
+        return (side * cell_km / wavenumber if cell_km else wavenumber), power
 
     def draw(axis, c: int) -> None:
         for k, (design, fields) in enumerate(generated.items()):
-            axis.plot(*spectrum(fields[c]), color=COLOURS[k % len(COLOURS)], label=design)
-        axis.plot(*spectrum(real[c]), label="the data", **REAL)
-        axis.set(xlabel="wavenumber", ylabel="power", xscale="log", yscale="log")
+            axis.plot(*scale(fields[c]), color=COLOURS[k % len(COLOURS)], label=design)
+        axis.plot(*scale(real[c]), label="the data", **REAL)
+        axis.set(xlabel="wavelength, km" if cell_km else "wavenumber", ylabel="power", xscale="log", yscale="log")
+        if cell_km:
+            axis.invert_xaxis()  # large scales on the left, as by wavenumber
+
+    return _plot_variables(names, draw)
+
+
+def plot_joint_extremes(
+    names: list[str],
+    real: list[np.ndarray],
+    generated: dict[str, list[np.ndarray]],
+    pairs: list[list[Pairs]],
+    cell_km: float | None,
+) -> str:
+    """How often two cells are extreme at once, by their distance."""
+
+    def draw(axis, c: int) -> None:
+        apart = 1.5 * 2.0 ** np.arange(len(pairs[c])) * (cell_km or 1)  # the middle of 1..2, 2..4, ... cells
+        for k, (design, fields) in enumerate(generated.items()):
+            axis.plot(
+                apart,
+                [joint_exceedance(fields[c], p) for p in pairs[c]],
+                color=COLOURS[k % len(COLOURS)],
+                marker="o",
+                ms=4,
+                label=design,
+            )
+        axis.plot(apart, [joint_exceedance(real[c], p) for p in pairs[c]], marker="o", ms=4, label="the data", **REAL)
+        axis.axhline(0.05, color=INK, linewidth=1, linestyle=":", label="independent")
+        axis.set(
+            xlabel="distance, km" if cell_km else "distance, cells",
+            ylabel="extreme, given the other is",
+            xscale="log",
+            ylim=(0, 1),
+        )
+
+    return _plot_variables(names, draw)
+
+
+def plot_rank_histograms(names: list[str], ranks: dict[str, list[np.ndarray]]) -> str:
+    """Shares of the ranks of held-out values among samples of their season, by design and variable: flat is right."""
+
+    def draw(axis, c: int) -> None:
+        for k, (design, counts) in enumerate(ranks.items()):
+            if counts[c].sum():
+                shares = counts[c] / counts[c].sum()
+                axis.step(np.arange(len(shares)), shares, where="mid", color=COLOURS[k % len(COLOURS)], label=design)
+                axis.axhline(1 / len(shares), color=INK, linewidth=1, linestyle=":")
+        axis.set(xlabel="rank of the held-out value", ylabel="share", ylim=(0, None))
 
     return _plot_variables(names, draw)
 
 
 def plot_return_levels(
-    names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]], intervals: list[Intervals]
+    names: list[str],
+    real: list[np.ndarray],
+    generated: dict[str, list[np.ndarray]],
+    intervals: list[Intervals],
+    per_year: float | None,
+    what: str,
 ) -> str:
-    """The level that a field's largest value reaches once in so many fields; bars are 90 % intervals of the data."""
+    """The level that comes back once in so many years, or fields where nobody knows how many a year has; bars are 90 % intervals.
+
+    Args:
+        real, generated: of each variable its fields [N, H, W], whose largest values are looked at, or one number of each [N].
+        intervals: of the data, by return period in fields. what: the value, for the axis.
+    """
 
     def draw(axis, c: int) -> None:
         for k, (design, fields) in enumerate(generated.items()):
-            axis.plot(*_largest(fields[c]), color=COLOURS[k % len(COLOURS)], label=design)
-        axis.plot(*_largest(real[c]), label="the data", **REAL)
+            periods, levels = _largest(fields[c])
+            axis.plot(periods / (per_year or 1), levels, color=COLOURS[k % len(COLOURS)], label=design)
+        periods, levels = _largest(real[c])
+        axis.plot(periods / (per_year or 1), levels, label="the data", **REAL)
         for period, found in intervals[c].items():
             value, low, high = (found[key] for key in ("value", "low", "high"))
             if value is not None and low is not None and high is not None:
                 spread = [[max(0.0, value - low)], [max(0.0, high - value)]]
-                axis.errorbar(float(period), value, yerr=spread, color=INK, capsize=3, marker="s", ms=4, linewidth=1)
-        axis.set(xlabel="fields", ylabel="largest value", xscale="log")
+                at = float(period) / (per_year or 1)
+                axis.errorbar(at, value, yerr=spread, color=INK, capsize=3, marker="s", ms=4, linewidth=1)
+        axis.set(xlabel="years" if per_year else "fields", ylabel=what, xscale="log")
+        _keep_in_sight(axis, levels)
 
     return _plot_variables(names, draw)
 
@@ -62,6 +133,15 @@ def _largest(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return periods in fields, and the largest values that came back so often: the empirical curve (Weibull's places)."""
     largest = np.sort(maxima(fields))
     return (len(largest) + 1) / np.arange(len(largest), 0, -1), largest
+
+
+def _keep_in_sight(axis, real: np.ndarray) -> None:
+    """Cuts the axis where samples leave the real values far behind, which would be a flat line otherwise."""
+    if len(real):
+        low, high = float(np.nanmin(real)), float(np.nanmax(real))
+        room = SIGHT * (high - low)
+        bottom, top = axis.get_ylim()
+        axis.set_ylim(max(bottom, low - room), min(top, high + room))
 
 
 def _plot_variables(names: list[str], draw: Callable) -> str:

@@ -68,6 +68,13 @@ MEASURES = (
             ("the same of anomalies", "correlation_error/" + ANOMALIES),
         ),
     ),
+    Measure(
+        "joint_error", "low",
+        shown=(
+            ("extremes of two cells at once, by distance: error", "joint_error/test/{}"),
+            ("the same of anomalies", "joint_error/" + ANOMALIES),
+        ),
+    ),
     Measure("crps", "low", shown=(("CRPS of samples of the season", "crps/{}"),)),
     Measure(
         "crps_skill", "high", headline=("crps_skill/*",),

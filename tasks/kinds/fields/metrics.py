@@ -12,12 +12,12 @@ from torch import Tensor
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json, write_json
+from levy_core.base.rows import thin_rows
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples, times_of
-from levy_core.metrics.common.bootstrap import thin_rows
 from levy_core.metrics.fields import ensembles
 from levy_core.metrics.fields.decidable import explain_undecidable
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_fields
@@ -102,6 +102,15 @@ class FieldMetrics:
         times = None if self.codec.climatology is None else times_of(self.codec, self.samples, labels)
         return self.codec.decode(samples, times)
 
+    def rank_histograms(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """By variable, of held-out values among samples [N, C, H, W] of their season; {} where samples have none."""
+        if self.samples.shares is None:
+            return {}
+        anomalies = self.codec.climatology is not None
+        values = self.codec.anomalies(samples) if anomalies else self.to_physical(samples, labels)
+        real, seen = _thin(self.references[ANOMALIES.format("test") if anomalies else "test"])
+        return ensembles.rank_histogram(real, seen, values, labels, self.codec.names)
+
     def _row(self, samples: np.ndarray, labels: np.ndarray, periods: tuple[str, ...]) -> dict[str, float]:
         physical = self.to_physical(samples, labels)
         row = measure_fields(physical, labels, {name: self.references[name] for name in periods})
@@ -113,7 +122,7 @@ class FieldMetrics:
             names = self.codec.names
             (real, seen), train = (_thin(self.references[kept.format(name)]) for name in PERIODS)
             row |= ensembles.crps(real, seen, values, labels, names, train)
-            ranks = ensembles.rank_histogram(real, seen, values, labels, names)
+            ranks = self.rank_histograms(samples, labels)
             row |= {f"reliability/{name}": ensembles.reliability(counts) for name, counts in ranks.items()}
         return row
 

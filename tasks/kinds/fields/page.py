@@ -11,9 +11,11 @@ import pandas as pd
 from PIL import Image
 
 from levy_core.datasets.fields.cf import write_cf
+from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
-from levy_core.datasets.fields.timeline import say
+from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.datasets.fields.times import drawn_times
+from levy_core.metrics.fields.spatial import Pairs
 from tasks.kinds.fields import figures, sheets
 from tasks.kinds.fields.answer import answer, tabulate_decidable
 from tasks.kinds.fields.metrics import ANOMALIES, FieldMetrics
@@ -22,6 +24,8 @@ from tasks.page.default_sampler import DefaultSampler
 from tasks.runtime.paths import Folders
 
 OF_REAL = ("skewness", "kurtosis", "hill", "gpd")
+DEGREE_KM = 111.2  # of latitude
+YEAR = 365.25 * 86400  # seconds
 WRITTEN = 200  # samples of a design in its file
 CF_FILE = "samples-{}.nc"
 
@@ -46,7 +50,7 @@ class FieldPage:
         indices = [f"{v} {cell[f'hill/test/{v}']:.2g}" for v in self.variables]
         return {
             "title": f"{design}: extremes",
-            "value": " · ".join("–" if pd.isna(r) else f"{r:.2f}" for r in ratios),
+            "value": " · ".join("–" if pd.isna(r) else f"{r:.2f}" if r < 100 else f"{r:.0e}" for r in ratios),
             "unit": "× the real 99.9 % quantile",
             "text": f"tail index {', '.join(indices)}",
         }
@@ -58,12 +62,36 @@ class FieldPage:
         generated = {
             d: list(self._metrics.to_physical(c.samples, c.labels).swapaxes(0, 1)) for d, c in samplers.items()
         }
-        intervals = [self._real.estimates[v]["return_levels"] for v in self.variables]
+        of = self._real.estimates
+        highest, of_means = ([of[v][key] for v in self.variables] for key in ("return_levels", "mean_return_levels"))
+        means = [self._real.area_means(fields, c) for c, fields in enumerate(real)]
+        generated_means = {
+            d: [self._real.area_means(fields, c) for c, fields in enumerate(its)] for d, its in generated.items()
+        }
+        year, size = self._fields_per_year(), _cell_km(self._codec)
         return {
             "tails": figures.plot_tails(names, real, generated),
-            "spectra": figures.plot_spectra(names, real, generated),
-            "returns": figures.plot_return_levels(names, real, generated, intervals),
+            "spectra": figures.plot_spectra(names, real, generated, size),
+            "joint": figures.plot_joint_extremes(names, real, generated, self._pairs(), size),
+            "ranks": self._plot_ranks(names, samplers),
+            "returns": figures.plot_return_levels(names, real, generated, highest, year, "highest value anywhere"),
+            "means": figures.plot_return_levels(names, means, generated_means, of_means, year, "mean over the area"),
         }
+
+    def _fields_per_year(self) -> float | None:
+        """None where several fields have the same time."""
+        step = float(seconds_between(FieldStore.open(self._prepared / "fields.zarr", "test").times[:2])[0])
+        return YEAR / step if step > 0 else None
+
+    def _pairs(self) -> list[list[Pairs]]:
+        return [[pairs for pairs, _ in classes] for classes in self._real.correlations]
+
+    def _plot_ranks(self, names: list[str], samplers: dict[str, DefaultSampler]) -> str:
+        """Nothing where samples have no season, whose forecasts they could be."""
+        ranks = {d: self._metrics.rank_histograms(c.samples, c.labels) for d, c in samplers.items()}
+        if not all(ranks.values()):
+            return ""
+        return figures.plot_rank_histograms(names, {d: [its[v] for v in self.variables] for d, its in ranks.items()})
 
     def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
         """What page.html.j2 asks for."""
@@ -86,6 +114,7 @@ class FieldPage:
                 for what, (real, its_units) in references.items()
                 for v, unit in zip(self.variables, its_units, strict=True)
             ],
+            "per_year": self._fields_per_year(),
             "anomalies": self._codec.climatology is not None,
             "periods": {name: self._statistics[name] for name in ("train", "test")},
             "drawn": len(next(iter(samplers.values())).samples),
@@ -105,9 +134,9 @@ class FieldPage:
             png = pictures.save_png(folder / f"samples-{title}.png", sheet)
             made.append({"title": title, "text": text, "design": design, "png": png})
 
-        dates = [say(time) for time in store.times[rows]]
+        dates = [say(time)[:13] for time in store.times[rows]]  # to the hour
         add(
-            sheets.draw_members(codec, np.concatenate([shown, real]), dates, of_variables),
+            sheets.draw_members(codec, shown, dates, real, of_variables),
             "real",
             "the held-out period",
         )
@@ -115,7 +144,7 @@ class FieldPage:
             self._write(folder / CF_FILE.format(design), design, sampler)
             generated = self._metrics.to_physical(sampler.samples, sampler.labels)
             titles = [f"sample {k + 1}" for k in range(min(sheets.MEMBERS, len(generated)))]
-            add(sheets.draw_members(codec, generated, titles, of_variables), design, sampler.label)
+            add(sheets.draw_members(codec, generated, titles, generated, of_variables), design, sampler.label)
             for c, name in enumerate(codec.names):
                 sheet = sheets.draw_statistics(codec, c, real[:, c], generated[:, c], design)
                 add(sheet, f"{design}-{name}", name, design)
@@ -139,6 +168,15 @@ class FieldPage:
         colours = mpl.colormaps["RdYlBu_r"].with_extremes(bad="0.5")
         rgba = colours(np.ma.masked_invalid((first + 4) / 8))
         return np.moveaxis((rgba[..., :3] * 255).astype(np.uint8), -1, -3)
+
+
+def _cell_km(codec: Codec) -> float | None:
+    """The side of a cell in the middle of a box; None for globes, places and tiles, whose cells have no one size."""
+    if codec.latitude is None or codec.longitude is None or codec.wraps or min(codec.shape[1:]) < 2:
+        return None
+    up, across = (float(np.ptp(axis)) / (len(axis) - 1) for axis in (codec.latitude, codec.longitude))
+    middle = np.deg2rad((codec.latitude[0] + codec.latitude[-1]) / 2)
+    return DEGREE_KM * float(np.sqrt(up * across * np.cos(middle)))
 
 
 def _with_interval(interval: dict[str, Any], none: str = "too few fields", key: str = "value") -> str:

@@ -18,11 +18,13 @@ def scales(codec: Codec, real: np.ndarray) -> list[Scale]:
     return [scale_of(variable, real[:, c]) for c, variable in enumerate(codec.variables)]
 
 
-def draw_members(codec: Codec, fields: np.ndarray, titles: Sequence[str], of_variables: Sequence[Scale]) -> Image.Image:
-    """One row per variable: the first fields of [N, C, H, W] under their titles, and the one with the highest value of all N."""
+def draw_members(
+    codec: Codec, shown: np.ndarray, titles: Sequence[str], fields: np.ndarray, of_variables: Sequence[Scale]
+) -> Image.Image:
+    """One row per variable: fields [n, C, H, W] under their titles, and the one with the highest value of all [N, C, H, W]."""
     rows = []
     for c, name in enumerate(codec.names):
-        panels = [Panel(f"{name}, {title}", fields[i, c], of_variables[c]) for i, title in enumerate(titles)]
+        panels = [Panel(f"{name}, {title}", shown[i, c], of_variables[c]) for i, title in enumerate(titles)]
         highest = np.fmax.reduce(fields[:, c], axis=(1, 2))
         most = int(np.nanargmax(highest)) if np.isfinite(highest).any() else 0
         panels.append(Panel(f"{name}, highest of {len(fields)}: {highest[most]:.3g}", fields[most, c], of_variables[c]))
@@ -46,7 +48,7 @@ def draw_statistics(codec: Codec, c: int, real: np.ndarray, generated: np.ndarra
         a, b = of_cells(real), of_cells(generated)
         spread = name == "standard deviation"
         scale = scale_of_spread(a, unit) if spread else scale_of(codec.variables[c], a)
-        difference = scale_of_difference(b - a, unit)
+        difference = scale_of_difference(b - a, "K" if unit == "degC" else unit)
         rows.append(
             [
                 Panel(f"{name}, real", a, scale),

@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
+from levy_core.base.rows import thin_rows
 from levy_core.metrics.common import extremes, tail_index
-from levy_core.metrics.common.bootstrap import block_rows, interval, thin_rows
+from levy_core.metrics.common.bootstrap import block_rows, interval
 from levy_core.metrics.common.marginal import Tail
 from levy_core.metrics.common.tail_index import tail_index as estimate
+from levy_core.metrics.fields.amplitudes import PATTERNS, amplitudes
 
 
 def spherical(n, nu, rng, modes=24, cells=32):
@@ -17,6 +19,38 @@ def spherical(n, nu, rng, modes=24, cells=32):
     mix = np.random.default_rng(99).standard_normal((modes, cells)) * np.arange(1, modes + 1)[:, None] ** -0.7
     z = rng.standard_normal((n, modes)) @ (mix / np.sqrt((mix**2).sum(0)))
     return z * np.sqrt(nu / rng.chisquare(nu, (n, 1))) if nu else z
+
+
+def smooth(n, rng, side=16, slope=3.0):
+    """Gaussian fields [n, side, side] of a power-law spectrum."""
+    k = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    k[0, 0] = 1 / side
+    z = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((n, side, side))) * k ** (-slope / 2), s=(side, side))
+    return z / z.std()
+
+
+def test_nu_is_that_of_whole_fields_and_local_storms_are_no_heavy_tail_of_a_field():
+    rng, nu, n = np.random.default_rng(0), 4, 1500
+    z = smooth(n, rng)
+    together = z * np.sqrt(nu / rng.chisquare(nu, (n, 1, 1)))
+    local = z * np.sqrt(nu / sum(smooth(n, rng) ** 2 for _ in range(nu)))  # each cell is Student-t, with its own scale
+    assert 3.2 < estimate(amplitudes(together), block=1, resamples=40).nu < 5.2  # measured over 12 sets: 3.9 to 4.6
+    assert 3.5 < estimate(local, block=1, resamples=40).nu < 4.5  # of pooled cells: 3.9 to 4.1
+    assert estimate(amplitudes(local), block=1, resamples=40).nu > 12  # 22 to 56
+
+
+@pytest.mark.parametrize(("n", "cells"), [(40, 12), (12, 40)])
+def test_amplitudes_are_the_mean_and_the_principal_components(n, cells):
+    values = np.random.default_rng(0).standard_normal((n, cells))
+    centred = values - values.mean(0)
+    left, strength, _ = np.linalg.svd(centred, full_matrices=False)
+    found = amplitudes(values)
+    assert found.shape == (n, 1 + PATTERNS)
+    assert np.allclose(found[:, 0], centred.mean(1))
+    assert np.allclose(np.abs(found[:, 1:]), np.abs(left * strength)[:, :PATTERNS])
+    values[3, 5] = np.nan
+    assert np.isfinite(amplitudes(values)).all()
+    assert np.isfinite(amplitudes(np.zeros((n, cells)))).all()
 
 
 @pytest.mark.parametrize(("events", "cells"), [(0.01, 1), (0.05, 1), (0.05, 40)])

@@ -159,3 +159,33 @@ def test_kept_cells_stand_for_equal_areas():
     assert spatial.even_cells(np.array([45.0, 50, 60]), (1, 3)).all()  # places
     with pytest.raises(LevyError, match="2 latitudes for fields of 3 rows"):
         spatial.even_cells(np.array([45.0, 50]), (3, 4))
+
+
+def test_two_cells_are_extreme_at_once_as_often_as_their_law_says():
+    """20,000 fields of 2 x 40 cells; Gaussian rows with correlation 0.5, and their sum of powers nu = 4, as for joint extremes."""
+    rng, n = np.random.default_rng(0), 20_000
+    first = rng.standard_normal((n, 40))
+    second = 0.5 * first + np.sqrt(0.75) * rng.standard_normal((n, 40))
+    heavy = np.sqrt(4 / rng.chisquare(4, (n, 1, 1)))
+    gaussian = np.stack([first, second], axis=1)
+    pairs = np.arange(40), np.arange(40, 80)  # a cell of the first row and the one below it
+    z = stats.norm.ppf(0.95)
+    law = stats.multivariate_normal.cdf([-z, -z], cov=[[1, 0.5], [0.5, 1]]) / 0.05
+    assert spatial.joint_exceedance(gaussian, pairs) == pytest.approx(law, abs=0.012)  # error 0.002 measured
+    assert spatial.joint_exceedance(gaussian * heavy, pairs) > law + 0.05  # extremes come together
+    along = np.arange(39), np.arange(1, 40)
+    assert spatial.joint_exceedance(gaussian, along) == pytest.approx(0.05, abs=0.006)
+    same = np.arange(40), np.arange(40)
+    assert spatial.joint_exceedance(gaussian, same) == 1
+
+
+def test_joint_exceedance_leaves_gaps_out_and_needs_fields():
+    rng = np.random.default_rng(1)
+    values = np.repeat(rng.standard_normal((2000, 1, 1)), 4, axis=2)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    pairs = np.array([0, 1]), np.array([2, 3])
+    assert spatial.joint_exceedance(values, pairs) == pytest.approx(
+        1, abs=0.08
+    )  # thresholds of cells differ by their gaps
+    assert np.isnan(spatial.joint_exceedance(values[:10], pairs))
+    assert np.isnan(spatial.joint_exceedance(np.ones((50, 1, 4)), pairs))  # nothing exceeds anything

@@ -8,7 +8,7 @@ import pytest
 
 from levy_core.base.errors import LevyError
 from tasks.registry import tracking
-from tasks.registry.download import LOADERS, fetch
+from tasks.registry.download import LOADERS, fetch, resolve
 
 NAME = "levy-digits"
 CHAMPION = f"models:/{NAME}@champion"
@@ -60,6 +60,13 @@ def test_a_moved_alias_is_followed_and_one_that_is_gone_is_refused(record, tmp_p
     record.delete_registered_model_alias(NAME, "champion")
     with pytest.raises(LevyError, match=f"{CHAMPION} cannot be read"):
         fetch(CHAMPION, tmp_path / "gone")
+
+
+def test_what_is_written_into_files_is_the_version_and_not_the_alias(record):
+    assert resolve(CHAMPION) == f"models:/{NAME}/1"
+    assert resolve(f"models:/{NAME}/2") == f"models:/{NAME}/2"
+    for unknown in (f"models:/{NAME}@nobody", "models:/other@champion", "runs:/abc/model", "folder"):
+        assert resolve(unknown) == unknown
 
 
 def test_a_deleted_version_is_refused_and_the_others_stay(record, tmp_path):

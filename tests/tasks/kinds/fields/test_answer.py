@@ -58,6 +58,14 @@ def test_what_is_wrong_or_not_known_is_said_first(drawn, changes, beginning):
     assert said(drawn, **changes)[0].startswith(beginning)
 
 
+def test_too_few_values_on_both_sides_are_told_without_a_number():
+    real = real_of()
+    real["tp"]["quantiles"]["0.999"] = {"value": None, "low": None, "high": None}
+    cell = {"design": "tedm", "q999/test/tp": nan, "mean95_ratio/test/tp": nan}
+    first, *_ = answer(cell, "ODE", UNITS, real, {"q999/test/tp": None})
+    assert first == "tp: too few values, real and drawn, to see one that is exceeded once in 1,000."
+
+
 def test_means_that_swing_too_far_are_told_and_unknown_ones_are_not():
     assert said(mean=1.4)[1].startswith("Means over the whole area swing too far or not far enough: tp 1.40 times")
     assert len(said(mean=nan)) == 2

@@ -47,7 +47,7 @@ def test_every_grid_has_its_map(name):
 
 def test_sheets_show_each_variable_its_highest_field_and_each_statistic():
     it, real = codec(**GRIDS["box over the date line"]), fields()
-    members = sheets.draw_members(it, real, ["2001-01-01"], sheets.scales(it, real))
+    members = sheets.draw_members(it, real, ["2001-01-01"], real, sheets.scales(it, real))
     statistics = sheets.draw_statistics(it, 1, real[:, 1], 2 * real[:, 1], "edm")
     assert members.width > 700
     assert members.height > 1.2 * members.width / 2

@@ -1,0 +1,24 @@
+"""The generalised Pareto law of what exceeds a threshold."""
+
+import numpy as np
+from scipy import stats
+
+FEWEST = 10  # excesses that a law is fitted to
+NAN = float("nan")
+
+
+def pareto(excesses: np.ndarray) -> tuple[float, float]:
+    """(xi, sigma) of the generalised Pareto law of positive excesses [k], by L-moments; NaN from fewer than FEWEST.
+
+    xi = 2 - l1 / l2 and sigma = l1 (1 - xi), with l1 the mean and l2 half of Gini's mean difference. Consistent for
+    xi < 1; unlike maximum likelihood it always exists, needs no search, and is the more exact one for xi in -0.5..0.5
+    below some 500 excesses. Source: Hosking and Wallis (1987), Parameter and quantile estimation for the
+    generalized Pareto distribution.
+    """
+    if len(excesses) < FEWEST:
+        return NAN, NAN
+    first, second = stats.lmoment(excesses, order=[1, 2], standardize=False)
+    if second <= 0:
+        return NAN, NAN
+    xi = 2 - first / second
+    return float(xi), float(first * (1 - xi))
