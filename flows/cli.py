@@ -10,6 +10,7 @@ import typer
 
 from flows.commands import provenance, registry
 from flows.commands import solver as solver_commands
+from flows.commands.infill import infill
 from flows.commands.restore import restore
 from flows.commands.sample import sample
 from flows.commands.serve import serve
@@ -154,6 +155,7 @@ for command in (
     registry.promote,
     registry.rollback,
     sample,
+    infill,
     restore,
     serve,
     provenance.verify,

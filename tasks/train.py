@@ -3,6 +3,7 @@
 import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from levy_core.base.manifest import write_manifest
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.nets.precision import Precision, parameter_count, resolve_precision
 from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.observations.kept import keep_covariance
 from levy_core.process.design import Design
 from levy_core.training.augmentation import SHIFT
 from levy_core.training.batches import sample_shape
@@ -107,6 +109,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
         save_model(folder, trainer.averaged_weights(), design, net_config, samples, about)
         training.save(folder)
+        keep_covariance(training.data, prod(sample_shape(training.data)), folder)
         write_manifest(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     finished.write()

@@ -82,8 +82,8 @@ def gram(operator: Operator, diagonal: Tensor) -> Tensor:
     return torch.cat(parts) if parts else unit
 
 
-def fit_covariance(fields: Tensor, share: float = 0.95) -> Covariance:
-    """The covariance of fields [N, *S]: as many leading EOFs as hold ``share`` of the variance, the rest on the diagonal.
+def fit_covariance(fields: Tensor, share: float = 0.95, most: int | None = None) -> Covariance:
+    """The covariance of fields [N, *S]: as many leading EOFs as hold ``share`` of the variance, ``most`` at most, the rest on the diagonal.
 
     Each coordinate keeps its variance. It takes the fields as float64 and their smaller matrix of products, [N, N] or
     [D, D].
@@ -109,6 +109,7 @@ def fit_covariance(fields: Tensor, share: float = 0.95) -> Covariance:
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     held = values.cumsum(0) / values.sum()
     kept = min(int((held < share * (1 - 1e-12)).sum()) + 1, int((values > values[0] * 1e-12).sum()))
+    kept = kept if most is None else min(kept, most)
     patterns = anomalies.T @ vectors[:, :kept] if wide else vectors[:, :kept] * values[:kept].sqrt()
     rest = (variance - (patterns**2).sum(1)).clamp(min=LEAST * float(variance.mean()))
     return Covariance(mean, patterns, rest)

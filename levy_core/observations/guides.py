@@ -170,7 +170,9 @@ def typical_mixing(noise: Noise) -> float:
     return float(noise.mixing((1,), BatchStream(10_000, 0, "typical mixing")).quantile(0.75))
 
 
-def _interpolation(observation: Observation, noise: Noise, covariance: Covariance | None, directions: int) -> Interpolation:
+def _interpolation(
+    observation: Observation, noise: Noise, covariance: Covariance | None, directions: int
+) -> Interpolation:
     if covariance is None:
         raise LevyError(
             "the guide interpolation needs the data's covariance: fit_covariance makes it from training samples; the guide "

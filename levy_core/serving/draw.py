@@ -14,7 +14,12 @@ from levy_core.base.code import hash_code
 from levy_core.base.conditions import LABEL
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json
+from levy_core.base.observed import Observed
 from levy_core.base.pixels import to_uint8
+from levy_core.observations.conditional import sample_observed
+from levy_core.observations.covariance import Covariance
+from levy_core.observations.observation import Observation
+from levy_core.observations.operators import CellMeans
 from levy_core.sampling.guidance import GUIDES, EpsHat
 from levy_core.sampling.loop import Watch, evaluations, sample
 from levy_core.sampling.solver import Solver, StepTable, guide_evaluations, tabulate
@@ -96,6 +101,40 @@ def draw_samples(
         part = labels[start : start + batch]
         indices, cond = range(first + start, first + start + len(part)), model.samples.condition(part)
         drawn = sample(predictor, table, model.design.noise, seed, indices, model.net.shape, cond, device, watch)
+        parts.append(_convert_samples(model, drawn.numpy()))
+    return np.concatenate(parts)
+
+
+def draw_observed(
+    model: "Model",
+    solver: Solver,
+    seed: int,
+    labels: np.ndarray,
+    batch: int,
+    device: torch.device,
+    observed: Observed,
+    guide: str,
+    covariance: Covariance | None,
+) -> np.ndarray:
+    """As ``draw_samples``, of samples that agree with what was observed.
+
+    Args:
+        guide: towards the observation, a row of ``OBSERVATION_GUIDES``. covariance: of the training data, for interpolation.
+
+    Raises:
+        LevyError: as ``draw_samples``, and an observation that contradicts itself or a guide that lacks something.
+    """
+    check_guide(model, solver, labels)
+    table, predictor = _tabulate(solver, model.design), guide_predictor(model, solver)
+    seen = CellMeans(model.net.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
+    observation = Observation(seen, torch.from_numpy(observed.values), torch.from_numpy(observed.std))
+    parts = []
+    for start in range(0, len(labels), batch):
+        part = labels[start : start + batch]
+        drawn = sample_observed(
+            predictor, table, model.design.noise, observation, seed, range(start, start + len(part)),
+            model.samples.condition(part), guide, covariance, device=device,
+        )  # fmt: skip
         parts.append(_convert_samples(model, drawn.numpy()))
     return np.concatenate(parts)
 

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import numpy as np
 
 from levy_core.base.errors import LevyError
+from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 
 # Packages of this project, of whose installed code a model may name an exporter; no other module is imported.
@@ -23,8 +24,23 @@ class Exporter(Protocol):
     def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """For `predict`."""
 
-    def write(self, samples: np.ndarray, labels: np.ndarray, drawn: Mapping[str, str], folder: Path) -> str:
-        """Files in a folder; says which in a few words. ``drawn`` says by what samples were drawn: model, seed, sampler and more."""
+    def write(
+        self,
+        samples: np.ndarray,
+        labels: np.ndarray,
+        drawn: Mapping[str, str],
+        folder: Path,
+        observed: Observed | None = None,
+    ) -> str:
+        """Files in a folder; says which in a few words. ``drawn`` says by what samples were drawn: model, seed, sampler and more.
+        ``observed`` is what they agree with."""
+
+    def read_observed(self, path: Path, std: Mapping[str, float], means: bool, time: str | None) -> Observed:
+        """What a file says of a sample, as the network has samples; what the arguments mean is the kind's.
+
+        Raises:
+            LevyError: the file does not fit the model, or the kind has no observations.
+        """
 
 
 def exporter_of(samples: Samples) -> type[Exporter]:

@@ -244,6 +244,27 @@ def test_the_registered_model_gives_physical_fields_and_writes_a_cf_file(done, t
         assert "tedm" in written.attrs["title"]
 
 
+def test_a_registered_model_fills_gaps_and_agrees_with_what_was_observed(done, tmp_path):
+    recorded = record(done, "weather")
+    model = mlflow.pyfunc.load_model(f"models:/{recorded.name}@champion").get_raw_model()
+    with xr.open_dataset(ROOT / "data/weather/era5-style.nc") as raw:
+        day = raw.t2m.isel(time=2400, latitude=slice(None, None, 2)).load() - 273.15
+    day.attrs["units"] = "degC"
+    day.to_dataset(name="t2m").to_netcdf(tmp_path / "seen.nc")
+    said = model.infill({"n": 6, "seed": 1}, tmp_path / "seen.nc", tmp_path / "out", {"t2m": 0.0})
+    assert said == f"6 fields in {tmp_path / 'out' / 'samples.nc'}, given 256 values of t2m at 2007-07-29 12:00:00"
+    with xr.open_dataset(tmp_path / "out" / "samples.nc") as drawn:
+        at = drawn.t2m.sel(latitude=day.latitude, longitude=day.longitude)
+        assert float(abs(at - day).max()) < 2e-3  # float32 of values up to 70
+        between = drawn.t2m.isel(latitude=slice(1, None, 2))
+        assert float(between.std("realization").min()) > 0
+        assert set(drawn.time.dt.strftime("%m-%d %H").values) == {"07-29 12"}
+        assert "given 256 values of t2m" in drawn.attrs["comment"]
+        assert drawn.attrs["levy_guidance"] == "interpolation"
+    for guide in ("projection", "jacobian"):
+        assert "6 fields" in model.infill({"n": 6}, tmp_path / "seen.nc", tmp_path / guide, {"t2m": 0.5}, guide=guide)
+
+
 def test_a_second_preparation_of_the_same_fields_writes_the_same_bytes(done):
     before = {p: p.read_bytes() for p in sorted(paths.prepared("weather").rglob("*")) if p.is_file()}
     prepare(done, "weather")

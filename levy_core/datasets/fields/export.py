@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.observed import read_observed
 from levy_core.datasets.fields.times import drawn_times, times_of
 
 
@@ -22,7 +24,18 @@ class FieldExporter:
         """NaN in cells that are always missing."""
         return self._codec.decode(samples, times_of(self._codec, self._samples, labels)).astype(np.float32)
 
-    def write(self, samples: np.ndarray, labels: np.ndarray, drawn: Mapping[str, str], folder: Path) -> str:
+    def read_observed(self, path: Path, std: Mapping[str, float], means: bool, time: str | None) -> Observed:
+        """See ``observed.read_observed``."""
+        return read_observed(path, self._codec, self._samples, std, means, time)
+
+    def write(
+        self,
+        samples: np.ndarray,
+        labels: np.ndarray,
+        drawn: Mapping[str, str],
+        folder: Path,
+        observed: Observed | None = None,
+    ) -> str:
         """One NetCDF file."""
         path = folder / "samples.nc"
         about = {
@@ -32,5 +45,9 @@ class FieldExporter:
             "history": f"levy sample: {len(samples)} fields drawn with seed {drawn['seed']} by {drawn['sampler']}",
             **{f"levy_{name}": value for name, value in drawn.items()},
         }
-        write_cf(path, self._codec, samples, drawn_times(self._codec, self._samples, labels), about)
+        times = drawn_times(self._codec, self._samples, labels)
+        if observed is not None:
+            about["comment"] = f"Drawn from a model given {observed.text}, not observations or forecasts."
+            times = None if observed.time is None else np.full(len(samples), observed.time)
+        write_cf(path, self._codec, samples, times, about)
         return f"{len(samples)} fields in {path}"

@@ -1,25 +1,45 @@
 """Images as people want them: arrays with channels last, and PNG files."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from levy_core.base.errors import LevyError
+from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
+from levy_core.datasets.images.observed import read_observed
 
 
 class ImageExporter:
     """uint8 [N, H, W, C], and PNG files."""
 
     def __init__(self, folder: Path, samples: Samples):
-        pass
+        self._folder = folder
+
+    def read_observed(self, path: Path, std: Mapping[str, float], means: bool, time: str | None) -> Observed:
+        """The opaque pixels of a picture; see ``observed.read_observed``."""
+        if means or time is not None:
+            raise LevyError(
+                "images have no means over coarse cells and no time: give a picture whose unseen pixels are transparent"
+            )
+        shape = json.loads((self._folder / "design.json").read_text())["net"]["shape"]
+        return read_observed(path, tuple(shape), std.get("", 0.0))
 
     def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Channels last."""
         return samples.transpose(0, 2, 3, 1)
 
-    def write(self, samples: np.ndarray, labels: np.ndarray, drawn: Mapping[str, str], folder: Path) -> str:
+    def write(
+        self,
+        samples: np.ndarray,
+        labels: np.ndarray,
+        drawn: Mapping[str, str],
+        folder: Path,
+        observed: Observed | None = None,
+    ) -> str:
         for number, image in enumerate(self.array(samples, labels)):
             Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(folder / f"{number:05d}.png")
         return f"{len(samples)} images in {folder}"

@@ -24,8 +24,13 @@ def test_of_round_modes_it_is_the_oracle_of_modes():
 @pytest.mark.parametrize("noise", [Gaussian(), StudentT(5.0)], ids=str)
 def test_of_round_tailed_data_it_is_the_oracle_of_students(noise):
     student = Student(noise, 4.0, 1.5)
-    mixture = Mixture(noise, torch.zeros(1, 3).double(), 2.25 * torch.eye(3).double()[None], torch.ones(1).double(), 4.0)
-    y, rho = 3 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double(), torch.full((50,), 0.8).double()
+    mixture = Mixture(
+        noise, torch.zeros(1, 3).double(), 2.25 * torch.eye(3).double()[None], torch.ones(1).double(), 4.0
+    )
+    y, rho = (
+        3 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double(),
+        torch.full((50,), 0.8).double(),
+    )
     torch.testing.assert_close(mixture(y, rho, {}), student(y, rho, {}), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(mixture.score(y, rho, {}), student.score(y, rho, {}), rtol=1e-5, atol=1e-5)
     eps_hat = mixture(y, rho, {})

@@ -1,0 +1,99 @@
+"""Where observed values lie among the cells of a model's grid, and with which weights the cells make them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from levy_core.base.errors import LevyError
+from levy_core.datasets.fields.grid import CLOSE
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Latitudes [H] from north to south and longitudes [W] eastwards, in degrees; ``wraps`` round the globe.
+
+    Its methods give cells of a flattened field, int64 [n, k], and their weights, float64 [n, k].
+    """
+
+    latitude: np.ndarray
+    longitude: np.ndarray
+    wraps: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """H, W."""
+        return len(self.latitude), len(self.longitude)
+
+    def cells(self, latitude: np.ndarray, longitude: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+        """The model's cell of each of a grid's, which may be a part of it in any order: [h * w, 1] each."""
+        row, column = _places(self.latitude, latitude, 0), _places(self.longitude, longitude, 360)
+        for name, places, values in (("latitude", row, latitude), ("longitude", column, longitude)):
+            if (places < 0).any():
+                own = self.latitude if name == "latitude" else self.longitude
+                raise LevyError(
+                    f"{where} has {name} {values[np.argmax(places < 0)]:g}, which is none of the model's ({own.min():g} to {own.max():g}, "
+                    f"{len(own)} values): observations on the model's grid are expected; for a coarser one say that they are means, for "
+                    "stations give a CSV table"
+                )
+        cells = (row[:, None] * self.shape[1] + column).reshape(-1, 1)
+        return cells, np.ones(cells.shape)
+
+    def blocks(self, latitude: np.ndarray, longitude: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+        """The model's cells under each of a coarser grid's, and their shares of its area: [h * w, cells]."""
+        height, width = self.shape
+        down, across = height // len(latitude), width // len(longitude)
+        rows = np.arange(len(latitude) * down).reshape(len(latitude), down)
+        columns = np.arange(len(longitude) * across).reshape(len(longitude), across)
+        fits = down * across > 1 and rows.size == height and columns.size == width
+        order = np.argsort(-latitude, kind="stable")
+        east = np.argsort((longitude - self.longitude[0] + 180 / max(1, width)) % 360, kind="stable")
+        if fits:
+            centres = self.latitude[rows].mean(1), self.longitude[columns].mean(1)
+            apart = (longitude[east] - centres[1] + 180) % 360 - 180
+            fits = bool(
+                np.allclose(latitude[order], centres[0], atol=CLOSE * 10) and (np.abs(apart) < CLOSE * 10).all()
+            )
+        if not fits:
+            raise LevyError(
+                f"{where} lies on {len(latitude)} x {len(longitude)} cells, which are not means over whole cells of the model's "
+                f"{height} x {width}: a grid is expected whose cells each cover the same number of them"
+            )
+        area = np.repeat(np.cos(np.deg2rad(self.latitude)), width).reshape(height, width)
+        cells = (rows[:, None, :, None] * width + columns[None, :, None, :]).reshape(len(latitude), len(longitude), -1)
+        weights = area.reshape(-1)[cells]
+        weights = weights / weights.sum(-1, keepdims=True)
+        back = np.ix_(np.argsort(order), np.argsort(east))
+        return cells[back].reshape(-1, down * across), weights[back].reshape(-1, down * across)
+
+    def points(
+        self, latitude: np.ndarray, longitude: np.ndarray, where: str, lines: pd.Index
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The four cells around each place, and their weights by bilinear interpolation: [n, 4]."""
+        height, width = self.shape
+        edge = self.longitude[0] - (0 if self.wraps else CLOSE)
+        turned = edge + (longitude - edge) % 360
+        own = np.append(self.longitude, self.longitude[0] + 360) if self.wraps else self.longitude
+        row = np.interp(-latitude, -self.latitude, np.arange(height), left=np.nan, right=np.nan)
+        column = np.interp(turned, own, np.arange(len(own)), left=np.nan, right=np.nan)
+        outside = np.isnan(row) | np.isnan(column)
+        if outside.any():
+            first = int(np.argmax(outside))
+            raise LevyError(
+                f"{where}: line {lines[first] + 2} lies at latitude {latitude[first]:g}, longitude {longitude[first]:g}, outside the model's fields "
+                f"(latitude {self.latitude.min():g} to {self.latitude.max():g}, longitude {self.longitude.min():g} to {self.longitude.max():g})"
+            )
+        top, left = row.astype(int).clip(0, max(height - 2, 0)), column.astype(int).clip(0, max(len(own) - 2, 0))
+        down, across = row - top, column - left
+        rows = np.stack([top, top, np.minimum(top + 1, height - 1), np.minimum(top + 1, height - 1)], 1)
+        columns = np.stack([left, left + 1, left, left + 1], 1) % width
+        shares = np.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1)
+        return rows * width + columns, shares
+
+
+def _places(own: np.ndarray, asked: np.ndarray, turn: float) -> np.ndarray:
+    """Positions of coordinates among the model's, -1 for others."""
+    apart = np.abs(asked[:, None] - own)
+    if turn:
+        apart = np.minimum(apart % turn, turn - apart % turn)
+    return np.where(apart.min(1) <= 10 * CLOSE, apart.argmin(1), -1)

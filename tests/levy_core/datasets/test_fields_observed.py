@@ -1,0 +1,201 @@
+"""Observed values in physical units are rows of the standardised field that the network sees, wherever and however they were observed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from levy_core.base.errors import LevyError
+from levy_core.base.samples import RECORDED, Samples
+from levy_core.datasets.fields.climatology import Climatology, design
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.observed import read_observed
+
+LATITUDE, LONGITUDE = np.linspace(60, 46, 8), np.linspace(-10, 12, 12)
+T2M, RAIN = Variable("t2m", "degC"), Variable("tp", "mm day-1", transform="log1p", minimum=0.0, accumulated="1D")
+TIME = "2019-07-25T12"
+ALL = Samples("fields", ("all",), **RECORDED["fields"])
+SEASONAL = Samples("fields", ("DJF", "JJA"), **RECORDED["fields"])
+EXACT = {"": 0.0}
+
+
+def codec(longitude=LONGITUDE, **changes):
+    rng = np.random.default_rng(0)
+    terms = design("day", pd.DatetimeIndex([TIME]).to_numpy()).shape[1]
+    parts = {
+        "variables": (T2M, RAIN),
+        "mean": np.array([9.0, 0.7]),
+        "std": np.array([5.0, 0.8]),
+        "valid": np.ones((2, 8, len(longitude)), dtype=bool),
+        "latitude": LATITUDE,
+        "longitude": longitude,
+        "climatology": Climatology("day", rng.standard_normal((2, terms, 8, len(longitude)))),
+    }
+    return Codec(**{**parts, **changes})
+
+
+def field(it, seed=1):
+    """A physical field [1, 2, H, W] of TIME, and as the network sees it, flattened."""
+    x = np.random.default_rng(seed).standard_normal((1, *it.shape)).astype(np.float32)
+    time = np.array(["2019-07-25T12"], dtype="datetime64[ns]")
+    values = np.maximum(it.decode(x, time), [[[[-99.0]], [[0.0]]]])
+    return values, it.encode(values, time).reshape(-1).astype(np.float64)
+
+
+def dataset(it, values, time=TIME):
+    space = {"latitude": it.latitude, "longitude": it.longitude}
+    data = {v.key: (("latitude", "longitude"), values[0, c], {"units": v.units}) for c, v in enumerate(it.variables)}
+    coordinates = space | ({} if time is None else {"time": pd.Timestamp(time)})
+    return xr.Dataset(data, coordinates)
+
+
+def seen(observed, x):
+    return (x[observed.cells] * observed.weights).sum(1)
+
+
+def test_a_grid_with_gaps_gives_the_cells_that_were_observed(tmp_path):
+    it = codec()
+    values, x = field(it)
+    gaps = np.random.default_rng(2).random(values.shape) < 0.7
+    dataset(it, np.where(gaps, np.nan, values)).to_netcdf(tmp_path / "a.nc")
+    found = read_observed(tmp_path / "a.nc", it, ALL, {"t2m": 0.5, "": 0.0})
+    assert found.cells[:, 0].tolist() == np.flatnonzero(~gaps.reshape(-1)).tolist()
+    assert np.allclose(found.values, seen(found, x), atol=1e-4)
+    assert np.unique(found.std).tolist() == [0, 0.1]  # half a degree of five
+    assert (
+        found.text == f"{(~gaps[0, 0]).sum()} values of t2m, {(~gaps[0, 1]).sum()} values of tp at 2019-07-25 12:00:00"
+    )
+
+
+def test_the_error_of_a_transformed_value_goes_through_the_transform(tmp_path):
+    it = codec()
+    values, _ = field(it)
+    values[0, 1] = 9.0
+    dataset(it, values)[["tp"]].to_netcdf(tmp_path / "a.nc")
+    found = read_observed(tmp_path / "a.nc", it, ALL, {"tp": 0.01})
+    assert np.allclose(found.std, 0.01 / 10 / 0.8, rtol=1e-3)  # the slope of log(1 + x) at 9
+
+
+def test_part_of_the_grid_in_any_order_units_and_turn(tmp_path):
+    it = codec()
+    values, x = field(it)
+    part = dataset(it, values)[["t2m"]].isel(latitude=[6, 2], longitude=[11, 0, 5])
+    part["t2m"] = part.t2m + 273.15
+    part.t2m.attrs["units"] = "K"
+    part = part.assign_coords(longitude=part.longitude % 360)
+    part.to_netcdf(tmp_path / "a.nc")
+    found = read_observed(tmp_path / "a.nc", it, ALL, EXACT)
+    assert found.cells[:, 0].tolist() == [6 * 12 + 11, 6 * 12, 6 * 12 + 5, 2 * 12 + 11, 2 * 12, 2 * 12 + 5]
+    assert np.allclose(found.values, seen(found, x), atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_coarse_grid_gives_means_over_cells_by_area(tmp_path, flip):
+    it = codec()
+    values, x = field(it)
+    weights = xr.DataArray(np.cos(np.deg2rad(LATITUDE)), {"latitude": LATITUDE}, "latitude")
+    fine = dataset(it, values)[["t2m"]]
+    blocks = {"latitude": 2, "longitude": 3}
+    coarse = (fine * weights).coarsen(blocks).sum() / (xr.ones_like(fine.t2m) * weights).coarsen(blocks).sum()
+    coarse.t2m.attrs["units"] = "degC"
+    coarse = coarse.isel(latitude=slice(None, None, -1 if flip else 1))
+    coarse.to_netcdf(tmp_path / "a.nc")
+    found = read_observed(tmp_path / "a.nc", it, ALL, EXACT, means=True)
+    assert found.cells.shape == (16, 6)
+    assert np.allclose(found.values, seen(found, x), atol=1e-4)
+
+
+@pytest.mark.parametrize("globe", [False, True])
+def test_stations_are_interpolated_between_cells_as_xarray_does(tmp_path, globe):
+    it = codec(np.arange(12) * 30.0) if globe else codec()
+    values, x = field(it)
+    rng = np.random.default_rng(3)
+    latitude = rng.uniform(46, 60, 20)
+    longitude = rng.uniform(-180, 180, 20) if globe else rng.uniform(-10, 12, 20)
+    around = dataset(it, values).pad(longitude=(0, 1 if globe else 0), mode="wrap")
+    if globe:
+        around = around.assign_coords(longitude=np.arange(13) * 30.0)
+    at = {
+        "latitude": xr.DataArray(latitude, dims="p"),
+        "longitude": xr.DataArray(longitude % 360 if globe else longitude, dims="p"),
+    }
+    table = pd.DataFrame(
+        {"variable": "t2m", "latitude": latitude, "longitude": longitude, "value": around.t2m.interp(at), "std": 0.2}
+    )
+    table.to_csv(tmp_path / "a.csv", index=False)
+    found = read_observed(tmp_path / "a.csv", it, ALL, {}, time=TIME)
+    assert np.allclose(found.values, seen(found, x), atol=1e-4)
+    assert np.allclose(found.std, 0.04)
+    rain = pd.DataFrame(
+        {
+            "variable": ["tp"],
+            "latitude": [LATITUDE[3] + 0.1],
+            "longitude": [it.longitude[4] - 0.2],
+            "value": values[0, 1, 3, 4],
+        }
+    )
+    rain.to_csv(tmp_path / "b.csv", index=False)
+    nearest = read_observed(tmp_path / "b.csv", it, ALL, EXACT, time=TIME)  # of a logarithm, the nearest cell
+    assert nearest.cells.tolist() == [[8 * 12 + 3 * 12 + 4]]
+    assert np.allclose(nearest.values, seen(nearest, x), atol=1e-4)
+
+
+def test_the_season_is_that_of_the_moment(tmp_path):
+    it = codec()
+    dataset(it, field(it)[0]).to_netcdf(tmp_path / "a.nc")
+    assert read_observed(tmp_path / "a.nc", it, SEASONAL, EXACT).label == 1
+    assert read_observed(tmp_path / "a.nc", it, SEASONAL, EXACT, time="2019-01-05").label == 0
+    assert read_observed(tmp_path / "a.nc", it, ALL, EXACT).label is None
+    timeless = codec(climatology=None)
+    dataset(timeless, field(it)[0], None).to_netcdf(tmp_path / "b.nc")
+    assert read_observed(tmp_path / "b.nc", timeless, ALL, EXACT).time is None
+
+
+BAD = {
+    "no std": (lambda d: d, {}, {}, "no std of the observed values of t2m: .*--std t2m=0.5"),
+    "no time": (lambda d: d.drop_vars("time"), EXACT, {}, "does not say when it was observed"),
+    "a season that the model has not": (lambda d: d, EXACT, {"time": "2019-04-01"}, "2019-04-01"),
+    "another grid": (lambda d: d.assign_coords(latitude=d.latitude + 0.3), EXACT, {}, "has latitude 60.3, which is none of the model's"),
+    "nothing seen": (lambda d: d.where(d.t2m > 1e6), EXACT, {}, "has no observed value of t2m or tp"),
+    "other variables": (lambda d: d.rename(t2m="u10", tp="v10"), EXACT, {}, r"has no observed value .*it has u10, v10"),
+    "rain below its minimum": (lambda d: d - 500, EXACT, {}, "tp has -.*, but its minimum is 0"),
+    "no units": (lambda d: d.drop_attrs(), EXACT, {}, "has no units"),
+    "blocks that do not fit": (lambda d: d.isel(latitude=slice(3)), EXACT, {"means": True}, "lies on 3 x 12 cells, which are not means"),
+    "means of a logarithm": (
+        lambda d: d[["tp"]].coarsen(latitude=2).mean(), EXACT, {"means": True}, "means over cells of tp .* its log1p"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_the_model_cannot_use_is_named(tmp_path, name):
+    change, std, options, message = BAD[name]
+    it = codec()
+    changed = change(dataset(it, field(it)[0]))
+    if name == "means of a logarithm":
+        changed.tp.attrs["units"] = "mm day-1"
+    changed.to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(LevyError, match=message):
+        read_observed(tmp_path / "a.nc", it, SEASONAL, std, **options)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("variable,latitude\nt2m,50\n", "has no column longitude, value"),
+        ("variable,latitude,longitude,value\nt2m,50,0,warm\n", "line 2 has no finite number"),
+        (
+            "variable,latitude,longitude,value\nt2m,50,0,1\nt2m,10,0,1\n",
+            "line 3 lies at latitude 10, longitude 0, outside",
+        ),
+        ("variable,latitude,longitude,value\nwind,50,0,1\n", "unknown variable 'wind': the model has t2m, tp"),
+        ("variable,latitude,longitude,value,std\nt2m,50,0,1,-1\n", "the std of t2m is -1"),
+        ("variable,latitude,longitude,value\n", "has no line of values"),
+        ("", "is no table"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_named(tmp_path, table, message):
+    (tmp_path / "a.csv").write_text(table)
+    with pytest.raises(LevyError, match=message):
+        read_observed(tmp_path / "a.csv", codec(), ALL, EXACT, time=TIME)
