@@ -36,7 +36,9 @@ class Tails:
 
     def __post_init__(self) -> None:
         if not 0 < self.degrees < inf:
-            raise LevyError(f"the tails have {self.degrees} degrees of freedom, but must have a positive, finite number")
+            raise LevyError(
+                f"the tails have {self.degrees} degrees of freedom, but must have a positive, finite number"
+            )
 
 
 def rescale(observation: Observation, covariance: Covariance, tails: Tails) -> tuple[Observation, Tensor]:
@@ -105,7 +107,9 @@ def sample_observed(
         guided = observe(predictor, observation, noise, guide, covariance, directions)
         return sample(guided, table, noise, seed, indices, shape, cond, device, watch)
     if covariance is None:
-        raise LevyError("rescaling needs the data's covariance, about whose mean it multiplies: give one by fit_covariance")
+        raise LevyError(
+            "rescaling needs the data's covariance, about whose mean it multiplies: give one by fit_covariance"
+        )
     usual, c = rescale(observation, covariance, tails)
     guided = observe(predictor, usual, noise, guide, covariance, directions)
     drawn = sample(guided, table, noise, seed, indices, shape, cond, device, watch)

@@ -39,7 +39,9 @@ class Observation:
             )
         if not torch.isfinite(values).all():
             bad = int((~torch.isfinite(values)).sum())
-            raise LevyError(f"{bad} of {values.numel()} observed values are NaN or infinite: leave them out of the operator")
+            raise LevyError(
+                f"{bad} of {values.numel()} observed values are NaN or infinite: leave them out of the operator"
+            )
         if std.shape not in ((), (rows,)) or not (torch.isfinite(std) & (std >= 0)).all():
             raise LevyError(
                 f"std is {list(std.shape)}, smallest {std.min():g}, largest {std.max():g}, but must be finite, at least 0, and one "
@@ -89,7 +91,9 @@ class Observation:
         worst = int(clash.abs().max(1).values.argmax())
         if clash.abs().max() > AGREE * scaled.abs().max():
             pair = clash[worst].abs().topk(min(2, len(rows))).indices.sort().values
-            named = " and ".join(f"number {int(rows[i])} ({float(torch.atleast_2d(self.values)[worst, rows[i]]):g})" for i in pair)
+            named = " and ".join(
+                f"number {int(rows[i])} ({float(torch.atleast_2d(self.values)[worst, rows[i]]):g})" for i in pair
+            )
             raise LevyError(
                 f"exact observations contradict each other: no sample has values {named} at once; "
                 "give a std above 0, or one value for one cell"

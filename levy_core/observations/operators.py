@@ -203,4 +203,6 @@ class Stack:
 
     def adjoint(self, v: Tensor) -> Tensor:
         parts = v.split([operator.rows for operator in self.operators], 1)
-        return torch.stack([operator.adjoint(part) for operator, part in zip(self.operators, parts, strict=True)]).sum(0)
+        return torch.stack([operator.adjoint(part) for operator, part in zip(self.operators, parts, strict=True)]).sum(
+            0
+        )

@@ -52,9 +52,7 @@ def test_it_survives_a_file_and_other_files_are_refused(tmp_path):
     fitted = fit_covariance(FIELDS, 0.9)
     fitted.save(tmp_path / "covariance.safetensors")
     read = Covariance.load(tmp_path / "covariance.safetensors")
-    assert all(
-        torch.equal(getattr(read, name), getattr(fitted, name)) for name in ("mean", "patterns", "diagonal")
-    )
+    assert all(torch.equal(getattr(read, name), getattr(fitted, name)) for name in ("mean", "patterns", "diagonal"))
     (tmp_path / "other").write_text("no tensors")
     with pytest.raises(LevyError, match="cannot be read as safetensors"):
         Covariance.load(tmp_path / "other")

@@ -30,7 +30,9 @@ UNIT = Covariance(torch.zeros(D).double(), torch.zeros(D, 0).double(), torch.one
 
 def states(rho, n=20):
     g = torch.Generator().manual_seed(3)
-    return (one_regime().data(n, (D,), 4) + rho * torch.randn(n, D, generator=g)).double(), torch.full((n,), rho).double()
+    return (one_regime().data(n, (D,), 4) + rho * torch.randn(n, D, generator=g)).double(), torch.full(
+        (n,), rho
+    ).double()
 
 
 @pytest.mark.parametrize("rho", [0.05, 1.0, 20.0])
@@ -219,7 +221,9 @@ def test_a_value_given_twice_counts_once():
             r"covariance is that of 4 values, but the observed samples have shape \[16\]",
         ),
         (
-            lambda o: observe(o, Observation(SEEN, VALUES.expand(3, -1)), Gaussian(), covariance=UNIT)(*states(1.0), {}),
+            lambda o: observe(o, Observation(SEEN, VALUES.expand(3, -1)), Gaussian(), covariance=UNIT)(
+                *states(1.0), {}
+            ),
             "for 3 samples, but 20 are drawn",
         ),
     ],
