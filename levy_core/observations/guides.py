@@ -65,7 +65,7 @@ class Observing:
     @property
     def needs_gradient(self) -> bool:
         """Whether it, or what it wraps, asks for gradients."""
-        return isinstance(self.correction, PseudoInverse) or getattr(self.predictor, "needs_gradient", False)
+        return any(getattr(part, "needs_gradient", False) for part in (self.correction, self.predictor))
 
     @property
     def mixing(self) -> Callable[[Tensor, Tensor, Condition, Tensor, Tensor], Tensor] | None:
@@ -144,6 +144,7 @@ class PseudoInverse:
     """
 
     evaluations = 3
+    needs_gradient = True
 
     def __init__(self, observation: Observation) -> None:
         self.observation = observation

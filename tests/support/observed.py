@@ -59,10 +59,11 @@ def draw(predictor: EpsHat, steps: StepTable, noise: Noise, n: int, shape: tuple
 
 
 def compare(drawn: Tensor, law: Mixture) -> tuple[float, float]:
-    """(energy distance in units of the law's own E|X - X'|, width in units of the law's) of draws [n, D]."""
+    """(energy distance, width) of draws [n, D], both in units of the law's E|X - X'|."""
     exact = law.data(2000, (D,), seed=9)
-    width = float((drawn.var(0).sum() / exact.var(0).sum()).sqrt())
-    return energy_distance(drawn, exact) / mean_distance(exact, exact), width
+    unit = mean_distance(exact, exact)
+    width = mean_distance(drawn, drawn) * len(drawn) / (len(drawn) - 1)
+    return energy_distance(drawn, exact) / unit, width / unit
 
 
 def observe_each(oracle: Mixture, n: int, fields: Tensor) -> tuple[Observation, list[Mixture]]:

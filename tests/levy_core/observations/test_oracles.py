@@ -13,12 +13,12 @@ from tests.support.observed import SEEN, D, one_regime, three_regimes
 MEANS = ((-1.0, 0.0, 2.0), (1.0, 0.5, 0.0))
 
 
-def test_of_round_modes_it_is_the_oracle_of_modes():
+def test_of_round_modes_it_is_the_oracle_of_modes():  # which interpolates, to 1e-3
     modes = Modes(Gaussian(), MEANS, (0.3, 0.7), 0.4)
     mixture = Mixture(Gaussian(), torch.tensor(MEANS).double(), 0.16 * torch.eye(3).double().expand(2, 3, 3), torch.tensor([0.3, 0.7]).double())  # fmt: skip
     y, rho = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double(), torch.full((50,), 0.8).double()
-    torch.testing.assert_close(mixture(y, rho, {}), modes(y, rho, {}), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(mixture.score(y, rho, {}), modes.score(y, rho, {}), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mixture(y, rho, {}), modes(y, rho, {}), rtol=0, atol=2e-3)
+    torch.testing.assert_close(mixture.score(y, rho, {}), modes.score(y, rho, {}), rtol=0, atol=4e-3)
 
 
 @pytest.mark.parametrize("noise", [Gaussian(), StudentT(5.0)], ids=str)
@@ -44,7 +44,7 @@ def test_the_law_given_an_observation_is_that_of_the_draws_near_it(oracle):
     two = type(SEEN)(SEEN.shape, SEEN.cells[[0, 4]], SEEN.weights[[0, 4]])
     values = two.apply(drawn[:1])[0]
     law = oracle.given(Observation(two, values))
-    near = drawn[((two.apply(drawn) - values).abs() < 0.1).all(1)]  # 1,000 or more
+    near = drawn[((two.apply(drawn) - values).abs() < 0.1).all(1)]
     exact = law.data(20_000, (D,), seed=2)
     assert len(near) > 500
     # five standard errors of a mean, and of a width with tails

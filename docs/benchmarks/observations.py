@@ -1,0 +1,78 @@
+"""Guides towards observations against exact posteriors: ``python -m docs.benchmarks.observations`` prints docs/observations.md's table.
+
+Twelve observations of 5 of 16 correlated values, 400 samples of each; energy distance and width E|X - X'|, both in units of the
+posterior's own width.
+"""
+
+import torch
+
+from levy_core.observations.conditional import Tails, rescale
+from levy_core.observations.guides import observe
+from levy_core.observations.oracles import Mixture
+from levy_core.process.noise import Gaussian, Noise, StudentT
+from levy_core.sampling.solver import StepTable
+from tests.support.observed import SEEN, D, compare, draw, observe_each, one_regime, table, three_regimes
+
+COUNT, SAMPLES = 12, 400
+TAILED = StudentT(5.0)
+
+
+def measure(
+    oracle: Mixture, noise: Noise, guide: str, steps: StepTable, fields: torch.Tensor, tails: Tails | None = None
+) -> str:
+    """Energy distance and width, means over the observations."""
+    observation, laws = observe_each(oracle, SAMPLES, fields)
+    covariance, c = oracle.covariance(), torch.ones(1)
+    if guide == "exact":
+        drawn = torch.cat([draw(law, steps, noise, SAMPLES) for law in laws])
+    else:
+        if tails is not None:
+            observation, c = rescale(observation, covariance, tails)
+        guided = observe(oracle, observation, noise, guide, covariance)
+        drawn = draw(guided, steps, noise, SAMPLES * len(laws)) * c[:, None]
+    means = torch.tensor([compare(x, law) for x, law in zip(drawn.split(SAMPLES), laws, strict=True)]).mean(0)
+    return f"{means[0]:.3f} ({means[1]:.2f})"
+
+
+def compare_guides(name: str, oracle: Mixture, noise: Noise, tables: list[StepTable], guides: list[str]) -> None:
+    """One line per guide."""
+    fields = oracle.data(COUNT, (D,), seed=5)
+    for guide in guides:
+        print(
+            "|",
+            name,
+            "|",
+            guide,
+            "|",
+            " | ".join(measure(oracle, noise, guide, t, fields) for t in tables),
+            "|",
+            flush=True,
+        )
+
+
+def compare_extremes() -> None:
+    """The largest 12 of 1,000 observations, as they are and rescaled."""
+    oracle, tails = one_regime(TAILED, 4.0), Tails(4.0, bounded=False, skewed=False)
+    fields = oracle.data(1000, (D,), seed=3)
+    seen = SEEN.apply(fields)
+    size = ((seen @ torch.linalg.inv(oracle.covariance().observed(SEEN))) * seen).sum(1)
+    for guide in ("exact", "interpolation", "jacobian"):
+        for given in (None, tails) if guide != "exact" else (None,):
+            found = measure(oracle, TAILED, guide, table(20), fields[size.topk(COUNT).indices], given)
+            print("extreme,", guide, "rescaled:" if given else "plain:", found, flush=True)
+
+
+if __name__ == "__main__":
+    every = ["exact", "interpolation", "jacobian", "pigdm", "projection"]
+    second, first = [table(n) for n in (5, 10, 20)], [table(n, "ei-noise") for n in (5, 10, 20)]
+    compare_guides("Gaussian, 2m-data", one_regime(), Gaussian(), second, every)
+    compare_guides("Gaussian, ei-noise", one_regime(), Gaussian(), first, ["exact", "interpolation", "pigdm"])
+    compare_guides("three regimes, 2m-data", three_regimes(), Gaussian(), second, every)
+    compare_guides("three regimes, ei-noise", three_regimes(), Gaussian(), first, ["pigdm"])
+    compare_guides("Student-t, 2m-data", one_regime(TAILED, 4.0), TAILED, second, [*every[:3], "projection"])
+    compare_extremes()
+    injecting = [table(n, "ei-noise", eta=0.5) for n in (10, 20, 50)]
+    compare_guides("Gaussian, SDE-E(0.5), 10 20 50", one_regime(), Gaussian(), injecting, ["exact", "interpolation"])
+    compare_guides(
+        "Student-t, SDE-E(0.5), 10 20 50", one_regime(TAILED, 4.0), TAILED, injecting, ["exact", "interpolation"]
+    )
