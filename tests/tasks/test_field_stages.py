@@ -248,7 +248,7 @@ def test_a_registered_model_fills_gaps_and_agrees_with_what_was_observed(done, t
     recorded = record(done, "weather")
     model = mlflow.pyfunc.load_model(f"models:/{recorded.name}@champion").get_raw_model()
     with xr.open_dataset(ROOT / "data/weather/era5-style.nc") as raw:
-        day = raw.t2m.isel(time=2400, latitude=slice(None, None, 2)).load() - 273.15
+        day = raw.t2m.isel(valid_time=2400, latitude=slice(None, None, 2)).load() - 273.15
     day.attrs["units"] = "degC"
     day.to_dataset(name="t2m").to_netcdf(tmp_path / "seen.nc")
     said = model.infill({"n": 6, "seed": 1}, tmp_path / "seen.nc", tmp_path / "out", {"t2m": 0.0})
