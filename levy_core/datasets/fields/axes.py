@@ -7,6 +7,7 @@ from cf_xarray.units import units as registry
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import grid
+from levy_core.datasets.fields.dimensions import refuse_dimensions
 from levy_core.datasets.fields.grid import Box
 
 CHUNK_BYTES = 8 * 2**20
@@ -82,18 +83,17 @@ def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int
             "interpolate it to a regular one first (cdo remapbil, or xesmf)"
         )
     extra_dims = [d for d in array.dims if d not in (*time_dims, *space)]
-    long_dims = [d for d in extra_dims if array.sizes[d] > 1]
+    long_dims = [str(d) for d in extra_dims if array.sizes[d] > 1]
     if len(long_dims) == 1 and not space:
         extra_dims.remove(long_dims[0])
-        space = long_dims
+        space = [*long_dims]
+    elif long_dims and space:
+        refuse_dimensions(array, long_dims, where)
     elif long_dims:
         listing = ", ".join(f"{d} ({array.sizes[d]})" for d in long_dims)
-        advice = (
-            "select one entry of each first"
-            if space
-            else "no latitude and longitude (degrees_north, degrees_east) is among them"
+        raise LevyError(
+            f"{where} has beside time the dimensions {listing}: no latitude and longitude (degrees_north, degrees_east) is among them"
         )
-        raise LevyError(f"{where} has beside time and place the dimensions {listing}: {advice}")
     array = array.isel(dict.fromkeys(extra_dims, 0), drop=True)
     space = list(dict.fromkeys(space))
     if latitude and longitude and len(space) == 2:
@@ -138,6 +138,19 @@ def _at_places(
     kept = np.arange(size) if box is None else grid.inside(spatial, box, where)
     pieces = [array.isel({space[0]: kept}) if space else array]
     return pieces, {"place": names.astype(str)[kept], **{kind: values[kept] for kind, values in spatial.items()}}
+
+
+def own_dimensions(array: xr.DataArray, where: str) -> set[str]:
+    """The dimensions and coordinates of the variable's times and of its space; of forecasts, neither reference times nor steps.
+
+    Raises:
+        LevyError: no time can be recognised.
+    """
+    array = array.cf.guess_coord_axis()
+    names = [name for kind in ("latitude", "longitude") if (name := _horizontal(array, kind, where))]
+    time = time_name(array, where)
+    spanned = [*names, time] if array[time].ndim < 2 else names
+    return {time, *names, *(str(d) for name in spanned for d in array[name].dims)}
 
 
 def time_name(array: xr.DataArray, where: str) -> str:

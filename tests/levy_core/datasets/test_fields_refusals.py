@@ -310,7 +310,7 @@ def test_curved_grids_are_refused_with_advice(tmp_path):
 
 def test_a_wide_dimension_is_named(tmp_path):
     data = temperature().expand_dims(number=[0, 1]).transpose("time", ...)
-    refused(write(tmp_path / "data", data), config(), r"number \(2\)", "select one")
+    refused(write(tmp_path / "data", data), config(), r"number \(2: 0, 1\)", "`select: {number: 0}`")
 
 
 def test_axes_that_are_no_degrees(tmp_path):
