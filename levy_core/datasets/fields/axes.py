@@ -7,7 +7,7 @@ from cf_xarray.units import units as registry
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import grid
-from levy_core.datasets.fields.dimensions import refuse_dimensions
+from levy_core.datasets.fields.dimensions import refuse_dimensions, with_members
 from levy_core.datasets.fields.grid import Box
 
 CHUNK_BYTES = 8 * 2**20
@@ -62,8 +62,12 @@ def _hectopascals(coordinate: xr.DataArray) -> np.ndarray:
     return registry.Quantity(values, registry.parse_units(units)).to("hPa").magnitude
 
 
-def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int = CHUNK_BYTES) -> xr.DataArray:
+def canonical(
+    array: xr.DataArray, box: Box | None, members: str | None, where: str, chunk_bytes: int = CHUNK_BYTES
+) -> xr.DataArray:
     """The variable on (time, latitude, longitude) or (time, place), lazily, with no other coordinate than these.
+
+    Where the dimension ``members`` is named, it follows that of the times, as ``member``.
 
     ``time`` is the time for which a field holds: of forecasts the reference times and steps together. Places carry
     ``latitude`` and ``longitude`` where the source has them. Only the box is read; latitudes run from north to south,
@@ -73,6 +77,8 @@ def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int
         LevyError: no time or place can be recognised, another dimension has more than one entry, or the box is outside.
     """
     array = array.cf.guess_coord_axis()
+    if members is not None:
+        array = with_members(array, members, where)
     time = time_name(array, where)
     latitude, longitude = (_horizontal(array, kind, where) for kind in ("latitude", "longitude"))
     time_dims = tuple(map(str, array[time].dims))
@@ -82,7 +88,7 @@ def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int
             f"{where} lies on a curved grid (its latitude has the dimensions {', '.join(map(str, array[latitude].dims))}): "
             "interpolate it to a regular one first (cdo remapbil, or xesmf)"
         )
-    extra_dims = [d for d in array.dims if d not in (*time_dims, *space)]
+    extra_dims = [d for d in array.dims if d not in (*time_dims, *space, members)]
     long_dims = [str(d) for d in extra_dims if array.sizes[d] > 1]
     if len(long_dims) == 1 and not space:
         extra_dims.remove(long_dims[0])
@@ -101,11 +107,13 @@ def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int
     else:
         pieces, spatial = _at_places(array, latitude, longitude, space, box, where)
     moments = array[time].to_numpy()
-    order = (*time_dims, *space)
+    ensemble = {} if members is None else {"member": array[members].to_numpy()}
+    order = (*time_dims, *([members] if ensemble else []), *space)
     data = da.concatenate(
         [_chunked(p, time_dims, chunk_bytes).variable.transpose(*order).data for p in pieces], axis=-1
     )
-    dims = ("time", "place") if "place" in spatial else ("time", "latitude", "longitude")
+    dims = ("time", *ensemble, *(("place",) if "place" in spatial else ("latitude", "longitude")))
+    spatial |= ensemble
     data = data.reshape((moments.size, *(np.size(spatial[d]) for d in dims[1:])))
     if len(time_dims) > 1:
         held = _held(data)

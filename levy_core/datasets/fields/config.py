@@ -90,6 +90,7 @@ class FieldsConfig:
         max_missing: share of missing cells that a field may have beside the cells that are always missing.
         select: of dimensions beside time and space the entry that is taken, by its value, or ``dimensions.MERGE``
             for the first that is not missing in each cell.
+        members: the dimension whose entries are samples of the same time each: that of an ensemble's members.
     """
 
     variables: tuple[Variable, ...]
@@ -105,6 +106,7 @@ class FieldsConfig:
     season: str = "none"
     max_missing: float = 0.05
     select: Mapping[str, Choice] = field(default_factory=dict)
+    members: str | None = None
 
     def __post_init__(self) -> None:
         keys = [v.key for v in self.variables]
@@ -119,6 +121,10 @@ class FieldsConfig:
         if self.box is not None:
             _check_box(self.box)
         _check_select(self.select)
+        if self.members in self.select:
+            raise LevyError(
+                f"{self.members!r} is in both `members` and `select`: take all entries as samples, or choose one"
+            )
         for name, share in (("test_share", self.test_share), ("max_missing", self.max_missing)):
             if not 0 <= share < 1 or (name == "test_share" and not share):
                 raise LevyError(f"{name} is {share}: a share between 0 and 1 is expected")

@@ -20,8 +20,8 @@ class Selection:
     equal within rounding to float32, whole numbers exactly, also where a source writes them as text ("0001").
     """
 
-    def __init__(self, chosen: Mapping[str, Choice]):
-        self._chosen = chosen
+    def __init__(self, chosen: Mapping[str, Choice], members: str | None):
+        self._chosen, self._members = chosen, members
         self._known, self._others = set[str](), set[str]()
         self._not_held: dict[str, str] = {}
 
@@ -33,13 +33,14 @@ class Selection:
             key: the channel. own: names of dimensions and coordinates of time and space.
 
         Raises:
-            LevyError: a chosen dimension is of time or space.
+            LevyError: a chosen dimension, or that of members, is of time or space.
         """
-        if names := [name for name in self._chosen if name in own]:
-            raise LevyError(
-                f"{where}: `select` names {names[0]!r}, which is a dimension of time or space: choose times with `period`, an area "
-                "with `box`"
-            )
+        for setting, names in (("select", self._chosen), ("members", [self._members])):
+            if wrong := [name for name in names if name in own]:
+                raise LevyError(
+                    f"{where}: `{setting}` names {wrong[0]!r}, which is a dimension of time or space: choose times with `period`, an area "
+                    "with `box`"
+                )
         self._others |= {str(d) for d in array.dims} - own
         has = {str(d) for d in array.dims} | {str(k) for k, c in array.coords.items() if not c.ndim}
         self._known |= has
@@ -74,6 +75,21 @@ class Selection:
                 raise LevyError(self._not_held[key])
 
 
+def with_members(array: xr.DataArray, name: str, where: str) -> xr.DataArray:
+    """The variable with a dimension of members that has values, also where its source has a single member.
+
+    Raises:
+        LevyError: it has neither.
+    """
+    if name not in array.dims and (name not in array.coords or array[name].ndim):
+        held = ", ".join(map(str, array.dims))
+        raise LevyError(
+            f"{where} has no dimension {name!r}, which `members` names: it has {held}; correct `members`, or remove it"
+        )
+    array = array if name in array.dims else array.expand_dims(name)
+    return array.assign_coords({name: _entries(array, name).astype(str)})
+
+
 def refuse_dimensions(array: xr.DataArray, names: list[str], where: str) -> None:
     """Tells what to write of dimensions that have several entries.
 
@@ -87,7 +103,7 @@ def refuse_dimensions(array: xr.DataArray, names: list[str], where: str) -> None
     )
     raise LevyError(
         f"{where} has beside time and space the dimensions {listing}: choose one entry of each in params, such as "
-        f"`select: {{{example}}}`{merged}"
+        f"`select: {{{example}}}`{merged}, or take the members of an ensemble as samples, `members: {names[0]}`"
     )
 
 

@@ -95,7 +95,9 @@ def say_place(coordinates: dict[str, np.ndarray], cell: list[int]) -> str:
     """A cell for messages: its latitude and longitude, or the name of its place."""
     if "place" in coordinates:
         return f"place {coordinates['place'][cell[-1]]}"
-    latitude, longitude = (float(coordinates[name][i]) for name, i in zip(("latitude", "longitude"), cell, strict=True))
+    latitude, longitude = (
+        float(coordinates[name][i]) for name, i in zip(("latitude", "longitude"), cell[-2:], strict=True)
+    )
     return f"latitude {latitude:g}, longitude {longitude:g}"
 
 

@@ -16,7 +16,16 @@ from levy_core.datasets.fields.climatology import Climatology, Fit
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.opening import LazyFields
-from levy_core.datasets.fields.reading import BLOCK_BYTES, BlockMap, blocks, field_shape, hash_chunks, read
+from levy_core.datasets.fields.reading import (
+    BLOCK_BYTES,
+    BlockMap,
+    blocks,
+    field_shape,
+    field_times,
+    hash_chunks,
+    read,
+    time_shape,
+)
 from levy_core.datasets.fields.store import GROUPS
 from levy_core.datasets.fields.timeline import say, seconds_between
 
@@ -59,7 +68,7 @@ def measure(
     Raises:
         LevyError: as ``measure_extent`` and ``check_extent``; a constant variable; a transform that has no value for some field.
     """
-    config, shift = fields.config, _shift(fields, blocks(train, field_shape(fields), block_bytes)[0])
+    config, shift = fields.config, _shift(fields, blocks(train, time_shape(fields), block_bytes)[0])
     first, second = _spans(fields, train, block_bytes), _spans(fields, test, block_bytes)
     found = _each(partial(_sums, fields, train, shift, block_bytes), first + second, progress, block_map)
     sums, checked = reduce(Sums.concatenate, islice(found, len(first))), reduce(Sums.concatenate, found)
@@ -97,18 +106,18 @@ def _spans(fields: LazyFields, rows: slice, block_bytes: int) -> list[slice]:
     """Blocks; where one has few fields, because they are large, several in one, so that their sums are small beside them."""
     shape = field_shape(fields)
     terms = climatology.design(fields.config.climatology, fields.data.time[:1].to_numpy()).shape[1]
-    return blocks(rows, shape, max(block_bytes, FIELDS_PER_TERM * terms * 8 * int(np.prod(shape))))
+    return blocks(rows, time_shape(fields), max(block_bytes, FIELDS_PER_TERM * terms * 8 * int(np.prod(shape))))
 
 
 @one_blas_thread
 def _sums(fields: LazyFields, train: slice, shift: np.ndarray, block_bytes: int, span: slice) -> Sums:
     """Reads, checks and sums the fields of a span, one block at a time."""
-    every = blocks(span, field_shape(fields), block_bytes)
+    every = blocks(span, time_shape(fields), block_bytes)
     return reduce(Sums.concatenate, (_sums_of_block(fields, train, shift, rows) for rows in every))
 
 
 def _sums_of_block(fields: LazyFields, train: slice, shift: np.ndarray, rows: slice) -> Sums:
-    values, times = read(fields, rows), fields.data.time[rows].to_numpy()
+    values, times = read(fields, rows), field_times(fields, rows)
     extent, transformed, fits = measure_extent(fields, values, times), _transformed(fields, values, times), []
     if train.start <= rows.start and rows.stop <= train.stop:
         terms = climatology.design(fields.config.climatology, times)
@@ -121,7 +130,7 @@ def _sums_of_block(fields: LazyFields, train: slice, shift: np.ndarray, rows: sl
 
 def _shift(fields: LazyFields, block: slice) -> np.ndarray:
     """[C], near the mean of each transformed channel, against cancellation in sums: the mean of one block."""
-    values, times = read(fields, block), fields.data.time[block].to_numpy()
+    values, times = read(fields, block), field_times(fields, block)
     measure_extent(fields, values, times)
     return np.nanmean(_transformed(fields, values, times), axis=(0, 2, 3))
 

@@ -25,7 +25,7 @@ class LazyFields:
 
     Attributes:
         folder, config: from which they were opened.
-        data: one variable per channel, on (time, latitude, longitude) or (time, place); attributes are the source's, ``units`` as wanted.
+        data: one variable per channel, on (time, latitude, longitude) or (time, place), of members (time, member, ...); attributes are the source's, ``units`` as wanted.
         parts: of each channel the first time and the source of each of its parts, in order of time.
         running: the channels made of totals since 00 UTC.
     """
@@ -50,7 +50,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
 
     Returns:
         One variable per channel (named ``Variable.key``), float64 in ``Variable.units``, on (time, latitude, longitude), from north
-        to south and eastwards, or (time, place).
+        to south and eastwards, or (time, place); with ``config.members`` on (time, member, ...).
 
     Raises:
         LevyError: no source, an unreadable one, an unknown variable, level or unit, different grids, calendars or times,
@@ -64,7 +64,7 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
     names = find(folder)
     parts: dict[str, list[Part]] = {v.key: [] for v in config.variables}
     standard_names: dict[str, str] = {}
-    selection = Selection(config.select)
+    selection = Selection(config.select, config.members)
     for name in names:
         datasets = open_source(name)
         standard_names |= {
@@ -128,7 +128,7 @@ def _part(
     if config.resample is not None:
         intervals.check_stamped(said, array, where)
     levels = (at_level(each, variable.level, where) for each in chosen)
-    fields = [canonical(each, config.box, where, chunk_bytes) for each in levels]
+    fields = [canonical(each, config.box, config.members, where, chunk_bytes) for each in levels]
     field = reduce(xr.DataArray.combine_first, (each.copy(data=mask_declared(array, each.data)) for each in fields))
     described = {**fields[0].attrs, "units": variable.units}
     if "standard_name" in described:

@@ -1,12 +1,16 @@
 """Dimensions beside time and space, as files of ERA5, CMIP and forecasts have them: chosen, merged, or told."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from levy_core.base.errors import LevyError
+from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.opening import open_fields
-from tests.support.fields import T2M, config, prepare, temperature, write
+from levy_core.datasets.fields.prepare import inspect
+from tests.support.fields import T2M, config, groups, prepare, temperature, write
 
 
 def ensemble(members=(0, 1, 2), name="number", n=48, **changes):
@@ -124,3 +128,113 @@ def test_one_step_of_overlapping_forecasts_is_a_series(tmp_path):
     found = open_fields(tmp_path, config(select={"step": 24}))["t2m"]
     assert str(found.time.to_numpy()[0])[:13] == "2001-01-02T00"
     assert found.sizes["time"] == 20
+
+
+def members(n=400, count=3, **settings):
+    """Two variables of an ensemble whose members are independent; and settings that take all of them as samples."""
+    every = [temperature(n, freq="D", seed=seed) for seed in range(count)]
+    data = xr.concat(every, "number").assign_coords(number=range(count)).transpose("time", "number", ...)
+    return data, config(
+        climatology="day", season="season", train_until="2001-12-31", gap="0h", members="number", **settings
+    )
+
+
+def test_members_are_samples_of_the_same_time(tmp_path):
+    data, settings = members()
+    statistics = prepare(write(tmp_path / "data", data), settings, tmp_path / "into")
+    train, test = groups(tmp_path / "into")
+    assert (len(train), len(test)) == (3 * 365, 3 * 35)
+    assert np.array_equal(train.times, np.repeat(data["time"][:365], 3))
+    assert np.array_equal(test.times, np.repeat(data["time"][365:], 3))
+    assert np.array_equal(train.labels[::3], train.labels[2::3])
+    assert statistics["train"]["counts"] == np.bincount(train.labels).tolist()
+    codec, values = Codec.load(tmp_path / "into"), data["t2m"].to_numpy().astype(np.float64)
+    assert np.allclose(codec.decode(test[:], test.times)[:, 0].reshape(35, 3, 3, 4), values[365:], atol=1e-3)
+    assert float(train[:].std()) == pytest.approx(1, abs=1e-5)  # of all members
+    found = inspect(tmp_path / "data", settings)
+    assert found.samples == 3
+
+
+def test_the_cycle_is_that_of_all_members(tmp_path):
+    data, settings = members()
+    prepare(write(tmp_path / "data", data), settings, tmp_path / "into")
+    data["t2m"][:, 1] += 30
+    prepare(write(tmp_path / "other", data), settings, tmp_path / "moved")
+    one, other = (Codec.load(tmp_path / name).climatology.coefficients[0, 0] for name in ("into", "moved"))
+    assert np.allclose(other - one, 10, atol=1e-5)
+
+
+def test_members_may_lie_in_files_of_their_own_and_more_variables_in_another_order(tmp_path):
+    data, settings = members(40)
+    settings = replace(settings, climatology="none", season="none", train_until=None)
+    prepare(write(tmp_path / "one", data), settings, tmp_path / "a")
+    apart = [data.isel(number=i, time=rows) for i in (2, 0, 1) for rows in (slice(0, 20), slice(20, None))]
+    prepare(write(tmp_path / "apart", *apart), settings, tmp_path / "b")
+    (train, _), (other, _) = groups(tmp_path / "a"), groups(tmp_path / "b")
+    assert np.allclose(train[:].reshape(-1, 3, 12)[:, [2, 0, 1]], other[:].reshape(-1, 3, 12), atol=1e-5)
+    two = replace(settings, variables=(T2M, replace(T2M, name="d2m")))
+    dew = (data.isel(number=[1, 2, 0]) - 5).rename(t2m="d2m")
+    dew["d2m"].attrs["units"] = "K"
+    found = open_fields(write(tmp_path / "one" / "more", dew), replace(two, variables=two.variables[1:]))
+    assert found["d2m"].member.to_numpy().tolist() == ["1", "2", "0"]
+    found = open_fields(tmp_path / "one", two)
+    assert np.allclose(found["t2m"] - found["d2m"], 5, atol=1e-3)
+
+
+@pytest.mark.parametrize("patch", [None, (1, 2)])
+def test_grown_ensembles_are_those_prepared_at_once(patch, tmp_path, monkeypatch):
+    for module in ("store", "reading", "prepare"):
+        monkeypatch.setattr(f"levy_core.datasets.fields.{module}.chunk_rows", lambda shape: 7)
+    data, settings = members(420)
+    settings = replace(settings, patch=patch, climatology="none" if patch else "day")
+    sizes = {"block_bytes": 8 * 36 * 21}
+    prepare(write(tmp_path / "data", data.isel(time=slice(0, 400))), settings, tmp_path / "before", **sizes)
+    write(tmp_path / "data" / "later", data.isel(time=slice(400, None)))
+    prepare(tmp_path / "data", settings, tmp_path / "full", **sizes)
+    prepare(tmp_path / "data", settings, tmp_path / "grown", tmp_path / "before", **sizes)
+    chunks = [
+        {p.relative_to(f): p.read_bytes() for p in f.rglob("c/*/0/0/0")}
+        for f in (tmp_path / "full", tmp_path / "grown")
+    ]
+    assert chunks[0] == chunks[1]
+    linked = [p for p in (tmp_path / "grown").rglob("train/field/c/*/0/0/0") if p.stat().st_nlink > 1]
+    assert len(linked) == -(-365 // 7)
+
+
+def test_ensembles_that_do_not_fit_are_refused(tmp_path):
+    data, settings = members(40)
+    settings = replace(settings, climatology="none", season="none", train_until=None)
+    folder = write(tmp_path / "data", data)
+    assert "no dimension 'realization', which `members` names: it has time, number" in refusal(
+        folder, replace(settings, members="realization")
+    )
+    assert "`members: number`" in refusal(folder, replace(settings, members=None))
+    with pytest.raises(LevyError, match="in both `members` and `select`"):
+        replace(settings, select={"number": 0})
+    assert "is a dimension of time or space" in refusal(folder, replace(settings, members="time"))
+    dew = (data.isel(number=[0, 1]) - 5).rename(t2m="d2m")
+    dew["d2m"].attrs["units"] = "K"
+    both = replace(settings, variables=(T2M, replace(T2M, name="d2m")))
+    write(folder / "more", dew)
+    assert "'2' is in one of them only" in refusal(folder, both)
+    uneven = write(tmp_path / "uneven", data.isel(time=slice(0, 20)), data.isel(number=[0], time=slice(20, None)))
+    assert "member '0' twice" in refusal(uneven, settings)
+    short = write(tmp_path / "short", data.isel(number=0), data.isel(number=1, time=slice(0, 30)))
+    assert "'t2m, 0' has 2001-01-31, which variable 't2m, 1' lacks" in refusal(short, settings)
+
+
+def test_a_fill_value_of_a_member_is_told_with_its_file(tmp_path):
+    data, settings = members(40)
+    settings = replace(settings, climatology="none", season="none", train_until=None)
+    data["t2m"][30, 1, 2, 3] = -9999
+    folder = write(tmp_path / "data", data.isel(number=0), data.isel(number=1))
+    with pytest.raises(LevyError, match=r"b\.nc: variable 't2m' at 2001-01-31, latitude 50, longitude 3, is -9999"):
+        prepare(folder, settings, tmp_path / "into")
+
+
+def test_a_field_of_a_member_without_values_is_told(tmp_path):
+    data, settings = members(40)
+    data["t2m"][30, 1] = np.nan
+    folder = write(tmp_path / "data", data)
+    with pytest.raises(LevyError, match="'t2m' at 2001-01-31 has no value at all"):
+        prepare(folder, replace(settings, climatology="none", season="none", train_until=None), tmp_path / "into")
