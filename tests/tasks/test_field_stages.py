@@ -171,7 +171,7 @@ def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done
     assert measured_with.score(embedded, labels, "distance/train") == pytest.approx(row["distance/train"], rel=1e-4)
     fields = codec.decode(samples, times_of(codec, measured_with.samples, labels))
     real = measured_with.references["test"]
-    cells = even_cells(codec.latitude, codec.shape[1:])
+    cells = even_cells(codec.areas, codec.shape[1:])
     for c, name in enumerate(codec.names):
         assert row[f"q999/test/{name}"] == pytest.approx(np.quantile(fields[:, c][:, cells], 0.999), rel=1e-6)
     assert np.ptp(np.median(real.fields[:, 0], axis=0)) > 20  # degC from the equator to the poles, and no anomaly
@@ -185,7 +185,7 @@ def test_weaker_anomalies_are_weaker_by_what_they_lose_in_physical_units(done):
     whole, weak = (measured_with.measure(share * store[:], store.labels) for share in (1, 0.87))
     lost = {name: weak[f"q999_ratio/{name}/tp"] / whole[f"q999_ratio/{name}/tp"] for name in ("test", "test-anomalies")}
     assert lost["test-anomalies"] == pytest.approx(0.87, abs=0.02)  # of the reach from a median that is not quite 0
-    cells, times = even_cells(codec.latitude, codec.shape[1:]), times_of(codec, measured_with.samples, store.labels)
+    cells, times = even_cells(codec.areas, codec.shape[1:]), times_of(codec, measured_with.samples, store.labels)
     centre = np.median(measured_with.references["test"].fields[:, 1][:, cells])
     before, after = (
         np.quantile(np.abs(codec.decode(share * store[:], times)[:, 1][:, cells] - centre), 0.999)

@@ -120,14 +120,14 @@ def on_one_grid(parts: dict[str, list[Part]]) -> dict[str, list[Part]]:
     for other_key, part in every[1:]:
         other = _turned(part.array, first)
         same = other.dims == first.dims and all(
-            other.sizes[d] == first.sizes[d] and _equal(other[d].to_numpy(), first[d].to_numpy()) for d in _space(first)
+            other[c].shape == first[c].shape and _equal(other[c].to_numpy(), first[c].to_numpy()) for c in _space(first)
         )
         if not same:
             raise LevyError(
                 f"different grids: {_grid(first)} for {key!r} in {reference.source}, but {_grid(other)} for {other_key!r} in "
                 f"{part.source}: all variables and files must lie on one grid, so interpolate or remove one"
             )
-    space = {d: first[d] for d in _space(first)}
+    space = {c: first[c] for c in _space(first)}
     return {
         key: [replace(p, array=_turned(p.array, first).assign_coords(space)) for p in own] for key, own in parts.items()
     }
@@ -149,6 +149,9 @@ def _members(array: xr.DataArray) -> tuple[str, ...]:
 
 
 def _space(array: xr.DataArray) -> list[str]:
+    """The coordinates that say where cells lie."""
+    if "y" in array.dims:
+        return ["latitude", "longitude"]
     return [str(d) for d in array.dims if d not in ("time", "member")]
 
 
@@ -170,5 +173,8 @@ def _grid(array: xr.DataArray) -> str:
     if "place" in array.dims:
         return f"{array.sizes['place']} places"
     latitude, longitude = array.latitude.to_numpy(), array.longitude.to_numpy()
+    if latitude.ndim == 2:
+        shape = " x ".join(map(str, latitude.shape))
+        return f"a curved grid of {shape} cells, the first at {latitude[0, 0]:g}, {longitude[0, 0]:g} degrees,"
     ends = f"{latitude[0]:g} to {latitude[-1]:g} and {longitude[0]:g} to {longitude[-1]:g}"
     return f"{len(latitude)} x {len(longitude)} cells from {ends} degrees"

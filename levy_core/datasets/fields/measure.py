@@ -170,6 +170,7 @@ def _codec(
         places=None if on_grid else tuple(map(str, data.place.to_numpy())),
         locations=np.stack(located) if not on_grid and len(located) == 2 else None,
         climatology=cycle,
+        projection=data.latitude.attrs.get("projection") if on_grid else None,
         calendar=data.time.dt.calendar,
         attributes=tuple({k: str(v) for k, v in a.attrs.items() if k != "units"} for a in data.data_vars.values()),
         hours=tuple(np.unique(data.time[train].dt.hour).tolist()),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,6 +12,7 @@ from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import intervals
 from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, own_dimensions, pressure_axis
 from levy_core.datasets.fields.config import RUNNING, FieldsConfig, Variable
+from levy_core.datasets.fields.curved import find_mapping
 from levy_core.datasets.fields.dimensions import Selection
 from levy_core.datasets.fields.fill import mask_declared, type_fill
 from levy_core.datasets.fields.joining import Part, join_parts, on_one_axis, on_one_grid
@@ -25,7 +27,7 @@ class LazyFields:
 
     Attributes:
         folder, config: from which they were opened.
-        data: one variable per channel, on (time, latitude, longitude) or (time, place), of members (time, member, ...); attributes are the source's, ``units`` as wanted.
+        data: one variable per channel, on (time, latitude, longitude), of curved grids (time, y, x), or (time, place), of members (time, member, ...); attributes are the source's, ``units`` as wanted.
         parts: of each channel the first time and the source of each of its parts, in order of time.
         running: the channels made of totals since 00 UTC.
     """
@@ -50,7 +52,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
 
     Returns:
         One variable per channel (named ``Variable.key``), float64 in ``Variable.units``, on (time, latitude, longitude), from north
-        to south and eastwards, or (time, place); with ``config.members`` on (time, member, ...).
+        to south and eastwards, (time, y, x) of curved grids as they are, or (time, place); with ``config.members`` on (time, member, ...).
 
     Raises:
         LevyError: no source, an unreadable one, an unknown variable, level or unit, different grids, calendars or times,
@@ -78,7 +80,9 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
             chosen = selection.of(variable.key, array, own_dimensions(array, where), where)
             if chosen:
                 bounds = intervals.find_bounds(datasets, chosen[0], where)
-                parts[variable.key].append(_part(chosen, bounds, variable, config, name, chunk_bytes))
+                parts[variable.key].append(
+                    _part(chosen, bounds, find_mapping(datasets, chosen[0]), variable, config, name, chunk_bytes)
+                )
     selection.check([key for key, own in parts.items() if not own])
     for variable in config.variables:
         if not parts[variable.key]:
@@ -115,6 +119,7 @@ def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) 
 def _part(
     chosen: list[xr.DataArray],
     bounds: np.ndarray | None,
+    mapping: dict[str, Any],
     variable: Variable,
     config: FieldsConfig,
     name: str,
@@ -128,7 +133,7 @@ def _part(
     if config.resample is not None:
         intervals.check_stamped(said, array, where)
     levels = (at_level(each, variable.level, where) for each in chosen)
-    fields = [canonical(each, config.box, config.members, where, chunk_bytes) for each in levels]
+    fields = [canonical(each, config.box, config.members, mapping, where, chunk_bytes) for each in levels]
     field = reduce(xr.DataArray.combine_first, (each.copy(data=mask_declared(array, each.data)) for each in fields))
     described = {**fields[0].attrs, "units": variable.units}
     if "standard_name" in described:

@@ -169,4 +169,4 @@ def _between(rows: slice, chunks: list[int], chunk: int) -> list[slice]:
 
 def _of_tiles(codec: Codec, shape: tuple[int, int, int]) -> Codec:
     """A tile may lie anywhere: it has no coordinates, and no cell of it is always missing."""
-    return replace(codec, valid=np.ones(shape, dtype=bool), latitude=None, longitude=None)
+    return replace(codec, valid=np.ones(shape, dtype=bool), latitude=None, longitude=None, projection=None)

@@ -27,7 +27,7 @@ class BlockMap(Protocol):
 
 def field_shape(fields: LazyFields) -> tuple[int, int, int]:
     """C, H, W of a field; places are 1 x W."""
-    space = tuple(fields.data.sizes[d] for d in ("latitude", "longitude", "place") if d in fields.data.dims)
+    space = tuple(n for d, n in fields.data.sizes.items() if d not in ("time", "member"))
     return len(fields.data.data_vars), *(space if len(space) == 2 else (1, *space))  # type: ignore[return-value]
 
 

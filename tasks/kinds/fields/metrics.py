@@ -141,9 +141,7 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
         if codec.climatology is not None:
             views[ANOMALIES.format(name)] = codec.anomalies(store[rows])
         for view, values in views.items():
-            made[view] = reference = FieldsReference.of(
-                values, store.labels[rows], codec.names, codec.latitude, measures
-            )
+            made[view] = reference = FieldsReference.of(values, store.labels[rows], codec.names, codec.areas, measures)
             write_tensors(folder / f"{view}.safetensors", reference.tensors())
             write_json(folder / f"{view}.json", reference.description())
     real, of_training = made["test"], made["train"]
