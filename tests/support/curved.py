@@ -25,7 +25,7 @@ def fields(n, latitude, seed=0):
     return (300 - 0.4 * np.abs(latitude) + 4 * noise).astype(np.float32)
 
 
-def cordex(n=60, step=2.2, height=11, width=12):
+def cordex(n=60, step=2.2, height=11, width=12, seed=0):
     """EUR-11's corner and rotated pole, in coarser steps: tas(time, rlat, rlon)."""
     rlat, rlon = -23.375 + step * np.arange(height), -28.375 + step * np.arange(width)
     latitude, longitude = unrotated(rlat, rlon)
@@ -39,7 +39,7 @@ def cordex(n=60, step=2.2, height=11, width=12):
     ]
     return xr.Dataset(
         {
-            "tas": (("time", "rlat", "rlon"), fields(n, latitude), said),
+            "tas": (("time", "rlat", "rlon"), fields(n, latitude, seed), said),
             "rotated_pole": ((), np.int32(0), pole),
         },
         {
@@ -92,7 +92,7 @@ def nemo(n=60, height=10, width=14):
     values = fields(n, latitude)
     values[:, :3, :4] = np.nan
     said = {"standard_name": "sea_surface_temperature", "long_name": "Sea Surface Temperature", "units": "K"}
-    data = xr.Dataset(
+    return xr.Dataset(
         {"sosstsst": (("time_counter", "y", "x"), values, said)},
         {
             "time_counter": (
@@ -104,4 +104,3 @@ def nemo(n=60, height=10, width=14):
             "nav_lon": (("y", "x"), longitude.astype(np.float32), LONGITUDE | {"nav_model": "grid_T"}),
         },
     )
-    return data

@@ -38,6 +38,7 @@ from tasks.sample import sample
 from tasks.train import train
 from tasks.tune import tune
 from tests.conftest import ROOT, SHARED, merged, weather_params
+from tests.support.curved import cordex
 
 WEATHER = SHARED / "weather"
 SMALL = {
@@ -248,6 +249,31 @@ def test_a_second_preparation_of_the_same_fields_writes_the_same_bytes(done):
     before = {p: p.read_bytes() for p in sorted(paths.prepared("weather").rglob("*")) if p.is_file()}
     prepare(done, "weather")
     assert {p: p.read_bytes() for p in sorted(paths.prepared("weather").rglob("*")) if p.is_file()} == before
+
+
+@pytest.mark.long
+def test_members_on_a_rotated_grid_go_from_file_to_report(tmp_path, monkeypatch):
+    data = xr.concat([cordex(400), cordex(400, seed=1)], "realization", data_vars=["tas"]).assign_coords(
+        realization=[1, 2]
+    )
+    (tmp_path / "own").mkdir()
+    data.to_netcdf(tmp_path / "own" / "tas_EUR-11.nc")
+    said = {"variables": [{"name": "tas", "units": "degC"}], "members": "realization", "select": {"height": 2}}
+    said |= {"climatology": "day", "test_share": 0.08, "gap": "0h", "coordinates": True}
+    read = begin(tmp_path, monkeypatch, said, tmp_path / "own" / "tas_EUR-11.nc", designs=["tedm"])
+    run(read, ["tedm"])
+    assert "Maps, real beside generated" in (paths.report("weather") / "index.html").read_text()
+    measured_with = open_metrics(read, "weather")
+    assert np.array_equal(measured_with.references["test"].areas, measured_with.codec.areas)
+    assert measured_with.references["train"].config.block == 10  # at least 20 blocks of 200 fields
+    assert json.loads((paths.prepared("weather") / "statistics.json").read_text())["test"]["samples"] == 64
+    buffers = load_model(paths.model("weather", "tedm")).predictor.named_buffers()
+    (coordinates,) = (buffer for name, buffer in buffers if name.endswith("coordinates"))
+    assert np.allclose(coordinates[0], np.sin(np.deg2rad(data.lat)), atol=1e-6)
+    with xr.open_dataset(paths.report("weather") / "samples-tedm.nc") as written:
+        assert written.tas.dims == ("realization", "rlat", "rlon")
+        assert np.array_equal(written.latitude, data.lat)
+        assert written[written.tas.attrs["grid_mapping"]].attrs["grid_north_pole_latitude"] == 39.25
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -154,3 +154,30 @@ def test_a_fill_value_on_a_curved_grid_is_told_with_its_place(tmp_path):
     place = f"latitude {float(data.lat[2, 3]):g}, longitude {float(data.lon[2, 3]):g}, is -9999"
     with pytest.raises(LevyError, match=place):
         prepare(write(tmp_path / "data", data), config(GRIDS["CORDEX"][1], gap="0h"), tmp_path / "into")
+
+
+def test_members_and_merged_values_keep_their_curved_grid(tmp_path):
+    data = cordex(40)
+    late = (np.arange(40) >= 30)[:, None, None]
+    halves = xr.concat([data["tas"].where(~late), data["tas"].where(late)], "expver").assign_coords(expver=[1, 5])
+    every = xr.concat([halves, halves + 1], "realization").assign_attrs(data["tas"].attrs).to_dataset(name="tas")
+    folder = write(tmp_path / "data", every.assign(rotated_pole=data["rotated_pole"]))
+    settings = config(GRIDS["CORDEX"][1], gap="0h", select={"expver": "merge"}, members="realization")
+    prepare(folder, settings, tmp_path / "into")
+    codec, (_, test) = Codec.load(tmp_path / "into"), groups(tmp_path / "into")
+    assert codec.projection.mapping["grid_north_pole_longitude"] == -162
+    assert codec.projection.names == ("rlat", "rlon")
+    values = data["tas"].to_numpy().astype(np.float64)[-8:] - 273.15
+    assert np.allclose(
+        codec.decode(test[:])[:, 0], np.repeat(values, 2, 0) + np.array([0, 1] * 8)[:, None, None], atol=1e-3
+    )
+
+
+def test_tiles_of_a_curved_grid_lie_nowhere(tmp_path):
+    prepare(write(tmp_path / "data", hrrr()), config(GRIDS["HRRR"][1], gap="0h", patch=(4, 4)), tmp_path / "into")
+    codec, (_, test) = Codec.load(tmp_path / "into"), groups(tmp_path / "into")
+    assert codec.shape == (1, 4, 4)
+    assert codec.latitude is codec.projection is codec.areas is None
+    write_cf(tmp_path / "samples.nc", codec, test[:3], None, {})
+    with xr.open_dataset(tmp_path / "samples.nc") as found:
+        assert found["t2m"].dims == ("realization", "y", "x")
