@@ -31,20 +31,24 @@ def coordinate_channels(height: int, width: int, latitude: np.ndarray | None, lo
     """sin(latitude), cos(longitude), sin(longitude), float32 [3, H, W]: continuous at the date line; NaN if not given.
 
     Args:
-        latitude, longitude: degrees, [H] and [W] of a grid, or both [W] of W places (H = 1).
+        latitude, longitude: degrees, [H] and [W] of a grid, both [H, W] of a curved one, or both [W] of W places (H = 1).
 
     Raises:
-        LevyError: lengths that belong to neither.
+        LevyError: shapes that belong to none of these.
     """
     if latitude is None or longitude is None:
         return torch.full((3, height, width), float("nan"))
-    lengths = (len(latitude), len(longitude))
-    if lengths not in ((height, width), (width, width) if height == 1 else (height, width)):
+    phi, theta = (np.deg2rad(np.asarray(degrees, float)) for degrees in (latitude, longitude))
+    if (phi.shape, theta.shape) == ((height,), (width,)):
+        phi = phi[:, None]
+    elif phi.shape != theta.shape or phi.shape not in ((height, width), (width,) if height == 1 else (height, width)):
         raise LevyError(
-            f"{lengths[0]} latitudes and {lengths[1]} longitudes were given for fields of {height} x {width}: "
-            f"give {height} and {width}, or, for places, one of each per place"
+            f"{_by(phi)} latitudes and {_by(theta)} longitudes were given for fields of {height} x {width}: "
+            f"give {height} and {width}, of a curved grid one of each per cell, or, for places, one of each per place"
         )
-    phi, theta = np.deg2rad(np.asarray(latitude, float)), np.deg2rad(np.asarray(longitude, float))
-    rows = phi[:, None] if lengths == (height, width) else phi[None]
-    channels = np.broadcast_arrays(np.sin(rows), np.cos(theta)[None], np.sin(theta)[None])
+    channels = np.broadcast_arrays(np.sin(phi), np.cos(theta), np.sin(theta), np.empty((height, width)))[:3]
     return torch.from_numpy(np.stack(channels)).float()
+
+
+def _by(degrees: np.ndarray) -> str:
+    return " x ".join(map(str, degrees.shape))

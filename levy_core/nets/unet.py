@@ -53,7 +53,7 @@ class UNet(nn.Module):
     copies of the last row and column, or, where the field goes round the globe, with the columns that come next.
 
     Args:
-        latitude, longitude: degrees, float [H] and [W] of a grid, or both [W] of W places (H = 1); looked at only with
+        latitude, longitude: degrees, float [H] and [W] of a grid, both [H, W] of a curved one, or both [W] of W places (H = 1); looked at only with
             ``config.coordinates``. None leaves those channels NaN, to be filled by ``load_state_dict``.
 
     Raises:

@@ -38,6 +38,7 @@ from tasks.sample import sample
 from tasks.train import train
 from tasks.tune import tune
 from tests.conftest import ROOT, SHARED, merged, weather_params
+from tests.support.curved import cordex
 
 WEATHER = SHARED / "weather"
 SMALL = {
@@ -171,7 +172,7 @@ def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done
     assert measured_with.score(embedded, labels, "distance/train") == pytest.approx(row["distance/train"], rel=1e-4)
     fields = codec.decode(samples, times_of(codec, measured_with.samples, labels))
     real = measured_with.references["test"]
-    cells = even_cells(codec.latitude, codec.shape[1:])
+    cells = even_cells(codec.areas, codec.shape[1:])
     for c, name in enumerate(codec.names):
         assert row[f"q999/test/{name}"] == pytest.approx(np.quantile(fields[:, c][:, cells], 0.999), rel=1e-6)
     assert np.ptp(np.median(real.fields[:, 0], axis=0)) > 20  # degC from the equator to the poles, and no anomaly
@@ -185,7 +186,7 @@ def test_weaker_anomalies_are_weaker_by_what_they_lose_in_physical_units(done):
     whole, weak = (measured_with.measure(share * store[:], store.labels) for share in (1, 0.87))
     lost = {name: weak[f"q999_ratio/{name}/tp"] / whole[f"q999_ratio/{name}/tp"] for name in ("test", "test-anomalies")}
     assert lost["test-anomalies"] == pytest.approx(0.87, abs=0.02)  # of the reach from a median that is not quite 0
-    cells, times = even_cells(codec.latitude, codec.shape[1:]), times_of(codec, measured_with.samples, store.labels)
+    cells, times = even_cells(codec.areas, codec.shape[1:]), times_of(codec, measured_with.samples, store.labels)
     centre = np.median(measured_with.references["test"].fields[:, 1][:, cells])
     before, after = (
         np.quantile(np.abs(codec.decode(share * store[:], times)[:, 1][:, cells] - centre), 0.999)
@@ -269,6 +270,31 @@ def test_a_second_preparation_of_the_same_fields_writes_the_same_bytes(done):
     before = {p: p.read_bytes() for p in sorted(paths.prepared("weather").rglob("*")) if p.is_file()}
     prepare(done, "weather")
     assert {p: p.read_bytes() for p in sorted(paths.prepared("weather").rglob("*")) if p.is_file()} == before
+
+
+@pytest.mark.long
+def test_members_on_a_rotated_grid_go_from_file_to_report(tmp_path, monkeypatch):
+    data = xr.concat([cordex(400), cordex(400, seed=1)], "realization", data_vars=["tas"]).assign_coords(
+        realization=[1, 2]
+    )
+    (tmp_path / "own").mkdir()
+    data.to_netcdf(tmp_path / "own" / "tas_EUR-11.nc")
+    said = {"variables": [{"name": "tas", "units": "degC"}], "members": "realization", "select": {"height": 2}}
+    said |= {"climatology": "day", "test_share": 0.08, "gap": "0h", "coordinates": True}
+    read = begin(tmp_path, monkeypatch, said, tmp_path / "own" / "tas_EUR-11.nc", designs=["tedm"])
+    run(read, ["tedm"])
+    assert "Maps, real beside generated" in (paths.report("weather") / "index.html").read_text()
+    measured_with = open_metrics(read, "weather")
+    assert np.array_equal(measured_with.references["test"].areas, measured_with.codec.areas)
+    assert measured_with.references["train"].config.block == 10  # at least 20 blocks of 200 fields
+    assert json.loads((paths.prepared("weather") / "statistics.json").read_text())["test"]["samples"] == 64
+    buffers = load_model(paths.model("weather", "tedm")).predictor.named_buffers()
+    (coordinates,) = (buffer for name, buffer in buffers if name.endswith("coordinates"))
+    assert np.allclose(coordinates[0], np.sin(np.deg2rad(data.lat)), atol=1e-6)
+    with xr.open_dataset(paths.report("weather") / "samples-tedm.nc") as written:
+        assert written.tas.dims == ("realization", "rlat", "rlon")
+        assert np.array_equal(written.latitude, data.lat)
+        assert written[written.tas.attrs["grid_mapping"]].attrs["grid_north_pole_latitude"] == 39.25
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -1,12 +1,16 @@
 """One variable of a source on the axes that we use, whatever its own are called: time, and a grid or places."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import dask.array as da
 import numpy as np
 import xarray as xr
 from cf_xarray.units import units as registry
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields import grid
+from levy_core.datasets.fields import curved, grid
+from levy_core.datasets.fields.dimensions import refuse_dimensions, with_members
 from levy_core.datasets.fields.grid import Box
 
 CHUNK_BYTES = 8 * 2**20
@@ -61,8 +65,20 @@ def _hectopascals(coordinate: xr.DataArray) -> np.ndarray:
     return registry.Quantity(values, registry.parse_units(units)).to("hPa").magnitude
 
 
-def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int = CHUNK_BYTES) -> xr.DataArray:
+def canonical(
+    array: xr.DataArray,
+    box: Box | None,
+    members: str | None,
+    mapping: dict[str, Any],
+    where: str,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> xr.DataArray:
     """The variable on (time, latitude, longitude) or (time, place), lazily, with no other coordinate than these.
+
+    On a curved grid it is on (time, y, x), as it lies in the source, with ``latitude`` and ``longitude`` [y, x]; the latitude has
+    the ``Projection`` with the grid ``mapping`` as an attribute. Cells outside the box are missing there.
+
+    Where the dimension ``members`` is named, it follows that of the times, as ``member``.
 
     ``time`` is the time for which a field holds: of forecasts the reference times and steps together. Places carry
     ``latitude`` and ``longitude`` where the source has them. Only the box is read; latitudes run from north to south,
@@ -72,62 +88,94 @@ def canonical(array: xr.DataArray, box: Box | None, where: str, chunk_bytes: int
         LevyError: no time or place can be recognised, another dimension has more than one entry, or the box is outside.
     """
     array = array.cf.guess_coord_axis()
+    if members is not None:
+        array = with_members(array, members, where)
     time = time_name(array, where)
     latitude, longitude = (_horizontal(array, kind, where) for kind in ("latitude", "longitude"))
     time_dims = tuple(map(str, array[time].dims))
     space = [d for name in (latitude, longitude) if name for d in array[name].dims if d not in time_dims]
-    if latitude and longitude and (array[latitude].ndim > 1 or array[longitude].ndim > 1):
-        raise LevyError(
-            f"{where} lies on a curved grid (its latitude has the dimensions {', '.join(map(str, array[latitude].dims))}): "
-            "interpolate it to a regular one first (cdo remapbil, or xesmf)"
-        )
-    extra_dims = [d for d in array.dims if d not in (*time_dims, *space)]
-    long_dims = [d for d in extra_dims if array.sizes[d] > 1]
+    extra_dims = [d for d in array.dims if d not in (*time_dims, *space, members)]
+    long_dims = [str(d) for d in extra_dims if array.sizes[d] > 1]
     if len(long_dims) == 1 and not space:
         extra_dims.remove(long_dims[0])
-        space = long_dims
+        space = [*long_dims]
+    elif long_dims and space:
+        refuse_dimensions(array, long_dims, where)
     elif long_dims:
         listing = ", ".join(f"{d} ({array.sizes[d]})" for d in long_dims)
-        advice = (
-            "select one entry of each first"
-            if space
-            else "no latitude and longitude (degrees_north, degrees_east) is among them"
+        raise LevyError(
+            f"{where} has beside time the dimensions {listing}: no latitude and longitude (degrees_north, degrees_east) is among them"
         )
-        raise LevyError(f"{where} has beside time and place the dimensions {listing}: {advice}")
     array = array.isel(dict.fromkeys(extra_dims, 0), drop=True)
     space = list(dict.fromkeys(space))
-    if latitude and longitude and len(space) == 2:
-        pieces, spatial = _on_grid(array, latitude, longitude, box, where)
+    if latitude and longitude and max(array[latitude].ndim, array[longitude].ndim) > 1:
+        lies = _on_curved(array, latitude, longitude, box, mapping, where)
+    elif latitude and longitude and len(space) == 2:
+        lies = _on_grid(array, latitude, longitude, box, where)
     else:
-        pieces, spatial = _at_places(array, latitude, longitude, space, box, where)
+        lies = _at_places(array, latitude, longitude, space, box, where)
     moments = array[time].to_numpy()
-    order = (*time_dims, *space)
+    ensemble = {} if members is None else {"member": array[members].to_numpy()}
+    order = (*time_dims, *([members] if ensemble else []), *space)
     data = da.concatenate(
-        [_chunked(p, time_dims, chunk_bytes).variable.transpose(*order).data for p in pieces], axis=-1
+        [_chunked(p, time_dims, chunk_bytes).variable.transpose(*order).data for p in lies.pieces], axis=-1
     )
-    dims = ("time", "place") if "place" in spatial else ("time", "latitude", "longitude")
-    data = data.reshape((moments.size, *(np.size(spatial[d]) for d in dims[1:])))
+    data = data.reshape((moments.size, *map(len, ensemble.values()), *lies.shape))
     if len(time_dims) > 1:
         held = _held(data)
         data, moments = data[held], moments.ravel()[held]
-    located = {k: c if k in dims else ("place", c) for k, c in spatial.items()}
-    return xr.DataArray(data, {"time": moments.ravel(), **located}, dims, attrs=_plain(array.attrs))
+    if lies.outside is not None:
+        data = da.where(lies.outside, np.nan, data)
+    coords = {"time": moments.ravel(), **ensemble, **lies.coords}
+    return xr.DataArray(data, coords, ("time", *ensemble, *lies.dims), attrs=_plain(array.attrs))
 
 
-def _on_grid(
-    array: xr.DataArray, latitude: str, longitude: str, box: Box | None, where: str
-) -> tuple[list[xr.DataArray], dict[str, np.ndarray]]:
+@dataclass(frozen=True)
+class _Space:
+    """How a variable lies in space: pieces from west to east, our dimensions, their lengths, coordinates, and cells outside the box."""
+
+    pieces: list[xr.DataArray]
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    coords: dict[str, tuple]
+    outside: np.ndarray | None = None
+
+
+def _on_grid(array: xr.DataArray, latitude: str, longitude: str, box: Box | None, where: str) -> _Space:
     north_south, eastwards = (array[name].to_numpy().astype(np.float64) for name in (latitude, longitude))
     rows = grid.rows(north_south, box, where)
     runs, longitudes = grid.columns(eastwards, box, where)
     array = array.isel({array[latitude].dims[0]: rows})
-    dim = array[longitude].dims[0]
-    return [array.isel({dim: run}) for run in runs], {"latitude": north_south[rows], "longitude": longitudes}
+    dim, latitudes = array[longitude].dims[0], north_south[rows]
+    coords = {"latitude": ("latitude", latitudes), "longitude": ("longitude", longitudes)}
+    shape = (len(latitudes), len(longitudes))
+    return _Space([array.isel({dim: run}) for run in runs], ("latitude", "longitude"), shape, coords)
+
+
+def _on_curved(
+    array: xr.DataArray, latitude: str, longitude: str, box: Box | None, mapping: dict[str, Any], where: str
+) -> _Space:
+    dims = tuple(map(str, array[latitude].dims))
+    if len(dims) != 2 or {*dims} != {*map(str, array[longitude].dims)}:
+        others = ", ".join(map(str, array[longitude].dims))
+        raise LevyError(
+            f"{where} has a latitude of {', '.join(dims)} and a longitude of {others}: both of the same two dimensions of space are "
+            "expected, for all times, so repair the file"
+        )
+    degrees = [array[name].transpose(*dims).to_numpy().astype(np.float64) for name in (latitude, longitude)]
+    curved.check_cells(degrees[0], degrees[1], where)
+    outside = None
+    if box is not None:
+        rows, columns, outside = curved.cut(degrees[0], degrees[1], box, where)
+        array, degrees = array.isel({dims[0]: rows, dims[1]: columns}), [each[rows, columns] for each in degrees]
+    said = {"projection": curved.Projection.of(array, dims, mapping)}
+    coords = {"latitude": (("y", "x"), degrees[0], said), "longitude": (("y", "x"), degrees[1])}
+    return _Space([array], ("y", "x"), degrees[0].shape, coords, outside)
 
 
 def _at_places(
     array: xr.DataArray, latitude: str | None, longitude: str | None, space: list, box: Box | None, where: str
-) -> tuple[list[xr.DataArray], dict[str, np.ndarray]]:
+) -> _Space:
     size = array.sizes[space[0]] if space else 1
     names = array[space[0]].to_numpy() if space and space[0] in array.coords else np.arange(size)
     spatial = {
@@ -136,8 +184,22 @@ def _at_places(
         if name
     }
     kept = np.arange(size) if box is None else grid.inside(spatial, box, where)
-    pieces = [array.isel({space[0]: kept}) if space else array]
-    return pieces, {"place": names.astype(str)[kept], **{kind: values[kept] for kind, values in spatial.items()}}
+    spatial = {"place": names.astype(str), **spatial}
+    coords = {kind: ("place", values[kept]) for kind, values in spatial.items()}
+    return _Space([array.isel({space[0]: kept}) if space else array], ("place",), (len(kept),), coords)
+
+
+def own_dimensions(array: xr.DataArray, where: str) -> set[str]:
+    """The dimensions and coordinates of the variable's times and of its space; of forecasts, neither reference times nor steps.
+
+    Raises:
+        LevyError: no time can be recognised.
+    """
+    array = array.cf.guess_coord_axis()
+    names = [name for kind in ("latitude", "longitude") if (name := _horizontal(array, kind, where))]
+    time = time_name(array, where)
+    spanned = [*names, time] if array[time].ndim < 2 else names
+    return {time, *names, *(str(d) for name in spanned for d in array[name].dims)}
 
 
 def time_name(array: xr.DataArray, where: str) -> str:

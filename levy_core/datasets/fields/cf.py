@@ -68,13 +68,25 @@ def dataset(codec: Codec, x: np.ndarray, times: np.ndarray | None, about: dict[s
         if codec.locations is not None:
             coordinates["latitude"] = ("place", codec.locations[0], LATITUDE)
             coordinates["longitude"] = ("place", codec.locations[1], LONGITUDE)
+    elif codec.projection is not None:
+        space = codec.projection.names
+        coordinates |= {
+            name: (name, axis, codec.projection.attributes[i])
+            for i, (name, axis) in enumerate(zip(space, codec.projection.axes, strict=True))
+            if axis is not None
+        }
+        coordinates["latitude"] = (space, codec.latitude, LATITUDE)
+        coordinates["longitude"] = (space, codec.longitude, LONGITUDE)
     elif codec.latitude is not None:
         space = ("latitude", "longitude")
         coordinates["latitude"] = ("latitude", codec.latitude, LATITUDE | {"axis": "Y"})
         coordinates["longitude"] = ("longitude", codec.longitude, LONGITUDE | {"axis": "X"})
     else:
         space = ("y", "x")  # tiles have no place
-    variables = {}
+    mapping = {} if codec.projection is None else codec.projection.mapping
+    variables: dict[str, tuple] = {}
+    if mapping:
+        variables[mapping["name"]] = ((), np.int32(0), {k: v for k, v in mapping.items() if k != "name"})
     for c, v in enumerate(codec.variables):
         field = values[:, c].reshape(len(values), *(codec.shape[1:] if len(space) == 2 else codec.shape[2:]))
         bounded = field if v.minimum is None else np.maximum(field, v.minimum)  # keeps NaN
@@ -83,5 +95,7 @@ def dataset(codec: Codec, x: np.ndarray, times: np.ndarray | None, about: dict[s
             description["cell_methods"] = re.sub(r"\b\w*time\w*:", "time:", description["cell_methods"])
         if v.units in ON_SCALE:
             description["units_metadata"] = "temperature: on_scale"
+        if mapping:
+            description["grid_mapping"] = mapping["name"]
         variables[v.key] = ((DRAW, *space), bounded.astype(np.float32), description)
     return xr.Dataset(variables, coordinates, {"Conventions": "CF-1.11", "history": "drawn by levy", **about})

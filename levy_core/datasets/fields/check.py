@@ -86,8 +86,10 @@ def check_extent(fields: LazyFields, extent: Extent, always: np.ndarray) -> None
     Raises:
         LevyError: values that its units cannot have or below its minimum, too many missing cells.
     """
-    sizes, most = fields.data.sizes, fields.config.max_missing
-    cells = int(np.prod(list(sizes.values()))) // sizes["time"]
+    most, cells = (
+        fields.config.max_missing,
+        int(np.prod([n for d, n in fields.data.sizes.items() if d not in ("time", "member")])),
+    )
     for c, v in enumerate(fields.config.variables):
         low, high = extent.low[c], extent.high[c]
         _check_plausible(fields, c, extent)

@@ -13,6 +13,7 @@ from levy_core.base.files import write_json
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.climatology import Climatology
 from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.curved import Projection, cell_areas
 from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.transforms import TRANSFORMS
 
@@ -28,7 +29,9 @@ class Codec:
         variables: the channels.
         mean, std: float64 [C] of the transformed anomalies in the training period.
         valid: bool [C, H, W], cells that are not always missing. Elsewhere every result is NaN.
-        latitude, longitude: float64 [H] from north to south and [W] eastwards, in degrees; None for places and tiles.
+        latitude, longitude: float64 [H] from north to south and [W] eastwards, in degrees; of a curved grid [H, W] both; None for
+            places and tiles.
+        projection: the source's own axes of a curved grid, or None.
         places: names of the places [W], or None. locations: their latitude and longitude, float64 [2, W].
         climatology: the cycle that was taken off, or None.
         calendar: CF name of the calendar of the times.
@@ -44,6 +47,7 @@ class Codec:
     longitude: np.ndarray | None = None
     places: tuple[str, ...] | None = None
     locations: np.ndarray | None = None
+    projection: Projection | None = None
     climatology: Climatology | None = None
     calendar: str = "proleptic_gregorian"
     attributes: tuple[dict[str, str], ...] = ()
@@ -61,10 +65,19 @@ class Codec:
     @property
     def wraps(self) -> bool:
         """Whether the fields go round the globe: the cell after the last longitude is the first."""
-        if self.longitude is None or len(self.longitude) < 2:
+        if self.longitude is None or self.longitude.ndim == 2 or len(self.longitude) < 2:
             return False
         step = (self.longitude[-1] - self.longitude[0]) / (len(self.longitude) - 1)
         return bool(abs(step * len(self.longitude) - 360) < step / 2)
+
+    @property
+    def areas(self) -> np.ndarray | None:
+        """Areas of the cells of each row [H], of a curved grid of each cell [H, W], up to a factor; None for places and tiles."""
+        if self.latitude is None or self.longitude is None:
+            return None
+        if self.latitude.ndim == 2:
+            return cell_areas(self.latitude, self.longitude)
+        return np.cos(np.deg2rad(self.latitude)).clip(min=0)
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -138,6 +151,7 @@ class Codec:
             "variables": [asdict(v) for v in self.variables],
             "places": self.places,
             "climatology": None if self.climatology is None else self.climatology.kind,
+            "projection": None if self.projection is None else asdict(self.projection),
             "calendar": self.calendar,
             "attributes": list(self.attributes),
             "hours": list(self.hours),
@@ -155,11 +169,13 @@ class Codec:
         try:
             description: dict[str, Any] = json.loads((folder / JSON).read_text())
             coefficients, kind = arrays.pop("climatology", None), description["climatology"]
+            projection = description.get("projection")
             return cls(
                 **arrays,
                 variables=tuple(map(_variable, description["variables"])),
                 places=None if description["places"] is None else tuple(description["places"]),
                 climatology=None if coefficients is None else Climatology(kind, coefficients),
+                projection=None if projection is None else Projection.from_mapping(projection),
                 calendar=description["calendar"],
                 attributes=tuple(description["attributes"]),
                 hours=tuple(description.get("hours", HOURS)),

@@ -1,7 +1,8 @@
 """What a person says of their fields: the variables, where and when, and what is done to them before training."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from levy_core.base.errors import LevyError, choose
@@ -15,6 +16,7 @@ CLIMATOLOGIES = ("none", "day", "hour", "day-hour")
 SEASONS = ("none", "season", "month")
 REDUCTIONS = ("mean", "sum", "max", "min")
 STAMPS = ("end", "start")
+Choice = str | float  # an entry of a dimension
 RUNNING = "since-00"  # totals since 00 UTC, as ERA5-Land's
 
 
@@ -89,6 +91,9 @@ class FieldsConfig:
         patch: height and width of the tiles that each field is cut into, each a sample.
         season: the class of a sample.
         max_missing: share of missing cells that a field may have beside the cells that are always missing.
+        select: of dimensions beside time and space the entry that is taken, by its value, or ``dimensions.MERGE``
+            for the first that is not missing in each cell.
+        members: the dimension whose entries are samples of the same time each: that of an ensemble's members.
     """
 
     variables: tuple[Variable, ...]
@@ -103,6 +108,8 @@ class FieldsConfig:
     patch: tuple[int, int] | None = None
     season: str = "none"
     max_missing: float = 0.05
+    select: Mapping[str, Choice] = field(default_factory=dict)
+    members: str | None = None
 
     def __post_init__(self) -> None:
         keys = [v.key for v in self.variables]
@@ -116,6 +123,11 @@ class FieldsConfig:
             choose(kind, value, dict.fromkeys(choices))
         if self.box is not None:
             _check_box(self.box)
+        _check_select(self.select)
+        if self.members in self.select:
+            raise LevyError(
+                f"{self.members!r} is in both `members` and `select`: take all entries as samples, or choose one"
+            )
         for name, share in (("test_share", self.test_share), ("max_missing", self.max_missing)):
             if not 0 <= share < 1 or (name == "test_share" and not share):
                 raise LevyError(f"{name} is {share}: a share between 0 and 1 is expected")
@@ -168,6 +180,14 @@ def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise LevyError(f"unknown settings {', '.join(unknown)} of fields: there are {', '.join(names)}")
     return values
+
+
+def _check_select(select: Any) -> None:
+    entries = list(select.values()) if isinstance(select, Mapping) else [None]
+    if any(isinstance(entry, bool) or not isinstance(entry, str | int | float) for entry in entries):
+        raise LevyError(
+            f"select is {select!r}: dimensions with the value of one entry each are expected, such as `select: {{number: 0}}`"
+        )
 
 
 def _check_box(box: tuple[float, float, float, float]) -> None:

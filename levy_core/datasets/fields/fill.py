@@ -95,8 +95,9 @@ def say_place(coordinates: dict[str, np.ndarray], cell: list[int]) -> str:
     """A cell for messages: its latitude and longitude, or the name of its place."""
     if "place" in coordinates:
         return f"place {coordinates['place'][cell[-1]]}"
-    latitude, longitude = (float(coordinates[name][i]) for name, i in zip(("latitude", "longitude"), cell, strict=True))
-    return f"latitude {latitude:g}, longitude {longitude:g}"
+    at, latitude, longitude = tuple(cell[-2:]), coordinates["latitude"], coordinates["longitude"]
+    north, east = (latitude[at], longitude[at]) if latitude.ndim == 2 else (latitude[at[0]], longitude[at[1]])
+    return f"latitude {north:g}, longitude {east:g}"
 
 
 def _extremes(values: np.ndarray) -> list[float]:

@@ -23,7 +23,7 @@ def rows(latitude: np.ndarray, box: Box | None, where: str) -> slice:
         reach = np.abs(step).max(initial=CLOSE)
         beyond = box[0] < latitude.min() - reach or box[1] > latitude.max() + reach
         if beyond or not inside.any():
-            raise LevyError(_outside(where, box, f"latitudes {latitude.min():g} to {latitude.max():g}"))
+            raise LevyError(say_outside(where, box, f"latitudes {latitude.min():g} to {latitude.max():g}"))
     found = np.flatnonzero(inside)
     first, last = int(found[0]), int(found[-1])
     if len(step) and step[0] > 0:
@@ -51,7 +51,7 @@ def columns(longitude: np.ndarray, box: Box | None, where: str) -> tuple[list[sl
     if box is not None:
         reach = np.append(step, 360 - np.ptp(east)).min() if len(step) else CLOSE
         if not len(found) or east[found[0]] > reach + CLOSE or east[found[-1]] < width - reach - CLOSE:
-            raise LevyError(_outside(where, box, f"longitudes {longitude[0]:g} to {longitude[-1]:g}"))
+            raise LevyError(say_outside(where, box, f"longitudes {longitude[0]:g} to {longitude[-1]:g}"))
     breaks = np.flatnonzero(np.diff(found) != (-1 if westwards else 1)) + 1
     runs = [_run(int(run[0]), int(run[-1]), westwards) for run in np.split(found, breaks)]
     turns = np.round((west + east[found] - longitude[found]) / 360)
@@ -81,12 +81,17 @@ def inside(located: dict[str, np.ndarray], box: Box, where: str) -> np.ndarray:
     """
     if set(located) != {"latitude", "longitude"}:
         raise LevyError(f"{where} has no latitude and longitude, so box {list(box)} means nothing: set it to null")
-    latitude, east = located["latitude"], (located["longitude"] - box[2]) % 360
-    found = np.flatnonzero((latitude >= box[0]) & (latitude <= box[1]) & (east <= _width(box)))
+    latitude = located["latitude"]
+    found = np.flatnonzero(contains(latitude, located["longitude"], box))
     if not len(found):
         held = ", ".join(f"({a:g}, {b:g})" for a, b in zip(latitude[:5], located["longitude"][:5], strict=True))
-        raise LevyError(_outside(where, box, f"places at {held}"))
+        raise LevyError(say_outside(where, box, f"places at {held}"))
     return found
+
+
+def contains(latitude: np.ndarray, longitude: np.ndarray, box: Box) -> np.ndarray:
+    """Which points lie in the box, bool of their shape."""
+    return (latitude >= box[0]) & (latitude <= box[1]) & ((longitude - box[2]) % 360 <= _width(box))
 
 
 def _width(box: Box) -> float:
@@ -94,5 +99,6 @@ def _width(box: Box) -> float:
     return 360.0 if box[3] - box[2] >= 360 else (box[3] - box[2]) % 360
 
 
-def _outside(where: str, box: Box, held: str) -> str:
+def say_outside(where: str, box: Box, held: str) -> str:
+    """What is wrong with a box that the data do not fill."""
     return f"{where}: the box {list(box)} (south, north, west, east) reaches beyond the data, which have {held}: change `box`"

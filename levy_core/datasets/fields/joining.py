@@ -31,12 +31,34 @@ class Part:
 
 
 def join_parts(key: str, parts: list[Part], config: FieldsConfig) -> xr.DataArray:
-    """One variable in order of time, within the period; with ``begin``, by which it is resampled.
+    """One variable in order of time, within the period; with ``begin``, by which it is resampled. Members may lie in sources of their own.
 
     Raises:
-        LevyError: as ``timeline.join``, ``within`` and ``check_regular``; sources that gather in different ways.
+        LevyError: as ``timeline.join``, ``within`` and ``check_regular``; sources that gather in different ways; members of other
+            times, or of which some are there twice.
     """
-    variable, pieces = _agreed(parts), [(p.source, p.array) for p in parts]
+    variable, by_members = _agreed(parts), dict[tuple[str, ...], list[Part]]()
+    for part in parts:
+        by_members.setdefault(_members(part.array), []).append(part)
+    every = [name for names in by_members for name in names]
+    if twice := sorted({name for name in every if every.count(name) > 1}):
+        raise LevyError(
+            f"variable {key!r} has member {twice[0]!r} twice, in sources that do not all have the same members: bring the same "
+            "members for all times, or each in sources of its own"
+        )
+    joined = {", ".join((key, *names[:1])): _join(key, variable, own, config) for names, own in by_members.items()}
+    timeline.check_equal(joined)
+    first, *others = joined.values()
+    if not others:
+        return first
+    return xr.concat(
+        [first, *others], "member", coords="minimal", compat="override", join="override", combine_attrs="override"
+    )
+
+
+def _join(key: str, variable: Variable, parts: list[Part], config: FieldsConfig) -> xr.DataArray:
+    """Parts of the same members in order of time."""
+    pieces = [(p.source, p.array) for p in parts]
     whole = timeline.join(key, pieces)
     look = partial(
         refuse_fill_values,
@@ -69,11 +91,12 @@ def _agreed(parts: list[Part]) -> Variable:
 
 
 def on_one_axis(joined: dict[str, xr.DataArray], config: FieldsConfig) -> xr.Dataset:
-    """All variables on the same times, those of ``config.resample`` where it is set.
+    """All variables on the same times, those of ``config.resample`` where it is set, and of the same members.
 
     Raises:
-        LevyError: a time that one has and another lacks, or steps that the data do not fill.
+        LevyError: a time or member that one has and another lacks, or steps that the data do not fill.
     """
+    joined = _with_members_of_first(joined)
     if config.resample is None:
         timeline.check_equal(joined)
         return xr.Dataset(joined).drop_vars("begin")
@@ -97,18 +120,39 @@ def on_one_grid(parts: dict[str, list[Part]]) -> dict[str, list[Part]]:
     for other_key, part in every[1:]:
         other = _turned(part.array, first)
         same = other.dims == first.dims and all(
-            other.sizes[d] == first.sizes[d] and _equal(other[d].to_numpy(), first[d].to_numpy())
-            for d in first.dims[1:]
+            other[c].shape == first[c].shape and _equal(other[c].to_numpy(), first[c].to_numpy()) for c in _space(first)
         )
         if not same:
             raise LevyError(
                 f"different grids: {_grid(first)} for {key!r} in {reference.source}, but {_grid(other)} for {other_key!r} in "
                 f"{part.source}: all variables and files must lie on one grid, so interpolate or remove one"
             )
-    space = {d: first[d] for d in first.dims[1:]}
+    space = {c: first[c] for c in _space(first)}
     return {
         key: [replace(p, array=_turned(p.array, first).assign_coords(space)) for p in own] for key, own in parts.items()
     }
+
+
+def _with_members_of_first(joined: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    (key, first), *others = joined.items()
+    for other_key, other in others:
+        if odd := sorted({*_members(first)} ^ {*_members(other)}):
+            raise LevyError(
+                f"variable {key!r} has the members {', '.join(_members(first))}, variable {other_key!r} {', '.join(_members(other))}, "
+                f"so that {odd[0]!r} is in one of them only: bring the same members of all variables"
+            )
+    return {k: a.sel(member=first.member) if "member" in a.dims else a for k, a in joined.items()}
+
+
+def _members(array: xr.DataArray) -> tuple[str, ...]:
+    return tuple(array.member.to_numpy().tolist()) if "member" in array.dims else ()
+
+
+def _space(array: xr.DataArray) -> list[str]:
+    """The coordinates that say where cells lie."""
+    if "y" in array.dims:
+        return ["latitude", "longitude"]
+    return [str(d) for d in array.dims if d not in ("time", "member")]
 
 
 def _turned(array: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
@@ -129,5 +173,8 @@ def _grid(array: xr.DataArray) -> str:
     if "place" in array.dims:
         return f"{array.sizes['place']} places"
     latitude, longitude = array.latitude.to_numpy(), array.longitude.to_numpy()
+    if latitude.ndim == 2:
+        shape = " x ".join(map(str, latitude.shape))
+        return f"a curved grid of {shape} cells, the first at {latitude[0, 0]:g}, {longitude[0, 0]:g} degrees,"
     ends = f"{latitude[0]:g} to {latitude[-1]:g} and {longitude[0]:g} to {longitude[-1]:g}"
     return f"{len(latitude)} x {len(longitude)} cells from {ends} degrees"

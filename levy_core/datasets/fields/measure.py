@@ -18,7 +18,17 @@ from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.opening import LazyFields
-from levy_core.datasets.fields.reading import BLOCK_BYTES, BlockMap, blocks, field_shape, hash_chunks, read
+from levy_core.datasets.fields.reading import (
+    BLOCK_BYTES,
+    BlockMap,
+    blocks,
+    count_members,
+    field_shape,
+    field_times,
+    hash_chunks,
+    read,
+    time_shape,
+)
 from levy_core.datasets.fields.store import GROUPS
 from levy_core.datasets.fields.timeline import say, seconds_between
 
@@ -66,7 +76,7 @@ def measure(
     Raises:
         LevyError: as ``measure_extent`` and ``check_extent``; a constant variable; a transform that has no value for some field.
     """
-    config, shift = fields.config, _shift(fields, blocks(train, field_shape(fields), block_bytes)[0])
+    config, shift = fields.config, _shift(fields, blocks(train, time_shape(fields), block_bytes)[0])
     first, second = _spans(fields, train, block_bytes), _spans(fields, test, block_bytes)
     found = _each(partial(_sums, fields, train, shift, block_bytes), first + second, progress, block_map)
     sums, checked = reduce(Sums.concatenate, islice(found, len(first))), reduce(Sums.concatenate, found)
@@ -104,13 +114,13 @@ def with_scores(fields: LazyFields, train: slice) -> LazyFields:
     shape = field_shape(fields)
     cells = int(np.prod(shape[1:]))
     rows = train.start + thin_rows(train.stop - train.start, FITTED_FIELDS, FITTED_BLOCK)
-    stride = max(1, cells * len(rows) // FITTED_VALUES)
+    stride = max(1, cells * count_members(fields) * len(rows) // FITTED_VALUES)
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-    spans = [part for run in runs for part in blocks(slice(int(run[0]), int(run[-1]) + 1), shape)]
+    spans = [part for run in runs for part in blocks(slice(int(run[0]), int(run[-1]) + 1), time_shape(fields))]
     kept = []
     for span in spans:
         values = read(fields, span)
-        measure_extent(fields, values, fields.data.time[span].to_numpy())
+        measure_extent(fields, values, field_times(fields, span))
         kept.append(values.reshape(len(values), shape[0], cells)[:, :, ::stride])
     values = np.concatenate(kept)
     fitted = []
@@ -135,18 +145,18 @@ def _spans(fields: LazyFields, rows: slice, block_bytes: int) -> list[slice]:
     """Blocks; where one has few fields, because they are large, several in one, so that their sums are small beside them."""
     shape = field_shape(fields)
     terms = climatology.design(fields.config.climatology, fields.data.time[:1].to_numpy()).shape[1]
-    return blocks(rows, shape, max(block_bytes, FIELDS_PER_TERM * terms * 8 * int(np.prod(shape))))
+    return blocks(rows, time_shape(fields), max(block_bytes, FIELDS_PER_TERM * terms * 8 * int(np.prod(shape))))
 
 
 @one_blas_thread
 def _sums(fields: LazyFields, train: slice, shift: np.ndarray, block_bytes: int, span: slice) -> Sums:
     """Reads, checks and sums the fields of a span, one block at a time."""
-    every = blocks(span, field_shape(fields), block_bytes)
+    every = blocks(span, time_shape(fields), block_bytes)
     return reduce(Sums.concatenate, (_sums_of_block(fields, train, shift, rows) for rows in every))
 
 
 def _sums_of_block(fields: LazyFields, train: slice, shift: np.ndarray, rows: slice) -> Sums:
-    values, times = read(fields, rows), fields.data.time[rows].to_numpy()
+    values, times = read(fields, rows), field_times(fields, rows)
     extent, transformed, fits = measure_extent(fields, values, times), _transformed(fields, values, times), []
     if train.start <= rows.start and rows.stop <= train.stop:
         terms = climatology.design(fields.config.climatology, times)
@@ -159,7 +169,7 @@ def _sums_of_block(fields: LazyFields, train: slice, shift: np.ndarray, rows: sl
 
 def _shift(fields: LazyFields, block: slice) -> np.ndarray:
     """[C], near the mean of each transformed channel, against cancellation in sums: the mean of one block."""
-    values, times = read(fields, block), fields.data.time[block].to_numpy()
+    values, times = read(fields, block), field_times(fields, block)
     measure_extent(fields, values, times)
     return np.nanmean(_transformed(fields, values, times), axis=(0, 2, 3))
 
@@ -199,6 +209,7 @@ def _codec(
         places=None if on_grid else tuple(map(str, data.place.to_numpy())),
         locations=np.stack(located) if not on_grid and len(located) == 2 else None,
         climatology=cycle,
+        projection=data.latitude.attrs.get("projection") if on_grid else None,
         calendar=data.time.dt.calendar,
         attributes=tuple({k: str(v) for k, v in a.attrs.items() if k != "units"} for a in data.data_vars.values()),
         hours=tuple(np.unique(data.time[train].dt.hour).tolist()),

@@ -49,9 +49,9 @@ def read_observed(
     Raises:
         LevyError: another grid, box, variable, unit or time than the model knows, values that are impossible or missing, no std.
     """
-    if codec.latitude is None or codec.longitude is None:
+    if codec.latitude is None or codec.longitude is None or codec.latitude.ndim == 2:
         raise LevyError(
-            f"{path}: the model's fields lie on no grid of latitudes and longitudes, so nothing can be placed on them"
+            f"{path}: the model's fields lie on no grid of rows of one latitude and columns of one longitude, so nothing can be placed on them"
         )
     grid = Grid(codec.latitude, codec.longitude, codec.wraps)
     table = path.suffix.lower() == ".csv"
@@ -117,7 +117,11 @@ def _read_table(path: Path, codec: Codec, grid: Grid, std: Mapping[str, float]) 
         raise LevyError(
             f"{path} has no column {', '.join(missing)}: {', '.join(COLUMNS)} are expected, and perhaps std"
         )
-    numbers = table[[name for name in (*COLUMNS[1:], "std") if name in table]].apply(pd.to_numeric, errors="coerce").astype(float)
+    numbers = (
+        table[[name for name in (*COLUMNS[1:], "std") if name in table]]
+        .apply(pd.to_numeric, errors="coerce")
+        .astype(float)
+    )
     if bad := numbers.index[~np.isfinite(numbers).all(axis=1)].tolist():
         raise LevyError(f"{path}: line {bad[0] + 2} has no finite number for each of {', '.join(numbers.columns)}")
     found = {}

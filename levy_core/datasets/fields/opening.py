@@ -1,15 +1,19 @@
 """From a folder of sources to one lazy data set: the wanted variables, in the wanted units, on one grid and one time axis."""
 
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import intervals
-from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, pressure_axis
+from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, own_dimensions, pressure_axis
 from levy_core.datasets.fields.config import RUNNING, FieldsConfig, Variable
+from levy_core.datasets.fields.curved import find_mapping
+from levy_core.datasets.fields.dimensions import Selection
 from levy_core.datasets.fields.fill import mask_declared, type_fill
 from levy_core.datasets.fields.joining import Part, join_parts, on_one_axis, on_one_grid
 from levy_core.datasets.fields.sources import find, open_source
@@ -23,7 +27,7 @@ class LazyFields:
 
     Attributes:
         folder, config: from which they were opened.
-        data: one variable per channel, on (time, latitude, longitude) or (time, place); attributes are the source's, ``units`` as wanted.
+        data: one variable per channel, on (time, latitude, longitude), of curved grids (time, y, x), or (time, place), of members (time, member, ...); attributes are the source's, ``units`` as wanted.
         parts: of each channel the first time and the source of each of its parts, in order of time.
         running: the channels made of totals since 00 UTC.
     """
@@ -48,7 +52,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
 
     Returns:
         One variable per channel (named ``Variable.key``), float64 in ``Variable.units``, on (time, latitude, longitude), from north
-        to south and eastwards, or (time, place).
+        to south and eastwards, (time, y, x) of curved grids as they are, or (time, place); with ``config.members`` on (time, member, ...).
 
     Raises:
         LevyError: no source, an unreadable one, an unknown variable, level or unit, different grids, calendars or times,
@@ -62,6 +66,7 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
     names = find(folder)
     parts: dict[str, list[Part]] = {v.key: [] for v in config.variables}
     standard_names: dict[str, str] = {}
+    selection = Selection(config.select, config.members)
     for name in names:
         datasets = open_source(name)
         standard_names |= {
@@ -69,9 +74,16 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
         }
         for variable in config.variables:
             array = choose_variable(datasets, variable, name)
-            if array is not None:
-                bounds = intervals.find_bounds(datasets, array, f"{name}: variable {variable.name!r}")
-                parts[variable.key].append(_part(array, bounds, variable, config, name, chunk_bytes))
+            if array is None:
+                continue
+            where = f"{name}: variable {variable.name!r}"
+            chosen = selection.of(variable.key, array, own_dimensions(array, where), where)
+            if chosen:
+                bounds = intervals.find_bounds(datasets, chosen[0], where)
+                parts[variable.key].append(
+                    _part(chosen, bounds, find_mapping(datasets, chosen[0]), variable, config, name, chunk_bytes)
+                )
+    selection.check([key for key, own in parts.items() if not own])
     for variable in config.variables:
         if not parts[variable.key]:
             held = ", ".join(f"{k} ({s})" if s else k for k, s in sorted(standard_names.items()))
@@ -105,23 +117,27 @@ def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) 
 
 
 def _part(
-    array: xr.DataArray,
+    chosen: list[xr.DataArray],
     bounds: np.ndarray | None,
+    mapping: dict[str, Any],
     variable: Variable,
     config: FieldsConfig,
     name: str,
     chunk_bytes: int,
 ) -> Part:
-    """What a source has of a variable, on our axes and in the wanted units."""
+    """What a source has of a variable, on our axes and in the wanted units; in each cell the first of ``chosen`` that is not missing."""
+    array = chosen[0]
     where = f"{name}: variable {variable.name!r}"
     said = intervals.complete(variable, array, bounds, where)
     convert = conversion(said, array.attrs.get("units"), name, str(array.attrs.get("standard_name", "")))
     if config.resample is not None:
         intervals.check_stamped(said, array, where)
-    field = canonical(at_level(array, variable.level, where), config.box, where, chunk_bytes)
-    described = {**field.attrs, "units": variable.units}
+    levels = (at_level(each, variable.level, where) for each in chosen)
+    fields = [canonical(each, config.box, config.members, mapping, where, chunk_bytes) for each in levels]
+    field = reduce(xr.DataArray.combine_first, (each.copy(data=mask_declared(array, each.data)) for each in fields))
+    described = {**fields[0].attrs, "units": variable.units}
     if "standard_name" in described:
         described["standard_name"] = suited_name(described["standard_name"], said, array.attrs.get("units"))
     kept = {k: v for k, v in described.items() if v is not None}
-    converted = xr.DataArray(convert(mask_declared(array, field.data)), field.coords, field.dims, attrs=kept)
+    converted = xr.DataArray(convert(field.data), field.coords, field.dims, attrs=kept)
     return Part(name, converted, said, convert, type_fill(array))

@@ -15,7 +15,15 @@ from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.labels import classes, label
 from levy_core.datasets.fields.measure import Progress, check_cycle, measure, one_blas_thread, with_scores
 from levy_core.datasets.fields.opening import LazyFields, open_parts
-from levy_core.datasets.fields.reading import BLOCK_BYTES, BlockMap, blocks, field_shape, read
+from levy_core.datasets.fields.reading import (
+    BLOCK_BYTES,
+    BlockMap,
+    blocks,
+    count_members,
+    field_shape,
+    read,
+    time_shape,
+)
 from levy_core.datasets.fields.store import GROUPS, chunk_rows, create_group
 from levy_core.datasets.fields.timeline import say, split
 
@@ -28,14 +36,14 @@ class Inspection:
 
     Attributes:
         fields: the lazy fields. periods: rows of the groups train and test. classes: names of the classes.
-        labels: of each group's fields, int64. tiles: samples that a field is cut into.
+        labels: of each group's times, int64. samples: of each time: members, or tiles of each.
     """
 
     fields: LazyFields
     periods: dict[str, slice]
     classes: tuple[str, ...]
     labels: dict[str, np.ndarray]
-    tiles: int
+    samples: int
 
 
 def inspect(folder: Path, config: FieldsConfig) -> Inspection:
@@ -51,7 +59,7 @@ def inspect(folder: Path, config: FieldsConfig) -> Inspection:
     check_cycle(config, times[periods["train"]])
     names = classes(config.season, times[periods["train"]])
     labels = {group: label(config.season, times[rows], names) for group, rows in periods.items()}
-    return Inspection(fields, periods, names, labels, tiles.count(field_shape(fields), config.patch))
+    return Inspection(fields, periods, names, labels, _count_samples(fields))
 
 
 def prepare_fields(
@@ -81,11 +89,11 @@ def prepare_fields(
         LevyError: as ``inspect`` and ``measure``. Nothing has been written then.
     """
     inspection = inspect(folder, config)
-    periods, cut = inspection.periods, inspection.tiles
+    periods, cut = inspection.periods, inspection.samples
     fields = with_scores(inspection.fields, periods["train"])
-    times, shape = fields.data.time.to_numpy(), field_shape(fields)
+    times, shape = fields.data.time.to_numpy(), time_shape(fields)
     codec, numbers, hashes = measure(fields, periods["train"], periods["test"], progress, block_bytes, block_map)
-    codec = codec if config.patch is None else _of_tiles(codec, (shape[0], *config.patch))
+    codec = codec if config.patch is None else _of_tiles(codec, (codec.shape[0], *config.patch))
     codec.save(into)
     old, chunk = append.find_previous(previous, into), chunk_rows(shape)
     for group, rows in periods.items():
@@ -115,17 +123,22 @@ def prepare_fields(
     return statistics
 
 
+def _count_samples(fields: LazyFields) -> int:
+    """Samples of each time."""
+    return count_members(fields) * tiles.count(field_shape(fields), fields.config.patch)
+
+
 def _write(fields: LazyFields, codec: Codec, array: zarr.Array, start: int, block: slice) -> None:
     """Writes the samples of a block, which are whole chunks, into the array, whose first field is at ``start``."""
     samples = _samples(fields, codec, block)
-    first = (block.start - start) * tiles.count(field_shape(fields), fields.config.patch)
+    first = (block.start - start) * _count_samples(fields)
     array[first : first + len(samples)] = samples
 
 
 @one_blas_thread
 def _samples(fields: LazyFields, codec: Codec, block: slice) -> np.ndarray:
     """Float32, one chunk at a time: the last bits of a climatology depend on how many fields are asked for at once."""
-    cut, shape = tiles.count(field_shape(fields), fields.config.patch), field_shape(fields)
+    cut, shape = _count_samples(fields), time_shape(fields)
     values = tiles.cut(read(fields, block), fields.config.patch)
     times, samples = np.repeat(fields.data.time[block].to_numpy(), cut), np.empty(values.shape, "<f4")
     for first in range(0, len(values), chunk_rows(shape) * cut):
@@ -138,7 +151,7 @@ def _unchanged(
     old: PreviousStore, group: str, hashes: list[str], fields: LazyFields, codec: Codec, rows: slice, chunk: int
 ) -> list[int]:
     """The chunks of a group that are taken over: none if the first of them would be written as other bytes by this code."""
-    cut = tiles.count(field_shape(fields), fields.config.patch)
+    cut = _count_samples(fields)
     chunks = old.unchanged(group, hashes, 4 * chunk * cut * int(np.prod(codec.shape)))
     if chunks:
         first = rows.start + chunks[0] * chunk
@@ -157,4 +170,4 @@ def _between(rows: slice, chunks: list[int], chunk: int) -> list[slice]:
 
 def _of_tiles(codec: Codec, shape: tuple[int, int, int]) -> Codec:
     """A tile may lie anywhere: it has no coordinates, and no cell of it is always missing."""
-    return replace(codec, valid=np.ones(shape, dtype=bool), latitude=None, longitude=None)
+    return replace(codec, valid=np.ones(shape, dtype=bool), latitude=None, longitude=None, projection=None)

@@ -27,12 +27,31 @@ class BlockMap(Protocol):
 
 def field_shape(fields: LazyFields) -> tuple[int, int, int]:
     """C, H, W of a field; places are 1 x W."""
-    space = tuple(fields.data.sizes[d] for d in ("latitude", "longitude", "place") if d in fields.data.dims)
+    space = tuple(n for d, n in fields.data.sizes.items() if d not in ("time", "member"))
     return len(fields.data.data_vars), *(space if len(space) == 2 else (1, *space))  # type: ignore[return-value]
 
 
+def count_members(fields: LazyFields) -> int:
+    """Fields of one time."""
+    return fields.data.sizes.get("member", 1)
+
+
+def time_shape(fields: LazyFields) -> tuple[int, int, int]:
+    """M * C, H, W: what all M members of one time hold, by which blocks and chunks are measured."""
+    channels, height, width = field_shape(fields)
+    return count_members(fields) * channels, height, width
+
+
+def field_times(fields: LazyFields, rows: slice) -> np.ndarray:
+    """The time of each field that ``read`` gives of some times."""
+    return np.repeat(fields.data.time[rows].to_numpy(), count_members(fields))
+
+
 def blocks(rows: slice, shape: tuple[int, int, int], block_bytes: int = BLOCK_BYTES) -> list[slice]:
-    """Rows in blocks of at most ``block_bytes`` of float64 (at least a field), whole chunks of the store each."""
+    """Rows, one per time, in blocks of at most ``block_bytes`` of float64 (at least one time), whole chunks of the store each.
+
+    ``shape`` is that of ``time_shape``.
+    """
     chunk = chunk_rows(shape)
     size = max(1, block_bytes // (8 * int(np.prod(shape))) // chunk) * chunk
     return [slice(a, min(a + size, rows.stop)) for a in range(rows.start, rows.stop, size)]
@@ -44,8 +63,8 @@ def hash_chunks(fields: LazyFields, rows: slice, values: np.ndarray) -> tuple[st
     Args:
         rows: one of ``blocks``. values: [n, C, H, W], what ``read`` gave of it.
     """
-    times = seconds(fields.data.time[rows].to_numpy(), fields.data.time.dt.calendar)
-    size, hashes = chunk_rows(field_shape(fields)), []
+    times = seconds(field_times(fields, rows), fields.data.time.dt.calendar)
+    size, hashes = chunk_rows(time_shape(fields)) * count_members(fields), []
     for first in range(0, len(values), size):
         digest = hashlib.sha256(times[first : first + size].tobytes())
         digest.update(np.ascontiguousarray(values[first : first + size]).data)
@@ -54,13 +73,13 @@ def hash_chunks(fields: LazyFields, rows: slice, values: np.ndarray) -> tuple[st
 
 
 def read(fields: LazyFields, rows: slice) -> np.ndarray:
-    """Fields float64 [n, C, H, W], NaN where missing.
+    """Fields float64 [n, C, H, W], NaN where missing; of each time all members, one after the other.
 
     Raises:
         LevyError: a field that cannot be read: its variable, time and source are named.
     """
     data = fields.data.isel(time=rows)
-    values = np.empty((data.sizes["time"], *field_shape(fields)))
+    values = np.empty((data.sizes["time"] * count_members(fields), *field_shape(fields)))
     for c, array in enumerate(data.data_vars.values()):
         try:
             # In this thread alone: the HDF5 library of netCDF4 is not safe with several.

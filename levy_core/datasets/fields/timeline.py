@@ -23,8 +23,9 @@ def starts(parts: list[Part]) -> Starts:
 
 
 def source_at(begun: Starts, time: object) -> str:
-    """The source of the field at some time."""
-    return ([begun[0][1]] + [source for first, source in begun if first <= time])[-1]  # type: ignore[operator]
+    """The source of the field at some time; where members lie in sources of their own, all of them."""
+    before = [first for first, _ in begun if first <= time]  # type: ignore[operator]
+    return " or ".join(source for first, source in begun if first == [begun[0][0], *before][-1])
 
 
 def join(key: str, parts: list[Part]) -> xr.DataArray:

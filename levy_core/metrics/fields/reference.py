@@ -42,7 +42,7 @@ class FieldsReference:
 
     Attributes:
         fields: float32 [M, C, H, W] in the order of time, NaN where missing. labels: int64 [M]. names: [C].
-        latitude: degrees [H], or None. config: settings.
+        areas: of cells [H, W], or [H] of the cells of each row, up to a factor; or None. config: settings.
         estimates: by variable, the real numbers with their intervals (``intervals.estimates``) and what extremes rest on
             (``intervals.count_exceedances``).
     """
@@ -50,7 +50,7 @@ class FieldsReference:
     fields: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
-    latitude: np.ndarray | None
+    areas: np.ndarray | None
     config: FieldsMeasures
     estimates: dict[str, Any]
 
@@ -60,12 +60,12 @@ class FieldsReference:
         values: np.ndarray,
         labels: np.ndarray,
         names: tuple[str, ...],
-        latitude: np.ndarray | None,
+        areas: np.ndarray | None,
         config: FieldsMeasures,
     ) -> "FieldsReference":
         """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
 
-        ``latitude`` [H] in degrees thins the rows of a grid towards the poles (``even_cells``). At most ``config.most``
+        ``areas`` [H] or [H, W] thin the smaller cells of a grid (``even_cells``). At most ``config.most``
         fields are kept and looked at; ``rows.thin_rows`` says which, so that a caller need not read the others.
 
         Raises:
@@ -81,7 +81,7 @@ class FieldsReference:
         for c, name in enumerate(names):
             if np.isnan(fields[:, c]).all():
                 raise LevyError(f"{name} has no value in any of {len(fields)} real fields: look at the prepared data")
-        cells = even_cells(latitude, (fields.shape[2], fields.shape[3]))
+        cells = even_cells(areas, (fields.shape[2], fields.shape[3]))
         pooled = {name: fields[:, c][:, cells].astype(np.float64) for c, name in enumerate(names)}
         found = {
             name: {
@@ -90,18 +90,17 @@ class FieldsReference:
             }
             for name, values in pooled.items()
         }
-        return cls(fields, labels[rows].astype(np.int64), tuple(names), latitude, config, found)
+        return cls(fields, labels[rows].astype(np.int64), tuple(names), areas, config, found)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """For a safetensors file; with ``description`` all that ``read`` needs."""
-        return {"fields": torch.from_numpy(self.fields), "labels": torch.from_numpy(self.labels)}
+        arrays = {"fields": self.fields, "labels": self.labels} | ({} if self.areas is None else {"areas": self.areas})
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def description(self) -> dict[str, Any]:
-        """For a JSON file: settings, names, latitudes, and under ``variables`` each real number with its interval."""
-        latitude = None if self.latitude is None else [float(v) for v in self.latitude]
+        """For a JSON file: settings, names, and under ``variables`` each real number with its interval."""
         return {
             "names": list(self.names),
-            "latitude": latitude,
             "config": asdict(self.config) | {"levels": list(self.config.levels)},
             "variables": self.estimates,
         }
@@ -110,19 +109,18 @@ class FieldsReference:
     def read(cls, tensors: dict[str, torch.Tensor], description: dict[str, Any]) -> "FieldsReference":
         """The reference again, from what ``tensors`` and ``description`` gave."""
         config = FieldsMeasures(**description["config"] | {"levels": tuple(description["config"]["levels"])})
-        latitude = None if description["latitude"] is None else np.array(description["latitude"])
         return cls(
             tensors["fields"].numpy(),
             tensors["labels"].numpy(),
             tuple(description["names"]),
-            latitude,
+            tensors["areas"].numpy() if "areas" in tensors else None,
             config,
             description["variables"],
         )
 
     def rows(self, rows: np.ndarray) -> "FieldsReference":
         """The reference of some of its fields, without estimates."""
-        return FieldsReference(self.fields[rows], self.labels[rows], self.names, self.latitude, self.config, {})
+        return FieldsReference(self.fields[rows], self.labels[rows], self.names, self.areas, self.config, {})
 
     def floor(self, n: int, draws: int = 8) -> float:
         """The distance to expect of n perfect samples: what remains because they, and the real fields, are few.
@@ -149,7 +147,7 @@ class FieldsReference:
     @cached_property
     def cells(self) -> np.ndarray:
         """Cells whose values are pooled, bool [H, W]."""
-        return even_cells(self.latitude, self.shape)
+        return even_cells(self.areas, self.shape)
 
     @cached_property
     def variables(self) -> tuple[Real, ...]:

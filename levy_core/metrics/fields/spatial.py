@@ -11,19 +11,26 @@ Pairs = tuple[np.ndarray, np.ndarray]  # flat indices of cells, one beside the o
 FEWEST_FIELDS = 20  # fields that correlations and thresholds of single cells are estimated from
 
 
-def even_cells(latitude: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
-    """Cells that stand for about equal areas, bool [H, W]: of each row a share of the cosine of its latitude.
+def even_cells(areas: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
+    """Cells that stand for about equal areas, bool [H, W]: of each row a share of the area of its cells [H], or of cells of areas [H, W].
 
     As in a reduced Gaussian grid, so that the poles count no more than their area and every measure of pooled values,
-    quantiles too, needs no weights. All cells without latitudes [H], and for places (one row).
+    quantiles too, needs no weights. All cells without areas, and for places (one row).
+
+    Raises:
+        LevyError: areas of another shape.
     """
     height, width = shape
-    if latitude is None or height == 1:
+    if areas is None or height == 1:
         return np.ones(shape, dtype=bool)
-    if len(latitude) != height:
-        raise LevyError(f"{len(latitude)} latitudes for fields of {height} rows: one for each row was expected")
-    share = np.cos(np.deg2rad(latitude)).clip(min=0)
-    kept = np.maximum(1, np.rint(width * share / share.max())).astype(np.int64)
+    if areas.shape not in ((height,), (height, width)):
+        raise LevyError(
+            f"areas {list(areas.shape)} for fields of {height} rows: one for each row, or for each cell, was expected"
+        )
+    if areas.ndim == 2:  # systematic sampling along the rows, each cell with a chance of its area
+        passed = np.floor(np.append(0, (areas / areas.max()).cumsum()))
+        return (passed[1:] > passed[:-1]).reshape(shape)
+    kept = np.maximum(1, np.rint(width * areas / areas.max())).astype(np.int64)
     cells = np.zeros(shape, dtype=bool)
     for row, count in zip(cells, kept, strict=True):
         row[np.arange(count) * width // count] = True

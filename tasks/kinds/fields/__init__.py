@@ -21,16 +21,18 @@ def _check(raw: Path, settings: FieldSettings) -> dict[str, int]:
     from levy_core.datasets.fields.prepare import inspect
 
     found = inspect(raw, settings.config)
-    counts = np.bincount(found.labels["train"], minlength=len(found.classes)) * found.tiles
+    counts = np.bincount(found.labels["train"], minlength=len(found.classes)) * found.samples
     return dict(zip(found.classes, counts.tolist(), strict=True))
 
 
 def _count(raw: Path, settings: FieldSettings) -> dict[str, Any]:
     """The number of fields, and their first and last time."""
     from levy_core.datasets.fields.prepare import inspect
+    from levy_core.datasets.fields.reading import count_members
 
-    times = inspect(raw, settings.config).fields.data.time.to_numpy()
-    return {"counts": {"fields": len(times)}, "first": str(times[0]), "last": str(times[-1])}
+    fields = inspect(raw, settings.config).fields
+    times = fields.data.time.to_numpy()
+    return {"counts": {"fields": len(times) * count_members(fields)}, "first": str(times[0]), "last": str(times[-1])}
 
 
 def _prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | None, dataset: str) -> None:

@@ -10,7 +10,7 @@ from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.climatology import design, phases
 from levy_core.datasets.fields.opening import LazyFields
 from levy_core.datasets.fields.prepare import inspect
-from levy_core.datasets.fields.reading import BlockMap, blocks, field_shape, read
+from levy_core.datasets.fields.reading import BlockMap, blocks, count_members, read, time_shape
 from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.metrics.common.levels import LEAST_YEARS, LevelShift, Periods, find_level_shifts
 from tasks.kinds.fields.settings import FieldDrift, FieldSettings
@@ -58,16 +58,17 @@ def _summarise_weeks(
     """Of weeks of ``length`` fields each; a series per channel and number, channels first."""
     rows = slice(first * length, stop * length)
     work = partial(_summarise, fields, quantiles)
-    every = np.concatenate(list(map_blocks(work, blocks(rows, field_shape(fields)))))  # [N, C, 1 + Q]
+    every = np.concatenate(list(map_blocks(work, blocks(rows, time_shape(fields)))))  # [N, C, 1 + Q]
     middles = fields.data.time[rows][length // 2 :: length]
     values, times = every.reshape(stop - first, length, -1).mean(1), middles.to_numpy()
     return Periods(values, design("day", times), phases(times)[0], middles.dt.year.to_numpy())
 
 
 def _summarise(fields: LazyFields, quantiles: tuple[float, ...], rows: slice) -> np.ndarray:
-    """Mean and quantiles of the cells of each field and channel, float64 [n, C, 1 + Q]."""
+    """Mean and quantiles of the cells of each time, those of all members together, and channel, float64 [n, C, 1 + Q]."""
     values, numbers = read(fields, rows), []
-    for cells in values.reshape(*values.shape[:2], -1).swapaxes(0, 1):
+    of_times = values.reshape(-1, count_members(fields), *values.shape[1:]).swapaxes(1, 2)  # [n, C, M, H, W]
+    for cells in of_times.reshape(*of_times.shape[:2], -1).swapaxes(0, 1):
         known = cells[:, ~np.isnan(cells).all(0)]
         quantile = np.nanquantile if np.isnan(known).any() else np.quantile  # the first is a hundred times slower
         numbers.append([np.nanmean(known, 1), *quantile(known, quantiles, axis=1)])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, d
 from tasks.kinds.fields.settings import FieldEvaluation
 
 FORECASTS = 200
+BLOCKS = 20  # of the bootstrap, at least
 PERIODS = ("test", "train")  # names in the tables and groups of the store
 CEILING = "ceiling.json"
 ANOMALIES = "{}-anomalies"  # name of a period whose fields lack their climatology
@@ -139,17 +141,16 @@ class FieldMetrics:
 
 def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, dataset: str) -> None:
     """Writes ``NAME.safetensors`` and ``NAME.json`` per reference, the ceiling, the codec, and the classes with their shares."""
-    codec, measures, made = Codec.load(prepared), FieldsMeasures(**settings.model_dump()), {}
+    codec, usual, made = Codec.load(prepared), FieldsMeasures(**settings.model_dump()), {}
     for name in PERIODS:
         store = FieldStore.open(prepared / "fields.zarr", name)
+        measures = _in_samples(usual, store)
         rows = thin_rows(len(store), measures.most, measures.block)
         views = {name: codec.decode(store[rows], store.times[rows])}
         if codec.climatology is not None:
             views[ANOMALIES.format(name)] = codec.anomalies(store[rows])
         for view, values in views.items():
-            made[view] = reference = FieldsReference.of(
-                values, store.labels[rows], codec.names, codec.latitude, measures
-            )
+            made[view] = reference = FieldsReference.of(values, store.labels[rows], codec.names, codec.areas, measures)
             write_tensors(folder / f"{view}.safetensors", reference.tensors())
             write_json(folder / f"{view}.json", reference.description())
     real, of_training = made["test"], made["train"]
@@ -161,6 +162,12 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
     codec.save(folder)
     write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
     print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
+
+
+def _in_samples(measures: FieldsMeasures, store: FieldStore) -> FieldsMeasures:
+    """Blocks of as many times, where several samples (members, tiles) are of one: but of what is kept, at least twenty blocks."""
+    block = measures.block * (len(store) // len(np.unique(store.times)))
+    return replace(measures, block=min(block, max(measures.block, measures.most // BLOCKS)))
 
 
 def _names(codec: Codec) -> list[str]:

@@ -24,6 +24,7 @@ from tasks.page.default_sampler import DefaultSampler
 from tasks.runtime.paths import Folders
 
 OF_REAL = ("skewness", "kurtosis", "hill", "gpd")
+EARTH_KM = 6371.0  # radius
 DEGREE_KM = 111.2  # of latitude
 YEAR = 365.25 * 86400  # seconds
 WRITTEN = 200  # samples of a design in its file
@@ -174,6 +175,8 @@ def _cell_km(codec: Codec) -> float | None:
     """The side of a cell in the middle of a box; None for globes, places and tiles, whose cells have no one size."""
     if codec.latitude is None or codec.longitude is None or codec.wraps or min(codec.shape[1:]) < 2:
         return None
+    if codec.latitude.ndim == 2:
+        return EARTH_KM * float(np.sqrt(np.mean(codec.areas)))
     up, across = (float(np.ptp(axis)) / (len(axis) - 1) for axis in (codec.latitude, codec.longitude))
     middle = np.deg2rad((codec.latitude[0] + codec.latitude[-1]) / 2)
     return DEGREE_KM * float(np.sqrt(up * across * np.cos(middle)))

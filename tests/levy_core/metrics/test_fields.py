@@ -38,7 +38,8 @@ def zeros(n):
 
 
 def reference(values, labels=None, config=FEW, latitude=None, names=NAMES):
-    return FieldsReference.of(values, zeros(len(values)) if labels is None else labels, names, latitude, config)
+    areas = None if latitude is None else np.cos(np.deg2rad(latitude))
+    return FieldsReference.of(values, zeros(len(values)) if labels is None else labels, names, areas, config)
 
 
 @pytest.fixture(scope="module")

@@ -149,16 +149,26 @@ def test_thresholds_are_numpys_quantiles_of_the_known_values():
 
 def test_kept_cells_stand_for_equal_areas():
     latitude = np.linspace(-89, 89, 90)
-    cells = spatial.even_cells(latitude, (90, 180))
     share = np.cos(np.deg2rad(latitude))
+    cells = spatial.even_cells(share, (90, 180))
     assert cells.sum(1) == pytest.approx(180 * share / share.max(), abs=0.51 + 0.5)
     assert cells[0].sum() >= 1
     rows = np.flatnonzero(cells[20])
     assert np.ptp(np.diff(rows)) <= 1  # evenly along the row
     assert spatial.even_cells(None, (3, 4)).all()
     assert spatial.even_cells(np.array([45.0, 50, 60]), (1, 3)).all()  # places
-    with pytest.raises(LevyError, match="2 latitudes for fields of 3 rows"):
+    with pytest.raises(LevyError, match=r"areas \[2\] for fields of 3 rows"):
         spatial.even_cells(np.array([45.0, 50]), (3, 4))
+
+
+def test_kept_cells_of_a_curved_grid_stand_for_equal_areas():
+    areas = 1 + 3 * np.random.default_rng(0).random((60, 80)) + np.linspace(0, 4, 80)
+    cells = spatial.even_cells(areas, (60, 80))
+    assert cells.sum() == np.floor(areas.sum() / areas.max())
+    place = np.arange(80.0)[None] + np.zeros((60, 1))
+    assert place[cells].mean() == pytest.approx((place * areas).sum() / areas.sum(), abs=0.5)
+    assert abs(place.mean() - (place * areas).sum() / areas.sum()) > 5
+    assert spatial.even_cells(np.full((3, 4), 2.0), (3, 4)).all()
 
 
 def test_two_cells_are_extreme_at_once_as_often_as_their_law_says():

@@ -133,3 +133,14 @@ def test_of_real_weather_a_changed_unit_is_told_and_a_year_like_others_is_not(tm
     for folder, change, expected in (("a", lambda x: x, set()), ("b", lambda x: x - 273.15, {"tas"})):
         raw = write(tmp_path / folder, since("1993-01-03", data, tas=change))
         assert {each.numbers["variable"] for each in find_drift(raw, settings, before, FieldDrift())} == expected
+
+
+def test_members_of_an_ensemble_are_one_series(tmp_path):
+    data = since("2007-01-01", weather(), t2m=lambda x: x + 4)
+    every = xr.concat([data, data, data], "number").assign_coords(number=[0, 1, 2]).transpose("time", "number", ...)
+    settings = FieldSettings(**SETTINGS, members="number")
+    before = {"last": str(np.datetime64(LAST, "ns"))}
+    found = find_drift(write(tmp_path / "ensemble", every), settings, before, FieldDrift())
+    alone = find_drift(write(tmp_path / "alone", data), FieldSettings(**SETTINGS), before, FieldDrift())
+    assert found
+    assert [f.text.split(":")[0] for f in found] == [f.text.split(":")[0] for f in alone]

@@ -7,9 +7,12 @@ import pytest
 
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.curved import on_sphere
 from tasks.kinds.fields import sheets
 from tasks.kinds.fields.coast import outlines
+from tasks.kinds.fields.layouts import Layout, _on_plane
 from tasks.kinds.fields.maps import Panel, draw_maps, scale_of, scale_of_difference, scale_of_spread
+from tests.support.curved import unrotated
 
 T2M, RAIN = Variable("t2m", "degC"), Variable("tp", "mm day-1", transform="log1p", minimum=0.0)
 SHAPE = (2, 8, 16)
@@ -20,12 +23,20 @@ def codec(**where):
     return Codec((T2M, RAIN), ones, ones, np.ones(SHAPE, dtype=bool), **where)
 
 
+def curved(rlat, rlon, *pole):
+    return dict(zip(("latitude", "longitude"), unrotated(rlat, rlon, *pole), strict=True))
+
+
 GRIDS = {
     "globe from 0": {"latitude": np.linspace(78.75, -78.75, 8), "longitude": np.arange(16) * 22.5},
     "globe from the date line": {"latitude": np.linspace(78.75, -78.75, 8), "longitude": np.arange(16) * 22.5 - 168.75},
     "box over the date line": {"latitude": np.linspace(-34, -48, 8), "longitude": np.linspace(170, 200, 16)},
     "poles": {"latitude": np.linspace(90, 60, 8), "longitude": np.linspace(-20, 20, 16)},
     "tiles": {},
+    "rotated": curved(np.linspace(-20, 20, 8), np.linspace(-25, 20, 16), 39.25, -162),
+    "over the date line": curved(np.linspace(-10, 10, 8), np.linspace(-15, 15, 16), 60, 0),
+    "over the pole": curved(np.linspace(-20, 20, 8), np.linspace(-25, 25, 16), 6.55, 0),
+    "ocean": curved(np.linspace(-70, 80, 8), np.linspace(-178, 172, 16), 60, 40),
 }
 
 
@@ -43,6 +54,25 @@ def test_every_grid_has_its_map(name):
     pixels = np.asarray(draw_maps(codec(**GRIDS[name]), [maps]))
     assert pixels.shape[1] > 700  # legible: 300 pixels of a map
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+
+
+def test_cells_of_a_curved_grid_are_drawn_with_their_areas():
+    for name in ("rotated", "over the date line", "over the pole"):
+        x, y = np.moveaxis(Layout.of(it := codec(**GRIDS[name])).edges, -1, 0)
+        diagonals = x[1:, 1:] - x[:-1, :-1], y[1:, :-1] - y[:-1, 1:], x[1:, :-1] - x[:-1, 1:], y[1:, 1:] - y[:-1, :-1]
+        drawn = np.abs(diagonals[0] * diagonals[1] - diagonals[2] * diagonals[3]) / 2
+        assert np.allclose(drawn, it.areas, rtol=0.01)
+
+
+def test_north_is_up_in_the_middle_of_a_curved_grid_and_coasts_lie_on_its_cells():
+    layout = Layout.of(codec(**GRIDS["rotated"]))
+    middle = layout.edges[4, 8]
+    north = _on_plane(on_sphere(np.array(60.0), np.rad2deg(np.arctan2(*layout.centre[[1, 0]]))), layout.centre)
+    assert abs(north[0]) < 1e-9 < north[1]
+    assert np.hypot(*middle) < 0.1
+    cell = _on_plane(layout.points[2, 3], layout.centre)
+    assert (layout.edges[2:4, 3:5].min((0, 1)) < cell).all()
+    assert (cell < layout.edges[2:4, 3:5].max((0, 1))).all()
 
 
 def test_sheets_show_each_variable_its_highest_field_and_each_statistic():
