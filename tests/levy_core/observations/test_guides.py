@@ -146,16 +146,16 @@ def test_pigdm_is_its_formula_with_the_exact_jacobian():
 
 @cache
 def end_at(discretisation, steps):
-    """Where 20 samples are at rho 0.1."""
+    """Where 10 samples are at rho 0.1."""
     oracle = three_regimes()
     guided = observe(oracle, EXACT, Gaussian(), covariance=oracle.covariance())
     solver = Solver("ode", discretisation, "uniform-log-rho", steps, rho_max=20, rho_min=0.1)
-    return draw(guided, tabulate(solver, SCHEDULES["cosine"](2.0)), Gaussian(), 20)
+    return draw(guided, tabulate(solver, SCHEDULES["cosine"](2.0)), Gaussian(), 10)
 
 
 @pytest.mark.parametrize(("discretisation", "order"), [("ei-noise", 1), ("2m-data", 2), ("heun", 2)])
 def test_tables_keep_their_order_of_convergence(discretisation, order):
-    coarse, finer = (float((end_at(discretisation, steps) - end_at("heun", 1280)).norm()) for steps in (80, 160))
+    coarse, finer = (float((end_at(discretisation, steps) - end_at("heun", 800)).norm()) for steps in (60, 120))
     assert abs(log2(coarse / finer) - order) < 0.3
 
 
