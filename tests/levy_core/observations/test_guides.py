@@ -187,6 +187,19 @@ def test_a_guide_says_how_many_evaluations_it_costs(guide, noise, std):
     assert counting.calls == guided.evaluations
 
 
+class OwnMixing(Scale):
+    """Refuses an eps_hat that is not its own, as its divergence is a difference to it."""
+
+    def mixing(self, y, rho, cond, eps_hat, probe):
+        torch.testing.assert_close(eps_hat, self(y, rho, cond))
+        return torch.ones(len(y)).to(y)
+
+
+def test_the_mixing_variable_is_asked_for_with_the_prediction_that_it_belongs_to():
+    guided = observe(OwnMixing(Gaussian()), EXACT, StudentT(5.0), covariance=one_regime().covariance())
+    assert sample(guided, table(5, "ei-noise", eta=0.5), StudentT(5.0), 0, range(3), (D,), {}).isfinite().all()
+
+
 def test_values_of_one_kind_in_other_units_change_nothing():
     oracle = one_regime()
     plain = observe(oracle, EXACT, Gaussian(), covariance=oracle.covariance())
