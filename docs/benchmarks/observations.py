@@ -1,4 +1,4 @@
-"""Guides towards observations against exact posteriors: ``python -m docs.benchmarks.observations`` prints docs/observations.md's table.
+"""Guides towards observations against exact posteriors, the table of docs/observations.md: python docs/benchmarks/observations.py
 
 Twelve observations of 5 of 16 correlated values, 400 samples of each; energy distance and width E|X - X'|, both in units of the
 posterior's own width.

@@ -27,7 +27,7 @@ from levy_core.process.noise import Noise
 from levy_core.process.parametrisation import broadcast
 from levy_core.sampling.guidance import EpsHat
 
-LEVELS = 256  # whose [rows, rows] gains are kept
+KEPT = 2**31  # bytes that are kept of what belongs to noise levels
 
 
 class Correction(Protocol):
@@ -77,10 +77,10 @@ class Observing:
 
 
 class Gains:
-    """``matrix(rho)^-1 residual`` for the levels of a batch; inverses [rows, rows] are made once per level and kept."""
+    """``matrix(rho)^-1 residual`` for the levels of a batch; inverses [rows, rows] are made once per level and the newest kept."""
 
-    def __init__(self, matrix: Callable[[float], Tensor]) -> None:
-        self._inverse = lru_cache(maxsize=LEVELS)(lambda level: inverse_of(matrix(level)))
+    def __init__(self, matrix: Callable[[float], Tensor], rows: int) -> None:
+        self._inverse = lru_cache(maxsize=levels_kept(rows**2))(lambda level: inverse_of(matrix(level)))
 
     def solve(self, residual: Tensor, rho: Tensor) -> Tensor:
         """[B, rows], float64."""
@@ -89,6 +89,11 @@ class Gains:
             at = rho == level
             solved[at] = residual[at] @ self._inverse(level).to(residual.device)
         return solved
+
+
+def levels_kept(values: int) -> int:
+    """How many noise levels to keep float64 values of, so many per level."""
+    return max(1, min(256, KEPT // (8 * values)))
 
 
 class Projection:
@@ -118,13 +123,13 @@ class Interpolation:
 
     def __init__(self, observation: Observation, covariance: Covariance, noise: Noise) -> None:
         check_size(covariance, observation.operator)
-        self.observation, self.covariance, self.a = observation, covariance, typical_mixing(noise)
-        self._gains = Gains(self._matrix)
-        self._on = lru_cache(maxsize=2)(covariance.to)
+        self.observation, self.a = observation, typical_mixing(noise)
+        self._gains = Gains(self._matrix, observation.operator.rows)
+        size = covariance.patterns.numel() + covariance.diagonal.numel()
+        self._posterior = lru_cache(maxsize=levels_kept(size))(lambda level: covariance.posterior(level**2 * self.a))
 
     def _matrix(self, level: float) -> Tensor:
-        posterior = self.covariance.posterior(level**2 * self.a)
-        return posterior.observed(self.observation.operator) + self.observation.variance.diag()
+        return self._posterior(level).observed(self.observation.operator) + self.observation.variance.diag()
 
     def correct(self, predictor: EpsHat, y: Tensor, rho: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
         """See ``Correction``."""
@@ -133,7 +138,7 @@ class Interpolation:
         shift = self.observation.operator.adjoint(weights)
         for level in rho.unique().tolist():
             at = rho == level
-            shift[at] = self._on(y.device).posterior(level**2 * self.a).apply(shift[at])
+            shift[at] = self._posterior(level).to(y.device).apply(shift[at])
         return eps_hat, shift
 
 
@@ -149,7 +154,7 @@ class PseudoInverse:
     def __init__(self, observation: Observation) -> None:
         self.observation = observation
         seen, variance = observation.gram(), observation.variance.diag()
-        self._gains = Gains(lambda level: level**2 / (1 + level**2) * seen + variance)
+        self._gains = Gains(lambda level: level**2 / (1 + level**2) * seen + variance, len(seen))
 
     def correct(self, predictor: EpsHat, y: Tensor, rho: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
         """See ``Correction``."""

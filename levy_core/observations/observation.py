@@ -9,6 +9,7 @@ from levy_core.base.errors import LevyError
 from levy_core.observations.covariance import gram
 from levy_core.observations.operators import Operator
 
+MOST = 10_000  # values: guides need matrices [rows, rows], here of 0.8 GB
 AGREE = 1e-5  # of the largest value: how well noise-free values that say the same thing have to agree
 
 
@@ -21,7 +22,7 @@ class Observation:
         std: standard deviation of their error, a number or [rows]; 0: samples have these values exactly.
 
     Raises:
-        LevyError: shapes that do not match, values that are not finite, or exact values that contradict each other.
+        LevyError: more than 10,000 values, shapes that do not match, values that are not finite, or exact values that contradict each other.
     """
 
     operator: Operator
@@ -30,6 +31,10 @@ class Observation:
 
     def __post_init__(self) -> None:
         rows = self.operator.rows
+        if rows > MOST:
+            raise LevyError(
+                f"the operator sees {rows:,} values, and at most {MOST:,} can be taken in at once: observe fewer cells, or means"
+            )
         values = self.values.double()
         std = torch.as_tensor(self.std, dtype=torch.float64)
         if values.dim() not in (1, 2) or values.shape[-1] != rows:
@@ -79,10 +84,11 @@ class Observation:
         return gram(self.operator, torch.ones(size, dtype=torch.float64))
 
     def _refuse_contradictions(self) -> None:
-        rows = self.exact.nonzero().flatten()
+        matrix = self.gram() * self.exact * self.exact[:, None]
+        rows = (matrix != 0).sum(1).gt(1).nonzero().flatten()  # that share cells with others
         if len(rows) == 0:
             return
-        matrix = self.gram()[rows][:, rows]
+        matrix = matrix[rows][:, rows]
         scale = _root_scale(matrix)
         values, vectors = torch.linalg.eigh(matrix * scale * scale[:, None])
         repeats = vectors[:, values < 1e-12 * len(rows)]  # combinations of rows that see nothing

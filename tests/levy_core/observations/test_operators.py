@@ -99,6 +99,11 @@ def test_observations_refuse_values_that_no_sample_has(values, std, says):
         Observation(twice, torch.tensor(values), std)
 
 
+def test_more_values_than_matrices_can_hold_are_refused_at_once():
+    with pytest.raises(LevyError, match="sees 40,000 values, and at most 10,000"):
+        Observation(Blur((200, 200), 2.0), torch.zeros(40_000), 0.1)
+
+
 def test_values_for_one_cell_may_agree_or_have_an_error():
     twice = points((6, 8), torch.tensor([[1.0, 2.0], [4.0, 4.0], [1.0, 2.0]]))
     Observation(twice, torch.tensor([1.0, 2.0, 1.0]))

@@ -1,4 +1,4 @@
-"""Samples given observations against exact posteriors, means over 6 observations, 300 samples of each, fixed seeds.
+"""Samples given observations against exact posteriors, means over 6 observations, 200 samples of each, fixed seeds.
 
 Energy distances and widths, E|X - X'|, are in units of the posterior's own width; exact draws lie within 0.005 of 0 and 0.03 of 1.
 """
@@ -13,7 +13,7 @@ from levy_core.observations.observation import Observation
 from levy_core.process.noise import Gaussian, StudentT
 from tests.support.observed import SEEN, D, compare, draw, observe_each, one_regime, table, three_regimes
 
-N = 300
+N = 200
 TAILED = StudentT(5.0)
 
 
@@ -37,7 +37,7 @@ def test_of_three_regimes_interpolation_and_jacobian_are_near_the_posterior_and_
     oracle = three_regimes()
     for guide in ("interpolation", "jacobian"):
         assert judge(oracle, Gaussian(), table(steps), guide)[0] < 0.03
-    assert judge(oracle, Gaussian(), table(steps), "projection")[0] > 0.3
+    assert judge(oracle, Gaussian(), table(steps), "projection")[0] > 0.5
 
 
 def test_of_tailed_data_both_are_near_the_posterior_in_five_steps():
@@ -47,7 +47,7 @@ def test_of_tailed_data_both_are_near_the_posterior_in_five_steps():
 
 
 def test_the_jacobian_of_tailed_data_runs_nowhere():
-    # conjugate gradients, which take J to be symmetric, are 3 million times as wide here
+    # conjugate gradients, which take J to be symmetric, send single samples to 10^6 here
     assert judge(one_regime(TAILED, 4.0), TAILED, table(5), "jacobian", directions=5)[1] < 2
 
 
@@ -79,11 +79,11 @@ def test_extreme_observations_have_the_right_width_only_when_rescaled(guide):
     covariance, fields = oracle.covariance(), oracle.data(1000, (D,), seed=3)
     seen = SEEN.apply(fields)
     size = ((seen @ torch.linalg.inv(covariance.observed(SEEN))) * seen).sum(1)
-    extreme = fields[size.topk(12).indices]
+    extreme = fields[size.topk(6).indices]
     observation, laws = observe_each(oracle, N, extreme)
     plain = judge(oracle, TAILED, table(20), guide, extreme)[1]
     usual, c = rescale(observation, covariance, Tails(4.0, bounded=False, skewed=False))
-    drawn = draw(observe(oracle, usual, TAILED, guide, covariance), table(20), TAILED, N * 12) * c[:, None]
+    drawn = draw(observe(oracle, usual, TAILED, guide, covariance), table(20), TAILED, N * 6) * c[:, None]
     torch.testing.assert_close(SEEN.apply(drawn), observation.values)
     assert plain < 0.85
     assert abs(mean_of(drawn.split(N), laws)[1] - 1) < 0.1
