@@ -146,8 +146,9 @@ def test_the_report_says_in_which_classes_samples_were_drawn_and_which_twin_is_m
 def test_rare_classes_stand_as_training_images_above_the_samples_that_were_asked_for(reported, page):
     train = read_group(paths.prepared("digits") / "images.zarr", "train")
     folder = paths.samples("digits", "lim")
-    drawn = np.concatenate([np.asarray(d.samples) for d in read_cells(folder)])
-    labels = np.tile(read_labels(folder), 2)
+    cells = read_cells(folder)
+    drawn = np.concatenate([np.asarray(d.samples) for d in cells])
+    labels = np.tile(read_labels(folder, cells), 2)
     for c in (7, 8, 9):
         sheet = np.asarray(Image.open(paths.report("digits") / f"rare-{c}.png"))
         assert sheet.shape == (3 * TILE, COMPARED * TILE)  # real, lim, tedm
