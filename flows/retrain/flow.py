@@ -11,8 +11,8 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.automations import Automation
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.states import Completed, State
 
@@ -89,7 +89,8 @@ def _notify_of_crash(flow: Any, flow_run: Any, state: State) -> None:
 
 def _has_alarm(name: str) -> bool:
     try:
-        return Automation.read(name=name).enabled
+        with get_client(sync_client=True) as client:
+            return any(automation.enabled for automation in client.read_automations_by_name(name))
     except Exception:  # no such alarm, or a server that does not answer: told twice is better than never
         return False
 
