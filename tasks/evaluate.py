@@ -23,7 +23,8 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
     make_reproducible(params.compute.threads)
     metrics = open_metrics(params, dataset)
     folder = paths.samples(dataset, design)
-    rows, cells, labels = [], read_cells(folder), read_labels(folder)
+    rows, cells = [], read_cells(folder)
+    labels = read_labels(folder, cells)
     floors = metrics.floors(labels)
     _warn_of_bias(len(labels), floors)
 

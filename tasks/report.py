@@ -1,6 +1,5 @@
 """Stage report: one self-contained HTML page: who won at which cost and why, the grid, eta curves, samples, tails, cost."""
 
-import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
+from levy_core.base.errors import LevyError
 from levy_core.base.samples import Classes, Samples
 from levy_core.process.loss import explain_minimiser
 from levy_core.process.twins import describe_missing_twin
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
-from tasks.cells.selection import Row, select_default, solver_of
+from tasks.cells.comparison import read_eta, read_winner
+from tasks.cells.selection import Row, cell_label, rows_of_cell, select_default, solver_of
 from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tables import metric_name, read_rows
 from tasks.kinds.kind import Page
@@ -29,9 +30,10 @@ def report(params: Params, dataset: str) -> None:
     """Writes ``index.html``, its figures and its pictures."""
     make_reproducible(params.compute.threads)
     grid = read_rows(paths.grid(dataset))
-    winner = json.loads(paths.winner(dataset).read_text())
-    eta = json.loads(paths.eta(dataset).read_text())
-    metric, designs = winner["metric"], list(eta)  # a design whose every cell failed has no best one to show
+    winner = _find_winner(dataset, grid)
+    metric = winner["metric"]
+    eta = read_eta(paths.eta(dataset), winner, params.designs)
+    designs = list(eta)  # a design whose every cell failed has no best one to show
     models = {d: load_model(paths.model(dataset, d)) for d in designs}
     samplers = {
         d: _default_sampler(dataset, d, select_default(grid[grid.design == d], metric), m.samples)
@@ -89,6 +91,17 @@ def report(params: Params, dataset: str) -> None:
     print(f"report: {paths.report(dataset) / 'index.html'}")
 
 
+def _find_winner(dataset: str, grid: pd.DataFrame) -> dict[str, Any]:
+    """The winner's row of the grid, and the metric by which it was chosen."""
+    winner = read_winner(paths.winner(dataset))
+    rows = rows_of_cell(grid, winner)
+    if rows.empty:
+        raise LevyError(
+            f"{paths.winner(dataset)} is {cell_label(winner)}, which {paths.grid(dataset)} does not have: run the compare stage again"
+        )
+    return {"metric": winner["metric"], **{str(name): value for name, value in rows.iloc[0].items()}}
+
+
 def _label(cell: Row) -> str:
     return f"{solver_of(cell).label}, {int(cell['nfe'])} evaluations"
 
@@ -104,7 +117,8 @@ def _describe_balance(train: TrainParams) -> str:
 def _default_sampler(dataset: str, design: str, cell: pd.Series, of_model: Samples) -> DefaultSampler:
     solver = solver_of(cell)
     folder = paths.samples(dataset, design)
-    cells, labels = read_cells(folder), read_labels(folder)
+    cells = read_cells(folder)
+    labels = read_labels(folder, cells)
     drawn = [np.asarray(d.samples) for d in cells if solver_of(d.cell.settings) == solver]
     ways: tuple[Classes, ...] = get_args(Classes)
     classes: Classes = next(

@@ -101,7 +101,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         progress.update(evaluations - progress.n)
     if not state.is_main_process:
         return
-    write_labels(out, labels)
+    write_labels(out, labels, model.samples.no_class)
     write_index(out, cells)
     failed = sum(has_failed(out, key) for key in missing)
     if failed:

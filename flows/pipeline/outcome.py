@@ -1,9 +1,9 @@
 """What a run did and what won, for people."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.cells.comparison import read_winner
 from tasks.cells.selection import cell_label
 from tasks.params.schema import Params
 from tasks.registry import record
@@ -19,8 +19,12 @@ class Outcome:
 
 
 def best_cell(dataset: str, metric: str) -> str:
-    """The winner of a data set in a line of text."""
-    best = json.loads(paths.winner(dataset).read_text())
+    """The winner of a data set in a line of text.
+
+    Raises:
+        LevyError: what the compare stage left is damaged.
+    """
+    best = read_winner(paths.winner(dataset), metric)
     spread = best[f"{metric}_std"]  # None with one seed
     return f"{cell_label(best)}: {metric} {best[metric]:.2f}" + (
         f" ± {spread:.2f} over {best['seeds']} seeds" if spread is not None else " (one seed)"

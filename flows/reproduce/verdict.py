@@ -1,6 +1,5 @@
 """Where a rerun differs from what was recorded, why as far as hashes tell, and by how much."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from flows.pipeline.dvc import Dvc
 from flows.reproduce.differences import list_differences
 from flows.reproduce.versions import Version
 from levy_core.base.errors import LevyError
+from tasks.cells.comparison import read_winner
 from tasks.params import plain_yaml
 from tasks.runtime import paths
 
@@ -91,8 +91,9 @@ def explain(
             lines.append(f"{path}: md5 {after}, was {before}; {why}")
         else:
             lines.append(itemise(path, list_differences(expected, root / path)))
-    metric, then = version.tags["levy.metric"], version.lineage.winner
-    now = json.loads((root / paths.winner(version.dataset)).read_text())
+    then = version.lineage.winner
+    metric = then["metric"]
+    now = read_winner(root / paths.winner(version.dataset), metric)
     lines.append(
         f"the winner's {metric}: {now[metric]:.6g} ({now['design']}), was {then[metric]:.6g} ({then['design']})"
     )

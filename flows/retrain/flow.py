@@ -12,6 +12,7 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.states import Completed, State
 
@@ -80,11 +81,25 @@ def _notify_of_failure(flow: Any, flow_run: Any, state: State) -> None:
     )
 
 
+def _notify_of_crash(flow: Any, flow_run: Any, state: State) -> None:
+    """Of a deployment's run the alarm `NAME-crashed` of prefect.yaml tells, where the server has it."""
+    if not (flow_run.deployment_id and _has_alarm(f"{flow_run.parameters.get('dataset')}-crashed")):
+        _notify_of_failure(flow, flow_run, state)
+
+
+def _has_alarm(name: str) -> bool:
+    try:
+        with get_client(sync_client=True) as client:
+            return any(automation.enabled for automation in client.read_automations_by_name(name))
+    except Exception:  # no such alarm, or a server that does not answer: told twice is better than never
+        return False
+
+
 @flow(
     name="levy-retrain",
     flow_run_name="retrain-{dataset}",
     on_failure=[_notify_of_failure],
-    on_crashed=[_notify_of_failure],
+    on_crashed=[_notify_of_crash],
     persist_result=False,
 )
 def retrain(

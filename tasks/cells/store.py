@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field, model_validator
 
+from levy_core.base.artifacts import Artifact, read_artifact
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, replacing
 
@@ -55,25 +57,42 @@ def write_cell(folder: Path, key: str, samples: np.ndarray) -> None:
         temporary.write_bytes(array.getbuffer())
 
 
-def write_labels(folder: Path, labels: np.ndarray) -> None:
-    """Labels of the samples of every cell, int64 [n]."""
+class _Labels(Artifact):
+    """The labels of a cell's samples, from 0 to the number of classes, which stands for 'no class'."""
+
+    classes: int = Field(ge=0, lt=2**31)
+    labels: list[int]
+
+    @model_validator(mode="after")
+    def _check(self) -> "_Labels":
+        for i, label in enumerate(self.labels):
+            if not 0 <= label <= self.classes:
+                raise ValueError(
+                    f"label {i} is {label}, but of {self.classes} classes 0 to {self.classes} were expected"
+                )
+        return self
+
+
+def write_labels(folder: Path, labels: np.ndarray, classes: int) -> None:
+    """Labels of the samples of every cell, int64 [n]; the number of classes stands for 'no class'."""
     with replacing(folder / LABELS) as temporary:
-        temporary.write_text(json.dumps(labels.tolist()) + "\n")
+        temporary.write_text(json.dumps({"classes": classes, "labels": labels.tolist()}) + "\n")
 
 
-def read_labels(folder: Path) -> np.ndarray:
-    """What ``write_labels`` wrote.
+def read_labels(folder: Path, cells: Iterable[DrawnCell]) -> np.ndarray:
+    """Labels of the samples of each of the folder's cells, int64 [n].
 
     Raises:
-        LevyError: the file is missing or damaged.
+        LevyError: the file is missing or damaged, or a cell has another number of samples.
     """
-    try:
-        labels = json.loads((folder / LABELS).read_text())
-        if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-            raise ValueError("a list of whole numbers was expected")
-        return np.array(labels, dtype=np.int64)
-    except (OSError, ValueError, OverflowError, RecursionError) as error:
-        raise LevyError(f"{folder} holds no labels of its samples ({error}): run the sample stage again") from error
+    labels = read_artifact(folder / LABELS, _Labels, "sample").labels
+    for drawn in cells:
+        if drawn.samples is not None and len(drawn.samples) != len(labels):
+            raise LevyError(
+                f"{folder / LABELS} has {len(labels)} labels, but the cell {drawn.key} has {len(drawn.samples)} samples: run the "
+                "sample stage again"
+            )
+    return np.array(labels, dtype=np.int64)
 
 
 def write_failure(folder: Path, key: str, reason: str) -> None:

@@ -170,7 +170,7 @@ class Kind:
             number of training samples of each class; {} of a kind without classes.
         count: (raw folder, settings) -> {"counts": by class or sort, ...}, without reading all of them.
         prepare: (raw folder, settings, new folder, folder of the last preparation or None, data set's name). Among what it writes
-            is ``statistics.json`` with ``shape``, of a sample.
+            is ``statistics.json`` with ``shape``, (C, H, W) of a sample (``tasks.kinds.statistics``).
         training_data: (prepared folder, settings) -> ``TrainingData``.
         make_reference: (prepared folder, new folder, evaluation settings, torch device, data set's name).
         open_metrics: (``Folders``, evaluation settings, torch device) -> ``Metrics``.

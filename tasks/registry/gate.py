@@ -7,13 +7,13 @@ Interrupted anywhere, the same call goes on; a model that was judged is not judg
 out and the champion is another by now.
 """
 
-import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from levy_core.base.errors import LevyError
+from tasks.cells.comparison import read_winner
 from tasks.params.schema import Params
 from tasks.registry import lineage, promotions, tracking
 from tasks.registry.download import fetch
@@ -69,7 +69,7 @@ def gate(params: Params, dataset: str) -> Decision:
             client.set_model_version_tag(name, version, key, found[key])
     if not _has_moved(client, name, version, tags):
         if tags[VERDICT] == PROMOTED:
-            lineage.check_model(dataset, json.loads(paths.winner(dataset).read_text())["design"])
+            lineage.check_model(dataset, read_winner(paths.winner(dataset))["design"])
         promotions.move(client, name, _alias(tags), version, tags[REASON])
     now = promotions.version_of(client, name, promotions.CHAMPION)
     if now is None:

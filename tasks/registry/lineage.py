@@ -1,6 +1,5 @@
 """Where a result comes from: git commit, data version, parameters, dvc.lock and environment, as tags and as files of a model."""
 
-import json
 import re
 import subprocess
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, write_json
+from tasks.cells.comparison import parse_winner, read_winner
 from tasks.params import plain_yaml
 from tasks.registry.environment import Environment
 from tasks.runtime import paths
@@ -148,7 +148,7 @@ class Lineage:
     @classmethod
     def here(cls, dataset: str, environment: Environment) -> "Lineage":
         """The lineage of the outputs in the working directory."""
-        winner = json.loads(paths.winner(dataset).read_text())
+        winner = read_winner(paths.winner(dataset))
         return cls(stages_of(dataset), PARAMS.read_text(), DATA.read_text(), winner, environment)
 
     @classmethod
@@ -163,7 +163,7 @@ class Lineage:
             if not stages:
                 raise ValueError(f"{LOCK} is missing or names no stages")
             params, data = (folder / PARAMS).read_text(), (folder / DATA).read_text()
-            winner = json.loads((folder / WINNER).read_text())
+            winner = parse_winner((folder / WINNER).read_bytes())
             return cls(stages, params, data, winner, Environment.read(folder))
         except (OSError, ValueError, AttributeError) as error:
             raise LevyError(

@@ -18,9 +18,11 @@ from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, write_json
 from levy_core.base.manifest import MANIFEST, write_manifest
 from levy_core.serving.requests import SAMPLER
+from tasks.cells.comparison import read_eta, read_winner
 from tasks.cells.selection import cell_label, select_default
 from tasks.cells.tables import read_rows
 from tasks.kinds.kind import Kind
+from tasks.kinds.statistics import Statistics, read_statistics
 from tasks.params.schema import Params
 from tasks.registry import integrity, keys, lineage, promotions, provenance, signature, tracking
 from tasks.registry.download import LOADERS
@@ -108,10 +110,10 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
             provenance.complete(mlflow, known, tags["levy.lock"], signer)
         promotions.settle(client, name)
         if alias and version not in {move.after for move in promotions.history(client, name)}:  # interrupted before it
-            lineage.check_model(dataset, json.loads(paths.winner(dataset).read_text())["design"])
+            lineage.check_model(dataset, read_winner(paths.winner(dataset))["design"])
             promotions.move(client, name, alias, version, WHY)
         return _read_run(client, name, version, fresh=False)
-    winner = json.loads(paths.winner(dataset).read_text())
+    winner = read_winner(paths.winner(dataset), params.metric(dataset))
     lineage.check_model(dataset, winner["design"])
     experiment = tracking.get_experiment(mlflow, f"levy-{dataset}")
     interrupted = (
@@ -119,7 +121,7 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
     )
     for run in client.search_runs([experiment], interrupted):
         client.set_terminated(run.info.run_id, "KILLED")
-    eta = json.loads(paths.eta(dataset).read_text())
+    eta = read_eta(paths.eta(dataset), winner, params.designs)
     environment = Environment.here(params.compute.threads)
     grid = read_rows(paths.grid(dataset))
     result = _Result(dataset, params.kind(dataset), experiment, tags, winner, grid, eta, environment)
@@ -223,10 +225,10 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     eta = result.eta[result.winner["design"]]
     samplers = {nfe: entry["sampler"] for nfe, entry in eta["budgets"].items()}
     sampler = {"default": eta["default"], "samplers": samplers, "manifest": MANIFEST}
-    shape = json.loads((paths.prepared(result.dataset) / "statistics.json").read_text())["shape"]
+    shape = read_statistics(paths.prepared(result.dataset), Statistics).shape
     described = ModelSignature(
         inputs=signature.inputs(),
-        outputs=Schema([TensorSpec(dtype(result.kind.dtype), (-1, *result.kind.output_shape(tuple(shape))))]),
+        outputs=Schema([TensorSpec(dtype(result.kind.dtype), (-1, *result.kind.output_shape(shape)))]),
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"

@@ -38,7 +38,7 @@ class Service:
 
     def prefect(self, *arguments: str) -> str:
         """Standard output of Prefect's command."""
-        return self._run("-m", "prefect", "--no-prompt", *arguments)
+        return self._run("-m", "prefect", *arguments)
 
     def runs(self) -> list[dict]:
         """The runs of deployments."""
@@ -53,8 +53,9 @@ class Service:
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=self.checkout.root, env=self.environment, capture_output=True, text=True
-        )
+            [sys.executable, *arguments], cwd=self.checkout.root, env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True,
+        )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -165,7 +165,7 @@ def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done
     assert drawn.samples.dtype == np.float32
     codec = Codec.load(paths.model("weather", "tedm"))
     measured_with = open_metrics(done, "weather")
-    samples, labels = np.array(drawn.samples), read_labels(paths.samples("weather", "tedm"))
+    samples, labels = np.array(drawn.samples), read_labels(paths.samples("weather", "tedm"), [drawn])
     embedded = measured_with.embed(samples)
     table = pd.read_csv(paths.evaluation("weather", "tedm"))
     row = table[table.cell == drawn.key].iloc[0]

@@ -1,5 +1,6 @@
 """The report of images, from prepared digits and two designs of random weights."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -10,6 +11,8 @@ import torch
 import yaml
 from PIL import Image
 
+from levy_core.base.errors import LevyError
+from levy_core.base.files import write_json
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets import starter
 from levy_core.datasets.images.store import read_group
@@ -110,6 +113,30 @@ def page(reported, monkeypatch):
     return (paths.report("digits") / "index.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": 3}, "which outputs/digits/grid.csv does not have"),
+        (
+            {"design": "edm"},
+            "edm with ODE ei-noise, uniform-t, 2 evaluations, which outputs/digits/grid.csv does not have",
+        ),
+        ({"nfe": None}, "nfe is None: Input should be a valid integer"),
+    ],
+)
+def test_a_winner_that_was_not_compared_is_refused_in_a_line(reported, page, change, words):
+    path = paths.winner("digits")
+    whole = path.read_text()
+    write_json(path, json.loads(whole) | change)
+    with pytest.raises(LevyError) as refused:
+        report(reported[1], "digits")
+    path.write_text(whole)
+    message = str(refused.value)
+    assert words in message
+    assert message.startswith("outputs/digits/winner.json ")
+    assert message.endswith(": run the compare stage again")
+
+
 def test_every_element_is_closed(page):
     checker = Checker()
     checker.feed(page)
@@ -146,8 +173,9 @@ def test_the_report_says_in_which_classes_samples_were_drawn_and_which_twin_is_m
 def test_rare_classes_stand_as_training_images_above_the_samples_that_were_asked_for(reported, page):
     train = read_group(paths.prepared("digits") / "images.zarr", "train")
     folder = paths.samples("digits", "lim")
-    drawn = np.concatenate([np.asarray(d.samples) for d in read_cells(folder)])
-    labels = np.tile(read_labels(folder), 2)
+    cells = read_cells(folder)
+    drawn = np.concatenate([np.asarray(d.samples) for d in cells])
+    labels = np.tile(read_labels(folder, cells), 2)
     for c in (7, 8, 9):
         sheet = np.asarray(Image.open(paths.report("digits") / f"rare-{c}.png"))
         assert sheet.shape == (3 * TILE, COMPARED * TILE)  # real, lim, tedm

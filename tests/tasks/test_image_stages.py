@@ -455,7 +455,7 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
         )
     image = np.array(drawn.samples)
     verdicts = classify(load_classifier(classifier_folder(paths.reference("digits"))), image)
-    labels = read_labels(FOLDER)
+    labels = read_labels(FOLDER, read_cells(FOLDER))
     assert labels.tolist() == load_model(paths.model("digits", "lim")).samples.labels("balanced", 0, 16).tolist()
     generated = Generated(measured_with.features(image), labels, verdicts)
     alone = measure_images(generated, references, counts, fidelity_config(small.evaluation("digits")))

@@ -1,6 +1,5 @@
 """Fields in the report: maps, tails, spectra, return levels, and a file of samples that other tools read."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from levy_core.metrics.fields.spatial import Pairs
 from tasks.kinds.fields import figures, sheets
 from tasks.kinds.fields.answer import answer, tabulate_decidable
 from tasks.kinds.fields.metrics import ANOMALIES, FieldMetrics
+from tasks.kinds.fields.statistics import read_field_statistics
 from tasks.page import pictures
 from tasks.page.default_sampler import DefaultSampler
 from tasks.runtime.paths import Folders
@@ -42,8 +42,8 @@ class FieldPage:
         self._prepared, self._metrics = folders.prepared, FieldMetrics(folders.reference)
         self._codec, self.variables = self._metrics.codec, list(self._metrics.codec.names)
         self._real = self._metrics.references["test"]
-        self._statistics: dict[str, Any] = json.loads((folders.prepared / "statistics.json").read_text())
-        self.training_samples = int(self._statistics["train"]["samples"])
+        self._statistics = read_field_statistics(folders.prepared, self.variables)
+        self.training_samples = self._statistics.train.samples
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
         """Ratios of the 99.9 % quantile to the real one, and tail indices."""
@@ -96,7 +96,7 @@ class FieldPage:
 
     def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
         """What page.html.j2 asks for."""
-        variables, units = self._statistics["variables"], dict(zip(self.variables, self._codec.units, strict=True))
+        variables, units = self._statistics.variables, dict(zip(self.variables, self._codec.units, strict=True))
         references = {"": (self._real, self._codec.units)}
         if self._codec.climatology is not None:
             references = references | {
@@ -109,7 +109,7 @@ class FieldPage:
                 {
                     "name": v + what,
                     "units": unit,
-                    "index": _with_interval(variables[v]["tail_index"], "as light as a Gaussian's", key="nu"),
+                    "index": _with_interval(variables[v].tail_index.model_dump(), "as light as a Gaussian's", key="nu"),
                     "real": [(name, _with_interval(real.estimates[v][name])) for name in OF_REAL],
                 }
                 for what, (real, its_units) in references.items()
@@ -117,7 +117,7 @@ class FieldPage:
             ],
             "per_year": self._fields_per_year(),
             "anomalies": self._codec.climatology is not None,
-            "periods": {name: self._statistics[name] for name in ("train", "test")},
+            "periods": {"train": self._statistics.train, "test": self._statistics.test},
             "drawn": len(next(iter(samplers.values())).samples),
             "files": [CF_FILE.format(d) for d in samplers],
         }

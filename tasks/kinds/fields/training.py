@@ -1,6 +1,5 @@
 """Fields from the prepared store to training."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -12,21 +11,23 @@ from levy_core.datasets.fields.codec import JSON, TENSORS, Codec
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples
 from tasks.kinds.fields.settings import FieldSettings
+from tasks.kinds.fields.statistics import read_field_statistics
 from tasks.kinds.kind import TrainingData
+from tasks.kinds.statistics import STATISTICS
 
 
 def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
     """Standardised fields, read from the store as they are needed."""
     store, codec = FieldStore.open(prepared / "fields.zarr", "train"), Codec.load(prepared)
-    statistics = json.loads((prepared / "statistics.json").read_text())
+    statistics = read_field_statistics(prepared, codec.names)
     return TrainingData(
         store,
         of_labels(torch.from_numpy(store.labels)),
         field_samples(store),
-        hash_files(*(prepared / name for name in ("statistics.json", JSON, TENSORS, PREPARED))),
+        hash_files(*(prepared / name for name in (STATISTICS, JSON, TENSORS, PREPARED))),
         net={"wraps": codec.wraps and not settings.config.patch, "coordinates": settings.coordinates},
         net_inputs={"latitude": codec.latitude, "longitude": codec.longitude} if settings.coordinates else {},
         sigma_data=1.0,  # fields are prepared with this standard deviation
-        tail_index=min(v["tail_index"]["nu"] or float("inf") for v in statistics["variables"].values()),
+        tail_index=min(v.tail_index.nu or float("inf") for v in statistics.variables.values()),
         save=codec.save,
     )

@@ -1,14 +1,15 @@
 """Images are measured in the features of a classifier (or of Inception), against the long-tailed and the balanced data, or
 against held-out images alone."""
 
-import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field, RootModel
 from torch import Tensor, cat, device, from_numpy
 
+from levy_core.base.artifacts import STRICT, read_artifact
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json, write_json
@@ -30,6 +31,8 @@ from levy_core.metrics.images.fidelity import Features, FidelityConfig
 from levy_core.metrics.images.measures import Generated, floors, measure_images, score
 from levy_core.metrics.images.reference import Reference
 from tasks.kinds.images.settings import ImageEvaluation
+from tasks.kinds.images.statistics import Count, ImageStatistics
+from tasks.kinds.statistics import read_statistics
 from tasks.runtime.progress import bar
 
 GROUPS = {"balanced": "balanced", "longtail": "train"}  # name in the tables -> group of the store; training data last
@@ -90,12 +93,12 @@ class ImageMetrics:
         self, folder: Path, shape: tuple[int, ...], samples: Samples
     ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         """Images of another size cannot be compared. Classes that the data do not have count as not asked for."""
-        prepared = json.loads((self._prepared / "statistics.json").read_text())
-        if (samples.kind, list(shape)) != ("images", prepared["shape"]):
+        prepared = read_statistics(self._prepared, ImageStatistics)
+        if (samples.kind, tuple(shape)) != ("images", prepared.shape):
             raise LevyError(
-                f"it draws {samples.kind} of shape {list(shape)}, but the data are images of {prepared['shape']}"
+                f"it draws {samples.kind} of shape {list(shape)}, but the data are images of {list(prepared.shape)}"
             )
-        ours = prepared["train"]["classes"]
+        ours = prepared.train.classes
         known = [ours.index(name) if name in ours else len(ours) for name in samples.classes]
         to_ours = np.array([*known, len(ours)], dtype=np.int64)
         return lambda drawn, labels: (drawn, to_ours[labels])
@@ -121,6 +124,11 @@ class ImageMetrics:
         return floors(labels, self.references, len(self._counts))
 
 
+class _Counts(RootModel[list[Count]]):
+    model_config = STRICT
+    root: list[Count] = Field(min_length=1)
+
+
 def classifier_folder(reference: Path) -> Path:
     """Where the reference stage keeps the classifier."""
     return reference / "classifier"
@@ -132,14 +140,7 @@ def read_counts(reference: Path) -> list[int]:
     Raises:
         LevyError: the reference stage has not run, or left something else.
     """
-    path = reference / "counts.json"
-    try:
-        counts = json.loads(path.read_text())
-        if not (isinstance(counts, list) and counts and all(type(n) is int and 0 <= n < 2**63 for n in counts)):
-            raise ValueError("numbers of images were expected")
-    except (OSError, ValueError, RecursionError) as error:
-        raise LevyError(f"{path} cannot be read ({error}): run the reference stage again") from error
-    return counts
+    return read_artifact(reference / "counts.json", _Counts, "reference").root
 
 
 def fidelity_config(settings: ImageEvaluation) -> FidelityConfig:
@@ -154,7 +155,7 @@ def make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: 
     features, classifier = _features(settings, folder, on), load_classifier(classifier_folder(folder)).to(on)
     sets = {name: read_group(store, group) for name, group in GROUPS.items()}
     counts = np.bincount(sets["longtail"].label, minlength=len(sets["longtail"].classes)).tolist()
-    if HELD_OUT in json.loads((prepared / "statistics.json").read_text()):
+    if read_statistics(prepared, ImageStatistics).test is not None:
         sets[HELD_OUT] = read_group(store, HELD_OUT)
         sets[IN_PROPORTION] = _take_in_proportion(sets[HELD_OUT], counts)
     references = {

@@ -23,6 +23,8 @@ from tasks.kinds.images.answer import (
 from tasks.kinds.images.measures import MEASURES
 from tasks.kinds.images.metrics import ImageMetrics, classifier_folder
 from tasks.kinds.images.settings import ImageEvaluation
+from tasks.kinds.images.statistics import ImageStatistics
+from tasks.kinds.statistics import read_statistics
 from tasks.page import figures, pictures
 from tasks.page.contrasts import tabulate_contrasts
 from tasks.page.default_sampler import DefaultSampler
@@ -52,9 +54,9 @@ class ImagePage:
         self.variables: list[str] = []
         self._folders = folders
         self._metrics = ImageMetrics(folders.reference, folders.prepared, settings, on)
-        statistics = json.loads((folders.prepared / "statistics.json").read_text())
-        self._counts, self._classes = statistics["train"]["counts"], statistics["train"]["classes"]
-        self._balanced = sum(statistics["balanced"]["counts"])
+        statistics = read_statistics(folders.prepared, ImageStatistics)
+        self._counts, self._classes = statistics.train.counts, statistics.train.classes
+        self._balanced = sum(statistics.balanced.counts)
         self.training_samples = sum(self._counts)
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Images from the packed store to training."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,9 @@ from levy_core.base.conditions import of_labels
 from levy_core.base.pixels import to_unit
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets.images.store import read_group
+from tasks.kinds.images.statistics import ImageStatistics
 from tasks.kinds.kind import TrainingData
+from tasks.kinds.statistics import read_statistics
 
 
 def read_training_data(prepared: Path) -> TrainingData:
@@ -19,7 +20,7 @@ def read_training_data(prepared: Path) -> TrainingData:
     found = read_group(prepared / "images.zarr", "train")
     digest = hashlib.sha256(found.image.tobytes())
     digest.update(found.label.tobytes())
-    statistics = json.loads((prepared / "statistics.json").read_text())
+    statistics = read_statistics(prepared, ImageStatistics)
     return TrainingData(
         torch.from_numpy(to_unit(found.image)),
         of_labels(torch.from_numpy(found.label)),
@@ -31,6 +32,6 @@ def read_training_data(prepared: Path) -> TrainingData:
             tuple((np.bincount(found.label, minlength=len(found.classes)) / len(found.label)).tolist()),
         ),
         digest.hexdigest(),
-        statistics["flip"],
-        statistics.get("crop", 0),  # data of before there was one
+        statistics.flip,
+        statistics.crop,
     )

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.support.service import documented, serving
 PATIENCE = 20  # seconds of silence that are too many; Prefect takes no fewer than 10
 FINISH = """
 import time
+from pathlib import Path
 from prefect.events import emit_event
 while True:
     emit_event("levy.retrain.finished", resource={"prefect.resource.id": "levy.data.digits"})
@@ -57,12 +59,32 @@ def titles(told):
     return [message["title"] for message in told]
 
 
+def titles_of_runs(told):
+    return [title for title in titles(told) if title.startswith("levy: retraining of digits ")]
+
+
+def kill_retraining(server):
+    """A retraining of the deployment, killed once it is at work."""
+    lock = server.checkout.root / ".levy/retrain-digits.lock"
+    lock.unlink(missing_ok=True)
+    (ask,) = documented("deployment run levy-retrain/")
+    server.prefect(*ask)
+    assert wait_until(lambda: lock.exists() and lock.read_text())
+    os.kill(int(lock.read_text()), signal.SIGKILL)
+
+
+def has_left(server):
+    """Whether the worker of retraining is done with a run that was killed, its hooks included."""
+    log = Path(server.environment["PREFECT_HOME"], "levy.log").read_text()
+    return "prefect.flow_runs.worker - Check whether the flow run exceeded its memory" in log
+
+
 @pytest.mark.long
 def test_the_message_that_the_docs_ask_for_comes(service):
     server, told = service
     (ask,) = documented("deployment run levy-alarm/")
     server.prefect(*ask)
-    asked = lambda: [run["state"] for run in server.runs() if run["by"] != "AUTOMATION"]
+    asked = lambda: [run["state"] for run in server.runs() if run["by"] not in ("AUTOMATION", "SCHEDULE")]
     assert wait_until(lambda: asked() == ["Completed"]), server.runs()
     assert "levy: no retraining of digits has finished for too long" in titles(told)
 
@@ -96,13 +118,21 @@ def test_people_are_told_of_drift_with_its_numbers(service):
 
 
 @pytest.mark.long
-def test_people_are_told_of_a_retraining_that_was_killed(service):
+def test_people_are_told_once_of_a_retraining_that_was_killed(service):
     server, told = service
-    lock = server.checkout.root / ".levy/retrain-digits.lock"
-    server.prefect("deployment", "run", "levy-retrain/retrain-digits")
-    assert wait_until(lambda: lock.exists() and lock.read_text())
-    os.kill(int(lock.read_text()), signal.SIGKILL)
+    kill_retraining(server)
     assert wait_until(lambda: "levy: retraining of digits crashed" in titles(told)), told
+    assert wait_until(lambda: has_left(server))
+    assert titles_of_runs(told) == ["levy: retraining of digits crashed"]
+
+
+@pytest.mark.long
+def test_where_the_alarm_is_not_deployed_the_worker_tells_of_a_retraining_that_was_killed(service):
+    server, told = service
+    server.prefect("automation", "delete", "digits-crashed")
+    before = titles_of_runs(told)
+    kill_retraining(server)
+    assert wait_until(lambda: titles_of_runs(told) == [*before, "levy: retraining of digits failed"]), told
 
 
 @pytest.mark.parametrize("address", ["", "json://127.0.0.1:9"])

@@ -262,11 +262,13 @@ def write_images(prepared):
     """Twelve images of two classes, as the stage prepare writes them."""
     images = np.random.default_rng(0).integers(0, 256, (12, 1, 8, 8), np.uint8)
     prepared.mkdir(parents=True)
-    write_group(
+    statistics = write_group(
         prepared / "images.zarr", "train", np.arange(12), np.arange(12) % 2, ["a", "b"], (1, 8, 8),
         lambda i: images[i], iter,
     )  # fmt: skip
-    write_json(prepared / "statistics.json", {"flip": False})
+    write_json(
+        prepared / "statistics.json", {"shape": [1, 8, 8], "flip": False, "train": statistics, "balanced": statistics}
+    )
 
 
 @pytest.mark.parametrize("run", PRECISIONS, indirect=True)
