@@ -11,6 +11,7 @@ from PIL import Image
 
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.curved import cell_areas
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.datasets.fields.times import drawn_times
@@ -176,7 +177,7 @@ def _cell_km(codec: Codec) -> float | None:
     if codec.latitude is None or codec.longitude is None or codec.wraps or min(codec.shape[1:]) < 2:
         return None
     if codec.latitude.ndim == 2:
-        return EARTH_KM * float(np.sqrt(np.mean(codec.areas)))
+        return EARTH_KM * float(np.sqrt(cell_areas(codec.latitude, codec.longitude).mean()))
     up, across = (float(np.ptp(axis)) / (len(axis) - 1) for axis in (codec.latitude, codec.longitude))
     middle = np.deg2rad((codec.latitude[0] + codec.latitude[-1]) / 2)
     return DEGREE_KM * float(np.sqrt(up * across * np.cos(middle)))
