@@ -197,7 +197,9 @@ def test_data_that_nobody_has_any_more_are_named_with_their_remote(reproduced):
     assert "is neither in DVC's cache nor in the remote 'starter'" in done.stderr
 
 
-MADE = lineage.Lineage({}, "", "", {}, Environment({"torch": "2", "threads": "1"}, {"numpy": "2.0", "scipy": "1"}))
+WON = {"design": "lim", "metric": "fid", "nfe": 4, "seeds": 2, "fid": 1.0, "fid_std": None}
+WON |= {"family": "ode", "discretisation": "ei-noise", "grid": "uniform-t", "steps": 4}
+MADE = lineage.Lineage({}, "", "", WON, Environment({"torch": "2", "threads": "1"}, {"numpy": "2.0", "scipy": "1"}))
 
 
 def test_a_commit_that_is_not_here_is_refused_with_what_to_do():
@@ -289,6 +291,9 @@ def test_a_damaged_lineage_says_so(tmp_path):
         lineage.Lineage.read(tmp_path)
     replace(MADE, stages={"prepare@digits": {"cmd": "true"}}).write(tmp_path)
     assert set(lineage.Lineage.read(tmp_path).stages) == {"prepare@digits"}
+    write_json(tmp_path / "winner.json", WON | {"fid": "low"})
+    with pytest.raises(LevyError, match=r"is damaged \(fid is 'low' with the spread None: numbers were expected\)"):
+        lineage.Lineage.read(tmp_path)
     (tmp_path / "dvc.lock").unlink()
     with pytest.raises(LevyError, match=r"is damaged \(dvc.lock is missing or names no stages\)"):
         lineage.Lineage.read(tmp_path)
