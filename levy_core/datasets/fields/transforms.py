@@ -61,4 +61,4 @@ TRANSFORMS: dict[str, Transform] = {
         "standard normal quantile of the rank in the training period, power-law tails",
     ),
 }
-EXPONENTIAL = ("log1p", "signed-log", "asinh")  # whose inverses make of a power law something without moments
+STEEP = ("log1p", "signed-log", "asinh", "normal-score")  # whose inverses make of a power law something without moments

@@ -66,15 +66,15 @@ def _open_page(folders: Folders, settings: FieldEvaluation, on: "device") -> Pag
 
 
 def _advise(settings: FieldSettings, design: "Design") -> str:
-    """Heavy noise on the logarithm of a variable: the inverse makes of a power law something without moments."""
-    from levy_core.datasets.fields.transforms import EXPONENTIAL
+    """Heavy noise on a variable that was made light: the inverse makes of a power law something without moments."""
+    from levy_core.datasets.fields.transforms import STEEP
 
-    names = [f"{v.transform} of {v.key}" for v in settings.config.variables if v.transform in EXPONENTIAL]
+    names = [f"{v.transform} of {v.key}" for v in settings.config.variables if v.transform in STEEP]
     if not names or design.noise.moments == inf:
         return ""
     return (
         f"heavy-tailed noise with {', '.join(names)}: the inverse of such a transform makes of a power law something without moments, "
-        "and extremes come out many times too high; take identity or normal-score, or a Gaussian design (docs/weather.md)"
+        "and extremes come out many times too high; take identity or power, or a Gaussian design (docs/weather.md)"
     )
 
 

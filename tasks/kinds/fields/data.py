@@ -44,7 +44,7 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
         if tail.nu < HEAVY and tail.gpd_xi <= 0:
             print(
                 f"warning: {name}: the peaks look exponential or bounded (GPD shape {tail.gpd_xi:.2g}), not like a power "
-                "law; a skewed variable may want a transform (log1p, power), and nu a number of your own",
+                "law; a skewed variable may want a transform (power, normal-score), and nu a number of your own",
                 file=sys.stderr,
             )
     write_json(folder / "statistics.json", statistics)
