@@ -1,7 +1,7 @@
 """Drawing samples from a trained model: what the stages and the registered model share."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from levy_core.base.code import hash_code
-from levy_core.base.conditions import LABEL
+from levy_core.base.conditions import LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json
 from levy_core.base.observed import Observed
@@ -95,14 +95,9 @@ def draw_samples(
         NotFiniteError: the sampler left the finite numbers.
     """
     check_guide(model, solver, labels)
-    table, predictor = _tabulate(solver, model.design), guide_predictor(model, solver)
-    parts = []
-    for start in range(0, len(labels), batch):
-        part = labels[start : start + batch]
-        indices, cond = range(first + start, first + start + len(part)), model.samples.condition(part)
-        drawn = sample(predictor, table, model.design.noise, seed, indices, model.net.shape, cond, device, watch)
-        parts.append(_convert_samples(model, drawn.numpy()))
-    return np.concatenate(parts)
+    table, predictor, noise = _tabulate(solver, model.design), guide_predictor(model, solver), model.design.noise
+    draw = lambda indices, cond: sample(predictor, table, noise, seed, indices, model.net.shape, cond, device, watch)
+    return _draw_in_batches(model, draw, labels, batch, first)
 
 
 def draw_observed(
@@ -125,16 +120,22 @@ def draw_observed(
         LevyError: as ``draw_samples``, and an observation that contradicts itself or a guide that lacks something.
     """
     check_guide(model, solver, labels)
-    table, predictor = _tabulate(solver, model.design), guide_predictor(model, solver)
+    table, predictor, noise = _tabulate(solver, model.design), guide_predictor(model, solver), model.design.noise
     seen = CellMeans(model.net.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
     observation = Observation(seen, torch.from_numpy(observed.values), torch.from_numpy(observed.std))
+    draw = lambda indices, cond: sample_observed(
+        predictor, table, noise, observation, seed, indices, cond, guide, covariance, device=device
+    )
+    return _draw_in_batches(model, draw, labels, batch)
+
+
+def _draw_in_batches(
+    model: "Model", draw: Callable[[range, Condition], torch.Tensor], labels: np.ndarray, batch: int, first: int = 0
+) -> np.ndarray:
     parts = []
     for start in range(0, len(labels), batch):
         part = labels[start : start + batch]
-        drawn = sample_observed(
-            predictor, table, model.design.noise, observation, seed, range(start, start + len(part)),
-            model.samples.condition(part), guide, covariance, device=device,
-        )  # fmt: skip
+        drawn = draw(range(first + start, first + start + len(part)), model.samples.condition(part))
         parts.append(_convert_samples(model, drawn.numpy()))
     return np.concatenate(parts)
 
