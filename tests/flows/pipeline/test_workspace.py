@@ -47,6 +47,7 @@ def is_complete(checkout):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "call"), [(".dvc.lock.part", "openat"), (".dvc/config.local", "close")])
 def test_a_workspace_that_was_cut_off_gets_the_lock_and_the_cache_of_its_checkout_afterwards(checkout, path, call):
     forget(checkout)
