@@ -70,6 +70,8 @@ def test_after_any_write_of_evaluate_failed_the_rerun_ends_with_the_same_bytes(t
     assert not wrong, "\n".join(wrong)
     assert counts["ENOSPC"] == counts["writes"] > 5
     assert min(counts["kill"], counts["EIO"]) > 2
+
+
 @pytest.mark.long
 def test_a_training_that_was_cut_off_while_it_kept_its_state_leaves_nothing_of_it_in_the_end(tmp_path):
     make_folder(tmp_path / "run")
@@ -77,6 +79,8 @@ def test_a_training_that_was_cut_off_while_it_kept_its_state_leaves_nothing_of_i
     counts, wrong = survey(tmp_path / "run", "train", {"kill": 4, "ENOSPC": 12}, places="/resume/")
     assert not wrong, "\n".join(wrong)
     assert min(counts["kill"], counts["ENOSPC"]) > 2
+
+
 @pytest.mark.long
 def test_after_some_writes_of_the_packed_store_failed_the_rerun_ends_with_the_same_bytes(tmp_path):
     make_folder(tmp_path / "run")

@@ -135,6 +135,8 @@ def finished(tmp_path_factory):
     folder = finished_checkout(tmp_path_factory, "injected").root
     call(make_database, folder)
     return folder
+
+
 @pytest.mark.long
 def test_after_faults_at_some_writes_the_same_command_ends_with_one_whole_version(finished):
     counts, wrong = survey(finished, REGISTER, {"kill": 600, "ENOSPC": 600})
