@@ -37,7 +37,7 @@ CURVE_WINDOW = 50  # steps averaged into one point of the curve
 # Code that decides what a training step does, with all that it imports.
 CODE = ("levy_core.training.trainer", "levy_core.process.design", "levy_core.nets.unet")
 # And what the files of a finished training say, beside this module.
-FILES_CODE = (*CODE, "levy_core.base.determinism", "levy_core.training.checkpoint")
+FILES_CODE = (*CODE, "levy_core.base.determinism", "levy_core.observations.kept", "levy_core.training.checkpoint")
 
 
 def train(params: Params, dataset: str, design_name: str) -> None:

@@ -47,6 +47,9 @@ def infill(
             help="Towards what was observed: interpolation, jacobian, pigdm or projection (docs/observations.md)."
         ),
     ] = "interpolation",
+    verified: Annotated[
+        bool, typer.Option("--verified", help="Refuse a version that `levy verify` would refuse.")
+    ] = False,
 ) -> None:
     """Draw samples that agree with what was observed: gaps filled, stations spread, coarse fields made fine.
 
@@ -58,17 +61,17 @@ def infill(
     errors = _read_std(std or [])
     tracking.check_server(tracking.address())
     version = resolve(model)
-    request = {"n": n, "class": class_name, "seed": seed}
-    if steps is not None:
-        request |= {"solver": "ode", "discretisation": "2m-data", "steps": steps}
+    request = {"n": n, "class": class_name, "seed": seed, "steps": steps}
     with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        found = fetch(version, Path(scratch) / "model")
+        found = fetch(version, Path(scratch) / "model", verified)
         from levy_core.serving.registered import RegisteredModel  # imports torch
 
-        data = found / lineage.FOLDER / lineage.DATA
-        origin = {"model": version} | ({"data_md5": lineage.data_md5(data)} if data.exists() else {})
         asked = {k: v for k, v in request.items() if v is not None}
-        print(RegisteredModel(found).infill(asked, observe, out, errors, means, time, guide, origin))
+        print(
+            RegisteredModel(found).infill(
+                asked, observe, out, errors, means, time, guide, lineage.origin_of(version, found)
+            )
+        )
 
 
 def _read_std(texts: list[str]) -> dict[str, float]:

@@ -76,6 +76,6 @@ def sample(
         )
 
         sampler = RegisteredModel(found)
-        data = found / lineage.FOLDER / lineage.DATA
-        origin = {"model": version} | ({"data_md5": lineage.data_md5(data)} if data.exists() else {})
-        print(sampler.write({k: v for k, v in request.items() if v is not None}, out, origin))
+        print(
+            sampler.write({k: v for k, v in request.items() if v is not None}, out, lineage.origin_of(version, found))
+        )

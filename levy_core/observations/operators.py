@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from math import pi, prod
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from levy_core.base import cells
 from levy_core.base.errors import LevyError
 
 
@@ -70,8 +72,8 @@ def mask(observed: Tensor) -> CellMeans:
     """
     if observed.dtype != torch.bool:
         raise LevyError(f"the mask of observed cells is {observed.dtype}, but must be bool: true where a cell is seen")
-    cells = observed.flatten().nonzero()
-    return CellMeans(tuple(observed.shape), cells, torch.ones(cells.shape, dtype=torch.float64))
+    seen = observed.flatten().nonzero()
+    return CellMeans(tuple(observed.shape), seen, torch.ones(seen.shape, dtype=torch.float64))
 
 
 def block_mean(shape: Sequence[int], block: tuple[int, int], area: Tensor | None = None) -> CellMeans:
@@ -94,16 +96,15 @@ def block_mean(shape: Sequence[int], block: tuple[int, int], area: Tensor | None
             f"areas are {list(areas.shape)} between {areas.min():g} and {areas.max():g}, but fields of {height} x {width} "
             f"need positive numbers, [{height}, {width}] or [{height}, 1]"
         )
-    cells = _blocks(torch.arange(prod(shape)).view(-1, height, width), block)
-    weights = _blocks(areas.expand(prod(lead), height, width), block)
-    return CellMeans(tuple(shape), cells, weights / weights.sum(1, keepdim=True))
+    weights = areas.expand(height, width).numpy()
+    return _of_every(lead, (height, width), *cells.blocks((height, width), block, weights))
 
 
-def _blocks(values: Tensor, block: tuple[int, int]) -> Tensor:
-    """[L, H, W] -> [L * blocks, cells per block]."""
-    lead, height, width = values.shape
-    parts = values.reshape(lead, height // block[0], block[0], width // block[1], block[1])
-    return parts.transpose(2, 3).reshape(-1, block[0] * block[1])
+def _of_every(lead: Sequence[int], side: tuple[int, int], places: np.ndarray, weights: np.ndarray) -> CellMeans:
+    """The same cells [n, k] of every leading index of samples [*lead, *side]."""
+    offsets = torch.arange(prod(lead))[:, None, None] * prod(side)
+    every = (torch.from_numpy(places) + offsets).flatten(0, 1)
+    return CellMeans((*lead, *side), every, torch.from_numpy(weights).repeat(prod(lead), 1))
 
 
 def points(shape: Sequence[int], positions: Tensor, wrap: bool = False) -> CellMeans:
@@ -128,15 +129,8 @@ def points(shape: Sequence[int], positions: Tensor, wrap: bool = False) -> CellM
             f"{int((~inside).sum())} of {len(at)} points lie outside the fields, the first, number {first}, at row "
             f"{at[first, 0]:g}, column {at[first, 1]:g}: rows go from 0 to {height - 1}, columns from 0 to {int(ends[1])}"
         )
-    low = at.floor().clamp(max=torch.tensor([max(height - 2, 0), width - 1 if wrap else max(width - 2, 0)]))
-    share = at - low
-    rows = torch.stack([low[:, 0], (low[:, 0] + 1).clamp(max=height - 1)], 1).long()
-    columns = torch.stack([low[:, 1], (low[:, 1] + 1) % width if wrap else (low[:, 1] + 1).clamp(max=width - 1)], 1)
-    along, across = (torch.stack([1 - share[:, i], share[:, i]], 1) for i in (0, 1))
-    cells = (rows[:, :, None] * width + columns.long()[:, None, :]).flatten(1)
-    weights = (along[:, :, None] * across[:, None, :]).flatten(1)
-    offsets = torch.arange(prod(lead))[:, None, None] * height * width
-    return CellMeans(tuple(shape), (cells + offsets).flatten(0, 1), weights.repeat(prod(lead), 1))
+    row, column = at.numpy().T
+    return _of_every(lead, (height, width), *cells.bilinear(row, column, (height, width), wrap))
 
 
 @dataclass(frozen=True)

@@ -151,26 +151,27 @@ class RegisteredModel:
     ) -> str:
         """Draws samples that agree with observed values into files of a folder, and says which.
 
-        Without a sampler in the request they are drawn by the second-order ODE 2m-data: first-order tables give ensembles that are too
-        narrow, even with the exact predictor (docs/observations.md).
+        They are drawn by the second-order ODE 2m-data on the levels of the default sampler, ended at rho = 0 so that exact values are
+        met: first-order tables give ensembles that are too narrow, even with the exact predictor (docs/observations.md).
 
         Args:
-            request: as of ``predict``; a class is not needed where the observation says the season.
+            request: as of ``predict``, with ``steps`` and no more of a sampler; a class is not needed where the observation says the season.
             observe, std, means, time: what was observed, as the kind of the samples reads it. guide: towards it.
 
         Raises:
             LevyError: as ``predict``; as the exporter's ``read_observed``; a guide that lacks what it needs.
         """
+        if chosen := [key for key in ("solver", *SOLVER_KEYS) if key in request and key != "steps"]:
+            raise LevyError(f"{chosen[0]} is given, but samples that agree with observations choose nothing but steps")
         observed = self._exporter.read_observed(observe, std, means, time)
         covariance = read_covariance(self._folder) if guide == "interpolation" else None
-        labels, solver, seed = self._read(request)
+        labels, _, seed = self._read(request)
         if observed.label is not None:
             labels = np.full(len(labels), observed.label)
-        if not any(key in request for key in ("solver", *SOLVER_KEYS[:3])):
-            solver = replace(
-                self._default, family="ode", discretisation="2m-data", eta=0.0, guide="none", denoise=True, boost=1.0,
-                steps=max(INFILL_STEPS, self._default.steps),
-            )  # fmt: skip
+        solver = replace(
+            self._default, family="ode", discretisation="2m-data", eta=0.0, guide="none", denoise=True, boost=1.0,
+            steps=request.get("steps", max(INFILL_STEPS, self._default.steps)),
+        )  # fmt: skip
         samples = draw_observed(self._model, solver, seed, labels, BATCH, self._device, observed, guide, covariance)
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guide, **(origin or {})}
         folder.mkdir(parents=True, exist_ok=True)

@@ -95,6 +95,16 @@ def read_stages(path: Path) -> dict[str, Any]:
     return (plain_yaml.read(path.read_text()) or {}).get("stages", {}) if path.exists() else {}
 
 
+def origin_of(version: str, model: Path) -> dict[str, str]:
+    """What files of samples say of where they come from: the version, and the data that it was trained with where the model says so.
+
+    Args:
+        model: the folder that ``download.fetch`` gave.
+    """
+    data = model / FOLDER / DATA
+    return {"model": version} | ({"data_md5": data_md5(data)} if data.exists() else {})
+
+
 def data_md5(path: Path) -> str:
     """The version of data/ that a data.dvc names."""
     return str(plain_yaml.read(path.read_text())["outs"][0]["md5"])

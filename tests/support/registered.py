@@ -1,10 +1,13 @@
 """A registered model in a registry of its own, as a run registers one, in a second."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from securesystemslib.signer import CryptoSigner
 
 from levy_core.base.files import write_json
@@ -17,6 +20,15 @@ from tasks.registry.download import LOADERS
 from tests.conftest import save_untrained
 
 NAME = "levy-digits"
+
+
+@contextmanager
+def registry_in(folder: Path) -> Iterator[None]:
+    """MLflow works in a folder, on its mlflow.db; afterwards it does as before, and not for good as MLflow would have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        yield
 
 
 def register(folder: Path, sealed: bool = True) -> Path:

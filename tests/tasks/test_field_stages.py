@@ -262,6 +262,17 @@ def test_a_registered_model_fills_gaps_and_agrees_with_what_was_observed(done, t
         assert set(drawn.time.dt.strftime("%m-%d %H").values) == {"07-29 12"}
         assert "given 256 values of t2m" in drawn.attrs["comment"]
         assert drawn.attrs["levy_guidance"] == "interpolation"
+    model.infill(
+        {"n": 2, "steps": 3}, tmp_path / "seen.nc", tmp_path / "three", {"t2m": 0.0}
+    )  # exact for any number of steps
+    with xr.open_dataset(tmp_path / "three" / "samples.nc") as drawn:
+        assert float(abs(drawn.t2m.sel(latitude=day.latitude, longitude=day.longitude) - day).max()) < 2e-3
+        assert json.loads(drawn.attrs["levy_sampler"])["steps"] == 3
+    with pytest.raises(
+        LevyError, match="eta is given, but samples that agree with observations choose nothing but steps"
+    ):
+        model.infill({"n": 2, "eta": 0.5}, tmp_path / "seen.nc", tmp_path / "none", {"t2m": 0.0})
+    assert not (tmp_path / "none").exists()
     for guide in ("projection", "jacobian"):
         assert "6 fields" in model.infill({"n": 6}, tmp_path / "seen.nc", tmp_path / guide, {"t2m": 0.5}, guide=guide)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from levy_core.base.cells import bilinear, blocks
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.grid import CLOSE
 
@@ -43,13 +44,11 @@ class Grid:
         """The model's cells under each of a coarser grid's, and their shares of its area: [h * w, cells]."""
         height, width = self.shape
         down, across = height // len(latitude), width // len(longitude)
-        rows = np.arange(len(latitude) * down).reshape(len(latitude), down)
-        columns = np.arange(len(longitude) * across).reshape(len(longitude), across)
-        fits = down * across > 1 and rows.size == height and columns.size == width
+        fits = down * across > 1 and (down * len(latitude), across * len(longitude)) == (height, width)
         order = np.argsort(-latitude, kind="stable")
         east = np.argsort((longitude - self.longitude[0] + 180 / max(1, width)) % 360, kind="stable")
         if fits:
-            centres = self.latitude[rows].mean(1), self.longitude[columns].mean(1)
+            centres = self.latitude.reshape(-1, down).mean(1), self.longitude.reshape(-1, across).mean(1)
             apart = (longitude[east] - centres[1] + 180) % 360 - 180
             fits = bool(
                 np.allclose(latitude[order], centres[0], atol=CLOSE * 10) and (np.abs(apart) < CLOSE * 10).all()
@@ -60,21 +59,19 @@ class Grid:
                 f"{height} x {width}: a grid is expected whose cells each cover the same number of them"
             )
         area = np.repeat(np.cos(np.deg2rad(self.latitude)), width).reshape(height, width)
-        cells = (rows[:, None, :, None] * width + columns[None, :, None, :]).reshape(len(latitude), len(longitude), -1)
-        weights = area.reshape(-1)[cells]
-        weights = weights / weights.sum(-1, keepdims=True)
-        back = np.ix_(np.argsort(order), np.argsort(east))
-        return cells[back].reshape(-1, down * across), weights[back].reshape(-1, down * across)
+        cells, weights = blocks((height, width), (down, across), area)
+        number = np.arange(len(cells)).reshape(len(latitude), len(longitude))  # of each block, from north and west
+        own = number[np.ix_(np.argsort(order), np.argsort(east))].reshape(-1)
+        return cells[own], weights[own]
 
     def points(
         self, latitude: np.ndarray, longitude: np.ndarray, where: str, lines: pd.Index
     ) -> tuple[np.ndarray, np.ndarray]:
         """The four cells around each place, and their weights by bilinear interpolation: [n, 4]."""
-        height, width = self.shape
         edge = self.longitude[0] - (0 if self.wraps else CLOSE)
         turned = edge + (longitude - edge) % 360
         own = np.append(self.longitude, self.longitude[0] + 360) if self.wraps else self.longitude
-        row = np.interp(-latitude, -self.latitude, np.arange(height), left=np.nan, right=np.nan)
+        row = np.interp(-latitude, -self.latitude, np.arange(len(self.latitude)), left=np.nan, right=np.nan)
         column = np.interp(turned, own, np.arange(len(own)), left=np.nan, right=np.nan)
         outside = np.isnan(row) | np.isnan(column)
         if outside.any():
@@ -83,12 +80,7 @@ class Grid:
                 f"{where}: line {lines[first] + 2} lies at latitude {latitude[first]:g}, longitude {longitude[first]:g}, outside the model's fields "
                 f"(latitude {self.latitude.min():g} to {self.latitude.max():g}, longitude {self.longitude.min():g} to {self.longitude.max():g})"
             )
-        top, left = row.astype(int).clip(0, max(height - 2, 0)), column.astype(int).clip(0, max(len(own) - 2, 0))
-        down, across = row - top, column - left
-        rows = np.stack([top, top, np.minimum(top + 1, height - 1), np.minimum(top + 1, height - 1)], 1)
-        columns = np.stack([left, left + 1, left, left + 1], 1) % width
-        shares = np.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], 1)
-        return rows * width + columns, shares
+        return bilinear(row, column, self.shape, self.wraps)
 
 
 def _places(own: np.ndarray, asked: np.ndarray, turn: float) -> np.ndarray:

@@ -40,6 +40,11 @@ def quantile(ordered: np.ndarray, level: float) -> float:
     return float(np.quantile(ordered, level)) if len(ordered) else NAN
 
 
+def is_measured(n: int, level: float) -> bool:
+    """Whether enough of n values lie above their quantile of a level."""
+    return n * (1 - level) >= BEYOND * (1 - 1e-9)
+
+
 def share_above(ordered: np.ndarray, threshold: float) -> float:
     """Share of ascending values [N] above a threshold; NaN for none."""
     return 1 - float(np.searchsorted(ordered, threshold, "right")) / len(ordered) if len(ordered) else NAN
@@ -89,7 +94,7 @@ class Tail:
         """As ``numpy.quantile``; NaN where fewer than BEYOND values lie above it, or beyond what was kept."""
         position = (self.n - 1) * (1 - level)
         below = int(position) + 1
-        if self.n * (1 - level) < BEYOND * (1 - 1e-9) or below >= len(self.top):
+        if not is_measured(self.n, level) or below >= len(self.top):
             return NAN
         weight = position - int(position)
         return float((1 - weight) * self.top[int(position)] + weight * self.top[below])

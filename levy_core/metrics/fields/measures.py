@@ -57,13 +57,14 @@ def _of_values(distances: Distances, real: FieldsReference, c: int) -> dict[str,
     reference_tail, share = real.variables[c], real.config.tail_share
     skewness, kurtosis = marginal.moments(distances.ordered)
     index = extremes.hill(distances.tail, share)
-    enough = len(distances.ordered) * (1 - 0.999) >= marginal.BEYOND * (1 - 1e-9)
     row = {
         "ks": distances.ks,
         "skew_ratio": ratio(skewness, reference_tail.moments[0]),
         "kurtosis_ratio": ratio(kurtosis, reference_tail.moments[1]),
         "tail_error": distances.tail_error,
-        "q999": marginal.quantile(distances.ordered, 0.999) if enough else NAN,
+        "q999": marginal.quantile(distances.ordered, 0.999)
+        if marginal.is_measured(len(distances.ordered), 0.999)
+        else NAN,
         "q999_ratio": ratio(distances.tail.quantile(0.999), reference_tail.tail.quantile(0.999)),
         "hill": index,
         "hill_ratio": ratio(index, extremes.hill(reference_tail.tail, share)),

@@ -26,7 +26,7 @@ def answer(
         cell: the winner's row of the grid. sampler: its name for people.
         units: of each variable. real: of the held-out period. ceiling: what the training period itself scores against it.
     """
-    sentences = [_describe_highest(cell, v, unit, real[v], ceiling[f"q999/test/{v}"]) for v, unit in units.items()]
+    sentences = [_describe_highest(cell, v, unit, real[v], ceiling.get(f"q999/test/{v}")) for v, unit in units.items()]
     means = {v: cell[f"mean95_ratio/test/{v}"] for v in units}
     known = {v: ratio for v, ratio in means.items() if pd.notna(ratio)}
     if known:
@@ -77,7 +77,7 @@ def tabulate_decidable(
     for v in variables:
         for measure, name in shown:
             kind, level, of_what = RESTS_ON[measure]
-            count, score = real[v][kind][level], ceiling[f"{measure}/test/{v}"]
+            count, score = real[v][kind][level], ceiling.get(f"{measure}/test/{v}")
             rows.append(
                 {
                     "variable": f"{v} [{units[v]}]",

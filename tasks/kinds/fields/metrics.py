@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import RootModel
 from torch import Tensor
 
+from levy_core.base.artifacts import STRICT, read_artifact
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json, write_json
@@ -31,6 +33,12 @@ CEILING = "ceiling.json"
 ANOMALIES = "{}-anomalies"  # name of a period whose fields lack their climatology
 
 
+class Ceiling(RootModel[dict[str, float | None]]):
+    """What the training period scores, by metric; None where it has too few fields."""
+
+    model_config = STRICT
+
+
 class FieldMetrics:
     """The real fields of both periods, and the codec that gives samples their units.
 
@@ -48,10 +56,11 @@ class FieldMetrics:
         self.codec = Codec.load(reference)
         try:
             self.references = {name: _read(reference, name) for name in _names(self.codec)}
-            self.ceiling: dict[str, float | None] = json.loads((reference / CEILING).read_text())
             self.samples = Samples.from_mapping(json.loads((reference / "samples.json").read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LevyError(f"{reference} cannot be read ({error}): run the reference stage again") from error
+
+        self.ceiling = read_artifact(reference / CEILING, Ceiling, "reference").root
 
     @cached_property
     def hash(self) -> str:
@@ -110,21 +119,22 @@ class FieldMetrics:
             return {}
         anomalies = self.codec.climatology is not None
         values = self.codec.anomalies(samples) if anomalies else self.to_physical(samples, labels)
-        real, seen = _thin(self.references[ANOMALIES.format("test") if anomalies else "test"])
-        return ensembles.rank_histogram(real, seen, values, labels, self.codec.names)
+        return ensembles.rank_histogram(*self._forecast("test"), values, labels, self.codec.names)
+
+    def _forecast(self, period: str) -> ensembles.Ensemble:
+        """Real fields that are forecast, without their climatology where one was taken off."""
+        return _thin(self.references[period if self.codec.climatology is None else ANOMALIES.format(period)])
 
     def _row(self, samples: np.ndarray, labels: np.ndarray, periods: tuple[str, ...]) -> dict[str, float]:
-        physical = self.to_physical(samples, labels)
-        row = measure_fields(physical, labels, {name: self.references[name] for name in periods})
-        values, kept = physical, "{}"
+        values = self.to_physical(samples, labels)
+        row = measure_fields(values, labels, {name: self.references[name] for name in periods})
         if self.codec.climatology is not None:
-            values, kept, name = self.codec.anomalies(samples), ANOMALIES, ANOMALIES.format("test")
+            values, name = self.codec.anomalies(samples), ANOMALIES.format("test")
             row |= measure_fields(values, labels, {name: self.references[name]})
         if self.samples.shares is not None:
-            names = self.codec.names
-            (real, seen), train = (_thin(self.references[kept.format(name)]) for name in PERIODS)
+            names, (real, seen), train = self.codec.names, self._forecast("test"), self._forecast("train")
             row |= ensembles.crps(real, seen, values, labels, names, train)
-            ranks = self.rank_histograms(samples, labels)
+            ranks = ensembles.rank_histogram(real, seen, values, labels, names)
             row |= {f"reliability/{name}": ensembles.reliability(counts) for name, counts in ranks.items()}
         return row
 

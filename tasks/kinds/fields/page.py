@@ -1,6 +1,6 @@
 """Fields in the report: maps, tails, spectra, return levels, and a file of samples that other tools read."""
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,29 +61,31 @@ class FieldPage:
         """Tails, spectra and return levels."""
         names = [f"{v} [{u}]" for v, u in zip(self.variables, self._codec.units, strict=True)]
         real = list(self._real.fields.swapaxes(0, 1))
-        generated = {
-            d: list(self._metrics.to_physical(c.samples, c.labels).swapaxes(0, 1)) for d, c in samplers.items()
-        }
+        generated = {d: list(self._physical(c).swapaxes(0, 1)) for d, c in samplers.items()}
         of = self._real.estimates
         highest, of_means = ([of[v][key] for v in self.variables] for key in ("return_levels", "mean_return_levels"))
         means = [self._real.area_means(fields, c) for c, fields in enumerate(real)]
         generated_means = {
             d: [self._real.area_means(fields, c) for c, fields in enumerate(its)] for d, its in generated.items()
         }
-        year, size = self._fields_per_year(), _cell_km(self._codec)
+        year, size = self._fields_per_year, _cell_km(self._codec)
         return {
             "tails": figures.plot_tails(names, real, generated),
             "spectra": figures.plot_spectra(names, real, generated, size),
-            "joint": figures.plot_joint_extremes(names, real, generated, self._pairs(), size),
+            "joint": figures.plot_joint_extremes(names, list(self._real.joint), generated, self._pairs(), size),
             "ranks": self._plot_ranks(names, samplers),
             "returns": figures.plot_return_levels(names, real, generated, highest, year, "highest value anywhere"),
             "means": figures.plot_return_levels(names, means, generated_means, of_means, year, "mean over the area"),
         }
 
+    @cached_property
     def _fields_per_year(self) -> float | None:
         """None where several fields have the same time."""
         step = float(seconds_between(FieldStore.open(self._prepared / "fields.zarr", "test").times[:2])[0])
         return YEAR / step if step > 0 else None
+
+    def _physical(self, sampler: DefaultSampler) -> np.ndarray:
+        return self._metrics.to_physical(sampler.samples, sampler.labels)
 
     def _pairs(self) -> list[list[Pairs]]:
         return [[pairs for pairs, _ in classes] for classes in self._real.correlations]
@@ -116,7 +118,7 @@ class FieldPage:
                 for what, (real, its_units) in references.items()
                 for v, unit in zip(self.variables, its_units, strict=True)
             ],
-            "per_year": self._fields_per_year(),
+            "per_year": self._fields_per_year,
             "anomalies": self._codec.climatology is not None,
             "periods": {"train": self._statistics.train, "test": self._statistics.test},
             "drawn": len(next(iter(samplers.values())).samples),
@@ -144,7 +146,7 @@ class FieldPage:
         )
         for design, sampler in samplers.items():
             self._write(folder / CF_FILE.format(design), design, sampler)
-            generated = self._metrics.to_physical(sampler.samples, sampler.labels)
+            generated = self._physical(sampler)
             titles = [f"sample {k + 1}" for k in range(min(sheets.MEMBERS, len(generated)))]
             add(sheets.draw_members(codec, generated, titles, generated, of_variables), design, sampler.label)
             for c, name in enumerate(codec.names):

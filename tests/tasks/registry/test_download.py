@@ -9,6 +9,7 @@ import pytest
 from levy_core.base.errors import LevyError
 from tasks.registry import tracking
 from tasks.registry.download import LOADERS, fetch, resolve
+from tests.support.registered import registry_in
 
 NAME = "levy-digits"
 CHAMPION = f"models:/{NAME}@champion"
@@ -18,9 +19,7 @@ CHAMPION = f"models:/{NAME}@champion"
 def made(tmp_path_factory):
     """A folder whose mlflow.db holds two versions and an alias of the first; their contents are what matters here."""
     folder = tmp_path_factory.mktemp("a record, 100 % of it")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")  # MLflow would set it for good
+    with registry_in(folder):
         client = tracking.connect().MlflowClient()
         experiment = tracking.get_experiment(mlflow, NAME)
         for number in "1", "2":

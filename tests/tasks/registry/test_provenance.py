@@ -18,7 +18,7 @@ from flows import cli
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST, sha256_of_files
 from tasks.registry import integrity, keys, provenance, tracking
-from tests.support.registered import NAME, register, sign
+from tests.support.registered import NAME, register, registry_in, sign
 
 ONE, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in (1, 2))
 SIGNER, STRANGER = CryptoSigner(ONE), CryptoSigner(OTHER)
@@ -30,9 +30,7 @@ URI = f"models:/{NAME}/1"
 def made(tmp_path_factory):
     """The folder of a registry with two signed versions and the artifacts of both."""
     folder = tmp_path_factory.mktemp("signed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    with registry_in(folder):
         artifacts = [register(folder / "first"), register(folder / "second")]
         for number in "1", "2":
             sign(number, SIGNER)
