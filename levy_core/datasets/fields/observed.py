@@ -15,6 +15,7 @@ from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.fill import looks_like_fill
 from levy_core.datasets.fields.labels import MONTHS, SEASONS, label
 from levy_core.datasets.fields.opening import choose_variable
 from levy_core.datasets.fields.placing import Grid
@@ -53,6 +54,10 @@ def read_observed(
         raise LevyError(
             f"{path}: the model's fields lie on no grid of rows of one latitude and columns of one longitude, so nothing can be placed on them"
         )
+    if not path.exists():
+        raise LevyError(f"{path}: there is no such file of observations")
+    if unknown := sorted(set(std) - {"", *codec.names, *(v.name for v in codec.variables)}):
+        raise LevyError(f"std is given of {', '.join(unknown)}, but the model has {', '.join(codec.names)}")
     grid = Grid(codec.latitude, codec.longitude, codec.wraps)
     table = path.suffix.lower() == ".csv"
     if table and means:
@@ -90,9 +95,13 @@ def _read_grid(
         where = f"{path}: variable {variable.name!r}"
         array, moment = _at_time(array, where, time)
         latitude, longitude = (_axis(array, name, where) for name in ("latitude", "longitude"))
+        if left := set(array.dims) - {*latitude.dims, *longitude.dims}:
+            named = ", ".join(f"{array.sizes[name]} entries along {name}" for name in sorted(map(str, left)))
+            raise LevyError(f"{where} has {named}: choose one of them, so that a single field is left")
         values = array.transpose(*latitude.dims, *longitude.dims).to_numpy()
         plain = replace(variable, accumulated=None, stamped=None, source_units=None)
         standard_name = str(array.attrs.get("standard_name", ""))
+        _refuse_fill(values.reshape(-1), where)
         values = conversion(plain, array.attrs.get("units"), str(path), standard_name)(values)
         place = grid.blocks if means else grid.cells
         cells, weights = place(latitude.to_numpy(), longitude.to_numpy(), where)
@@ -110,9 +119,9 @@ def _read_grid(
 
 def _read_table(path: Path, codec: Codec, grid: Grid, std: Mapping[str, float]) -> tuple[dict[int, _Rows], None]:
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise LevyError(f"{path} is no table of comma-separated values ({error})") from error
+        raise LevyError(f"{path} is no table of comma-separated values ({str(error).strip()})") from error
     if missing := [name for name in COLUMNS if name not in table]:
         raise LevyError(
             f"{path} has no column {', '.join(missing)}: {', '.join(COLUMNS)} are expected, and perhaps std"
@@ -130,6 +139,7 @@ def _read_table(path: Path, codec: Codec, grid: Grid, std: Mapping[str, float]) 
             raise LevyError(f"{path}: unknown variable {name!r}: the model has {', '.join(codec.names)}")
         c = codec.names.index(str(name))
         rows = numbers.loc[own.index]
+        _refuse_fill(rows["value"].to_numpy(), f"{path}: variable {name!r}")
         cells, weights = grid.points(rows.latitude.to_numpy(), rows.longitude.to_numpy(), str(path), own.index)
         if codec.variables[c].transform != "identity":  # what lies between cells is no mean of what the network sees
             cells = cells[np.arange(len(cells)), weights.argmax(1)][:, None]
@@ -170,6 +180,17 @@ def _standardise(path: Path, codec: Codec, c: int, cycle: np.ndarray, rows: _Row
     return _Rows(
         rows.cells, rows.weights, (through(rows.values) - expected) / codec.std[c], slope * rows.std / codec.std[c]
     )
+
+
+def _refuse_fill(values: np.ndarray, where: str) -> None:
+    """Refuses values [n] as a file has them, NaN where nothing was observed, that are infinite or stand for none without saying so."""
+    known = values[~np.isnan(values)].astype(np.float64)
+    for value in (known.min(initial=0), known.max(initial=0)):
+        if looks_like_fill(float(value)):
+            raise LevyError(
+                f"{where} has the value {value:g}, which looks like a fill value that the file does not declare: write NaN where nothing "
+                "was observed"
+            )
 
 
 def _axis(array: xr.DataArray, name: str, where: str) -> xr.DataArray:

@@ -25,6 +25,10 @@ class ImageExporter:
             raise LevyError(
                 "images have no means over coarse cells and no time: give a picture whose unseen pixels are transparent"
             )
+        if unknown := sorted(set(std) - {""}):
+            raise LevyError(
+                f"std is given of {', '.join(unknown)}, but images have no variables: give one number of grey levels"
+            )
         shape = json.loads((self._folder / "design.json").read_text())["net"]["shape"]
         return read_observed(path, tuple(shape), std.get("", 0.0))
 

@@ -152,6 +152,12 @@ def test_the_season_is_that_of_the_moment(tmp_path):
     assert read_observed(tmp_path / "b.nc", timeless, ALL, EXACT).time is None
 
 
+def test_a_file_that_there_is_not_is_named(tmp_path):
+    for name in ("a.csv", "a.nc"):
+        with pytest.raises(LevyError, match="there is no such file of observations"):
+            read_observed(tmp_path / name, codec(), ALL, EXACT, time=TIME)
+
+
 BAD = {
     "no std": (lambda d: d, {}, {}, "no std of the observed values of t2m: .*--std t2m=0.5"),
     "no time": (lambda d: d.drop_vars("time"), EXACT, {}, "does not say when it was observed"),
@@ -162,6 +168,10 @@ BAD = {
     "rain below its minimum": (lambda d: d - 500, EXACT, {}, "tp has -.*, but its minimum is 0"),
     "no units": (lambda d: d.drop_attrs(), EXACT, {}, "has no units"),
     "blocks that do not fit": (lambda d: d.isel(latitude=slice(3)), EXACT, {"means": True}, "lies on 3 x 12 cells, which are not means"),
+    "an infinite value": (lambda d: d.where(d.t2m < 5, np.inf), EXACT, {}, "t2m' has the value inf, which looks like a fill value"),
+    "a fill value": (lambda d: d.where(d.t2m < 5, -9999.0), EXACT, {}, "t2m' has the value -9999, which looks like a fill value"),
+    "several members": (lambda d: d.expand_dims(number=[0, 1]), EXACT, {}, "has 2 entries along number: choose one of them"),
+    "the std of no variable": (lambda d: d, {"wind": 0.5, "": 0.0}, {}, "std is given of wind, but the model has t2m, tp"),
     "means of a logarithm": (
         lambda d: d[["tp"]].coarsen(latitude=2).mean(), EXACT, {"means": True}, "means over cells of tp .* its log1p"
     ),
@@ -190,6 +200,11 @@ def test_what_the_model_cannot_use_is_named(tmp_path, name):
             "line 3 lies at latitude 10, longitude 0, outside",
         ),
         ("variable,latitude,longitude,value\nwind,50,0,1\n", "unknown variable 'wind': the model has t2m, tp"),
+        ("variable,latitude,longitude,value\nt2m,50,0,1\nNA,50,0,1\n", "unknown variable 'NA'"),
+        ("variable,latitude,longitude,value\nt2m,50,0,1\n,50,0,1\n", "unknown variable ''"),
+        ("variable,latitude,longitude,value\n007,50,0,1\n", "unknown variable '007'"),
+        ("variable,latitude,longitude,value\nt2m,50,0,1e400\n", "line 2 has no finite number"),
+        ("variable,latitude,longitude,value\nt2m,50,0,-9999\n", "the value -9999, which looks like a fill value"),
         ("variable,latitude,longitude,value,std\nt2m,50,0,1,-1\n", "the std of t2m is -1"),
         ("variable,latitude,longitude,value\n", "has no line of values"),
         ("", "is no table"),
