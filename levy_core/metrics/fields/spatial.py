@@ -146,7 +146,8 @@ def joint_extremes(values: np.ndarray, level: float = 0.95) -> np.ndarray:
     """chi of every two variables: [N, C, H, W] -> [C, C], the share of one's extremes that are extremes of the other.
 
     An extreme exceeds the cell's own ``level`` quantile; all cells are pooled. 1 for variables that rise together,
-    1 - level for independent ones. NaN from fewer than FEWEST_FIELDS fields.
+    1 - level for independent ones. The share that should exceed is in the denominator, not the one that does: of fields that were cut off
+    at one value none does, and they have no joint extremes. NaN from fewer than FEWEST_FIELDS fields.
     Source: Coles, Heffernan and Tawn (1999), Dependence measures for extreme value analyses.
     """
     count, channels = values.shape[:2]
@@ -156,9 +157,8 @@ def joint_extremes(values: np.ndarray, level: float = 0.95) -> np.ndarray:
     threshold = _quantile(values, known.sum(0), level)
     above = (values > threshold).swapaxes(0, 1).reshape(channels, -1).astype(np.float32)
     both_known = known.swapaxes(0, 1).reshape(channels, -1).astype(np.float32)
-    seen = (above @ both_known.T).astype(np.float64)  # extremes of a where b is known
-    total = seen + seen.T
-    return np.divide(2.0 * (above @ above.T), total, out=np.full(total.shape, NAN), where=total > 0)
+    expected = (1 - level) * (both_known @ both_known.T).astype(np.float64)  # extremes of one where both are known
+    return np.divide(above @ above.T, expected, out=np.full(expected.shape, NAN), where=expected > 0)
 
 
 def joint_exceedance(values: np.ndarray, pairs: Pairs, level: float = 0.95) -> float:
@@ -175,8 +175,8 @@ def joint_exceedance(values: np.ndarray, pairs: Pairs, level: float = 0.95) -> f
     known = ~np.isnan(seen)
     above = seen > _quantile(seen, known.sum(0), level)
     first, second = place[: len(pairs[0])], place[len(pairs[0]) :]
-    either = (above[:, first] & known[:, second]).sum() + (above[:, second] & known[:, first]).sum()
-    return float(2 * (above[:, first] & above[:, second]).sum() / either) if either else NAN
+    expected = (1 - level) * (known[:, first] & known[:, second]).sum()
+    return float((above[:, first] & above[:, second]).sum() / expected) if expected else NAN
 
 
 def _quantile(values: np.ndarray, counts: np.ndarray, level: float) -> np.ndarray:
