@@ -11,7 +11,7 @@ belongs to the reference of its class. A training is kept, and a measured row to
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from levy_core.datasets.images.split import assign_groups
 from levy_core.datasets.images.store import Images
 from levy_core.metrics.images import manifold
 from levy_core.metrics.images.classifier import ClassifierConfig, classify, save_classifier, train_classifier
-from levy_core.metrics.images.fidelity import Features, frechet, statistics
+from levy_core.metrics.images.fidelity import Features, FidelityConfig, frechet, statistics
+from levy_core.metrics.images.reference import Reference
+from levy_core.metrics.images.shares import Judged
 from levy_core.metrics.images.usefulness import gain, usefulness
 from levy_core.nets.precision import resolve_precision
 from levy_core.nets.unet import UNet, UNetConfig
@@ -46,6 +48,7 @@ STEPS, BATCH, NEIGHBOURS = 1500, 64, 3
 N, PER_RARE_CLASS = 1500, 250  # samples in training proportions, and of each rare class
 DRAW_SEED = 1000
 CLASSIFIER_SEEDS = range(5)
+JUDGE = ClassifierConfig(steps=600, batch=128, lr=0.01, width=16, features=32, seed=0)
 CONSISTENT = {"loss": "squared", "tail_weight": "cauchy", "level_weight": "residual"}
 LAWS: dict[str, dict[str, Any]] = {
     "lim": {"preset": "lim", "alpha": 1.8},
@@ -88,7 +91,7 @@ class Bench:
     def _source(self) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray]:
         source = open_source(Path("data/digits"))
         images = np.stack([source.read(i) for i in range(len(source.labels))])
-        return images, source.labels, source.classes, assign_groups(source, self.imbalance, None, 0, 0)["train"]
+        return images, source.labels, tuple(source.classes), assign_groups(source, self.imbalance, None, 0, 0)["train"]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -118,10 +121,23 @@ class Bench:
     def judge(self) -> Any:
         """A classifier of all images."""
         images, labels, *_ = self._source
-        config = ClassifierConfig(steps=600, batch=128, lr=0.01, width=16, features=32, seed=0)
-        *_, (_, _, net) = train_classifier(images, labels, len(self.classes), config, CPU)
+        *_, (_, _, net) = train_classifier(images, labels, len(self.classes), JUDGE, CPU)
         save_classifier(self.folder / "classifier", net, {})
         return net.eval()
+
+    @cached_property
+    def referee(self) -> tuple[Any, Reference]:
+        """A classifier of every second image, and all images, with its confusion on those that it was not trained on."""
+        images, labels, *_ = self._source
+        seen = np.arange(len(labels)) % 2 == 0
+        *_, (_, _, net) = train_classifier(images[seen], labels[seen], len(self.classes), JUDGE, CPU)
+        features = self.features(images)
+        all_images = Reference.of(features, labels, FidelityConfig(50, 100, NEIGHBOURS))
+        own, verdicts = np.ones((~seen).sum(), dtype=bool), classify(net, images[~seen])
+        confusion = all_images.confuse(
+            features[torch.from_numpy(~seen)], labels[~seen], verdicts, own, len(self.classes), NEIGHBOURS
+        )
+        return net.eval(), replace(all_images, confusion=confusion)
 
     @cached_property
     def features(self) -> Features:
@@ -186,6 +202,17 @@ class Bench:
         means = {f"rare_accuracy_{name}": float(found["rare_accuracy"].mean()) for name, found in accuracies.items()}
         return means | dict(zip(("gain", "low", "high"), gain(accuracies, "filled", "oversampled"), strict=True))
 
+    def corrected(self, samples: np.ndarray, features: torch.Tensor, asked: np.ndarray) -> float:
+        """The share of the rare classes among samples, inside the real manifold, without the referee's errors."""
+        net, real = self.referee
+        verdicts, classes = classify(net, samples), len(self.classes)
+        found = manifold.support(features, real.features, real.radii, NEIGHBOURS, (verdicts, real.labels), classes)
+        assert found is not None
+        assert real.confusion is not None
+        verdicts = np.where(found.precise_in(verdicts), verdicts, classes)
+        shares = np.array(self.counts) / sum(self.counts)
+        return Judged(asked, verdicts, real.confusion, shares).share(self.rare).value
+
     def measure(self, model: Model, strength: float | None) -> dict[str, float]:
         """One row: samples in training proportions against the training images, of rare classes against unseen ones."""
         labels = model.samples.labels("none" if strength is None else "training", 0, N)
@@ -195,6 +222,7 @@ class Bench:
         row = {
             "fid": frechet(statistics(features), statistics(self.real["train"])),
             "share": float(np.isin(verdicts, self.rare).mean()) / true,
+            "corrected": self.corrected(samples, features, labels) / true,
         }
         if strength is None:
             rare = features[np.isin(verdicts, self.rare)]
@@ -239,7 +267,10 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def table(folder: Path) -> None:
     """Mean and standard deviation over training seeds of each row at each strength, as Markdown, of what was measured."""
     for file, names in (
-        ("rows", ["fid", "rare_fid", "rare_coverage", "rare_precision", "agreement", "share", "near", "copies"]),
+        (
+            "rows",
+            ["fid", "rare_fid", "rare_coverage", "rare_precision", "agreement", "share", "corrected", "near", "copies"],
+        ),
         ("useful", ["rare_accuracy_real", "rare_accuracy_oversampled", "rare_accuracy_filled", "gain", "low", "high"]),
     ):
         entries = _read(folder / f"{file}.jsonl")
