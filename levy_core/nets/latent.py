@@ -80,7 +80,15 @@ class Latent:
             raise LevyError(
                 f"{path} holds {', '.join(sorted(tensors))}, but a latent is {', '.join(names)}: train the model again"
             )
-        return cls(**tensors)
+        latent = cls(**tensors)
+        if {latent.white.shape, latent.weights.shape, latent.patterns.shape[1:], latent.rest.shape[1:]} != {
+            latent.mean.shape
+        }:
+            shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in names)
+            raise LevyError(
+                f"{path} holds parts of different fields, {shapes}: all must end in the shape of mean; train the model again"
+            )
+        return latent
 
 
 def fit_latent(x: Tensor, keep: float | int, areas: np.ndarray | None = None) -> Latent:

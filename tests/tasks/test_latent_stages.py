@@ -2,18 +2,13 @@
 
 import json
 
-import mlflow
-import numpy as np
 import pytest
-import xarray as xr
 
-from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST
 from levy_core.nets.latent import LATENT
 from levy_core.nets.mlp import MLPConfig
 from levy_core.training.checkpoint import load_model
 from tasks.cells.store import read_cells
-from tasks.registry.record import record
 from tasks.runtime import paths
 from tests.conftest import ROOT
 from tests.tasks.test_field_stages import begin, commit_models, run
