@@ -100,7 +100,7 @@ def test_cells_without_area_and_without_values_are_drawn_as_they_are():
 
 
 def test_samples_of_a_gaussian_model_have_the_covariance_of_the_data():
-    """4,000 samples: a correlation is off by 0.016 and a variance by 0.022 at most times, and 0.1 is beyond four of these: a false alarm in 200."""
+    """4,000 samples: a correlation is off by 0.016 and a variance by 0.022 at most times, and 0.1 is beyond 4.5 of these: a false alarm in 3,000."""
     x = data(400)
     model = gaussian_model(fit_latent(x, 5, AREAS))
     solver = Solver("ode", "2m-data", "karras", 60, rho_max=80, rho_min=0.002, denoise=True)
