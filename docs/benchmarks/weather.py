@@ -3,12 +3,10 @@
     python docs/benchmarks/weather.py            # about twenty minutes of one free core
     python docs/benchmarks/weather.py 1          # one seed of the three, so that they can run side by side
     python docs/benchmarks/weather.py --quick    # about a minute: one seed of one tail index, a tenth of the training
-    python docs/benchmarks/weather.py --few      # about ten minutes: 500 fields of 8 x 16 cells, with and without a latent
-    python docs/benchmarks/weather.py --few 0    # one seed of the two
 
 The anomalies of ``levy_core.datasets.synthetic``, one variable, independent in time, divided by their exact standard
-deviation. Both designs have the same network, data, training steps, batch rows and sampler; they differ in the noise law alone. With
-``--few`` each is trained once on cells and once on the coefficients of EOFs, for about the same time.
+deviation. Both designs have the same network, data, training steps, batch rows and sampler; they differ in the noise law alone.
+``docs/benchmarks/few_fields.py`` does the same with few fields, and with EOFs.
 """
 
 import sys
@@ -24,10 +22,8 @@ import torch
 from scipy import integrate, stats
 
 from levy_core.base.conditions import LABEL, of_labels
-from levy_core.base.seeds import Streams
 from levy_core.datasets.synthetic import Synthetic
-from levy_core.metrics.fields import spatial
-from levy_core.nets.latent import fit_latent
+from levy_core.nets.latent import Latent, fit_latent
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -90,9 +86,13 @@ def errors(x: np.ndarray, nu: float) -> tuple[float, float]:
 def drawn(name: str, nu: float, seed: int, scale: Scale) -> np.ndarray:
     """Samples of a design trained on one data set."""
     settings = DESIGNS[name] | ({"nu": nu} if name == "t-EDM" else {})
-    return train_and_draw(
-        settings, anomalies(nu, seed, scale.data), (16,), TRAIN.batch, scale.steps, scale.samples, seed
-    )[0]
+    return (
+        train_and_draw(settings, anomalies(nu, seed, scale.data), (16,), TRAIN.batch, scale.steps, scale.samples, seed)[
+            0
+        ]
+        .double()
+        .numpy()
+    )
 
 
 def train_and_draw(
@@ -103,8 +103,8 @@ def train_and_draw(
     steps: int,
     samples: int,
     seed: int,
-) -> tuple[np.ndarray, float]:
-    """Samples of a design, float64 [n, 1, H, W], of a U-Net on cells or with ``eofs`` of layers on coefficients; seconds of training."""
+) -> tuple[torch.Tensor, Latent | None, float]:
+    """Samples of a design [n, 1, H, W], of a U-Net on cells, or with ``eofs`` coefficients [n, K] and their latent; seconds of training."""
     design, shape = Design.from_mapping(settings), tuple(data.shape[1:])
     start = time.process_time()
     torch.manual_seed(seed)
@@ -123,9 +123,8 @@ def train_and_draw(
     labels, parts = torch.zeros(BATCH, dtype=torch.long), []
     for i in range(0, samples, BATCH):
         rows = range(i, i + BATCH)
-        x = sample(predictor, table, design.noise, seed, rows, shape, of_labels(labels))
-        parts.append(latent.decode(x) + latent.draw_rest(Streams.of_samples(seed, "rest", rows)) if latent else x)
-    return torch.cat(parts).double().numpy(), seconds
+        parts.append(sample(predictor, table, design.noise, seed, rows, shape, of_labels(labels)))
+    return torch.cat(parts), latent, seconds
 
 
 def rows(scale: Scale) -> Iterator[tuple[str, float, int, float, float, float, float, float]]:
@@ -142,102 +141,9 @@ def rows(scale: Scale) -> Iterator[tuple[str, float, int, float, float, float, f
                 yield name, nu, seed, quantile, hill(x), *errors(x, nu), time.perf_counter() - start
 
 
-@dataclass(frozen=True)
-class Few:
-    """Few fields with large scales; steps on cells and on coefficients that take about the same time."""
-
-    shape: tuple[int, int] = (8, 16)
-    slope: float = 3.0
-    nu: float = 4.0
-    data: int = 500
-    samples: int = 1000
-    truth: int = 20_000
-    channels: tuple[int, ...] = (16, 32)
-    batch: int = 32
-    steps: tuple[int, int] = (300, 5000)
-    latents: tuple[float, ...] = (0.9,)
-    seeds: tuple[int, ...] = (0, 1)
-
-    def fields(self, seed: int, n: int) -> np.ndarray:
-        """Float64 [n, H, W]."""
-        return anomalies(self.nu, seed, n, self.shape, self.slope).double().numpy()[:, 0]
-
-
-FEW = {**DESIGNS, "LIM 1.8": {"preset": "lim", "alpha": 1.8}}
-
-
-class Truth:
-    """What fields are held against."""
-
-    def __init__(self, few: Few):
-        self.few, fields = few, few.fields(10_000, few.truth)
-        self.pairs = spatial.pairs_by_distance(np.ones(few.shape, bool))
-        self.of_truth = self.measures(fields)
-
-    def measures(self, x: np.ndarray) -> dict[str, Any]:
-        """Of fields [n, H, W]: 99.9 % of cells, 99 % of the means of fields, joint exceedance by distance, power by scale, roughness."""
-        power = spatial.field_power(x)
-        return {
-            "q999": np.quantile(x, LEVEL),
-            "mean99": np.quantile(np.abs(x.mean((1, 2))), 0.99),
-            "joint": np.array([spatial.joint_exceedance(x, pairs) for pairs in self.pairs]),
-            "power": spatial.damped_power(power, spatial.variances(power, self.few.shape), 1.0),
-            "rough": np.median(np.abs(np.diff(x, axis=2)).mean((1, 2))),
-        }
-
-    def compare(self, x: np.ndarray) -> tuple[float, float, float, float, float]:
-        """Ratios of quantile, area mean and roughness; errors of joint exceedance and, in logarithms, of power."""
-        found, real = self.measures(x), self.of_truth
-        ratios = [float(found[name] / real[name]) for name in ("q999", "mean99", "rough")]
-        power = np.log(found["power"] / real["power"])
-        return (
-            *ratios,
-            float(np.sqrt(((found["joint"] - real["joint"]) ** 2).mean())),
-            float(np.sqrt((power**2).mean())),
-        )
-
-
-def few_rows(few: Few) -> Iterator[tuple[str, int, float, tuple[float, ...]]]:
-    """Name, seed, seconds of training and what ``Truth.compare`` gives; ``training`` and ``fresh`` are fields of the generator."""
-    truth = Truth(few)
-    for seed in few.seeds:
-        data = few.fields(seed, few.data)
-        yield "training", seed, 0.0, truth.compare(data)
-        yield "fresh", seed, 0.0, truth.compare(few.fields(1000 + seed, few.samples))
-        for name, settings in FEW.items():
-            for eofs in (*few.latents, None):
-                chosen = settings | {"eofs": eofs} | ({"nu": few.nu} if name == "t-EDM" else {})
-                x, seconds = train_and_draw(
-                    chosen,
-                    torch.from_numpy(data)[:, None].float(),
-                    few.channels,
-                    few.batch,
-                    few.steps[eofs is not None],
-                    few.samples,
-                    seed,
-                )
-                yield f"{name}, {'cells' if eofs is None else f'eofs {eofs:g}'}", seed, seconds, truth.compare(x[:, 0])
-
-
-def main_few(few: Few) -> None:
-    """Prints one row per run, then mean and standard deviation over seeds."""
-    found: dict[str, list[tuple[float, ...]]] = {}
-    print("fields               seed seconds   q999 mean99  rough  joint  power")
-    for name, seed, seconds, row in few_rows(few):
-        found.setdefault(name, []).append(row)
-        print(f"{name:20} {seed:4d} {seconds:7.0f} " + " ".join(f"{value:6.2f}" for value in row), flush=True)
-    for name, rows in found.items():
-        print(
-            f"| {name} | " + " | ".join(f"{np.mean(v):.2f} ± {np.std(v):.2f}" for v in zip(*rows, strict=True)) + " |"
-        )
-
-
 def main(arguments: list[str]) -> None:
     """Prints one row per run, then the mean errors of each design and tail index."""
     torch.set_num_threads(1)
-    if "--few" in arguments:
-        main_few(Few(seeds=tuple(int(a) for a in arguments if a != "--few") or Few.seeds))
-        return
     scale = QUICK if "--quick" in arguments else Scale(seeds=tuple(map(int, arguments)) or Scale.seeds)
     for nu in scale.nus:
         print("nu {:g}: quantile {:.3f}, Hill {:.3f}".format(nu, *exact(nu)))
