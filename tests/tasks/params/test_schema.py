@@ -349,6 +349,15 @@ def twins(first, second, *designs):
             {"models": {"tedm": {"preset": "tedm", "nu": "data"}}, "designs": ["tedm"]},
             r"models.tedm is .*'nu': 'data'.*: digits is of the kind images, which has no tail index to take; give the number$",
         ),
+        (
+            {"models": {"edm": {"preset": "edm", "eofs": 0.9}}, "designs": ["edm"]},
+            r"models.edm.eofs is 0.9: digits is of the kind images, whose values have a range that sums of EOFs leave; take eofs out",
+        ),
+        (
+            {"models": {"edm": {"preset": "edm", "eofs": 1.5}}},
+            r"models.edm is .*: eofs is 1.5, but must be a share of the",
+        ),
+        ({"net": {"width": 0}}, r"net.width is 0: input should be greater than or equal to 1"),
         ({"compute": {"device": "tpu"}}, r"compute.device is 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
     ],
 )
