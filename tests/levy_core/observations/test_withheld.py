@@ -41,6 +41,21 @@ def test_kriging_is_the_exact_law_of_gaussian_data(std):
         assert observation.residual(drawn).abs().max() < 1e-9
 
 
+def test_kriging_with_degrees_of_freedom_is_the_exact_law_of_tailed_data():
+    oracle = one_regime(degrees=6.0)
+    for field in oracle.data(3, (D,), seed=1):
+        observation = Observation(SEEN, 2 * SEEN.apply(field[None])[0])
+        law = oracle.given(observation)
+        drawn = krige(oracle.covariance(), observation, seed=0, count=40_000, degrees=6.0)
+        spread = law.scatters[0] * law.degrees / (law.degrees - 2)
+        assert (drawn.mean(0) - law.means[0]).abs().max() < 0.02 * spread.diagonal().max().sqrt()  # 4 sigma
+        assert (drawn.T.cov() - spread).abs().max() < 0.04 * spread.diagonal().max()
+        scaled = ((drawn - law.means[0])[:, 0] / spread[0, 0].sqrt()).abs()
+        assert (scaled > 3).double().mean() > 0.004  # a Gaussian: 0.0027, standard error 0.0003
+    with pytest.raises(LevyError, match="of 2 degrees of freedom have no covariance"):
+        krige(oracle.covariance(), observation, 0, 10, degrees=2)
+
+
 def test_kriging_of_noisy_values_misses_them_as_the_truth_does():
     oracle = one_regime()
     fields = oracle.data(CASES, (D,), seed=2)
