@@ -43,14 +43,14 @@ SHARE, APART = 0.05, 5  # of held-out fields, whose observations are the most ex
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What was observed of some held-out fields [T, C, H, W], values [T, rows], and the ways to fill in the rest."""
+    """What was observed of the held-out fields ``rows`` [T], values [T, operator's rows], and the ways to fill in the rest."""
 
     data: Data
     task: str
     stratum: str
     operator: Operator
     std: float
-    truth: Tensor
+    rows: np.ndarray
     values: Tensor
 
     def observe(self, members: int) -> Observation:
@@ -91,23 +91,22 @@ class Bench:
 
     def judge(self, members: Tensor) -> dict[str, Any]:
         """Scores of each channel, misfit, and of images their PSNR. Cells that were observed without error are not withheld."""
-        truth = self.truth.double()
+        images = self.data.test[self.rows].double()
+        truth, drawn = self.data.decode(images[:, None], self.rows)[:, 0], self.data.decode(members, self.rows)
         if self.std == 0 and isinstance(self.operator, CellMeans) and self.operator.cells.shape[1] == 1:
-            truth = truth.flatten(1).index_fill(1, self.operator.cells.flatten(), torch.nan).view_as(truth)
+            truth = truth.copy()
+            truth.reshape(len(truth), -1)[:, self.operator.cells.flatten().numpy()] = np.nan
         seen = self.operator.apply(members.flatten(0, 1)).view(*members.shape[:2], -1)
         fits = misfit(seen.numpy(), self.values.numpy(), np.full(self.operator.rows, self.std))
-        every = {c: judge(members[:, :, i].numpy(), truth[:, i].numpy()) for i, c in enumerate(self.data.channels)}
+        every = {name: judge(drawn[:, :, c], truth[:, c]) for c, name in enumerate(self.data.channels)}
         row = {
             "channels": {c: {k: v.tolist() for k, v in asdict(own).items()} for c, own in every.items()},
             "misfit": fits[0 if self.std > 0 else 1],
         }
         if self.data.kind == "images":
-            images = self.truth.double().numpy()
-            single = [psnr(member.numpy(), images, 2.0).mean() for member in members.unbind(1)]
-            row |= {
-                "psnr": float(np.mean(single)),
-                "psnr_mean": float(psnr(members.mean(1).numpy(), images, 2.0).mean()),
-            }
+            single = [psnr(member.numpy(), images.numpy(), 2.0).mean() for member in members.unbind(1)]
+            row["psnr"] = float(np.mean(single))
+            row["psnr_mean"] = float(psnr(members.mean(1).numpy(), images.numpy(), 2.0).mean())
         return row
 
 
@@ -142,7 +141,7 @@ def benches(data: Data) -> Iterator[Bench]:
         values = operator.apply(data.test.double())
         values = values + std * torch.randn(values.shape, generator=torch.manual_seed(1), dtype=torch.float64)
         for stratum, rows in choose_cases(data, operator, values, std).items():
-            yield Bench(data, task, stratum, operator, std, data.test[rows], values[rows])
+            yield Bench(data, task, stratum, operator, std, rows, values[rows])
 
 
 def run(data: Data, options: argparse.Namespace) -> None:

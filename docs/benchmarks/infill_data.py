@@ -65,12 +65,26 @@ class Data:
     test: Tensor
     channels: tuple[str, ...]
     every: int
-    wraps: bool = False
-    area: Tensor | None = None
+    codec: Codec | None = None
+    times: np.ndarray | None = None
 
     @property
     def kind(self) -> str:
-        return "fields" if self.name in FIELDS else "images"
+        return "images" if self.codec is None else "fields"
+
+    @property
+    def wraps(self) -> bool:
+        return self.codec is not None and self.codec.wraps
+
+    def decode(self, members: Tensor, rows: np.ndarray) -> np.ndarray:
+        """Members [T, M, C, H, W] of the held-out ``rows`` in physical units, raised to the variables' minimum, as files of samples are."""
+        if self.codec is None or self.times is None:
+            return members.numpy()
+        values = self.codec.decode(members.flatten(0, 1).numpy(), np.repeat(self.times[rows], members.shape[1]))
+        for c, variable in enumerate(self.codec.variables):
+            if variable.minimum is not None:
+                values[:, c] = values[:, c].clip(min=variable.minimum)
+        return values.reshape(members.shape)
 
     @cached_property
     def covariance(self) -> Covariance:
@@ -89,10 +103,11 @@ class Data:
                 "deblur": (Blur(tuple(shape), 1.0), 0.05),
             }
         stations = torch.rand(height, width, generator=torch.manual_seed(0)) < 0.05
+        areas = None if self.codec is None or self.codec.areas is None else torch.from_numpy(self.codec.areas)[:, None]
         box = ((row - height // 2).abs() < height // 4) & ((column - width // 2).abs() < width // 4)
         return {
-            "4x": (block_mean(shape, (4, 4), self.area), 0.0),
-            "8x": (block_mean(shape, (8, 8), self.area), 0.0),
+            "4x": (block_mean(shape, (4, 4), areas), 0.0),
+            "8x": (block_mean(shape, (8, 8), areas), 0.0),
             "stations": (mask(stations.expand(shape)), 0.1),
             "box": (mask((~box).expand(shape)), 0.0),
         }
@@ -122,9 +137,8 @@ def read(name: str, source: Path | None, scratch: Path) -> Data:
         shutil.copy(path, folder)
         prepare_fields(folder, config, prepared, None, lambda blocks: blocks)
     codec = Codec.load(prepared)
-    train, test = (torch.from_numpy(FieldStore.open(prepared / STORE, group)[:]) for group in ("train", "test"))
-    area = None if codec.areas is None else torch.from_numpy(codec.areas)[:, None]
-    return Data(name, train, test, codec.names, every, codec.wraps, area)
+    train, test = (FieldStore.open(prepared / STORE, group) for group in ("train", "test"))
+    return Data(name, torch.from_numpy(train[:]), torch.from_numpy(test[:]), codec.names, every, codec, test.times)
 
 
 def train(data: Data, design_name: str, steps: int, scratch: Path) -> Model:
