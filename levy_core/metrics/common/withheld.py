@@ -55,7 +55,7 @@ def judge(members: np.ndarray, truth: np.ndarray) -> Withheld:
     The variance is that of the members times 1 + 1 / M, the error that the mean of M members has.
 
     Raises:
-        LevyError: shapes that do not match, no members, a case without values, or members that are not finite.
+        LevyError: shapes that do not match, no members, a case without values, or members that are not finite where a value was withheld.
     """
     if members.ndim < 3 or not members.size or members.shape[:1] + members.shape[2:] != truth.shape:
         raise LevyError(
@@ -64,6 +64,7 @@ def judge(members: np.ndarray, truth: np.ndarray) -> Withheld:
         )
     cases, count = members.shape[:2]
     members, truth = members.reshape(cases, count, -1).astype(np.float64), truth.reshape(cases, -1).astype(np.float64)
+    members = np.where(np.isnan(truth)[:, None], 0.0, members)  # where nothing is asked they may be missing
     if not np.isfinite(members).all():
         raise LevyError(f"{int((~np.isfinite(members)).sum())} of {members.size} values of the members are not finite")
     if (empty := np.isnan(truth).all(1)).any():

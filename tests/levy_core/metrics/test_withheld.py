@@ -45,7 +45,7 @@ def test_values_that_were_not_withheld_are_left_out():
     members, truth = cases(2, 10)
     truth[:, ::3] = np.nan
     kept = ~np.isnan(truth[0])
-    whole, part = judge(members, truth), judge(members[:, :, kept], truth[:, kept])
+    whole, part = judge(np.where(kept, members, np.nan), truth), judge(members[:, :, kept], truth[:, kept])
     for name in ("crps", "square_error", "variance", "ranks"):
         assert getattr(whole, name) == pytest.approx(getattr(part, name)), name
 
