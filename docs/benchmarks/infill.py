@@ -23,21 +23,24 @@ from infill_data import DESIGNS, FIELDS, TAIL, Data, read, train
 from infill_table import ROWS, print_tables, read_rows
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from torch import Tensor
+from torch.nn import functional
 
 from levy_core.base.conditions import of_labels
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
 from levy_core.metrics.common.withheld import judge, misfit, most_extreme, psnr
 from levy_core.observations.conditional import sample_observed
+from levy_core.observations.covariance import fit_covariance
 from levy_core.observations.guides import observe
 from levy_core.observations.observation import Observation, inverse_of
-from levy_core.observations.operators import CellMeans, Operator
+from levy_core.observations.operators import CellMeans, Operator, mask
 from levy_core.observations.rivals import find_analogues, krige
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.training.checkpoint import Model
 
 MEMBERS, RIVAL_MEMBERS, ANALOGUES = 6, 40, 20
 FEW = {"pigdm": 4}  # members of guides that cost a hundred evaluations; CRPS is fair
+NEARBY = 2  # cells
 SHARE, APART = 0.05, 5  # of held-out fields, whose observations are the most extreme, that far apart in time
 
 
@@ -53,6 +56,15 @@ class Bench:
     rows: np.ndarray
     values: Tensor
 
+    @property
+    def hidden(self) -> Tensor | None:
+        """The cells that were not observed, bool [C, H, W], where the others are known without error."""
+        if self.std > 0 or not isinstance(self.operator, CellMeans) or self.operator.cells.shape[1] > 1:
+            return None
+        cells = torch.ones(self.operator.shape, dtype=torch.bool)
+        cells.view(-1)[self.operator.cells.flatten()] = False
+        return cells
+
     def observe(self, members: int) -> Observation:
         return Observation(self.operator, self.values.repeat_interleave(members, 0), self.std)
 
@@ -61,6 +73,8 @@ class Bench:
         found: dict[str, Callable[[], Tensor]] = {"kriging": lambda: self._krige(inf)}
         if self.data.kind == "fields":
             found["kriging, Student-t"] = lambda: self._krige(TAIL)
+        if self.hidden is not None:
+            found["kriging, nearby"] = self._krige_nearby
         if isinstance(self.operator, CellMeans):
             found["bilinear"] = lambda: interpolate(self.operator, self.values, self.data.wraps)[:, None]
         return found | {"analogues": self._find_analogues}
@@ -68,6 +82,15 @@ class Bench:
     def _krige(self, degrees: float) -> Tensor:
         count = len(self.values) * RIVAL_MEMBERS
         drawn = krige(self.data.covariance, self.observe(RIVAL_MEMBERS), 0, count, degrees)
+        return drawn.view(-1, RIVAL_MEMBERS, *self.operator.shape)
+
+    def _krige_nearby(self) -> Tensor:
+        """From the cells next to hidden ones alone, by all EOFs: hundreds of values would be weighed by noise of the covariance."""
+        assert self.hidden is not None
+        reach = functional.max_pool2d(self.hidden.float(), 2 * NEARBY + 1, stride=1, padding=NEARBY)
+        near = mask((reach > 0) & ~self.hidden)
+        values = near.apply(self.data.test[self.rows].double().nan_to_num()).repeat_interleave(RIVAL_MEMBERS, 0)
+        drawn = krige(fit_covariance(self.data.train[:2000], 0.999), Observation(near, values), 0, len(values))
         return drawn.view(-1, RIVAL_MEMBERS, *self.operator.shape)
 
     def _find_analogues(self) -> Tensor:
@@ -93,9 +116,8 @@ class Bench:
         """Scores of each channel, misfit, and of images their PSNR. Cells that were observed without error are not withheld."""
         images = self.data.test[self.rows].double()
         truth, drawn = self.data.decode(images[:, None], self.rows)[:, 0], self.data.decode(members, self.rows)
-        if self.std == 0 and isinstance(self.operator, CellMeans) and self.operator.cells.shape[1] == 1:
-            truth = truth.copy()
-            truth.reshape(len(truth), -1)[:, self.operator.cells.flatten().numpy()] = np.nan
+        if self.hidden is not None:
+            truth = np.where(self.hidden.numpy(), truth, np.nan)
         seen = self.operator.apply(members.flatten(0, 1)).view(*members.shape[:2], -1)
         fits = misfit(seen.numpy(), self.values.numpy(), np.full(self.operator.rows, self.std))
         every = {name: judge(drawn[:, :, c], truth[:, c]) for c, name in enumerate(self.data.channels)}
@@ -138,7 +160,7 @@ def choose_cases(data: Data, operator: Operator, values: Tensor, std: float) -> 
 def benches(data: Data) -> Iterator[Bench]:
     """One for each task and stratum."""
     for task, (operator, std) in data.tasks().items():
-        values = operator.apply(data.test.double())
+        values = operator.apply(data.test.double().nan_to_num())
         values = values + std * torch.randn(values.shape, generator=torch.manual_seed(1), dtype=torch.float64)
         for stratum, rows in choose_cases(data, operator, values, std).items():
             yield Bench(data, task, stratum, operator, std, rows, values[rows])

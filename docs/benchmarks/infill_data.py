@@ -58,7 +58,10 @@ FIELDS = {
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What models are trained on and judged with, float32 [N, C, H, W]: standardised fields, or images in [-1, 1]."""
+    """What models are trained on and judged with, float32 [N, C, H, W]: standardised fields, or images in [-1, 1].
+
+    ``test`` has NaN in cells that are always missing, ``train`` 0.
+    """
 
     name: str
     train: Tensor
@@ -138,7 +141,8 @@ def read(name: str, source: Path | None, scratch: Path) -> Data:
         prepare_fields(folder, config, prepared, None, lambda blocks: blocks)
     codec = Codec.load(prepared)
     train, test = (FieldStore.open(prepared / STORE, group) for group in ("train", "test"))
-    return Data(name, torch.from_numpy(train[:]), torch.from_numpy(test[:]), codec.names, every, codec, test.times)
+    fields = torch.from_numpy(train[:]).nan_to_num()
+    return Data(name, fields, torch.from_numpy(test[:]), codec.names, every, codec, test.times)
 
 
 def train(data: Data, design_name: str, steps: int, scratch: Path) -> Model:
