@@ -10,6 +10,7 @@ from levy_core.metrics.common.withheld import Withheld, flatness, skill
 
 ROWS = "rows.jsonl"
 PIGDM = "pigdm 100"
+Found = dict[tuple[str, str, str], dict[str, Any]]  # rows by task, way and stratum
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -29,37 +30,39 @@ def print_tables(folder: Path) -> None:
     for data in dict.fromkeys(row["data"] for row in rows):
         own = [row for row in rows if row["data"] == data]
         images = "psnr" in own[0]
-        head = ["task", "way", "variable", "evaluations", "skill", "spread / error", "ranks", "misfit"]
+        head = ["task", "way", "variable", "evaluations", "skill", "spread / error", "ranks: width (p)", "misfit"]
         head += ["PSNR", "PSNR of the mean"] if images else ["skill, extreme", "spread / error, extreme"]
         print(f"\n{data}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
         found = {(row["task"], row["way"], row["stratum"]): row for row in own}
-        for task, way in dict.fromkeys((row["task"], row["way"]) for row in own):
+        tasks = list(dict.fromkeys(row["task"] for row in own))
+        every = dict.fromkeys((row["task"], row["way"]) for row in own)
+        for task, way in sorted(every, key=lambda pair: tasks.index(pair[0])):
             for channel in own[0]["channels"]:
                 print(_line(found, task, way, channel, images))
         _print_against_pigdm(found, list(own[0]["channels"]))
 
 
-def _line(found: dict[tuple[str, str, str], dict[str, Any]], task: str, way: str, channel: str, images: bool) -> str:
+def _line(found: Found, task: str, way: str, channel: str, images: bool) -> str:
     row = found[task, way, "usual"]
-    own, rival = scores(row, channel), scores(found[task, "kriging", "usual"], channel)
-    cells = [task, way, channel, str(row["evaluations"] or "")]
-    cells.append(f"CRPS {own.crps.mean():.4f}" if way == "kriging" else str(skill(own, rival)))
-    cells += [f"{own.spread_error:.2f}", "", f"{row['misfit']:.2g}"]
-    if own.ranks.shape[1] > 2:
-        flat = flatness(own.ranks)
-        cells[6] = f"{flat.width:.2f} (p {flat.p:.1g})"
+    cells = [task, way, channel, str(row["evaluations"] or ""), *_compare(found, task, way, "usual", channel)]
+    own = scores(row, channel)
+    flat = flatness(own.ranks) if own.ranks.shape[1] > 2 else None
+    cells += [f"{flat.width:.2f} ({flat.p:.0e})" if flat else "", f"{row['misfit']:.2g}"]
     if images:
         cells += [f"{row[name]:.1f}" for name in ("psnr", "psnr_mean")]
-        return f"| {' | '.join(cells)} |"
-    extreme = found.get((task, way, "extreme"))
-    if extreme is None:
-        return f"| {' | '.join([*cells, '', ''])} |"
-    own, rival = scores(extreme, channel), scores(found[task, "kriging", "extreme"], channel)
-    cells.append(f"CRPS {own.crps.mean():.4f}" if way == "kriging" else str(skill(own, rival)))
-    return f"| {' | '.join([*cells, f'{own.spread_error:.2f}'])} |"
+    elif (task, way, "extreme") in found:
+        cells += _compare(found, task, way, "extreme", channel)
+    return f"| {' | '.join(cells)} |"
 
 
-def _print_against_pigdm(found: dict[tuple[str, str, str], dict[str, Any]], channels: list[str]) -> None:
+def _compare(found: Found, task: str, way: str, stratum: str, channel: str) -> list[str]:
+    """Skill against kriging, of kriging its CRPS, and spread over error."""
+    own, rival = (scores(found[task, name, stratum], channel) for name in (way, "kriging"))
+    said = f"CRPS {own.crps.mean():.4f}" if way == "kriging" else str(skill(own, rival))
+    return [said, "" if np.isnan(own.spread_error) else f"{own.spread_error:.2f}"]
+
+
+def _print_against_pigdm(found: Found, channels: list[str]) -> None:
     for task, way, stratum in found:
         design = way.split()[0]
         if not way.endswith(PIGDM):
