@@ -6,7 +6,7 @@ systems, each steered a little more than the one before, as in multilevel splitt
 number with them, so that the probability is without bias, and their spread is its error.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
 
@@ -73,6 +73,23 @@ class Ensemble:
         lines = torch.zeros_like(weights).scatter_add_(1, self.start, weights)
         effective = float(weights.sum() ** 2 / (lines**2).sum())
         return Estimate(min(1.0, mean), *_interval(each, mean), effective)
+
+    def thresholds(self, threshold: float, count: int = 9) -> list[float]:
+        """Evenly spaced thresholds around that of the event, with it: from the median of the sampler's law to the highest of which
+        ``FEWEST`` effective samples are left, without those of which fewer are."""
+        values, order = self.values.flatten().sort()
+        weights = self.log_weights.flatten()[order].exp()
+        median = float(values[torch.searchsorted(weights.cumsum(0), weights.sum() / 2).clamp(max=len(values) - 1)])
+        above = values[values > threshold]
+        reached = [float(above[int(share * (len(above) - 1))]) for share in np.linspace(0, 1, 21)]
+        enough = lambda level: self.exceedance(level).effective >= FEWEST
+        highest = max(filter(enough, reached), default=threshold)
+        low, high = min(median, threshold), max(highest, threshold)
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            return [threshold]
+        digits = int(np.ceil(-np.log10((high - low) / count))) + 1
+        spaced = {round(float(level), digits) for level in np.linspace(low, high, count)}
+        return sorted({threshold, *filter(enough, spaced)})
 
     def choose(self, threshold: float, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """(system, particle), int64 [n] each: n different particles in the event, as their weights say, as few as can be of one start.
@@ -150,14 +167,6 @@ def _more(log_w: Tensor, short: Tensor, inside: Tensor) -> float:
             break
         found = float(rise)
     return found
-
-
-def of_systems(systems: Sequence[Steered], measure: Sequence[Measure]) -> Ensemble:
-    """Several systems of equal size, each with its measure."""
-    values = torch.stack([own(system.samples, system.start) for system, own in zip(systems, measure, strict=True)])
-    return Ensemble(
-        values, torch.stack([system.log_weights for system in systems]), torch.stack([s.start for s in systems])
-    )
 
 
 def check_effective(estimate: Estimate, particles: int) -> None:

@@ -1,0 +1,40 @@
+"""An event that may happen in a sample, as the network has samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """A number of a sample is above a threshold, or below it.
+
+    Attributes:
+        measure: that number, float64 [n], of samples [n, C, H, W] as the network has them and their times [n] (None: they have none).
+        times: of samples with labels [n] where they have times; None where they have none.
+        threshold: in the units of the measure. above: whether it happens above it.
+        label: the class of samples in which it is asked for; None: that of the request.
+        units: of the measure. text: what was asked, for people.
+    """
+
+    measure: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    times: Callable[[np.ndarray], np.ndarray | None]
+    threshold: float
+    above: bool
+    label: int | None
+    units: str
+    text: str
+
+    @property
+    def sign(self) -> str:
+        return ">" if self.above else "<"
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Given what samples were drawn, for their files: in words, and their times [n]; None where they have none."""
+
+    text: str
+    times: Any
