@@ -29,7 +29,7 @@ def event(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same members.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Network evaluations per particle, 40 without it.")] = None,
-    eta: Annotated[float | None, typer.Option(min=0, help="Noise that comes back, 1 without it.")] = None,
+    eta: Annotated[float | None, typer.Option(min=0, help="Noise that comes back, 0.5 without it.")] = None,
     verified: Annotated[
         bool, typer.Option("--verified", help="Refuse a version that `levy verify` would refuse.")
     ] = False,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SYSTEMS = 10  # of particles, whose spread is the error
 FEWEST_PARTICLES = 20  # of a system
-STEPS, ETA = 40, 1.0  # with 3m-data on levels even in log rho: Gaussian data come out 1.003 times as wide as they are, tails need no less
+STEPS, ETA = 40, 0.5  # with 3m-data on levels even in log rho: Gaussian data come out 1.002 times as wide as they are
 
 
 @dataclass(frozen=True)
