@@ -12,25 +12,21 @@ class Event:
     """A number of a sample is above a threshold, or below it.
 
     Attributes:
-        measure: that number, float64 [n], of samples [n, C, H, W] as the network has them and their times [n] (None: they have none).
-        times: of samples with labels [n] where they have times; None where they have none.
+        times: of samples with labels [n], where they have times; else None.
+        measure: at times [m] (None: there are none), that number, float64 [n], of samples [n, C, H, W] as the network has them, of which
+            each has one of the times, int64 [n].
         threshold: in the units of the measure. above: whether it happens above it.
         label: the class of samples in which it is asked for; None: that of the request.
         units: of the measure. text: what was asked, for people.
     """
 
-    measure: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
     times: Callable[[np.ndarray], np.ndarray | None]
+    measure: Callable[[np.ndarray | None], Callable[[np.ndarray, np.ndarray], np.ndarray]]
     threshold: float
     above: bool
     label: int | None
     units: str
     text: str
-
-    @property
-    def sign(self) -> str:
-        return ">" if self.above else "<"
-
 
 @dataclass(frozen=True, eq=False)
 class Given:

@@ -138,6 +138,7 @@ def draw_event(
         raise LevyError(f"samples per year are {per_year:g}, but must be a positive number")
     own = labels(size)
     times = event.times(own)
+    number_of = event.measure(times)
     sign = 1.0 if event.above else -1.0
     level = sign * event.threshold
     table = tabulate(solver, model.design.schedule)
@@ -145,8 +146,7 @@ def draw_event(
 
     def measure(x0: Tensor, start: Tensor) -> Tensor:
         parts = zip(x0.split(batch), start.split(batch), strict=True)
-        of = lambda x, s: event.measure(x.cpu().numpy(), None if times is None else times[s.numpy()])
-        return sign * torch.from_numpy(np.concatenate([of(*part) for part in parts]))
+        return sign * torch.from_numpy(np.concatenate([number_of(x.cpu().numpy(), s.numpy()) for x, s in parts]))
 
     def draw(potential: Potential, seed: int, first: int) -> Steered:
         return steer(

@@ -10,6 +10,7 @@ import numpy as np
 from levy_core.base.errors import LevyError
 from levy_core.base.event import Event
 from levy_core.base.samples import Samples
+from levy_core.datasets.fields.climatology import design
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.placing import Grid
@@ -53,12 +54,24 @@ class FieldMeasure:
     channel: int
     place: Place
 
-    def __call__(self, samples: np.ndarray, times: np.ndarray | None) -> np.ndarray:
-        variable = self.codec.variables[self.channel]
-        values = self.codec.decode(samples, times)[:, self.channel].reshape(len(samples), -1)[:, self.place.cells]
-        if variable.minimum is not None:
-            values = np.maximum(values, variable.minimum)
-        return self.place.reduction(values, self.place.weights)
+    def at(self, times: np.ndarray | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Of samples [n, C, H, W] as the network has them, each at one of the times, int64 [n]; the cycle is made once."""
+        codec, c, cells = self.codec, self.channel, self.place.cells
+        variable, cycle = codec.variables[c], None
+        if codec.climatology is not None:
+            assert times is not None, "a climatology was taken off, so that samples have times"
+            cycle = design(codec.climatology.kind, times) @ codec.climatology.coefficients[c].reshape(-1, codec.valid[c].size)[:, cells]
+
+        def measure(samples: np.ndarray, which: np.ndarray) -> np.ndarray:
+            values = samples[:, c].reshape(len(samples), -1)[:, cells] * codec.std[c] + codec.mean[c]
+            if cycle is not None:
+                values += cycle[which]
+            values = TRANSFORMS[variable.transform].inverse(values, variable)
+            if variable.minimum is not None:
+                values = np.maximum(values, variable.minimum)
+            return self.place.reduction(values, self.place.weights)
+
+        return measure
 
 
 def read_event(text: str, codec: Codec, samples: Samples, time: str | None = None) -> Event:
@@ -93,7 +106,7 @@ def read_event(text: str, codec: Codec, samples: Samples, time: str | None = Non
     )
     label = None if moment is None else label_of(samples, moment)
     spoken = " ".join(text.split()) + ("" if moment is None else f" at {say(moment)}")
-    return Event(FieldMeasure(codec, channel, place), own, threshold, sign == ">", label, variable.units, spoken)
+    return Event(own, FieldMeasure(codec, channel, place).at, threshold, sign == ">", label, variable.units, spoken)
 
 
 def _check_possible(
