@@ -10,6 +10,7 @@ from levy_core.metrics.common.withheld import Withheld, flatness, skill
 
 ROWS = "rows.jsonl"
 PIGDM = "pigdm 100"
+FEWEST = 10  # cases that a skill is given for
 Found = dict[tuple[str, str, str], dict[str, Any]]  # rows by task, way and stratum
 
 
@@ -58,6 +59,8 @@ def _line(found: Found, task: str, way: str, channel: str, images: bool) -> str:
 def _compare(found: Found, task: str, way: str, stratum: str, channel: str) -> list[str]:
     """Skill against kriging, of kriging its CRPS, and spread over error."""
     own, rival = (scores(found[task, name, stratum], channel) for name in (way, "kriging"))
+    if len(own) < FEWEST:
+        return [f"{len(own)} cases", ""]
     said = f"CRPS {own.crps.mean():.4f}" if way == "kriging" else str(skill(own, rival))
     return [said, "" if np.isnan(own.spread_error) else f"{own.spread_error:.2f}"]
 
