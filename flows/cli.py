@@ -10,6 +10,7 @@ import typer
 
 from flows.commands import provenance, registry
 from flows.commands import solver as solver_commands
+from flows.commands.event import event
 from flows.commands.infill import infill
 from flows.commands.restore import restore
 from flows.commands.sample import sample
@@ -156,6 +157,7 @@ for command in (
     registry.rollback,
     sample,
     infill,
+    event,
     restore,
     serve,
     provenance.verify,

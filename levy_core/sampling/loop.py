@@ -16,6 +16,7 @@ from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.solver import StepTable
 
 Watch = Callable[[int, Tensor], None]
+Select = Callable[[int, Tensor], Tensor | None]
 
 
 def sample(
@@ -55,9 +56,14 @@ def sample(
             )
     seeds = seed if isinstance(seed, Sequence) else [seed] * len(indices)
     streams = Streams([(s, "sample", int(i)) for s, i in zip(seeds, indices, strict=True)])
-    with torch.no_grad() if getattr(predictor, "needs_gradient", False) else torch.inference_mode():
+    with gradients_of(predictor):
         y, draw = begin(table, noise, streams, shape, device)
         return solve(predictor, table, noise, streams, y, move(cond, device), indices, draw, watch).cpu()
+
+
+def gradients_of(predictor: EpsHat) -> torch.inference_mode | torch.no_grad:
+    """The context in which a predictor samples; one with a true ``needs_gradient`` may ask for gradients inside."""
+    return torch.no_grad() if getattr(predictor, "needs_gradient", False) else torch.inference_mode()
 
 
 def evaluations(table: StepTable, noise: Noise) -> int:
@@ -92,8 +98,14 @@ def solve(
     indices: Sequence[int],
     draw: "AncestralPath | None" = None,
     watch: Watch | None = None,
+    select: Select | None = None,
 ) -> Tensor:
-    """Follows the table from y [B, *S] of any floating type on any device. Arguments and errors: ``sample``."""
+    """Follows the table from y [B, *S] of any floating type on any device. Arguments and errors: ``sample``.
+
+    Args:
+        select: is shown the step and x0_hat [B, *S] of each evaluation, and may say which B rows go on, int64 [B]; each takes the noise of
+            the place that it comes to. Not for the posterior family, whose coefficients belong to the places.
+    """
     limit, shape = LIMITS[table.limit], y.shape[1:]
     largest, holds = float(table.weights.abs().max()), torch.finfo(y.dtype).max
     if not largest <= holds:  # torch refuses such a factor, rather than returning infinity
@@ -104,7 +116,7 @@ def solve(
         rho = torch.full((len(y),), level, device=y.device, dtype=y.dtype)
         eps_hat = predictor(y, rho, cond)
         check_output(eps_hat, y, k, table, indices)
-        if limit is not None or watch is not None or table.predicts == "data":
+        if limit is not None or watch is not None or select is not None or table.predicts == "data":
             x0 = y - level * eps_hat
             if limit is not None:
                 x0 = limit(x0)
@@ -112,6 +124,9 @@ def solve(
         if watch is not None:
             watch(k, x0)
         newest.appendleft(eps_hat if table.predicts == "noise" else x0)
+        if select is not None and (rows := select(k, x0)) is not None:
+            y, eps_hat, cond = y[rows], eps_hat[rows], {name: values[rows] for name, values in cond.items()}
+            newest = deque((h[rows] for h in newest), maxlen=newest.maxlen)
         if draw is not None:
             y = draw.advance(k, y, level * eps_hat, streams.normal(shape))
             continue

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 import numpy as np
 
 from levy_core.base.errors import LevyError
+from levy_core.base.event import Event, Given
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 
@@ -30,16 +31,23 @@ class Exporter(Protocol):
         labels: np.ndarray,
         drawn: Mapping[str, str],
         folder: Path,
-        observed: Observed | None = None,
+        given: Given | None = None,
     ) -> str:
         """Files in a folder; says which in a few words. ``drawn`` says by what samples were drawn: model, seed, sampler and more.
-        ``observed`` is what they agree with."""
+        ``given`` is what they agree with."""
 
     def read_observed(self, path: Path, std: Mapping[str, float], means: bool, time: str | None) -> Observed:
         """What a file says of a sample, as the network has samples; what the arguments mean is the kind's.
 
         Raises:
             LevyError: the file does not fit the model, or the kind has no observations.
+        """
+
+    def read_event(self, text: str, time: str | None) -> Event:
+        """What an event in words is of a sample; ``time`` is the moment that it is asked of.
+
+        Raises:
+            LevyError: the words do not fit the model, or the kind has no events.
         """
 
 

@@ -15,6 +15,7 @@ import psutil
 import torch
 
 from levy_core.base.errors import LevyError
+from levy_core.base.event import Given
 from levy_core.base.manifest import MANIFEST, REMEDY
 from levy_core.base.samples import Classes, Samples, read_classes
 from levy_core.observations.kept import read_covariance
@@ -22,8 +23,9 @@ from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
 from levy_core.serving.batching import Batches
 from levy_core.serving.draw import check_guide, cost, draw_observed, draw_samples, draw_together
+from levy_core.serving.events import Occurrence, draw_event, provenance_of, solver_of_events
 from levy_core.serving.exporters import Exporter, exporter_of
-from levy_core.serving.requests import SAMPLER, check_limit, limit_of, typed
+from levy_core.serving.requests import COLUMNS, SAMPLER, check_limit, limit_of, typed
 from levy_core.serving.workload import Workload
 from levy_core.training.checkpoint import load_model
 
@@ -176,7 +178,58 @@ class RegisteredModel:
         samples = draw_observed(self._model, solver, seed, labels, BATCH, self._device, observed, guide, covariance)
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guide, **(origin or {})}
         folder.mkdir(parents=True, exist_ok=True)
-        return f"{self._exporter.write(samples, labels, drawn, folder, observed)}, given {observed.text}"
+        times = None if observed.time is None else np.full(len(samples), observed.time)
+        return f"{self._exporter.write(samples, labels, drawn, folder, Given(observed.text, times))}, given {observed.text}"
+
+    def event(
+        self,
+        request: dict[str, Any],
+        where: str,
+        folder: Path,
+        particles: int = 2000,
+        time: str | None = None,
+        per_year: float | None = None,
+        origin: Mapping[str, str] | None = None,
+    ) -> Occurrence:
+        """Draws members of a rare event into files of a folder, beside ``event.json`` and ``thresholds.csv``, and says how probable it is.
+
+        Args:
+            request: ``n``, and optionally ``class``, ``seed``, ``steps`` and ``eta``, as of ``predict``.
+            where: the event in words, as the kind of the samples reads it. particles: of all systems together.
+            time: the moment of the year that is asked about; a year then has one independent sample.
+            per_year: how many independent samples a year has; None: return periods are in samples only.
+
+        Raises:
+            LevyError: as ``predict``; as the exporter's ``read_event``; as ``draw_event``.
+        """
+        allowed = ("n", "class", "seed", "steps", "eta")
+        if other := [key for key in request if key in COLUMNS and key not in allowed]:
+            raise LevyError(
+                f"{other[0]} is given, but events choose nothing of a sampler but steps and eta: particles are sde-e's, of "
+                "whose noise copies of a particle need some to part"
+            )
+        if not callable(getattr(self._exporter, "read_event", None)):
+            raise LevyError(f"samples of the kind {self.samples.kind} have no events: ask a model of fields")
+        asked = typed(request)
+        what = self._exporter.read_event(where, time)
+        if time is not None and per_year is not None:
+            raise LevyError("both the time and the samples per year are given, but a moment of the year comes once per year")
+        self._labels(asked)
+        named = {key: asked[key] for key in ("class",) if key in asked}
+        if what.label is not None and named:
+            raise LevyError("both the time and a class are given, but the time says the season: leave one out")
+        labels = lambda n: self._labels({"n": n, **named}) if what.label is None else np.full(n, what.label)
+        solver = solver_of_events(self._default, asked.get("steps"), asked.get("eta"))
+        seed = self._read({"n": 1, "seed": asked.get("seed", 0)})[2]
+        drawn = draw_event(
+            self._model, solver, what, labels, asked["n"], particles, seed, 1.0 if time is not None else per_year, BATCH, self._device
+        )  # fmt: skip
+        about = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": "steered particles"}
+        about |= {**provenance_of(drawn.occurrence), **(origin or {})}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._exporter.write(drawn.samples, drawn.labels, about, folder, Given(what.text, drawn.times))
+        drawn.occurrence.write(folder)
+        return drawn.occurrence
 
     def _read(self, request: dict[Any, Any]) -> tuple[np.ndarray, Solver, int]:
         """Labels, solver and seed of a request."""

@@ -1,7 +1,7 @@
 """A registered model in a registry of its own, as a run registers one, in a second."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -31,17 +31,25 @@ def registry_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def register(folder: Path, sealed: bool = True) -> Path:
-    """Makes version 1 of an untrained model of 8 x 8 images, champion, in ``folder``/mlflow.db, which MLflow has to be pointed at.
+def save_images(folder: Path) -> Path:
+    """An untrained model of 8 x 8 images."""
+    return save_untrained(folder, UNetConfig((1, 8, 8), 2, (8,)), ("a", "b"))
+
+
+def register(
+    folder: Path, sealed: bool = True, save: Callable[[Path], Path] = save_images, name: str = NAME
+) -> Path:
+    """Makes version 1 of a model, champion, in ``folder``/mlflow.db, which MLflow has to be pointed at.
 
     Args:
         sealed: with the hashes of its files; earlier versions of levy kept none.
+        save: writes the model into a folder. name: of the registered model.
 
     Returns:
         The folder of its artifact.
     """
     mlflow = tracking.connect()
-    trained = save_untrained(folder / "trained", UNetConfig((1, 8, 8), 2, (8,)), ("a", "b"))
+    trained = save(folder / "trained")
     if sealed:
         write_manifest(trained)
     model = Path(shutil.copytree(trained, folder / "model"))
@@ -51,14 +59,14 @@ def register(folder: Path, sealed: bool = True) -> Path:
     (model / "lineage" / "params.yaml").write_text("datasets: [digits]\n")
     if sealed:
         write_manifest(model)
-    with mlflow.start_run(experiment_id=tracking.get_experiment(mlflow, NAME)) as run:
+    with mlflow.start_run(experiment_id=tracking.get_experiment(mlflow, name)) as run:
         logged = mlflow.pyfunc.log_model(
             name="model", loader_module=LOADERS[0], data_path=str(model), pip_requirements=["levy"],
             input_example=pd.DataFrame([{"n": 2, "seed": 0}]),
         )  # fmt: skip
         files = {integrity.TAG: integrity.seal(mlflow, run.info.run_id, logged.model_uri, trained)} if sealed else {}
-    version = mlflow.register_model(logged.model_uri, NAME, tags={"levy.run": run.info.run_id, **files})
-    mlflow.MlflowClient().set_registered_model_alias(NAME, "champion", version.version)
+    version = mlflow.register_model(logged.model_uri, name, tags={"levy.run": run.info.run_id, **files})
+    mlflow.MlflowClient().set_registered_model_alias(name, "champion", version.version)
     return Path(integrity.open_store(version).artifact_dir)
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from levy_core.base.event import Event, Given
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.events import read_event
 from levy_core.datasets.fields.observed import read_observed
 from levy_core.datasets.fields.times import drawn_times, times_of
 
@@ -28,13 +30,17 @@ class FieldExporter:
         """See ``observed.read_observed``."""
         return read_observed(path, self._codec, self._samples, std, means, time)
 
+    def read_event(self, text: str, time: str | None) -> Event:
+        """See ``events.read_event``."""
+        return read_event(text, self._codec, self._samples, time)
+
     def write(
         self,
         samples: np.ndarray,
         labels: np.ndarray,
         drawn: Mapping[str, str],
         folder: Path,
-        observed: Observed | None = None,
+        given: Given | None = None,
     ) -> str:
         """One NetCDF file."""
         path = folder / "samples.nc"
@@ -46,8 +52,8 @@ class FieldExporter:
             **{f"levy_{name}": value for name, value in drawn.items()},
         }
         times = drawn_times(self._codec, self._samples, labels)
-        if observed is not None:
-            about["comment"] = f"Drawn from a model given {observed.text}, not observations or forecasts."
-            times = None if observed.time is None else np.full(len(samples), observed.time)
+        if given is not None:
+            about["comment"] = f"Drawn from a model given {given.text}, not observations or forecasts."
+            times = given.times
         write_cf(path, self._codec, samples, times, about)
         return f"{len(samples)} fields in {path}"

@@ -1,6 +1,6 @@
 """Observed values of fields from files, in physical units, as a model of standardised anomalies sees them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.fill import looks_like_fill
-from levy_core.datasets.fields.labels import MONTHS, SEASONS, label
 from levy_core.datasets.fields.opening import choose_variable
 from levy_core.datasets.fields.placing import Grid
 from levy_core.datasets.fields.sources import open_source
 from levy_core.datasets.fields.timeline import say
+from levy_core.datasets.fields.times import label_of, read_moment
 from levy_core.datasets.fields.units import conversion
 
 COLUMNS = ("variable", "latitude", "longitude", "value")
@@ -77,7 +77,7 @@ def read_observed(
         np.concatenate([pad(part.weights) for part in rows.values()]),
         np.concatenate([part.values for part in rows.values()]),
         np.concatenate([part.std for part in rows.values()]),
-        None if len(samples.classes) == 1 else _label(path, samples, moment),
+        label_of(samples, moment),
         moment,
         counts + (f" at {say(moment)}" if moment is not None else ""),
     )
@@ -140,7 +140,9 @@ def _read_table(path: Path, codec: Codec, grid: Grid, std: Mapping[str, float]) 
         c = codec.names.index(str(name))
         rows = numbers.loc[own.index]
         _refuse_fill(rows["value"].to_numpy(), f"{path}: variable {name!r}")
-        cells, weights = grid.points(rows.latitude.to_numpy(), rows.longitude.to_numpy(), str(path), own.index)
+        cells, weights = grid.points(
+            rows.latitude.to_numpy(), rows.longitude.to_numpy(), [f"{path}: line {line + 2}" for line in own.index]
+        )
         if codec.variables[c].transform != "identity":  # what lies between cells is no mean of what the network sees
             cells = cells[np.arange(len(cells)), weights.argmax(1)][:, None]
             weights = np.ones(cells.shape)
@@ -231,19 +233,7 @@ def _moment(path: Path, codec: Codec, samples: Samples, time: str | None, said: 
         raise LevyError(
             f"{path} does not say when it was observed, and the model's fields depend on the day of the year: say it (--time 2019-07-25T12)"
         )
-    text = time if time is not None else say(said)
-    try:
-        return xr.date_range(text, periods=1, calendar=codec.calendar, use_cftime=True)[0]
-    except (ValueError, TypeError) as error:
-        raise LevyError(f"the time {text} is none of the model's calendar, {codec.calendar} ({error})") from error
-
-
-def _label(path: Path, samples: Samples, moment: Any) -> int:
-    names: Sequence[str] = samples.classes
-    kind = "month" if set(names) <= set(MONTHS) else "season"
-    if not set(names) <= {*MONTHS, *SEASONS}:
-        raise LevyError(f"{path}: the model's classes {', '.join(names)} are no seasons that a time could tell")
-    return int(label(kind, np.array([moment]), tuple(names))[0])
+    return read_moment(time if time is not None else say(said), codec.calendar)
 
 
 def _std_of(std: Mapping[str, float], variable: Variable, where: str) -> float:

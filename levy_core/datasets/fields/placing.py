@@ -1,9 +1,9 @@
 """Where observed values lie among the cells of a model's grid, and with which weights the cells make them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from levy_core.base.cells import bilinear, blocks
 from levy_core.base.errors import LevyError
@@ -65,9 +65,9 @@ class Grid:
         return cells[own], weights[own]
 
     def points(
-        self, latitude: np.ndarray, longitude: np.ndarray, where: str, lines: pd.Index
+        self, latitude: np.ndarray, longitude: np.ndarray, names: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The four cells around each place, and their weights by bilinear interpolation: [n, 4]."""
+        """The four cells around each place, and their weights by bilinear interpolation: [n, 4]; ``names`` of the places, for messages."""
         edge = self.longitude[0] - (0 if self.wraps else CLOSE)
         turned = edge + (longitude - edge) % 360
         own = np.append(self.longitude, self.longitude[0] + 360) if self.wraps else self.longitude
@@ -77,7 +77,7 @@ class Grid:
         if outside.any():
             first = int(np.argmax(outside))
             raise LevyError(
-                f"{where}: line {lines[first] + 2} lies at latitude {latitude[first]:g}, longitude {longitude[first]:g}, outside the model's fields "
+                f"{names[first]} lies at latitude {latitude[first]:g}, longitude {longitude[first]:g}, outside the model's fields "
                 f"(latitude {self.latitude.min():g} to {self.latitude.max():g}, longitude {self.longitude.min():g} to {self.longitude.max():g})"
             )
         return bilinear(row, column, self.shape, self.wraps)

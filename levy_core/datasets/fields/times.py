@@ -1,13 +1,15 @@
 """Labels and times of generated fields: independent draws, which have a day and an hour only where a climatology asks for them."""
 
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from levy_core.base.errors import LevyError
 from levy_core.base.samples import GOLDEN, Samples
 from levy_core.datasets.fields.codec import Codec
-from levy_core.datasets.fields.labels import MONTHS, SEASONS
+from levy_core.datasets.fields.labels import MONTHS, SEASONS, label
 from levy_core.datasets.fields.store import FieldStore
 
 KIND, DTYPE, EXPORTER = "fields", "float32", "levy_core.datasets.fields.export:FieldExporter"
@@ -55,6 +57,32 @@ def drawn_times(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarra
     if codec.climatology is None and len(samples.classes) == 1:
         return None
     return times_of(codec, samples, labels)
+
+
+def read_moment(text: str, calendar: str) -> Any:
+    """The moment that a text such as ``2019-07-25T12`` says, as cftime.
+
+    Raises:
+        LevyError: it says none of this calendar.
+    """
+    try:
+        return xr.date_range(text, periods=1, calendar=calendar, use_cftime=True)[0]
+    except (ValueError, TypeError) as error:
+        raise LevyError(f"the time {text} is none of the model's calendar, {calendar} ({error})") from error
+
+
+def label_of(samples: Samples, moment: Any) -> int | None:
+    """The class of samples of a moment; None where all are of one.
+
+    Raises:
+        LevyError: the classes are no seasons, or the moment's is none of them.
+    """
+    names = samples.classes
+    if len(names) == 1:
+        return None
+    if not set(names) <= {*MONTHS, *SEASONS}:
+        raise LevyError(f"the model's classes {', '.join(names)} are no seasons that a time could tell")
+    return int(label("month" if set(names) <= set(MONTHS) else "season", np.array([moment]), names)[0])
 
 
 def _months(name: str) -> list[int]:

@@ -91,14 +91,8 @@ def conversion(variable: Variable, attribute: str | None, where: str, standard_n
                 f"{text!r} per time: remove `accumulated` from {here}, or write units that are a rate"
             )
         return Conversion(factor)
-    if source == target:
-        return Conversion()
-    if source.dimensionality == target.dimensionality:  # offsets too: K and degC
-        zero, far = (float(registry.Quantity(x, source).to(target).magnitude) for x in (0.0, 1024.0))
-        return Conversion((far - zero) / 1024, zero)
-    factor = _factor(1.0 * source, target)
-    if factor is not None:
-        return Conversion(factor)
+    if (found := _between(source, target)) is not None:
+        return found
     second = registry.Quantity(1.0, "s")
     advice = f"correct the `units` of {here}, or add `source_units` if the file is wrong"
     if _factor(source / second, target) is not None:
@@ -109,6 +103,22 @@ def conversion(variable: Variable, attribute: str | None, where: str, standard_n
     elif _factor(source * second, target) is not None:
         advice = f"write units that are a rate, such as 'mm day-1', in {here}"
     raise LevyError(f"{name} has units {text!r}, which cannot become {variable.units!r}: {advice}")
+
+
+def convert(value: float, unit: str, target: str, name: str) -> float:
+    """A value that a person gives, in units of the data.
+
+    Args:
+        name: what it is of, for messages.
+
+    Raises:
+        LevyError: units that are missing, ambiguous, unknown or of another quantity.
+    """
+    source = _parse(unit, name, f"write them as in {target!r}")
+    found = _between(source, _parse(target, name, "correct them in params"))
+    if found is None:
+        raise LevyError(f"{name} is given in {unit!r}, which cannot become {target!r}: write units of that quantity")
+    return float(found(np.array(value)))
 
 
 def is_amount(variable: Variable, attribute: str | None) -> bool:
@@ -128,6 +138,17 @@ def suited_name(name: str, variable: Variable, attribute: str | None) -> str | N
     if variable.accumulated is None and source.dimensionality == target.dimensionality:
         return name
     return NAMES.get(name) if variable.accumulated is None else None
+
+
+def _between(source: pint.Unit, target: pint.Unit) -> Conversion | None:
+    """None where one cannot become the other."""
+    if source == target:
+        return Conversion()
+    if source.dimensionality == target.dimensionality:  # offsets too: K and degC
+        zero, far = (float(registry.Quantity(x, source).to(target).magnitude) for x in (0.0, 1024.0))
+        return Conversion((far - zero) / 1024, zero)
+    factor = _factor(1.0 * source, target)
+    return None if factor is None else Conversion(factor)
 
 
 def _parse(text: str, name: str, advice: str) -> pint.Unit:

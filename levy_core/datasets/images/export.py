@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from levy_core.base.errors import LevyError
+from levy_core.base.event import Event, Given
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 from levy_core.datasets.images.observed import read_observed
@@ -32,6 +33,10 @@ class ImageExporter:
         shape = json.loads((self._folder / "design.json").read_text())["net"]["shape"]
         return read_observed(path, tuple(shape), std.get("", 0.0))
 
+    def read_event(self, text: str, time: str | None) -> Event:
+        """Refuses all: what is on an image no number of its pixels says, and nobody can tell here whether it happened."""
+        raise LevyError(f"images have no events such as {text!r}, which are of physical variables: ask a model of fields")
+
     def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Channels last."""
         return samples.transpose(0, 2, 3, 1)
@@ -42,7 +47,7 @@ class ImageExporter:
         labels: np.ndarray,
         drawn: Mapping[str, str],
         folder: Path,
-        observed: Observed | None = None,
+        given: Given | None = None,
     ) -> str:
         for number, image in enumerate(self.array(samples, labels)):
             Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(folder / f"{number:05d}.png")

@@ -1,0 +1,36 @@
+"""An event that may happen in a sample, as the network has samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """A number of a sample is above a threshold, or below it.
+
+    Attributes:
+        times: of samples with labels [n], where they have times; else None.
+        measure: at times [m] (None: there are none), that number, float64 [n], of samples [n, C, H, W] as the network has them, of which
+            each has one of the times, int64 [n].
+        threshold: in the units of the measure. above: whether it happens above it.
+        label: the class of samples in which it is asked for; None: that of the request.
+        units: of the measure. text: what was asked, for people.
+    """
+
+    times: Callable[[np.ndarray], np.ndarray | None]
+    measure: Callable[[np.ndarray | None], Callable[[np.ndarray, np.ndarray], np.ndarray]]
+    threshold: float
+    above: bool
+    label: int | None
+    units: str
+    text: str
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Given what samples were drawn, for their files: in words, and their times [n]; None where they have none."""
+
+    text: str
+    times: Any

@@ -1,0 +1,187 @@
+"""Events of fields, in words such as ``t2m at 51.5,-0.1 > 38 degC``, as numbers of fields in physical units."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from levy_core.base.errors import LevyError
+from levy_core.base.event import Event
+from levy_core.base.samples import Samples
+from levy_core.datasets.fields.climatology import design
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.placing import Grid
+from levy_core.datasets.fields.plausible import find_quantities, in_units_of
+from levy_core.datasets.fields.timeline import say
+from levy_core.datasets.fields.times import drawn_times, label_of, read_moment
+from levy_core.datasets.fields.transforms import TRANSFORMS
+from levy_core.datasets.fields.units import convert
+
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+PLACE = re.compile(rf"at\s+({NUMBER})\s*,\s*({NUMBER})")
+STATION = re.compile(r"at\s+(.+)")
+OVER = re.compile(rf"(\w+)(?:\s+of\s+({NUMBER})\.\.({NUMBER})\s*,\s*({NUMBER})\.\.({NUMBER}))?")
+WORDS = re.compile(rf"\s*(\S+)\s*(.*?)\s*([<>])\s*({NUMBER})\s*(.*?)\s*")
+GRAMMAR = (
+    "VARIABLE [at LAT,LON | at STATION | mean | max | min] > or < VALUE UNIT is expected, where mean, max and min may be 'of LAT1..LAT2,LON1..LON2', "
+    "such as 't2m at 51.5,-0.1 > 38 degC' or 'tp mean of 49..55,-6..2 > 20 mm day-1'"
+)
+Reduction = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# name -> of values [n, k] with weights [k] that sum to 1
+STATISTICS: Mapping[str, Reduction] = {
+    "mean": lambda values, weights: values @ weights,
+    "max": lambda values, weights: values.max(1),
+    "min": lambda values, weights: values.min(1),
+}
+
+
+class Place(NamedTuple):
+    """Cells of a flattened field [k], their weights [k], which sum to 1, and what is made of their values."""
+
+    cells: np.ndarray
+    weights: np.ndarray
+    reduction: Reduction
+
+
+@dataclass(frozen=True, eq=False)
+class FieldMeasure:
+    """A number of each field in the units of one variable, as files have it: with the climatology, not below the minimum."""
+
+    codec: Codec
+    channel: int
+    place: Place
+
+    def at(self, times: np.ndarray | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Of samples [n, C, H, W] as the network has them, each at one of the times, int64 [n]; the cycle is made once."""
+        codec, c, cells = self.codec, self.channel, self.place.cells
+        variable, cycle = codec.variables[c], None
+        if codec.climatology is not None:
+            assert times is not None, "a climatology was taken off, so that samples have times"
+            cycle = design(codec.climatology.kind, times) @ codec.climatology.coefficients[c].reshape(-1, codec.valid[c].size)[:, cells]
+
+        def measure(samples: np.ndarray, which: np.ndarray) -> np.ndarray:
+            values = samples[:, c].reshape(len(samples), -1)[:, cells] * codec.std[c] + codec.mean[c]
+            if cycle is not None:
+                values += cycle[which]
+            values = TRANSFORMS[variable.transform].inverse(values, variable)
+            if variable.minimum is not None:
+                values = np.maximum(values, variable.minimum)
+            return self.place.reduction(values, self.place.weights)
+
+        return measure
+
+
+def read_event(text: str, codec: Codec, samples: Samples, time: str | None = None) -> Event:
+    """The event that a person asks for.
+
+    Args:
+        text: by the grammar of ``GRAMMAR``. time: the moment of the year that it is asked of, where fields depend on it.
+
+    Raises:
+        LevyError: words that are no event, a variable, place, unit or time that the model does not know, or what never or always happens.
+    """
+    found = WORDS.fullmatch(text)
+    if found is None:
+        raise LevyError(f"the event {text!r} cannot be read: {GRAMMAR}")
+    name, where, sign, value, unit = found.groups()
+    if name not in codec.names:
+        raise LevyError(f"the event {text!r} is of {name!r}: the model has {', '.join(codec.names)}")
+    channel = codec.names.index(name)
+    variable = codec.variables[channel]
+    threshold = convert(float(value), unit, variable.units, f"the event {text!r}: the threshold")
+    _check_possible(text, variable, codec, channel, threshold, sign == ">")
+    place = _find_place(text, where, codec, channel)
+    moment = None
+    if time is not None:
+        if codec.climatology is None and len(samples.classes) == 1:
+            raise LevyError(f"the time {time} is given, but the model's fields do not depend on it: leave it out")
+        moment = read_moment(time, codec.calendar)
+    own = (
+        (lambda labels: drawn_times(codec, samples, labels))
+        if moment is None
+        else (lambda labels: np.full(len(labels), moment))
+    )
+    label = None if moment is None else label_of(samples, moment)
+    spoken = " ".join(text.split()) + ("" if moment is None else f" at {say(moment)}")
+    return Event(own, FieldMeasure(codec, channel, place).at, threshold, sign == ">", label, variable.units, spoken)
+
+
+def _check_possible(
+    text: str, variable: Variable, codec: Codec, channel: int, threshold: float, above: bool
+) -> None:
+    with np.errstate(all="ignore"):  # no transform ends above
+        end = float(TRANSFORMS[variable.transform].inverse(np.array([-np.inf]), variable)[0])
+    lowest = end if variable.minimum is None else max(end, variable.minimum)
+    if threshold < lowest or (threshold == lowest and not above):
+        raise LevyError(
+            f"the event {text!r} {'always happens' if above else 'cannot happen'}: {variable.key} is {lowest:g} {variable.units} or more; "
+            "take a threshold above"
+        )
+    attributes = codec.attributes[channel] if codec.attributes else {}
+    for quantity in find_quantities(variable.name, attributes, variable.level):
+        number = in_units_of(threshold, variable.units, quantity)
+        if number is not None and not quantity.low <= number <= quantity.high:
+            raise LevyError(
+                f"the event {text!r} cannot be meant: {threshold:g} {variable.units} is beyond what {quantity.names.split()[0]} is anywhere, "
+                f"{quantity.low:g} to {quantity.high:g} {quantity.units}; look at the value and its unit"
+            )
+
+
+def _find_place(text: str, where: str, codec: Codec, channel: int) -> Place:
+    valid = codec.valid[channel].reshape(-1)
+    size = len(valid)
+    if not where:
+        if size > 1:
+            raise LevyError(f"the event {text!r} says of no place where: {GRAMMAR}")
+        return Place(np.zeros(1, dtype=np.int64), np.ones(1), STATISTICS["mean"])
+    if point := PLACE.fullmatch(where):
+        place = _at(text, float(point[1]), float(point[2]), codec)
+        if not valid[place.cells[place.weights > 0]].all():
+            raise LevyError(f"the event {text!r} lies where the model's fields have no values of {codec.names[channel]}")
+        return Place(place.cells[place.weights > 0], place.weights[place.weights > 0], place.reduction)
+    if codec.places is not None and (station := STATION.fullmatch(where)):
+        if station[1] not in codec.places:
+            raise LevyError(f"the event {text!r} is at {station[1]!r}: the model has {', '.join(codec.places)}")
+        return Place(np.array([codec.places.index(station[1])]), np.ones(1), STATISTICS["mean"])
+    over = OVER.fullmatch(where)
+    if over is None or over[1] not in STATISTICS:
+        raise LevyError(f"the event {text!r} cannot be read at {where!r}: {GRAMMAR}")
+    inside = valid if over[2] is None else valid & _box(text, tuple(map(float, over.groups()[1:])), codec)
+    if not inside.any():
+        raise LevyError(f"the event {text!r} has no cell of the model's fields in it that has values: take a larger box")
+    areas = np.ones(codec.shape[1:]) if codec.areas is None else codec.areas
+    areas = np.broadcast_to(areas if areas.ndim == 2 else areas[:, None], codec.shape[1:])
+    own = areas.reshape(-1)[inside].astype(np.float64)
+    return Place(np.flatnonzero(inside), own / own.sum(), STATISTICS[over[1]])
+
+
+def _at(text: str, latitude: float, longitude: float, codec: Codec) -> Place:
+    if codec.latitude is None or codec.longitude is None or codec.latitude.ndim == 2:
+        raise LevyError(
+            f"the event {text!r} is at a place, but the model's fields lie on no grid of rows of one latitude and columns of one longitude: "
+            "ask for mean, max or min" + (", or at a station by its name" if codec.places else "")
+        )
+    grid = Grid(codec.latitude, codec.longitude, codec.wraps)
+    cells, weights = grid.points(np.array([latitude]), np.array([longitude]), [f"the event {text!r}"])
+    return Place(cells[0], weights[0], STATISTICS["mean"])
+
+
+def _box(text: str, ends: tuple[float, ...], codec: Codec) -> np.ndarray:
+    """The cells whose centres lie in a box of two latitudes and a western and an eastern longitude, bool [H * W]."""
+    south, north, (west, east) = min(ends[:2]), max(ends[:2]), ends[2:]
+    if codec.latitude is None or codec.longitude is None:
+        raise LevyError(f"the event {text!r} has a box, but the model's fields have no latitude and longitude: leave it out")
+    latitude, longitude = codec.latitude, codec.longitude
+    if latitude.ndim == 1:
+        latitude, longitude = np.meshgrid(latitude, longitude, indexing="ij")
+    width = 360.0 if east - west >= 360 else (east - west) % 360
+    inside = (latitude >= south) & (latitude <= north) & ((longitude - west) % 360 <= width)
+    if not inside.any():
+        raise LevyError(
+            f"the event {text!r} has a box in which no cell of the model's fields lies (latitude {latitude.min():g} to {latitude.max():g}, "
+            f"longitude {longitude.min():g} to {longitude.max():g})"
+        )
+    return inside.reshape(-1)

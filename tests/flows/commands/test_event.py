@@ -1,0 +1,127 @@
+"""`levy event`: members of an event whose probability is known, with files that say where they are from, and refusals in a line."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from scipy import stats
+from typer.testing import CliRunner
+
+from flows import cli
+from levy_core.base.errors import LevyError
+from levy_core.serving.registered import RegisteredModel
+from tests.support.events import save_fields
+from tests.support.registered import register, registry_in
+
+WORDS = "t2m at 52,0 > 26 degC"
+
+
+@pytest.fixture(scope="module")
+def weather(tmp_path_factory):
+    """A folder with a registry in which the fields of ``tests.support.events`` are levy-weather."""
+    folder = tmp_path_factory.mktemp("weather")
+    with registry_in(folder):
+        register(folder, save=save_fields, name="levy-weather")
+        yield folder
+
+
+def ask(folder, *options, out="out"):
+    answer = CliRunner().invoke(cli.app, ["event", str(folder / out), *options])
+    if answer.exception and not isinstance(answer.exception, SystemExit):
+        raise answer.exception
+    return answer
+
+
+def test_members_are_in_the_event_and_its_probability_is_that_of_the_law(weather):
+    answer = ask(weather, "--where", WORDS, "-n", "12", "--particles", "600", "--time", "2019-07-02T12", "--seed", "3")
+    assert answer.exit_code == 0
+    said, curve = json.loads((weather / "out/event.json").read_text()), pd.read_csv(weather / "out/thresholds.csv")
+    with xr.open_dataset(weather / "out/samples.nc") as members:
+        here = members.t2m.sel(latitude=52, longitude=0)
+        assert here.sizes == {"realization": 12}
+        assert float(here.min()) > 26
+        assert len(np.unique(here)) == 12
+        assert set(members.time.dt.strftime("%m-%d %H").values) == {"07-02 12"}
+        about = members.attrs
+    # The middle of July is 10 degC warmer than the mean of 10 degC, with a deviation of 3 degC.
+    true = stats.norm.sf(2.0)
+    assert said["probability"] == pytest.approx(true, rel=0.35)
+    assert said["low"] < said["probability"] < said["high"]
+    assert said["return_period"] == pytest.approx(1 / said["probability"])
+    assert said["return_years"][0] == pytest.approx(said["return_period"])  # one such moment per year
+    assert about["levy_event"] == said["event"] == WORDS + " at 2019-07-02 12:00:00"
+    assert float(about["levy_probability"]) == pytest.approx(said["probability"], rel=1e-5)
+    assert f"given {WORDS}" in about["comment"]
+    assert json.loads(about["levy_sampler"])["family"] == "sde-e"
+    assert about["levy_seed"] == "3"
+    assert any(key.startswith("levy_") and "levy-weather" in value for key, value in about.items())
+    assert curve.probability.is_monotonic_decreasing
+    assert curve.threshold.is_monotonic_increasing
+    assert 26 in set(curve.threshold)
+    assert re.search(r"return period: [\d,.]+ independent samples", answer.output)
+    assert f"effective sample size: {said['effective']:.0f} of 600 particles; 12 members come from" in answer.output
+
+
+def test_in_python_rare_cold_of_a_season_comes_with_years_where_they_are_said(weather, tmp_path):
+    model = RegisteredModel(weather / "model")
+    found = model.event({"n": 5, "class": "DJF", "seed": 1}, "t2m at 52,0 < -5 degC", tmp_path, 600, per_year=20)
+    again = model.event({"n": 5, "class": "DJF", "seed": 1}, "t2m at 52,0 < -5 degC", tmp_path, 600)
+    assert found.probability == again.probability
+    assert found.return_years[0] == pytest.approx(found.return_period / 20)
+    assert again.return_years is None
+    with xr.open_dataset(tmp_path / "samples.nc") as members:
+        assert float(members.t2m.sel(latitude=52, longitude=0).max()) < -5
+        assert set(members.time.dt.month.values) <= {12, 1, 2}
+    curve = [row["probability"] for row in found.thresholds]
+    assert curve == sorted(curve, reverse=True)
+    assert [row["threshold"] for row in found.thresholds][0] > -5  # first the mild
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--where", "warm"), "the event 'warm' cannot be read"),
+        (("--where", "snow max > 3 m"), "the model has t2m, tp"),
+        (("--where", "t2m at 70,0 > 30 degC"), "outside the model's fields"),
+        (("--where", "t2m max > 30 mm"), "cannot become 'degC'"),
+        (("--where", "tp max < 0 mm day-1"), "cannot happen"),
+        (("--where", "t2m max > 76 degC", "--particles", "200", "--steps", "10"), "do not reach the event|the equivalent of"),
+        (("--where", "t2m at 52,0 > 34 degC", "--particles", "200", "--steps", "20"), "raise the particles or the steps"),
+        (("--where", WORDS, "-n", "500", "--particles", "400", "--steps", "20"), "500 members of the event are asked for, but"),
+        (("--where", WORDS, "--particles", "100"), "100 particles are asked for, .* give at least 200"),
+        (("--where", WORDS, "--eta", "0"), "eta is 0, so that no noise comes back and copies of a particle would stay copies"),
+        (("--where", WORDS, "--per-year", "-1"), "samples per year are -1, but must be a positive number"),
+        (("--where", WORDS, "--time", "2019-07-02", "--per-year", "9"), "a moment of the year comes once per year"),
+        (("--where", WORDS, "--time", "2019-07-02", "--class", "JJA"), "the time says the season"),
+        (("--where", WORDS, "--time", "2019-05-02"), "MAM|season"),
+        (("--where", WORDS, "--class", "MAM"), "unknown class 'MAM'"),
+        (("--where", WORDS, "--model", "models:/levy-weather/007"), "models:/levy-weather/007"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_and_nothing_is_written(weather, options, message):
+    with pytest.raises(LevyError, match=message) as refused:
+        ask(weather, *options, out="none")
+    assert "\n" not in str(refused.value)
+    assert not (weather / "none").exists()
+
+
+def test_a_sampler_of_ones_own_is_refused(weather, tmp_path):
+    model = RegisteredModel(weather / "model")
+    for request in ({"n": 2, "solver": "ode"}, {"n": 2, "boost": 2.0}):
+        with pytest.raises(LevyError, match="events choose nothing of a sampler but steps and eta"):
+            model.event(request, WORDS, tmp_path / "none")
+    with pytest.raises(LevyError, match="unknown request key 'm'"):
+        model.event({"m": 2}, WORDS, tmp_path / "none")
+    with pytest.raises(LevyError, match="n is missing"):
+        model.event({}, WORDS, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_images_have_no_events(tmp_path):
+    with registry_in(tmp_path):
+        register(tmp_path)
+        with pytest.raises(LevyError, match="images have no events such as 'brightness > 3'.*: ask a model of fields"):
+            RegisteredModel(tmp_path / "model").event({"n": 2}, "brightness > 3", tmp_path / "none")
