@@ -14,14 +14,17 @@ from torch import Tensor
 from levy_core.base.errors import LevyError
 from levy_core.base.event import Event
 from levy_core.base.files import replacing, write_json
-from levy_core.base.seeds import seed_of
-from levy_core.sampling.events import SHARE, Ensemble, Excess, check_effective, find_strength
+from levy_core.base.seeds import Streams, seed_of
+from levy_core.sampling.events import SHARE, Ensemble, Excess, Measure, check_effective, find_strength
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.sampling.steering import Potential, Steered, check_table, steer
 
 if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
 
+Read = Callable[
+    [Tensor, Tensor], Tensor
+]  # of what the network makes, and the particles at the start: samples on the CPU
 SYSTEMS = 10  # of particles, whose spread is the error
 FEWEST_PARTICLES = 20  # of a system
 STEPS, ETA = 40, 0.5  # with 3m-data on levels even in log rho: Gaussian data come out 1.002 times as wide as they are
@@ -144,9 +147,12 @@ def draw_event(
     table = tabulate(solver, model.design.schedule)
     check_table(table)
 
-    def measure(x0: Tensor, start: Tensor) -> Tensor:
-        parts = zip(x0.split(batch), start.split(batch), strict=True)
-        return sign * torch.from_numpy(np.concatenate([number_of(x.cpu().numpy(), s.numpy()) for x, s in parts]))
+    def measure_by(read: Read) -> Measure:
+        def measure(x0: Tensor, start: Tensor) -> Tensor:
+            parts = zip(x0.split(batch), start.split(batch), strict=True)
+            return sign * torch.from_numpy(np.concatenate([number_of(read(x, s).numpy(), s.numpy()) for x, s in parts]))
+
+        return measure
 
     def draw(potential: Potential, seed: int, first: int) -> Steered:
         return steer(
@@ -155,12 +161,17 @@ def draw_event(
         )  # fmt: skip
 
     pilot = lambda potential, number: draw(potential, seed_of(seed, "pilot", number), 0)
-    strength, pilots = find_strength(pilot, measure, level)
+    strength, pilots = find_strength(pilot, measure_by(_reader(model, seed_of(seed, "pilot"), range(size))), level)
     members, values, log_weights, start = [], [], [], []
     for number in range(SYSTEMS):
+        read = _reader(model, seed, range(number * size, (number + 1) * size))
+        measure = measure_by(read)
         system = draw(Excess(measure, level, strength), seed, number * size)
         values.append(measure(system.samples, system.start))
-        members.append(system.samples[values[-1] > level])  # what is not in the event need not be kept
+        happens = values[-1] > level
+        members.append(
+            read(system.samples[happens], system.start[happens])
+        )  # what is not in the event need not be kept
         log_weights.append(system.log_weights)
         start.append(system.start)
     ensemble = Ensemble(torch.stack(values), torch.stack(log_weights), torch.stack(start))
@@ -182,6 +193,15 @@ def draw_event(
     )  # fmt: skip
     chosen = came.numpy()
     return Drawn(samples.numpy(), own[chosen], None if times is None else times[chosen], occurrence)
+
+
+def _reader(model: "Model", seed: int, indices: range) -> Read:
+    """Samples from what the network makes of particles that start where samples ``indices`` do, and keep the rest of these."""
+    latent = model.latent
+    if latent is None:
+        return lambda x0, start: x0.cpu()
+    rest = latent.draw_rest(Streams.of_samples(seed, "rest", indices))
+    return lambda x0, start: latent.decode(x0.cpu()) + rest[start]
 
 
 def provenance_of(occurrence: Occurrence) -> dict[str, str]:
