@@ -9,19 +9,19 @@ from collections.abc import Sequence
 import numpy as np
 
 FINALISTS = 3  # of a search's best, beside the samplers that it began with
-MOST_SEEDS = 4
+LEAST_SEEDS, MOST_SEEDS = 3, 4  # of two differences the standard error is itself mostly noise
 AHEAD = 2.0  # standard errors of the paired difference
 
 
 def afford(samples: int, known: int, each: int) -> tuple[int, int]:
-    """(finalists of a search, fresh seeds) that half of a budget pays for; (0, 0) where it pays no two seeds for one.
+    """(finalists of a search, fresh seeds) that half of a budget pays for; (0, 0) where it pays too few for one.
 
     Args:
         samples: the budget. known: samplers that a search begins with, which are judged, too. each: samples of every one and seed.
     """
     for finalists in range(FINALISTS, 0, -1):
         seeds = min(MOST_SEEDS, samples // (2 * (finalists + known) * each))
-        if seeds > 1:  # one says nothing about its error
+        if seeds >= LEAST_SEEDS:
             return finalists, seeds
     return 0, 0
 
@@ -30,7 +30,7 @@ def choose(scores: np.ndarray, known: Sequence[bool]) -> int:
     """Which candidate to take.
 
     Args:
-        scores: smaller is better, NaN where a candidate failed; float64 [candidates, seeds], two seeds or more.
+        scores: smaller is better, NaN where a candidate failed; float64 [candidates, seeds].
         known: whether the search began with it, [candidates].
 
     Returns:

@@ -40,10 +40,10 @@ def test_an_equal_sampler_takes_the_place_of_a_known_one_as_rarely_as_students_t
 def test_half_of_the_budget_pays_for_as_many_seeds_as_it_can():
     assert afford(8000, 3, 200) == (3, 3)
     assert afford(80_000, 3, 200) == (FINALISTS, MOST_SEEDS)
-    assert afford(4800, 3, 200) == (3, 2)
-    assert afford(4799, 3, 200) == (2, 2)
-    assert afford(3200, 3, 200) == (1, 2)
-    assert afford(3199, 3, 200) == (0, 0)
+    assert afford(7200, 3, 200) == (3, 3)
+    assert afford(7199, 3, 200) == (2, 3)
+    assert afford(4800, 3, 200) == (1, 3)
+    assert afford(4799, 3, 200) == (0, 0)
 
 
 class Noisy:
@@ -91,7 +91,7 @@ def test_the_budget_holds_the_fresh_seeds_too_and_all_candidates_get_the_same():
     assert again == found
 
 
-def test_without_fresh_seeds_or_budget_for_two_the_best_trial_is_taken():
+def test_without_fresh_seeds_or_budget_for_three_the_best_trial_is_taken():
     for found in (run(0, judged=False)[0], run(0, judged=True, samples=600)[0]):
         assert found.seeds == 0
         assert found.best in found.trials
