@@ -22,7 +22,9 @@ def event(
     class_name: Annotated[str | None, typer.Option("--class", help="Only this season.")] = None,
     time: Annotated[
         str | None,
-        typer.Option(help="The day of the year and hour that is asked about, 2019-07-25T12; a year then has one sample."),
+        typer.Option(
+            help="The day of the year and hour that is asked about, 2019-07-25T12; a year then has one sample."
+        ),
     ] = None,
     per_year: Annotated[
         float | None, typer.Option(help="How many independent samples a year has, for a return period in years.")

@@ -28,6 +28,7 @@ class Event:
     units: str
     text: str
 
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """Given what samples were drawn, for their files: in words, and their times [n]; None where they have none."""

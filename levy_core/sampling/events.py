@@ -105,7 +105,9 @@ class Ensemble:
             )
         size = self.values.shape[1]
         lines = (torch.arange(len(self.values))[:, None] * size + self.start).flatten()
-        order = torch.argsort(lines, stable=True)  # neighbours are of one start, and the places that choose lie far apart
+        order = torch.argsort(
+            lines, stable=True
+        )  # neighbours are of one start, and the places that choose lie far apart
         chosen = order[_choose_evenly(weights[order], n, generator(seed, "members"))]
         return chosen // size, chosen % size
 
@@ -125,7 +127,9 @@ def _choose_evenly(weights: Tensor, n: int, g: torch.Generator) -> Tensor:
     while bool((share > 1).any()):  # what is chosen for sure leaves the rest to the others
         sure = share >= 1
         rest = weights * ~sure
-        share = torch.where(sure, 1.0, (n - int(sure.sum())) * rest / rest.sum().clamp(min=torch.finfo(rest.dtype).tiny))
+        share = torch.where(
+            sure, 1.0, (n - int(sure.sum())) * rest / rest.sum().clamp(min=torch.finfo(rest.dtype).tiny)
+        )
     edges = share.cumsum(0) / share.sum() * n
     places = torch.arange(n, dtype=torch.float64) + torch.rand(1, generator=g, dtype=torch.float64)
     return torch.searchsorted(edges, places, right=True).clamp(max=len(weights) - 1)

@@ -83,7 +83,9 @@ def test_one_set_of_weights_has_a_curve_that_falls_and_holds_the_law(gaussian):
     assert all(e.low < e.probability < e.high for e in found)
     # Thresholds of one set are off together. 2.8 half-widths are 5 standard errors of nine degrees of freedom: once in 1,300 tries.
     for t, e in zip(thresholds, found, strict=True):
-        assert abs(torch.tensor(e.probability / stats.norm.sf(t)).log()) < 2.8 * torch.tensor(e.high / e.probability).log()
+        assert (
+            abs(torch.tensor(e.probability / stats.norm.sf(t)).log()) < 2.8 * torch.tensor(e.high / e.probability).log()
+        )
 
 
 def test_members_are_different_particles_in_the_event_of_as_many_starts_as_can_be(gaussian):
@@ -119,7 +121,12 @@ def test_what_is_out_of_reach_or_rests_on_too_little_is_refused():
             return (y - y.clamp(-1, 1)) / rho[:, None]
 
     draw = lambda potential, k: steer(Bounded(), TABLE, Gaussian(), potential, k, range(50), (D,), {})
-    with pytest.raises(LevyError, match=r"15 pilots, .* do not reach the event: the highest value of a particle is 1 and the threshold 2"):
+    with pytest.raises(
+        LevyError,
+        match=r"15 pilots, .* do not reach the event: the highest value of a particle is 1 and the threshold 2",
+    ):
         find_strength(draw, first, 2.0)
-    with pytest.raises(LevyError, match=r"the equivalent of 3.2 independent samples of 400 particles.*raise the particles"):
+    with pytest.raises(
+        LevyError, match=r"the equivalent of 3.2 independent samples of 400 particles.*raise the particles"
+    ):
         check_effective(Estimate(0.1, 0.05, 0.2, 3.2), 400)

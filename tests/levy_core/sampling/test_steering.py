@@ -58,7 +58,9 @@ def test_under_stable_noise_it_is_unbiased_too():
     """Where jumps take particles into the mode at the last moment, weights spread more: no less than counting is asked of them."""
     noise = Stable(1.5)
     nowhere = lambda x0, start: torch.zeros(len(x0))
-    found, counted = (torch.tensor([estimate(noise, run, h)[0] for run in range(12)]) for h in (towards_the_rare, nowhere))
+    found, counted = (
+        torch.tensor([estimate(noise, run, h)[0] for run in range(12)]) for h in (towards_the_rare, nowhere)
+    )
     # Both have the sampler's own share: a difference of 4 standard errors is a false alarm once in 16,000 runs, were the seeds free.
     assert abs(float(found.mean() - counted.mean())) < 4 * float((found.var() + counted.var()) / 12) ** 0.5
     assert float(found.mean()) == pytest.approx(SHARE, rel=0.5)
@@ -121,6 +123,4 @@ def test_what_cannot_be_steered_is_refused(solver, message):
 
 def test_a_potential_that_is_not_finite_is_refused():
     with pytest.raises(LevyError, match="the potential is NaN or infinite"):
-        steer(
-            MODES, table(Gaussian(), 4), Gaussian(), lambda x0, start: x0[:, 0].double().log(), 0, range(4), (2,), {}
-        )
+        steer(MODES, table(Gaussian(), 4), Gaussian(), lambda x0, start: x0[:, 0].double().log(), 0, range(4), (2,), {})
