@@ -24,7 +24,7 @@ from levy_core.sampling.steps import FAMILIES, fits
 from levy_core.serving.batching import Batches
 from levy_core.serving.draw import check_guide, cost, draw_observed, draw_samples, draw_together
 from levy_core.serving.events import SYSTEMS, EventSampler, check_request, solver_of_events
-from levy_core.serving.exporters import Exporter, exporter_of
+from levy_core.serving.exporters import Exporter, exporter_of, reader_of
 from levy_core.serving.occurrence import Occurrence
 from levy_core.serving.requests import SAMPLER, check_limit, limit_of, typed
 from levy_core.serving.workload import Workload
@@ -166,7 +166,7 @@ class RegisteredModel:
         """
         if chosen := [key for key in ("solver", *SOLVER_KEYS) if key in request and key != "steps"]:
             raise LevyError(f"{chosen[0]} is given, but samples that agree with observations choose nothing but steps")
-        observed = self._exporter.read_observed(observe, std, means, time)
+        observed = reader_of(self._exporter, "observed", self.samples.kind)(observe, std, means, time)
         covariance = read_covariance(self._folder) if guide == "interpolation" else None
         labels, _, seed = self._read(request)
         if observed.label is not None:
@@ -205,7 +205,7 @@ class RegisteredModel:
         asked = typed(request)
         self._labels(asked)  # refuses a missing n
         check_request(asked, particles, per_year)
-        event = self._exporter.read_event(where, time)
+        event = reader_of(self._exporter, "event", self.samples.kind)(where, time)
         if time is not None and (per_year is not None or "class" in asked):
             raise LevyError(
                 "the time says the season, and comes once per year: leave out the class and the samples per year"
