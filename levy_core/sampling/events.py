@@ -144,19 +144,18 @@ def find_strength(draw: Callable[[Potential, int], Steered], measure: Measure, t
     Raises:
         LevyError: no strength gets there.
     """
-    strength, highest = 0.0, -float("inf")
+    strength = 0.0
     for number in range(PILOTS):
         pilot = draw(Excess(measure, threshold, strength), number)
         values = measure(pilot.samples, pilot.start)
-        highest = max(highest, float(values.max()))
         steered = pilot.log_weights + pilot.log_h
         reached = float((torch.softmax(steered, 0) * (values > threshold)).sum())
         if reached >= ENOUGH:
             return strength, number + 1
         strength += _more(steered, (threshold - values).clamp(min=0), values > threshold)
     raise LevyError(
-        f"{PILOTS} pilots, each steered more than the one before, do not reach the event: the highest value of a particle is {highest:.4g} and "
-        f"the threshold {threshold:.4g}; take a threshold nearer to it, or more particles or steps"
+        f"{PILOTS} pilots, each steered more than the one before, do not reach the event, which may be impossible for this model: take a less "
+        "extreme threshold, or more particles or steps"
     )
 
 

@@ -98,9 +98,13 @@ class EventSampler:
     def _times(self) -> np.ndarray | None:
         return self.event.times(self.labels)
 
-    @cached_property
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.event.above else -1.0
+
+    @property
     def _level(self) -> float:
-        return self.event.threshold if self.event.above else -self.event.threshold
+        return self._sign * self.event.threshold
 
     def draw(self, n: int, particles: int, seed: int, per_year: float | None) -> Drawn:
         """Estimates the event's probability, and draws n different members.
@@ -112,8 +116,9 @@ class EventSampler:
             LevyError: an event that cannot be reached, or rests on too small an effective sample size.
         """
         pilot = lambda potential, number: self._steer(potential, seed_of(seed, "pilot", number), 0)
-        strength, pilots = find_strength(pilot, self._measure, self._level)
-        potential, size = Excess(self._measure, self._level, strength), len(self.labels)
+        level = float(self._sign * self.event.scale(np.array(self.event.threshold)))
+        strength, pilots = find_strength(pilot, self._scaled, level)
+        potential, size = Excess(self._scaled, level, strength), len(self.labels)
         inside, values, weights, start = [], [], [], []
         for number in range(SYSTEMS):
             system = self._steer(potential, seed, number * size)
@@ -146,4 +151,8 @@ class EventSampler:
     def _measure(self, x0: Tensor, start: Tensor) -> Tensor:
         parts = zip(x0.split(self.batch), start.split(self.batch), strict=True)
         numbers = np.concatenate([self._number_of(x.cpu().numpy(), which.numpy()) for x, which in parts])
-        return torch.from_numpy(numbers if self.event.above else -numbers)
+        return torch.from_numpy(self._sign * numbers)
+
+    def _scaled(self, x0: Tensor, start: Tensor) -> Tensor:
+        numbers = self._sign * self._measure(x0, start).numpy()
+        return torch.from_numpy(self._sign * self.event.scale(numbers))

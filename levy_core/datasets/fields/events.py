@@ -109,7 +109,11 @@ def read_event(text: str, codec: Codec, samples: Samples, time: str | None = Non
     )
     label = None if moment is None else label_of(samples, moment)
     spoken = " ".join(text.split()) + ("" if moment is None else f" at {say(moment)}")
-    return Event(own, FieldMeasure(codec, channel, place).at, threshold, sign == ">", label, variable.units, spoken)
+    measure, scale = (
+        FieldMeasure(codec, channel, place).at,
+        lambda values: TRANSFORMS[variable.transform].forward(values, variable),
+    )
+    return Event(own, measure, scale, threshold, sign == ">", label, variable.units, spoken)
 
 
 def _check_possible(text: str, variable: Variable, codec: Codec, channel: int, threshold: float, above: bool) -> None:
