@@ -12,8 +12,8 @@ def event(
     where: Annotated[
         str,
         typer.Option(
-            help="What happens: VARIABLE [at LAT,LON | at STATION | mean | max | min] > or < VALUE UNIT; mean, max and min may be "
-            "'of LAT1..LAT2,LON1..LON2'. For example 't2m at 51.5,-0.1 > 38 degC' (docs/events.md)."
+            help="What happens: VARIABLE, where (at LAT,LON; at STATION; mean, max or min, perhaps of LAT1..LAT2,LON1..LON2), then > or < "
+            "VALUE UNIT. For example 't2m at 51.5,-0.1 > 38 degC' (docs/events.md)."
         ),
     ],
     model: Annotated[str, typer.Option(help="Any MLflow model URI, of fields.")] = "models:/levy-weather@champion",
