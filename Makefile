@@ -15,8 +15,9 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: install data  ## prepare, train, sample, evaluate, report, register
+run: install data  ## prepare, train, sample, evaluate, report, register: the starter images, then the starter weather
 	@$(BIN)/levy run
+	@$(BIN)/levy run --params docs/params/weather.yaml
 
 test: install data  ## all tests but the long ones
 	@$(BIN)/python -m pytest

@@ -67,7 +67,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     out = paths.samples(dataset, design)
     out.mkdir(parents=True, exist_ok=True)
     if state.is_main_process:
-        damaged = remove_damaged(out, cells, (grid.n, *model.net.shape), np.dtype(model.samples.dtype))
+        damaged = remove_damaged(out, cells, (grid.n, *model.shape), np.dtype(model.samples.dtype))
         if damaged:
             print(
                 f"{out}: {len(damaged)} of {len(cells)} cells are cut off or damaged and drawn again, the first is {damaged[0]}"

@@ -17,6 +17,8 @@ from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, replacing
 from levy_core.base.manifest import write_manifest
 from levy_core.base.tensors import read_tensors, write_tensors
+from levy_core.nets.latent import Latent
+from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.precision import Precision, parameter_count, resolve_precision
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.observations.kept import keep_covariance
@@ -24,18 +26,26 @@ from levy_core.process.design import Design
 from levy_core.training.augmentation import SHIFT
 from levy_core.training.batches import sample_shape
 from levy_core.training.checkpoint import save_model
+from levy_core.training.encoding import encode_data, fit_to_data
 from levy_core.training.share import Share
 from levy_core.training.trainer import TrainConfig, Trainer
 from tasks.kinds.kind import TrainingData
 from tasks.params.resolution import check_tail_index, design_of
 from tasks.params.schema import Params
+from tasks.params.sections import NetParams
 from tasks.runtime import paths, processes, stage
 from tasks.runtime.finished import FinishedStage
 from tasks.runtime.progress import bar
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
 # Code that decides what a training step does, with all that it imports.
-CODE = ("levy_core.training.trainer", "levy_core.process.design", "levy_core.nets.unet")
+CODE = (
+    "levy_core.training.trainer",
+    "levy_core.process.design",
+    "levy_core.nets.unet",
+    "levy_core.nets.mlp",
+    "levy_core.training.encoding",
+)
 # And what the files of a finished training say, beside this module.
 FILES_CODE = (*CODE, "levy_core.base.determinism", "levy_core.observations.kept", "levy_core.training.checkpoint")
 
@@ -54,18 +64,16 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     settings_of_design = params.models[design_name]
     check_tail_index(design_name, settings_of_design, training.tail_index)
     design = design_of(settings_of_design, training.tail_index, training.sigma_data)
-    classes = len(training.samples.classes)
-    net_config = UNetConfig.from_mapping(
-        {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.net.model_dump()}
-        | {"augment": SHIFT if training.crop else 0, "heads": design.heads}
-    )
+    latent = None if design.eofs is None else fit_to_data(training.data, design.eofs, training.areas)
+    data = encode_data(latent, training.data) if latent else training.data
+    net_config = _size_network(params.net, training, design, latent)
     settings = params.train.model_dump(exclude={"save_every", "processes"})
     settings["precision"] = resolve_precision(params.train.precision, state.device)
     config = TrainConfig(flip=training.flip, crop=training.crop, **settings)
     torch.manual_seed(config.seed)
-    net = UNet(net_config, **training.net_inputs)
+    net = MLP(net_config) if isinstance(net_config, MLPConfig) else UNet(net_config, **training.net_inputs)
     share = Share(state.process_index, state.num_processes, _sum_over_processes)
-    trainer = Trainer(design, net, training.data, training.cond, training.samples.absent, config, state.device, share)
+    trainer = Trainer(design, net, data, training.cond, training.samples.absent, config, state.device, share)
     fingerprint = _fingerprint(design, net_config, config, training)
     samples = replace(training.samples, label_dropout=config.label_dropout)
     resume = Resume(paths.resume(dataset, design_name), fingerprint, config.precision)
@@ -89,7 +97,10 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
             )
         return
     if main:
-        print(f"{design_name} on {dataset}: {parameter_count(net):,} parameters, {design.noise}, {config.precision}")
+        of_eofs = f" on {latent.size} EOFs" if latent else ""
+        print(
+            f"{design_name} on {dataset}: {parameter_count(net):,} parameters{of_eofs}, {design.noise}, {config.precision}"
+        )
         if advice := kind.advise(params.data[dataset], design):
             print(f"warning: {advice}", file=sys.stderr)
         if trainer.step:
@@ -107,13 +118,26 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
         return
 
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
-        save_model(folder, trainer.averaged_weights(), design, net_config, samples, about)
+        save_model(folder, trainer.averaged_weights(), design, net_config, samples, about, latent)
         training.save(folder)
         keep_covariance(training.data, prod(sample_shape(training.data)), folder)
         write_manifest(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     finished.write()
     resume.clear()
+
+
+def _size_network(
+    params: NetParams, training: TrainingData, design: Design, latent: Latent | None
+) -> UNetConfig | MLPConfig:
+    """A U-Net on the values, or a network of layers on the coefficients of a latent."""
+    classes = len(training.samples.classes)
+    if latent:
+        return MLPConfig((latent.size,), classes, params.width, params.depth, design.heads)
+    return UNetConfig.from_mapping(
+        {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.of_unet}
+        | {"augment": SHIFT if training.crop else 0, "heads": design.heads}
+    )
 
 
 def _check_number(wanted: int, state: PartialState) -> None:
@@ -146,7 +170,7 @@ def _sum_over_processes(flat: torch.Tensor) -> None:
         ) from error
 
 
-def _fingerprint(design: Design, net: UNetConfig, config: TrainConfig, training: TrainingData) -> bytes:
+def _fingerprint(design: Design, net: UNetConfig | MLPConfig, config: TrainConfig, training: TrainingData) -> bytes:
     decides = [design.to_mapping(), net.to_mapping(), asdict(config), hash_code(*CODE), training.hash]
     return bytes.fromhex(hash_json(decides))
 

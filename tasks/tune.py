@@ -1,6 +1,6 @@
 """Stage tune: the best sampler of one model at each number of steps, found with a fixed budget of samples.
 
-It draws with noise of its own (a seed apart from the grid's), so that the grid's seeds score what it finds on new samples.
+It draws with noise of its own (seeds apart from the grid's), so that the grid's seeds score what it finds on new samples.
 """
 
 import json
@@ -19,6 +19,7 @@ from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.files import hash_json, replacing
 from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
+from levy_core.sampling.finalists import MOST_SEEDS
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.search import SearchResult, Space, search
 from levy_core.sampling.solver import Solver
@@ -55,18 +56,27 @@ def tune(params: Params, dataset: str, design: str) -> None:
     )
     metrics = open_metrics(params, dataset)
     memo = Memo(paths.scores(dataset, design), _fingerprint(params, dataset, folder, metrics))
+
+    def scorer(seed: int) -> Scorer:
+        return Scorer(model, metrics, params.metric(dataset), classes, seed, params.sample.batch, device, memo)
+
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
+    fresh = [seed_of("tune", settings.seed, "judge", k) % 2**31 for k in range(MOST_SEEDS)]
+
     results: dict[int, SearchResult] = {}
+    watched: dict[int, dict[str, float]] = {}
     budget = sum(steps * settings.samples for steps in settings.steps)
     with bar(None, f"tune {design}", total=budget, unit="eval", unit_scale=True) as progress:
         for steps in settings.steps:
-            scorer = Scorer(model, metrics, params.metric(dataset), classes, seed, params.sample.batch, device, memo)
             results[steps] = search(
-                scorer, model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update
+                scorer(seed), model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update,
+                lambda k: scorer(fresh[k]),
             )  # fmt: skip
-            best = results[steps].best
-            line = f"{design} on {dataset}, {steps} evaluations: {best.solver.label}: {best.score:.3f}"
-            print(f"{line}{warn_of_copies(best.solver, memo.watched(best.solver, best.n))}", flush=True)
+            best, seeds = results[steps].best, results[steps].seeds
+            watched[steps] = memo.watched(best.solver, best.n, fresh[0] if seeds else seed)
+            judged = f" on {seeds} fresh seeds" if seeds else ""
+            line = f"{design} on {dataset}, {steps} evaluations: {best.solver.label}: {best.score:.3f}{judged}"
+            print(f"{line}{warn_of_copies(best.solver, watched[steps])}", flush=True)
     write_tuned(
         paths.tuned(dataset, design),
         {
@@ -75,13 +85,14 @@ def tune(params: Params, dataset: str, design: str) -> None:
                 "score": float(f"{result.best.score:.6g}"),
                 "samples": result.samples,
                 "trials": len(result.trials),
-                "watched": memo.watched(result.best.solver, result.best.n),
+                "seeds": result.seeds,
+                "watched": watched[steps],
             }
             for steps, result in results.items()
         },
     )
     rows = [
-        {**asdict(t.solver), "n": t.n, "score": t.score, **memo.watched(t.solver, t.n)}
+        {**asdict(t.solver), "n": t.n, "score": t.score, **memo.watched(t.solver, t.n, seed)}
         for result in results.values()
         for t in result.trials
     ]
@@ -133,9 +144,9 @@ def warn_of_copies(solver: Solver, watched: dict[str, float]) -> str:
 
 
 def _fingerprint(params: Params, dataset: str, model: Path, metrics: Metrics) -> str:
-    """Hash of what decides a score, but for the solver and the number of samples."""
+    """Hash of what decides a score, but for the solver, the number of samples and their seed."""
     classes = classes_of(params.sample, params.kind(dataset))
-    decided_by = [hash_model(model), metrics.hash, hash_code(*CODE), params.metric(dataset), classes, params.tune.seed]
+    decided_by = [hash_model(model), metrics.hash, hash_code(*CODE), params.metric(dataset), classes]
     return hash_json(decided_by)
 
 
@@ -158,17 +169,17 @@ class Memo:
             with path.open("a") as stream:
                 stream.write("\n")  # so that the next score does not join the remains
 
-    def get(self, solver: Solver, n: int) -> float | None:
-        """The score of the first n samples, if it is known."""
-        return self._scores.get(self._key(solver, n))
+    def get(self, solver: Solver, n: int, seed: int) -> float | None:
+        """The score of the first n samples of a seed, if it is known."""
+        return self._scores.get(self._key(solver, n, seed))
 
-    def watched(self, solver: Solver, n: int) -> dict[str, float]:
+    def watched(self, solver: Solver, n: int, seed: int) -> dict[str, float]:
         """What ``put`` was told beside the score."""
-        return self._watched.get(self._key(solver, n), {})
+        return self._watched.get(self._key(solver, n, seed), {})
 
-    def put(self, solver: Solver, n: int, score: float, watched: dict[str, float]) -> None:
+    def put(self, solver: Solver, n: int, seed: int, score: float, watched: dict[str, float]) -> None:
         """Remembers a score, and of what was watched beside it six digits of what is finite."""
-        key = self._key(solver, n)
+        key = self._key(solver, n, seed)
         self._scores[key] = score
         self._watched[key] = {name: float(f"{value:.6g}") for name, value in watched.items() if isfinite(value)}
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,8 +197,8 @@ class Memo:
             temporary.write_text("".join(lines))
 
     @staticmethod
-    def _key(solver: Solver, n: int) -> str:
-        return json.dumps([asdict(solver), n], sort_keys=True)
+    def _key(solver: Solver, n: int, seed: int) -> str:
+        return json.dumps([asdict(solver), n, seed], sort_keys=True)
 
 
 class Scorer:
@@ -211,7 +222,7 @@ class Scorer:
 
     def __call__(self, solver: Solver, n: int) -> float:
         """The score, NaN where the solver leaves the finite numbers."""
-        known = self._memo.get(solver, n)
+        known = self._memo.get(solver, n, self._seed)
         if known is not None:
             return known
         watched: dict[str, float] = {}
@@ -221,7 +232,7 @@ class Scorer:
             watched = self._metrics.watch(embedded, labels)
         except NotFiniteError:
             score = float("nan")
-        self._memo.put(solver, n, score, watched)
+        self._memo.put(solver, n, self._seed, score, watched)
         return score
 
     def _first(self, solver: Solver, n: int) -> torch.Tensor:

@@ -6,6 +6,7 @@
 
 The anomalies of ``levy_core.datasets.synthetic``, one variable, independent in time, divided by their exact standard
 deviation. Both designs have the same network, data, training steps, batch rows and sampler; they differ in the noise law alone.
+``docs/benchmarks/few_fields.py`` does the same with few fields, and with EOFs.
 """
 
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from scipy import integrate, stats
 
 from levy_core.base.conditions import LABEL, of_labels
 from levy_core.datasets.synthetic import Synthetic
+from levy_core.nets.latent import Latent, fit_latent
+from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.loop import sample
@@ -53,9 +57,9 @@ TRAIN = TrainConfig(
 )  # fmt: skip
 
 
-def anomalies(nu: float, seed: int, n: int) -> torch.Tensor:
+def anomalies(nu: float, seed: int, n: int, shape: tuple[int, int] = SHAPE, slope: float = 2.0) -> torch.Tensor:
     """Standardised fields, float32 [n, 1, H, W]."""
-    config = Synthetic(("t2m",), SHAPE, nu=nu, slope=2.0, persistence=0.0, seed=seed)
+    config = Synthetic(("t2m",), shape, nu=nu, slope=slope, persistence=0.0, seed=seed)
     return torch.from_numpy(np.stack(list(islice(config.anomalies(), n))) / sqrt(nu / (nu - 2))).float()
 
 
@@ -81,29 +85,46 @@ def errors(x: np.ndarray, nu: float) -> tuple[float, float]:
 
 def drawn(name: str, nu: float, seed: int, scale: Scale) -> np.ndarray:
     """Samples of a design trained on one data set."""
-    design = Design.from_mapping(DESIGNS[name] | ({"nu": nu} if name == "t-EDM" else {}))
-    torch.manual_seed(seed)
-    net = UNet(UNetConfig((1, *SHAPE), 0, (16,), wraps=True))
-    data = anomalies(nu, seed, scale.data)
-    config = replace(TRAIN, steps=scale.steps, seed=seed)
-    trainer = Trainer(
-        design,
-        net,
-        data,
-        of_labels(torch.zeros(len(data), dtype=torch.long)),
-        {LABEL: torch.tensor(0)},
-        config,
-        torch.device("cpu"),
+    settings = DESIGNS[name] | ({"nu": nu} if name == "t-EDM" else {})
+    return (
+        train_and_draw(settings, anomalies(nu, seed, scale.data), (16,), TRAIN.batch, scale.steps, scale.samples, seed)[
+            0
+        ]
+        .double()
+        .numpy()
     )
+
+
+def train_and_draw(
+    settings: dict[str, Any],
+    data: torch.Tensor,
+    channels: tuple[int, ...],
+    batch: int,
+    steps: int,
+    samples: int,
+    seed: int,
+) -> tuple[torch.Tensor, Latent | None, float]:
+    """Samples of a design [n, 1, H, W], of a U-Net on cells, or with ``eofs`` coefficients [n, K] and their latent; seconds of training."""
+    design, shape = Design.from_mapping(settings), tuple(data.shape[1:])
+    start = time.process_time()
+    torch.manual_seed(seed)
+    latent = fit_latent(data, design.eofs) if design.eofs else None
+    if latent:
+        data, shape = latent.encode(data), (latent.size,)
+    net = MLP(MLPConfig(shape)) if latent else UNet(UNetConfig(shape, 0, channels, wraps=True))
+    config = replace(TRAIN, batch=batch, steps=steps, seed=seed)
+    cond = of_labels(torch.zeros(len(data), dtype=torch.long))
+    trainer = Trainer(design, net, data, cond, {LABEL: torch.tensor(0)}, config, torch.device("cpu"))
     for _ in trainer.run():
         pass
+    seconds = time.process_time() - start
     net.load_state_dict(trainer.averaged_weights())
     predictor, table = design.predictor(net.eval()), tabulate(SOLVER, design.schedule)
-    batches = [range(i, i + BATCH) for i in range(0, scale.samples, BATCH)]
-    labels = torch.zeros(BATCH, dtype=torch.long)
-    return torch.cat(
-        [sample(predictor, table, design.noise, seed, rows, (1, *SHAPE), of_labels(labels)) for rows in batches]
-    ).double().numpy()  # fmt: skip
+    labels, parts = torch.zeros(BATCH, dtype=torch.long), []
+    for i in range(0, samples, BATCH):
+        rows = range(i, i + BATCH)
+        parts.append(sample(predictor, table, design.noise, seed, rows, shape, of_labels(labels)))
+    return torch.cat(parts), latent, seconds
 
 
 def rows(scale: Scale) -> Iterator[tuple[str, float, int, float, float, float, float, float]]:

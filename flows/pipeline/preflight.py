@@ -17,7 +17,7 @@ def check_sources(params: Params) -> None:
 
     Raises:
         LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; it has no classes, which
-            are to be balanced; a nearly full disk.
+            are to be balanced, or fewer EOFs than a design asks for; a nearly full disk.
     """
     for dataset in params.datasets:
         counts = params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
@@ -27,6 +27,7 @@ def check_sources(params: Params) -> None:
                     f"train.{key} is {value:g}, but {dataset} is of the kind {params.data[dataset].kind}, which has no classes: "
                     f"set train.{key} to 0, or name only data sets with classes in datasets"
                 )
+        _check_eofs(params, dataset, sum(counts.values()))
         for line in _find_repeated(dataset, counts, params.train):
             print(f"warning: {line}", file=sys.stderr)
     free = shutil.disk_usage(Path.cwd()).free
@@ -34,6 +35,17 @@ def check_sources(params: Params) -> None:
         raise LevyError(
             f"only {free / 2**20:.0f} MiB are free on the disk of {Path.cwd()}: a run needs {FREE_BYTES / 2**20:.0f} MiB and more"
         )
+
+
+def _check_eofs(params: Params, dataset: str, samples: int) -> None:
+    """Refuses designs with more EOFs than the training samples have."""
+    for name in params.designs:
+        eofs = params.models[name].get("eofs")
+        if isinstance(eofs, int) and eofs >= samples:
+            raise LevyError(
+                f"models.{name}.eofs is {eofs}, but the {samples} training samples of {dataset} have at most {samples - 1} EOFs: "
+                "give fewer, or a share of the variance such as 0.95"
+            )
 
 
 def _find_repeated(dataset: str, counts: dict[str, int], train: TrainParams) -> list[str]:

@@ -1,4 +1,4 @@
-"""A small network for points: toy data, checks of a design in seconds."""
+"""A small network for points: coefficients of a latent, toy data, checks of a design in seconds."""
 
 from dataclasses import asdict, dataclass
 from math import pi

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from levy_core.base.eofs import fit_eofs
 from levy_core.base.errors import LevyError
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.observations.operators import Operator
@@ -91,28 +92,9 @@ def fit_covariance(fields: Tensor, share: float = 0.95, most: int | None = None)
     Raises:
         LevyError: fewer than two fields, values that are not finite, no variance, or a share outside (0, 1].
     """
-    if not 0 < share <= 1:
-        raise LevyError(f"the share of the variance that EOFs hold is {share}, but must lie in (0, 1]")
-    if len(fields) < 2 or not torch.isfinite(fields).all():
-        raise LevyError(
-            f"{len(fields)} fields{'' if torch.isfinite(fields).all() else ' with NaN or infinity'} have no covariance: give "
-            "two or more of finite values"
-        )
-    flat = fields.flatten(1).double()
-    mean = flat.mean(0)
-    anomalies = (flat - mean) / (len(flat) - 1) ** 0.5
-    variance = (anomalies**2).sum(0)
-    if not variance.sum() > 0:
-        raise LevyError(f"{len(fields)} fields are all the same, so they have no covariance: give fields that vary")
-    wide = flat.shape[1] > len(flat)
-    values, vectors = torch.linalg.eigh(anomalies @ anomalies.T if wide else anomalies.T @ anomalies)
-    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    held = values.cumsum(0) / values.sum()
-    kept = min(int((held < share * (1 - 1e-12)).sum()) + 1, int((values > values[0] * 1e-12).sum()))
-    kept = kept if most is None else min(kept, most)
-    patterns = anomalies.T @ vectors[:, :kept] if wide else vectors[:, :kept] * values[:kept].sqrt()
-    rest = (variance - (patterns**2).sum(1)).clamp(min=LEAST * float(variance.mean()))
-    return Covariance(mean, patterns, rest)
+    found = fit_eofs(fields.flatten(1).double(), float(share), most)
+    rest = (found.variance - (found.patterns**2).sum(1)).clamp(min=LEAST * float(found.variance.mean()))
+    return Covariance(found.mean, found.patterns, rest)
 
 
 def check_size(covariance: Covariance, operator: Operator) -> None:

@@ -64,6 +64,27 @@ class CellMeans:
         return flat.index_add(1, self.cells.to(v.device).flatten(), spread).view(-1, *self.shape)
 
 
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Any linear operator on short samples [K]: ``matrix`` [rows, K]."""
+
+    matrix: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.matrix.shape[1],)
+
+    @property
+    def rows(self) -> int:
+        return len(self.matrix)
+
+    def apply(self, x: Tensor) -> Tensor:
+        return x @ self.matrix.to(x).T
+
+    def adjoint(self, v: Tensor) -> Tensor:
+        return v @ self.matrix.to(v)
+
+
 def mask(observed: Tensor) -> CellMeans:
     """The cells where ``observed``, bool [*S], is true, in row-major order.
 

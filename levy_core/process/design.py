@@ -1,4 +1,4 @@
-"""A design: noise x schedule x parametrisation x loss x training levels. A method of the literature is a row of ``PRESETS``."""
+"""A design: noise x schedule x parametrisation x loss x training levels x latent. A method of the literature is a row of ``PRESETS``."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
@@ -83,9 +83,11 @@ class Design:
     Args:
         sigma_data: standard deviation of the data, for the denoiser's preconditioning and weight.
         score_head: the network also learns the score, grad log p_rho(y); heads: predictions that it gives.
+        eofs: samples are whitened coefficients of leading EOFs, as many as hold this share of the variance, or so many; None: the values
+            themselves.
 
     Raises:
-        LevyError: an unknown name on an axis, or a loss that is infinite under the noise law.
+        LevyError: an unknown name on an axis, a loss that is infinite under the noise law, or eofs that are neither share nor number.
     """
 
     noise: Noise
@@ -95,6 +97,7 @@ class Design:
     levels: UniformT | LogNormal = UniformT()
     sigma_data: float = 0.5
     score_head: bool = False
+    eofs: int | float | None = None
 
     def __post_init__(self) -> None:
         choose("parametrisation", self.param, PARAMETRISATIONS)
@@ -102,6 +105,10 @@ class Design:
             raise LevyError("the parametrisation velocity belongs to the schedule flow: choose that, or another param")
         if not 0 < self.sigma_data < float("inf"):
             raise LevyError(f"sigma_data is {self.sigma_data}, but must be positive and finite")
+        if self.eofs is not None and not (self.eofs >= 1 if isinstance(self.eofs, int) else 0 < self.eofs < 1):
+            raise LevyError(
+                f"eofs is {self.eofs}, but must be a share of the variance between 0 and 1, such as 0.95, or a whole number of EOFs"
+            )
         self.loss.check(self.noise)
 
     @property
@@ -135,7 +142,7 @@ class Design:
         if given.get("loss", base.get("loss")) != base.get("loss"):
             replaced |= _options(ResidualLoss).keys()
         merged = {"levels": "uniform-t", **{k: v for k, v in base.items() if k not in replaced}, **given}
-        choices = ["preset", *_AXES, "param", "loss", "weight", "sigma_data", "score_head"]
+        choices = ["preset", *_AXES, "param", "loss", "weight", "sigma_data", "score_head", "eofs"]
 
         def build(axis: str, **context: Any) -> Any:
             name = merged.pop(axis, None)
@@ -157,9 +164,10 @@ class Design:
         own = {f.name: f for f in fields(cls)}
         param, sigma_data = merged.pop("param", None), _typed(own["sigma_data"], merged.pop("sigma_data", 0.5))
         score_head = _typed(own["score_head"], merged.pop("score_head", False))
+        eofs = _typed(own["eofs"], merged.pop("eofs", None))
         if merged:
             raise LevyError(f"unknown key {sorted(merged)[0]!r} for {noise}: allowed are {', '.join(choices)}")
-        return cls(noise, schedule, param, loss, levels, sigma_data, score_head)
+        return cls(noise, schedule, param, loss, levels, sigma_data, score_head, eofs)
 
     def to_mapping(self) -> dict[str, Any]:
         """The inverse of ``from_mapping``, without presets."""
@@ -174,6 +182,7 @@ class Design:
             **asdict(self.loss),
             "sigma_data": self.sigma_data,
             "score_head": self.score_head,
+            "eofs": self.eofs,
         }
 
     @property

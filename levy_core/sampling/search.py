@@ -1,4 +1,4 @@
-"""The best sampler for a step budget, found by Bayesian search with successive halving on common random numbers."""
+"""The best sampler for a step budget: Bayesian search with successive halving on common random numbers, then fresh ones."""
 
 import warnings
 from collections.abc import Callable
@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from levy_core.base.errors import LevyError
 from levy_core.process.schedule import Schedule
+from levy_core.sampling.finalists import afford, choose
 from levy_core.sampling.grids import extent
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.solver import Solver, guide_evaluations, tabulate
@@ -65,7 +68,9 @@ class Space:
         """``STARTS`` that can be proposed, their numbers moved into the ranges."""
         ranges = self.ends(schedule) | {name: getattr(self, name) for name in GUIDE_RANGES}
         return [
-            start | {name: min(max(start[name], low), high) for name, (low, high) in ranges.items() if name in start}
+            {"limit": self.limits[0]}
+            | start
+            | {name: min(max(start[name], low), high) for name, (low, high) in ranges.items() if name in start}
             for start in STARTS
             if start["form"] in self.pairs() and start["grid"] in self.grids and start["guide"] in self.guides
         ]
@@ -144,13 +149,15 @@ class SearchResult:
     """The result of a search.
 
     Attributes:
-        best: the best of the trials that got the most samples. trials: in the order of the search.
-        samples: how many were drawn in all.
+        best: the solver to take. On seeds of their own its score is the mean over these; else it is the best of the trials
+            that got the most samples, with the score that chose it, which flatters it.
+        trials: in the order of the search. samples: how many were drawn in all. seeds: that it was judged on, 0 for none.
     """
 
     best: Trial
     trials: tuple[Trial, ...]
     samples: int
+    seeds: int
 
 
 def rungs(first: int, factor: int, last: int) -> list[int]:
@@ -170,14 +177,17 @@ def search(
     counts: list[int],
     seed: int,
     progress: Callable[[int], Any] = lambda evaluations: None,
+    fresh: Callable[[int], Score] | None = None,
 ) -> SearchResult:
     """Searches the samplers of ``steps`` evaluations.
 
     TPE proposes (Bergstra et al., 2011); asynchronous successive halving (Li et al., 2020) gives each proposal
-    ``counts[0]`` samples and only the best share of those the next count. Equal arguments give an equal search.
+    ``counts[0]`` samples and only the best share of those the next count. Up to half of the budget then judges the best few
+    and ``STARTS`` on seeds of their own (``finalists``). Equal arguments give an equal search.
 
     Args:
         samples: the budget: samples drawn in all. At least one trial must fit in.
+        fresh: the score with the noise of the seed k = 0, 1, ... apart from the search's; None: nothing is judged again.
         counts: from ``rungs``.
         progress: is told each number of evaluations spent.
 
@@ -193,18 +203,24 @@ def search(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`: one model per set of settings
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=8)
+    starts = space.starts(schedule)
+    finalists, seeds = afford(samples, len(starts), counts[-1]) if fresh else (0, 0)
+    budget = samples - seeds * (finalists + len(starts)) * counts[-1]
     study = optuna.create_study(
         sampler=sampler,
         pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=factor),
     )
-    for start in space.starts(schedule):
+    for start in starts:
         study.enqueue_trial(start)
     trial_of: dict[Solver, Trial] = {}
     trials: list[Trial] = []
+    began: set[Solver] = set()
     samples_drawn, repeats = 0, 0
-    while samples_drawn + counts[-1] <= samples and repeats < 20:  # so many repeats: the space is finite and used up
+    while samples_drawn + counts[-1] <= budget and repeats < 20:  # so many repeats: the space is finite and used up
         proposal = study.ask()
         solver = space.propose(proposal, schedule, steps)
+        if proposal.number < len(starts):
+            began.add(solver)
         repeats = repeats + 1 if solver in trial_of else 0
         if solver in trial_of:
             previous = trial_of[solver]
@@ -233,8 +249,20 @@ def search(
             f"none of {len(trials)} samplers gave a finite score at {steps} steps: look at the training loss, or raise the first count of samples ({counts[0]}) if it is too small for the score"
         )
     most = max(trial.n for trial in finite_trials)
-    best = min((trial for trial in finite_trials if trial.n == most), key=lambda trial: trial.score)
-    return SearchResult(best, tuple(trials), samples_drawn)
+    ranked = sorted((trial for trial in finite_trials if trial.n == most), key=lambda trial: trial.score)
+    if not (fresh and seeds):
+        return SearchResult(ranked[0], tuple(trials), samples_drawn, 0)
+    known = dict.fromkeys(trial.solver for trial in finite_trials if trial.solver in began)
+    candidates = list(dict.fromkeys([*(trial.solver for trial in ranked[:finalists]), *known]))
+    scores = np.empty((len(candidates), seeds))
+    for k in range(seeds):
+        judge = fresh(k)
+        for c, solver in enumerate(candidates):
+            scores[c, k] = judge(solver, counts[-1])
+            progress(counts[-1] * steps)
+    chosen = choose(scores, [solver in known for solver in candidates])
+    best = Trial(candidates[chosen], counts[-1], float(scores[chosen].mean()))
+    return SearchResult(best, tuple(trials), samples_drawn + scores.size * counts[-1], seeds)
 
 
 def _feasible(solver: Solver) -> Solver:

@@ -16,6 +16,9 @@ from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json
 from levy_core.base.observed import Observed
 from levy_core.base.pixels import to_uint8
+from levy_core.base.seeds import Streams
+from levy_core.nets.latent import LATENT, Latent
+from levy_core.observations.coefficients import ObservedFields
 from levy_core.observations.conditional import sample_observed
 from levy_core.observations.covariance import Covariance
 from levy_core.observations.observation import Observation
@@ -29,14 +32,15 @@ if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
 
 # Code that decides what a sample is, with all that these import: this module, and every network.
-CODE = ("levy_core.serving.draw", "levy_core.nets.unet", "levy_core.nets.mlp")
+CODE = ("levy_core.serving.draw", "levy_core.nets.unet", "levy_core.nets.mlp", "levy_core.nets.latent")
 
 
 def hash_model(folder: Path) -> str:
     """Hash of a trained model and of the code that draws from it; what a model only says for people does not count."""
     described = json.loads((folder / "design.json").read_text())
     described.pop("about", None)
-    return hash_json([hash_files(folder / "model.safetensors"), described, hash_code(*CODE)])
+    files = [folder / name for name in ("model.safetensors", LATENT) if (folder / name).exists()]
+    return hash_json([hash_files(*files), described, hash_code(*CODE)])
 
 
 @lru_cache(maxsize=64)
@@ -96,7 +100,11 @@ def draw_samples(
     """
     check_guide(model, solver, labels)
     table, predictor, noise = _tabulate(solver, model.design), guide_predictor(model, solver), model.design.noise
-    draw = lambda indices, cond: sample(predictor, table, noise, seed, indices, model.net.shape, cond, device, watch)
+
+    def draw(indices: Sequence[int], cond: Condition) -> torch.Tensor:
+        drawn = sample(predictor, table, noise, seed, indices, model.net.shape, cond, device, watch)
+        return _decode(model, drawn, [(seed, i) for i in indices])
+
     return _draw_in_batches(model, draw, labels, batch, first)
 
 
@@ -121,12 +129,34 @@ def draw_observed(
     """
     check_guide(model, solver, labels)
     table, predictor, noise = _tabulate(solver, model.design), guide_predictor(model, solver), model.design.noise
-    seen = CellMeans(model.net.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
+    seen = CellMeans(model.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
     observation = Observation(seen, torch.from_numpy(observed.values), torch.from_numpy(observed.std))
-    draw = lambda indices, cond: sample_observed(
-        predictor, table, noise, observation, seed, indices, cond, guide, covariance, device=device
-    )
+    through = _observe_latent(model.latent, observation) if model.latent else None
+    if through:
+        observation, covariance = through.of_coefficients, _unit_covariance(model.net.shape)
+
+    def draw(indices: Sequence[int], cond: Condition) -> torch.Tensor:
+        drawn = sample_observed(
+            predictor, table, noise, observation, seed, indices, cond, guide, covariance, device=device
+        )
+        samples = _decode(model, drawn, [(seed, i) for i in indices])
+        if not through:
+            return samples
+        return through.complete(samples, Streams.of_samples(seed, "errors", indices).normal((len(observed.values),)))
+
     return _draw_in_batches(model, draw, labels, batch)
+
+
+def _observe_latent(latent: Latent, observation: Observation) -> ObservedFields:
+    flat = {name: getattr(latent, name).double() for name in ("mean", "rest", "white")}
+    rest = Covariance(flat["mean"].flatten(), flat["rest"].flatten(1).T, flat["white"].flatten() ** 2)
+    return ObservedFields(observation, latent.patterns, rest)
+
+
+def _unit_covariance(shape: tuple[int, ...]) -> Covariance:
+    """Of whitened coefficients [K]."""
+    zeros = torch.zeros(shape, dtype=torch.float64)
+    return Covariance(zeros, zeros[:, None][:, :0], zeros + 1)
 
 
 def _draw_in_batches(
@@ -158,7 +188,15 @@ def draw_together(
     )
     drawn = sample(predictor, table, model.design.noise, seeds, indices, model.net.shape, cond, device, watch)
     ends = np.cumsum([len(part) for _, part in requests])[:-1]
-    return np.split(_convert_samples(model, drawn.numpy()), ends)
+    samples = _decode(model, drawn, list(zip(seeds, indices, strict=True)))
+    return np.split(_convert_samples(model, samples.numpy()), ends)
+
+
+def _decode(model: "Model", drawn: torch.Tensor, keys: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Samples from what the network makes: of coefficients fields, with the rest of each (seed, index)."""
+    if not model.latent:
+        return drawn
+    return model.latent.decode(drawn) + model.latent.draw_rest(Streams([(seed, "rest", i) for seed, i in keys]))
 
 
 def _convert_samples(model: "Model", values: np.ndarray) -> np.ndarray:
@@ -169,10 +207,10 @@ def _convert_samples(model: "Model", values: np.ndarray) -> np.ndarray:
 def trajectories(model: "Model", solver: Solver, seed: int, labels: np.ndarray) -> np.ndarray:
     """What the network takes for the final samples at each evaluation, [steps, n, C, H, W], of the first samples of a seed."""
     table, predictions = tabulate(solver, model.design.schedule), []
-    cond = model.samples.condition(labels)
+    cond, keys = model.samples.condition(labels), [(seed, i) for i in range(len(labels))]
     sample(
         guide_predictor(model, solver), table, model.design.noise, seed, range(len(labels)), model.net.shape, cond,
-        watch=lambda k, x0: predictions.append(_convert_samples(model, x0.cpu().numpy())),
+        watch=lambda k, x0: predictions.append(_convert_samples(model, _decode(model, x0.cpu(), keys).numpy())),
     )  # fmt: skip
     return np.stack(predictions)
 

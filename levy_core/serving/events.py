@@ -11,8 +11,8 @@ from torch import Tensor
 
 from levy_core.base.errors import LevyError
 from levy_core.base.event import Event
-from levy_core.base.seeds import seed_of
-from levy_core.sampling.events import Ensemble, Excess, check_effective, find_strength
+from levy_core.base.seeds import Streams, seed_of
+from levy_core.sampling.events import Ensemble, Excess, Measure, check_effective, find_strength
 from levy_core.sampling.solver import Solver, StepTable, tabulate
 from levy_core.sampling.steering import Potential, Steered, steer
 from levy_core.serving.occurrence import Occurrence, describe
@@ -20,6 +20,8 @@ from levy_core.serving.occurrence import Occurrence, describe
 if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
 
+# of what the network makes, and the particles at the start: samples on the CPU
+Read = Callable[[Tensor, Tensor], Tensor]
 KEYS = ("n", "class", "seed", "steps", "eta")  # of a request
 SYSTEMS = 10  # of particles, whose spread is the error
 FEWEST_PARTICLES = 20  # of a system
@@ -115,15 +117,17 @@ class EventSampler:
         Raises:
             LevyError: an event that cannot be reached, or rests on too small an effective sample size.
         """
+        level, size = float(self._sign * self.event.scale(np.array(self.event.threshold))), len(self.labels)
         pilot = lambda potential, number: self._steer(potential, seed_of(seed, "pilot", number), 0)
-        level = float(self._sign * self.event.scale(np.array(self.event.threshold)))
-        strength, pilots = find_strength(pilot, self._scaled, level)
-        potential, size = Excess(self._scaled, level, strength), len(self.labels)
+        of_pilots = self._measure(self._reader(seed_of(seed, "pilot"), range(size)), scaled=True)
+        strength, pilots = find_strength(pilot, of_pilots, level)
         inside, values, weights, start = [], [], [], []
         for number in range(SYSTEMS):
-            system = self._steer(potential, seed, number * size)
-            values.append(self._measure(system.samples, system.start))
-            inside.append(system.samples[values[-1] > self._level])  # no other is kept: fields may be large
+            read = self._reader(seed, range(number * size, (number + 1) * size))
+            system = self._steer(Excess(self._measure(read, scaled=True), level, strength), seed, number * size)
+            values.append(self._measure(read)(system.samples, system.start))
+            happens = values[-1] > self._level
+            inside.append(read(system.samples[happens], system.start[happens]))  # no other is kept: fields may be large
             weights.append(system.log_weights)
             start.append(system.start)
         ensemble = Ensemble(torch.stack(values), torch.stack(weights), torch.stack(start))
@@ -148,11 +152,20 @@ class EventSampler:
     def _number_of(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         return self.event.measure(self._times)
 
-    def _measure(self, x0: Tensor, start: Tensor) -> Tensor:
-        parts = zip(x0.split(self.batch), start.split(self.batch), strict=True)
-        numbers = np.concatenate([self._number_of(x.cpu().numpy(), which.numpy()) for x, which in parts])
-        return torch.from_numpy(self._sign * numbers)
+    def _reader(self, seed: int, indices: range) -> Read:
+        """Samples from what the network makes of particles that start where samples ``indices`` do, and keep the rest of these."""
+        latent = self.model.latent
+        if latent is None:
+            return lambda x0, start: x0.cpu()
+        rest = latent.draw_rest(Streams.of_samples(seed, "rest", indices))
+        return lambda x0, start: latent.decode(x0.cpu()) + rest[start]
 
-    def _scaled(self, x0: Tensor, start: Tensor) -> Tensor:
-        numbers = self._sign * self._measure(x0, start).numpy()
-        return torch.from_numpy(self._sign * self.event.scale(numbers))
+    def _measure(self, read: Read, scaled: bool = False) -> Measure:
+        """In physical units, or on the scale on which particles are steered; with the other sign of an event below."""
+
+        def measure(x0: Tensor, start: Tensor) -> Tensor:
+            parts = zip(x0.split(self.batch), start.split(self.batch), strict=True)
+            numbers = np.concatenate([self._number_of(read(x, which).numpy(), which.numpy()) for x, which in parts])
+            return torch.from_numpy(self._sign * (self.event.scale(numbers) if scaled else numbers))
+
+        return measure

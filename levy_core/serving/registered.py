@@ -167,7 +167,8 @@ class RegisteredModel:
         if chosen := [key for key in ("solver", *SOLVER_KEYS) if key in request and key != "steps"]:
             raise LevyError(f"{chosen[0]} is given, but samples that agree with observations choose nothing but steps")
         observed = reader_of(self._exporter, "observed", self.samples.kind)(observe, std, means, time)
-        covariance = read_covariance(self._folder) if guide == "interpolation" else None
+        needed = guide == "interpolation" and not self._model.latent
+        covariance = read_covariance(self._folder) if needed else None
         labels, _, seed = self._read(request)
         if observed.label is not None:
             labels = np.full(len(labels), observed.label)
@@ -312,7 +313,7 @@ class RegisteredModel:
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, H, W) of a sample."""
-        return self._model.net.shape
+        return self._model.shape
 
     @property
     def samples(self) -> Samples:

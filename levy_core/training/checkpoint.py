@@ -1,4 +1,4 @@
-"""Models on disk: ``model.safetensors`` and ``design.json``. Nothing is pickled.
+"""Models on disk: ``model.safetensors``, ``design.json`` and, of a design with a latent, ``latent.safetensors``. Nothing is pickled.
 
 ``design.json`` holds everything that rebuilds the model: format, design, network, what its samples are. Who writes the last file of
 a model's folder writes its manifest (``levy_core.base.manifest``), with which every load compares all files.
@@ -18,6 +18,7 @@ from levy_core.base.files import write_json
 from levy_core.base.manifest import check_manifest
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.tensors import read_tensors, write_tensors
+from levy_core.nets.latent import LATENT, Latent
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -31,12 +32,22 @@ NETS: dict[str, tuple[Any, Any]] = {"unet": (UNetConfig, UNet), "mlp": (MLPConfi
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model: its predictor (in eval mode), design, network size and what its samples are."""
+    """A trained model: its predictor (in eval mode), design, network size and what its samples are.
+
+    Attributes:
+        latent: what leads from what the network makes, ``net.shape``, to samples; None: they are the same.
+    """
 
     predictor: Predictor
     design: Design
     net: UNetConfig | MLPConfig
     samples: Samples
+    latent: Latent | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """*S, of a sample."""
+        return self.latent.shape if self.latent else self.net.shape
 
 
 def save_model(
@@ -46,8 +57,11 @@ def save_model(
     net: UNetConfig | MLPConfig,
     samples: Samples,
     about: dict[str, Any],
+    latent: Latent | None = None,
 ) -> None:
-    """Writes the two files. ``about`` is free text for people (training settings, code version)."""
+    """Writes the files. ``about`` is free text for people (training settings, code version)."""
+    if latent:
+        latent.save(folder / LATENT)
     write_tensors(folder / "model.safetensors", weights)
     description = {
         "format": FORMAT,
@@ -89,7 +103,12 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
             f"{folder / 'model.safetensors'} does not belong to the network in {path}: {' '.join(str(error).split())}"
         ) from error
     predictor = saved_design.predictor(net.to(device)).eval().requires_grad_(False)
-    return Model(predictor, saved_design, config, samples)
+    latent = None if saved_design.eofs is None else Latent.load(folder / LATENT)
+    if latent and config.shape != (latent.size,):
+        raise LevyError(
+            f"{folder / LATENT} has {latent.size} coefficients, but the network in {path} makes samples of {list(config.shape)}: {REMEDY}"
+        )
+    return Model(predictor, saved_design, config, samples, latent)
 
 
 def _read(path: Path) -> tuple[Design, UNetConfig | MLPConfig, nn.Module, Samples]:

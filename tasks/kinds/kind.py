@@ -43,6 +43,7 @@ class TrainingData:
         net: settings of the network that the data decide. net_inputs: further arguments of the network.
         sigma_data: standard deviation of the values where it is known; None: the design's own.
         tail_index: the heaviest of the variables', of kinds that have one.
+        areas: of the cells of each row [H], or of each cell [H, W], up to a factor; None: all the same.
         save: writes what is kept with the model into its folder.
     """
 
@@ -56,6 +57,7 @@ class TrainingData:
     net_inputs: dict[str, Any] = field(default_factory=dict)
     sigma_data: float | None = None
     tail_index: float | None = None
+    areas: "np.ndarray | None" = None
     save: Callable[[Path], None] = lambda folder: None
 
 

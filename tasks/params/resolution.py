@@ -19,7 +19,7 @@ def design_of(settings: dict[str, Any], tail_index: float | None = None, sigma_d
     """A design of ``models``; what it takes from the data comes from their tail index, at its lowest where that is unknown.
 
     Args:
-        sigma_data: standard deviation of the data where it is known, unless the design says it.
+        sigma_data: standard deviation of the data where it is known, unless the design says it; of coefficients of EOFs it is 1.
 
     Raises:
         LevyError: an unknown name or a number out of range.
@@ -29,7 +29,8 @@ def design_of(settings: dict[str, Any], tail_index: float | None = None, sigma_d
         for key, (low, high) in TAIL_RANGES.items()
         if settings.get(key) == FROM_DATA
     }
-    known = {} if sigma_data is None else {"sigma_data": sigma_data}
+    of_samples = sigma_data if settings.get("eofs") is None else 1.0
+    known = {} if of_samples is None else {"sigma_data": of_samples}
     return Design.from_mapping(known | settings | tails)
 
 

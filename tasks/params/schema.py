@@ -136,6 +136,13 @@ class Params(Settings):
             raise ValueError(
                 f"evaluate.{kind.name} must have {missing}: {dataset} is of the kind {kind.name}"
             ) from None
+        if kind.bounded:
+            for name in self.designs:
+                if (eofs := self.models[name].get("eofs")) is not None:
+                    raise ValueError(
+                        f"models.{name}.eofs is {eofs}: {dataset} is of the kind {kind.name}, whose values have a range that sums of "
+                        "EOFs leave; take eofs out, or run this design on fields"
+                    )
         if not kind.has_tail_index:
             for name in self.designs:
                 if takes_tail_index(self.models[name]):

@@ -39,12 +39,19 @@ Evaluations = Annotated[int, Field(ge=1, le=100_000)]  # of the network per samp
 
 
 class NetParams(Settings):
-    """Size and depth of the network."""
+    """Size and depth of the network: a U-Net, or of designs with eofs ``depth`` layers of ``width`` values."""
 
     channels: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
     layers: int = Field(ge=1)
     attention: list[bool] = Field(default_factory=list)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    width: Count = 128
+    depth: Count = 3
+
+    @property
+    def of_unet(self) -> dict[str, Any]:
+        """The settings of a U-Net."""
+        return self.model_dump(exclude={"width", "depth"})
 
 
 class TrainParams(Settings):

@@ -1,17 +1,25 @@
 """What a result is computed with, beside code, data and parameters: packages, interpreter, processor. Last bits depend on it."""
 
-import json
 import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
+from pydantic import RootModel
+
+from levy_core.base.artifacts import STRICT, parse
 from levy_core.base.files import hash_json, write_json
 
 MACHINE = "environment.json"
 PACKAGES = "requirements.txt"
 KERNEL_VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")  # variables that choose other kernels
+
+
+class Machine(RootModel[dict[str, str]]):
+    """What ``environment.json`` holds."""
+
+    model_config = STRICT
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,21 @@ class Environment:
 
     @classmethod
     def read(cls, folder: Path) -> "Environment":
-        """What ``write`` left in a folder."""
-        lines = (folder / PACKAGES).read_text().splitlines()
-        return cls(json.loads((folder / MACHINE).read_text()), dict(line.split("==", 1) for line in lines))
+        """What ``write`` left in a folder.
+
+        Raises:
+            OSError: a file is missing. ValueError: one is damaged.
+        """
+        machine = parse((folder / MACHINE).read_bytes(), Machine).root
+        if missing := sorted({"torch", "instructions", "threads"} - set(machine)):
+            raise ValueError(f"{MACHINE} does not say {', '.join(missing)}")
+        packages = {}
+        for line in (folder / PACKAGES).read_text().splitlines():
+            name, equals, version = line.partition("==")
+            if not (name and equals and version):
+                raise ValueError(f"{PACKAGES} has the line {line[:60]!r}, but NAME==VERSION was expected")
+            packages[name] = version
+        return cls(machine, packages)
 
     def write(self, folder: Path) -> None:
         """``environment.json`` and ``requirements.txt``, which pip can install."""

@@ -622,7 +622,7 @@ def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_h
     assert [len(f) for f in seen] == [8, 16, 16, 16]
     assert set(asked) == {"kid/balanced"}
     assert drawing.images == 16 + 16 + 16
-    assert Memo(tmp_path / "one", "").watched(a, 16) == {"rows": 16.0}
+    assert Memo(tmp_path / "one", "").watched(a, 16, 7) == {"rows": 16.0}
     assert torch.equal(seen[1][:8], seen[0])
     assert torch.allclose(seen[1], seen[3], atol=1e-4)  # in one piece
     images = draw_samples(model, b, 7, model.samples.labels("balanced", 0, 16), 200, torch.device("cpu"))
@@ -634,25 +634,26 @@ def test_the_memo_returns_scores_exactly_and_survives_the_end_of_a_line_that_a_k
     memo = Memo(path, "mine")
     scores = {(SOLVERS[0], 8): 1 / 3, (SOLVERS[0], 16): float("nan"), (SOLVERS[2], 8): 1e-300}
     for (solver, n), score in scores.items():
-        memo.put(solver, n, score, {})
-    Memo(path, "another's").put(SOLVERS[1], 8, 5.0, {})
+        memo.put(solver, n, 3, score, {})
+    Memo(path, "another's").put(SOLVERS[1], 8, 3, 5.0, {})
     with path.open("a") as stream:
         stream.write('{"made_by": "mine", "of": "[{')
     again = Memo(path, "mine")
-    again.put(SOLVERS[1], 16, 2.0, {"near_train": 1 / 3})
+    again.put(SOLVERS[1], 16, 3, 2.0, {"near_train": 1 / 3})
     for found in (again, Memo(path, "mine")):
         for (solver, n), score in scores.items():
-            assert found.get(solver, n) == pytest.approx(score, rel=0, abs=0, nan_ok=True)
-        assert found.get(SOLVERS[1], 8) is None
-    assert Memo(path, "mine").get(SOLVERS[1], 16) == 2.0
+            assert found.get(solver, n, 3) == pytest.approx(score, rel=0, abs=0, nan_ok=True)
+        assert found.get(SOLVERS[1], 8, 3) is None
+        assert found.get(SOLVERS[0], 8, 4) is None  # of another seed
+    assert Memo(path, "mine").get(SOLVERS[1], 16, 3) == 2.0
     again.forget_stale()
     assert len(path.read_text().splitlines()) == 4
-    assert Memo(path, "mine").get(SOLVERS[0], 8) == 1 / 3
-    assert Memo(path, "mine").watched(SOLVERS[1], 16) == {"near_train": 0.333333}
-    assert Memo(path, "another's").get(SOLVERS[1], 8) is None
+    assert Memo(path, "mine").get(SOLVERS[0], 8, 3) == 1 / 3
+    assert Memo(path, "mine").watched(SOLVERS[1], 16, 3) == {"near_train": 0.333333}
+    assert Memo(path, "another's").get(SOLVERS[1], 8, 3) is None
 
 
-def test_scores_belong_to_model_metric_references_seed_and_settings_of_the_metric(small):
+def test_scores_belong_to_model_metric_references_and_settings_of_the_metric(small):
     folder = paths.model("digits", "lim")
 
     def fingerprint(changes):
@@ -660,9 +661,10 @@ def test_scores_belong_to_model_metric_references_seed_and_settings_of_the_metri
         return _fingerprint(params, "digits", folder, open_metrics(params, "digits"))
 
     base = fingerprint({})
-    assert fingerprint({"tune": {"samples": 99, "solvers": ["ode"]}, "train": {"steps": 5}}) == base  # decide no score
+    assert (
+        fingerprint({"tune": {"seed": 1, "samples": 99, "solvers": ["ode"]}, "train": {"steps": 5}}) == base
+    )  # decide no score
     changed = [
-        fingerprint({"tune": {"seed": 1}}),
         fingerprint({"compare": {"images": "kid/balanced"}}),
         fingerprint({"evaluate": {"images": {"kid_subsets": 4}}}),
     ]
@@ -671,7 +673,7 @@ def test_scores_belong_to_model_metric_references_seed_and_settings_of_the_metri
     prepare(change({"data": {"digits": {"imbalance": 5}}}), "digits")
     reference(change({}), "digits")
     changed.append(fingerprint({}))
-    assert len({base, *changed}) == 6
+    assert len({base, *changed}) == 5
 
 
 def test_solvers_that_would_evaluate_twice_a_step_are_not_searched():

@@ -24,8 +24,7 @@ LONGITUDE = {"standard_name": "longitude", "long_name": "longitude", "units": "d
 def write_cf(path: Path, codec: Codec, x: np.ndarray, times: np.ndarray | None, about: dict[str, str]) -> None:
     """Standardised samples as physical fields in a file.
 
-    Values are raised to the ``minimum`` of their variable, nothing else is changed. Cells that are always missing hold
-    ``_FillValue``. The same arguments give the same values and attributes: there is no time of writing among them.
+    Values are those of ``Codec.decode``. Cells that are always missing hold ``_FillValue``. The same arguments give the same values and attributes: there is no time of writing among them.
 
     Args:
         path: ends in ``.nc`` or ``.zarr``; what is there is replaced.
@@ -89,7 +88,6 @@ def dataset(codec: Codec, x: np.ndarray, times: np.ndarray | None, about: dict[s
         variables[mapping["name"]] = ((), np.int32(0), {k: v for k, v in mapping.items() if k != "name"})
     for c, v in enumerate(codec.variables):
         field = values[:, c].reshape(len(values), *(codec.shape[1:] if len(space) == 2 else codec.shape[2:]))
-        bounded = field if v.minimum is None else np.maximum(field, v.minimum)  # keeps NaN
         description = {"long_name": v.key, **codec.attributes[c], "units": v.units}
         if "cell_methods" in description:  # sources call their time by other names
             description["cell_methods"] = re.sub(r"\b\w*time\w*:", "time:", description["cell_methods"])
@@ -97,5 +95,5 @@ def dataset(codec: Codec, x: np.ndarray, times: np.ndarray | None, about: dict[s
             description["units_metadata"] = "temperature: on_scale"
         if mapping:
             description["grid_mapping"] = mapping["name"]
-        variables[v.key] = ((DRAW, *space), bounded.astype(np.float32), description)
+        variables[v.key] = ((DRAW, *space), field.astype(np.float32), description)
     return xr.Dataset(variables, coordinates, {"Conventions": "CF-1.11", "history": "drawn by levy", **about})

@@ -102,14 +102,20 @@ class Codec:
         return self._standardised(transform(self.variables, values), times)
 
     def decode(self, x: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
-        """Standardised [N, C, H, W] -> physical float64, NaN in cells that are always missing. Nothing is clamped.
+        """Standardised [N, C, H, W] -> physical float64, NaN in cells that are always missing.
+
+        Values below the ``minimum`` of their variable are raised to it, nothing else is changed.
 
         Raises:
             LevyError: another shape than the codec's, or no times where they are needed.
         """
         transformed = self.anomalies(x)
         transformed += self._cycle(times, len(x))
-        return self._inverse(transformed)
+        values = self._inverse(transformed)
+        for c, v in enumerate(self.variables):
+            if v.minimum is not None:
+                np.maximum(values[:, c], v.minimum, out=values[:, c])  # keeps NaN
+        return values
 
     def recode(self, x: np.ndarray, times: np.ndarray | None, source: "Codec") -> np.ndarray:
         """Fields that ``source`` standardised -> as this codec standardises them, float32; ``source`` must cover this codec.

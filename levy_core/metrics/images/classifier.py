@@ -8,17 +8,22 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from levy_core.base.artifacts import Artifact, read_artifact
+from levy_core.base.errors import LevyError
 from levy_core.base.seeds import generator
 
 HELD_OUT = 0.2
+Number = Annotated[int, Field(ge=1, le=65_536)]  # of channels, classes or features
 
 
 class Classifier(nn.Module):
@@ -115,8 +120,44 @@ def save_classifier(folder: Path, net: Classifier, about: dict[str, Any]) -> Non
     )
 
 
+class Size(Artifact):
+    """Arguments of ``Classifier``."""
+
+    channels: Number
+    classes: Number
+    width: Number
+    features: Number
+
+
+class Description(Artifact):
+    """What ``classifier.json`` says: the network, and on how many held-out images it was right how often."""
+
+    config: Size
+    held_out_accuracy: float | None = None
+    held_out_images: int | None = None
+
+
+def describe_classifier(folder: Path) -> Description:
+    """What ``save_classifier`` said of a classifier.
+
+    Raises:
+        LevyError: the file is missing or damaged.
+    """
+    return read_artifact(folder / "classifier.json", Description, "reference")
+
+
 def load_classifier(folder: Path) -> Classifier:
-    """The classifier of ``save_classifier``, in eval mode."""
-    net = Classifier(**json.loads((folder / "classifier.json").read_text())["config"])
-    net.load_state_dict(load_file(folder / "classifier.safetensors"))
+    """The classifier of ``save_classifier``, in eval mode.
+
+    Raises:
+        LevyError: its files are missing or damaged, or do not belong together.
+    """
+    net, path = Classifier(**describe_classifier(folder).config.model_dump()), folder / "classifier.safetensors"
+    try:
+        net.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        found = " ".join(str(error).split())
+        raise LevyError(
+            f"{path} cannot be read as weights of classifier.json ({found}): run the reference stage again"
+        ) from error
     return net.eval().requires_grad_(False)

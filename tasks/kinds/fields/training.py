@@ -29,5 +29,6 @@ def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
         net_inputs={"latitude": codec.latitude, "longitude": codec.longitude} if settings.coordinates else {},
         sigma_data=1.0,  # fields are prepared with this standard deviation
         tail_index=min(v.tail_index.nu or float("inf") for v in statistics.variables.values()),
+        areas=codec.areas,
         save=codec.save,
     )

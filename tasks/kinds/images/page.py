@@ -1,6 +1,5 @@
 """Images in the report: whether rare classes come back, samples by class, tails in feature space."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import device
 
 from levy_core.datasets.images.longtail import rare_classes
 from levy_core.datasets.images.store import Images, read_group
-from levy_core.metrics.images.classifier import classify
+from levy_core.metrics.images.classifier import classify, describe_classifier
 from tasks.kinds.images.answer import (
     DRAWN,
     PER_CLASS,
@@ -89,7 +88,6 @@ class ImagePage:
 
     def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
         """What page.html.j2 asks for."""
-        classifier = classifier_folder(self._folders.reference) / "classifier.json"
         drawn = len(next(iter(samplers.values())).samples)
         rare = [c for c in order_by_count(self._counts) if c in rare_classes(self._counts)]
         return {
@@ -99,7 +97,7 @@ class ImagePage:
             "helps": [title for title, _ in HELPS],
             "tabulate_contrasts": lambda contrasts: tabulate_contrasts(contrasts, HELPS, MEASURES),
             "ways_drawn": _describe_drawing(samplers),
-            "classifier": json.loads(classifier.read_text()),
+            "classifier": describe_classifier(classifier_folder(self._folders.reference)),
             "inception": self._inception,
             "train_images": self.training_samples,
             "balanced_images": self._balanced,

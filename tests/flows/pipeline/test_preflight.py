@@ -1,5 +1,7 @@
 """What can be said of raw data before anything runs."""
 
+import shutil
+
 import numpy as np
 import pytest
 import yaml
@@ -8,7 +10,7 @@ from PIL import Image
 from flows.pipeline.preflight import check_sources
 from levy_core.base.errors import LevyError
 from tasks.params import loading
-from tests.conftest import ROOT, merged
+from tests.conftest import ROOT, merged, weather_params
 
 TRAIN = {
     "steps": 1000,
@@ -45,6 +47,24 @@ def test_a_shift_as_large_as_an_image_is_refused(warned_of):
         LevyError, match=r"pets: crop is 8, but the smallest side of an image is 8: a shift must be smaller"
     ):
         warned_of({"imbalance": 1, "crop": 8}, {})
+
+
+def test_more_eofs_than_training_fields_have_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "data" / "weather").mkdir(parents=True)
+    shutil.copy(ROOT / "data/weather/era5-style.nc", tmp_path / "data" / "weather")
+    monkeypatch.chdir(tmp_path)
+    fields = 2191  # of the training period
+    for eofs in (fields - 1, fields, 0.5, None):
+        models = {"models": {"edm": {"preset": "edm", "eofs": eofs}}, "designs": ["edm"]}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged(weather_params(), models)))
+        if eofs == fields:
+            with pytest.raises(
+                LevyError,
+                match=r"models.edm.eofs is 2191, but the 2191 training samples of weather have at most 2190 EOFs",
+            ):
+                check_sources(loading.load())
+        else:
+            check_sources(loading.load())
 
 
 def test_a_class_that_balance_would_show_from_one_image_is_warned_of_with_how_often(warned_of):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -248,11 +249,13 @@ def test_decoding_undoes_encoding(kind):
     assert np.isnan(it.decode(np.zeros_like(x), times)).sum() == 50  # the cell that is always missing
 
 
-def test_nothing_is_clamped():
+def test_values_are_raised_to_the_minimum_and_nothing_else_is_clamped():
     it = codec()
     x = np.full((1, 2, 3, 4), -9.0, dtype=np.float32)
     assert it.decode(x)[0, 0].max() == 9 - 45  # degC
-    assert it.decode(x)[0, 1, 1].max() == pytest.approx(0.5 * np.expm1(0.7 - 7.2))  # below the minimum
+    assert it.decode(x)[0, 1, 1].max() == 0  # 0.5 (exp(0.7 - 7.2) - 1) mm/day without a minimum
+    unbounded = replace(it, variables=(it.variables[0], replace(it.variables[1], transform="signed-log", minimum=None)))
+    assert unbounded.decode(x)[0, 1, 1].max() < 0
     assert it.decode(-20 * x)[0, 1, 1, 1] > 1e60
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
+from levy_core.metrics.images.classifier import Classifier, load_classifier, save_classifier
 from levy_core.nets.unet import UNetConfig
 from levy_core.sampling.solver import Solver
 from levy_core.training.checkpoint import load_model
@@ -21,6 +22,7 @@ from tasks.kinds.images.metrics import read_counts
 from tasks.kinds.images.statistics import ImageStatistics
 from tasks.kinds.statistics import STATISTICS, read_statistics
 from tasks.page import tables
+from tasks.registry.environment import MACHINE, PACKAGES, Environment
 from tests.conftest import save_untrained
 
 SOLVER = Solver("sde-e", "ei-noise", "karras", 4, eta=0.5)
@@ -61,6 +63,8 @@ def artifacts(tmp_path):
     store.write_index(cells, {"key": store.Cell(vars(SOLVER), "label", 0, 4)})
     model = save_untrained(tmp_path / "model", UNetConfig((1, 8, 8), 2, (8,), attention=(False,)), ("a", "b"))
     write_json(tmp_path / "counts.json", [30, 4])
+    save_classifier(tmp_path, Classifier(1, 2, 2, 2), {"held_out_accuracy": 0.9, "held_out_images": 30})
+    Environment({"torch": "2.13.0", "instructions": "AVX2", "threads": "1"}, {"numpy": "2.0"}).write(tmp_path)
     winner = {
         "design": "lim",
         "metric": METRIC,
@@ -90,7 +94,17 @@ def artifacts(tmp_path):
         images / STATISTICS: lambda: read_statistics(images, ImageStatistics),
         fields / STATISTICS: lambda: read_field_statistics(fields, list(index)),
         model / "design.json": lambda: load_model(model),
+        tmp_path / "classifier.json": lambda: load_classifier(tmp_path),
+        tmp_path / MACHINE: lambda: read_environment(tmp_path),
     }
+
+
+def read_environment(folder):
+    """As ``Lineage.read`` does, which names the folder."""
+    try:
+        return str(Environment.read(folder))
+    except (OSError, ValueError) as error:
+        raise LevyError(str(error)) from error
 
 
 def places(value, way=()):
@@ -176,6 +190,19 @@ def test_a_refusal_says_what_was_found_where_and_which_stage_to_run_again(artifa
     statistics = tmp_path / "images" / STATISTICS
     assert damaged(statistics, lambda of: of["train"].pop("counts")).endswith(
         ": Field required): run the prepare stage again"
+    )
+
+
+def test_weights_of_another_classifier_and_damaged_lists_of_packages_are_refused(artifacts, tmp_path):
+    (tmp_path / "classifier.safetensors").write_bytes(b"x" * 20)
+    assert refusal(artifacts[tmp_path / "classifier.json"]).endswith("run the reference stage again")
+    save_classifier(tmp_path / "wide", Classifier(1, 2, 4, 2), {})
+    (tmp_path / "wide/classifier.safetensors").replace(tmp_path / "classifier.safetensors")
+    assert "size mismatch" in refusal(artifacts[tmp_path / "classifier.json"])
+    (tmp_path / PACKAGES).write_text("numpy==2.0\ntorch 2\n")
+    assert (
+        refusal(artifacts[tmp_path / MACHINE])
+        == "requirements.txt has the line 'torch 2', but NAME==VERSION was expected"
     )
 
 

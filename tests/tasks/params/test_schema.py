@@ -39,7 +39,7 @@ def test_the_shipped_params_are_valid_and_give_the_grid_of_the_paper():
     assert len(cells) == (1 + 1 + 3) * 3 * 2
     assert len(set(cells)) == len(cells)
     assert all(map(is_published, cells))
-    assert shipped.tune.counts() == [50, 100, 200, 400]
+    assert shipped.tune.counts() == [50, 100, 200]
     assert sorted({form.split()[0] for form in shipped.tune.space().pairs()}) == ["ode", "sde-e"]
 
 
@@ -203,8 +203,8 @@ def twins(first, second, *designs):
         ({"tune": {"rho_max": [5.0, 5.0]}}, r"tune.rho_max is \[5, 5\]: give \[smallest, largest\]"),
         ({"tune": {"rho_min": [0.0, 0.1]}}, r"tune.rho_min\[0\] is 0.0: input should be greater than 0"),
         (
-            {"tune": {"samples": 399}},
-            r"tune.samples is 399, but one trial takes up to 400: raise it, or lower tune.last",
+            {"tune": {"samples": 199}},
+            r"tune.samples is 199, but one trial takes up to 200: raise it, or lower tune.last",
         ),
         ({"tune": {"last": 49}}, r"tune.last is 49, but a trial begins with tune.first, 50: raise last"),
         ({"tune": {"factor": 1}}, r"tune.factor is 1: input should be greater than or equal to 2"),
@@ -349,6 +349,15 @@ def twins(first, second, *designs):
             {"models": {"tedm": {"preset": "tedm", "nu": "data"}}, "designs": ["tedm"]},
             r"models.tedm is .*'nu': 'data'.*: digits is of the kind images, which has no tail index to take; give the number$",
         ),
+        (
+            {"models": {"edm": {"preset": "edm", "eofs": 0.9}}, "designs": ["edm"]},
+            r"models.edm.eofs is 0.9: digits is of the kind images, whose values have a range that sums of EOFs leave; take eofs out",
+        ),
+        (
+            {"models": {"edm": {"preset": "edm", "eofs": 1.5}}},
+            r"models.edm is .*: eofs is 1.5, but must be a share of the",
+        ),
+        ({"net": {"width": 0}}, r"net.width is 0: input should be greater than or equal to 1"),
         ({"compute": {"device": "tpu"}}, r"compute.device is 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
     ],
 )

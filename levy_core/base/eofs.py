@@ -1,0 +1,70 @@
+"""Empirical orthogonal functions (EOFs): the patterns that hold most of the variance of fields."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from levy_core.base.errors import LevyError
+
+
+@dataclass(frozen=True, eq=False)
+class Eofs:
+    """Leading EOFs of fields about their mean; float64.
+
+    Attributes:
+        mean, variance: of each value, [D].
+        patterns: EOFs times the root of their variance, the largest first, [D, k]: ``patterns patterns^T`` is what they hold of the covariance.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    patterns: Tensor
+
+
+def check_keep(keep: float | int) -> None:
+    """Refuses what is neither a share of the variance nor a number of EOFs.
+
+    Raises:
+        LevyError: a share outside (0, 1], or a number below 1.
+    """
+    if isinstance(keep, int):
+        if keep < 1:
+            raise LevyError(f"the number of EOFs is {keep}, but must be at least 1")
+    elif not 0 < keep <= 1:
+        raise LevyError(f"the share of the variance that EOFs hold is {keep}, but must lie in (0, 1]")
+
+
+def fit_eofs(flat: Tensor, keep: float | int, most: int | None = None) -> Eofs:
+    """EOFs of fields [N, D], float64: so many, or as many as hold a share of the variance, ``most`` at most.
+
+    It takes the smaller matrix of products, [N, N] or [D, D]. Directions that are rounding are no EOFs.
+
+    Raises:
+        LevyError: as ``check_keep``; fewer than two fields, values that are not finite, no variance, or more EOFs than the fields have.
+    """
+    check_keep(keep)
+    if len(flat) < 2 or not torch.isfinite(flat).all():
+        raise LevyError(
+            f"{len(flat)} fields{'' if torch.isfinite(flat).all() else ' with NaN or infinity'} have no covariance: give "
+            "two or more of finite values"
+        )
+    mean = flat.mean(0)
+    anomalies = (flat - mean) / (len(flat) - 1) ** 0.5
+    variance = (anomalies**2).sum(0)
+    if not variance.sum() > 0:
+        raise LevyError(f"{len(flat)} fields are all the same, so they have no covariance: give fields that vary")
+    wide = flat.shape[1] > len(flat)
+    values, vectors = torch.linalg.eigh(anomalies @ anomalies.T if wide else anomalies.T @ anomalies)
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    there = int((values > values[0] * 1e-12).sum())
+    if isinstance(keep, int):
+        if keep > there:
+            raise LevyError(f"{keep} EOFs are asked for, but {len(flat)} fields of {flat.shape[1]} values have {there}")
+        kept = keep
+    else:
+        held = values.cumsum(0) / values.sum()
+        kept = min(int((held < keep * (1 - 1e-12)).sum()) + 1, there)
+    kept = kept if most is None else min(kept, most)
+    patterns = anomalies.T @ vectors[:, :kept] if wide else vectors[:, :kept] * values[:kept].sqrt()
+    return Eofs(mean, variance, patterns)
