@@ -12,8 +12,8 @@ def event(
     where: Annotated[
         str,
         typer.Option(
-            help="What happens: VARIABLE [at LAT,LON | at STATION | mean | max | min] > or < VALUE UNIT; mean, max and min may be "
-            "'of LAT1..LAT2,LON1..LON2'. For example 't2m at 51.5,-0.1 > 38 degC' (docs/events.md)."
+            help="What happens: VARIABLE, where (at LAT,LON; at STATION; mean, max or min, perhaps of LAT1..LAT2,LON1..LON2), then > or < "
+            "VALUE UNIT. For example 't2m at 51.5,-0.1 > 38 degC' (docs/events.md)."
         ),
     ],
     model: Annotated[str, typer.Option(help="Any MLflow model URI, of fields.")] = "models:/levy-weather@champion",
@@ -22,7 +22,9 @@ def event(
     class_name: Annotated[str | None, typer.Option("--class", help="Only this season.")] = None,
     time: Annotated[
         str | None,
-        typer.Option(help="The day of the year and hour that is asked about, 2019-07-25T12; a year then has one sample."),
+        typer.Option(
+            help="The day of the year and hour that is asked about, 2019-07-25T12; a year then has one sample."
+        ),
     ] = None,
     per_year: Annotated[
         float | None, typer.Option(help="How many independent samples a year has, for a return period in years.")

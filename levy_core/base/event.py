@@ -15,6 +15,7 @@ class Event:
         times: of samples with labels [n], where they have times; else None.
         measure: at times [m] (None: there are none), that number, float64 [n], of samples [n, C, H, W] as the network has them, of which
             each has one of the times, int64 [n].
+        scale: what rises with the measure and is nearer to what the network sees, on which samples are steered.
         threshold: in the units of the measure. above: whether it happens above it.
         label: the class of samples in which it is asked for; None: that of the request.
         units: of the measure. text: what was asked, for people.
@@ -22,11 +23,13 @@ class Event:
 
     times: Callable[[np.ndarray], np.ndarray | None]
     measure: Callable[[np.ndarray | None], Callable[[np.ndarray, np.ndarray], np.ndarray]]
+    scale: Callable[[np.ndarray], np.ndarray]
     threshold: float
     above: bool
     label: int | None
     units: str
     text: str
+
 
 @dataclass(frozen=True, eq=False)
 class Given:

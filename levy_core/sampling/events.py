@@ -105,7 +105,9 @@ class Ensemble:
             )
         size = self.values.shape[1]
         lines = (torch.arange(len(self.values))[:, None] * size + self.start).flatten()
-        order = torch.argsort(lines, stable=True)  # neighbours are of one start, and the places that choose lie far apart
+        order = torch.argsort(
+            lines, stable=True
+        )  # neighbours are of one start, and the places that choose lie far apart
         chosen = order[_choose_evenly(weights[order], n, generator(seed, "members"))]
         return chosen // size, chosen % size
 
@@ -125,7 +127,9 @@ def _choose_evenly(weights: Tensor, n: int, g: torch.Generator) -> Tensor:
     while bool((share > 1).any()):  # what is chosen for sure leaves the rest to the others
         sure = share >= 1
         rest = weights * ~sure
-        share = torch.where(sure, 1.0, (n - int(sure.sum())) * rest / rest.sum().clamp(min=torch.finfo(rest.dtype).tiny))
+        share = torch.where(
+            sure, 1.0, (n - int(sure.sum())) * rest / rest.sum().clamp(min=torch.finfo(rest.dtype).tiny)
+        )
     edges = share.cumsum(0) / share.sum() * n
     places = torch.arange(n, dtype=torch.float64) + torch.rand(1, generator=g, dtype=torch.float64)
     return torch.searchsorted(edges, places, right=True).clamp(max=len(weights) - 1)
@@ -140,19 +144,18 @@ def find_strength(draw: Callable[[Potential, int], Steered], measure: Measure, t
     Raises:
         LevyError: no strength gets there.
     """
-    strength, highest = 0.0, -float("inf")
+    strength = 0.0
     for number in range(PILOTS):
         pilot = draw(Excess(measure, threshold, strength), number)
         values = measure(pilot.samples, pilot.start)
-        highest = max(highest, float(values.max()))
         steered = pilot.log_weights + pilot.log_h
         reached = float((torch.softmax(steered, 0) * (values > threshold)).sum())
         if reached >= ENOUGH:
             return strength, number + 1
         strength += _more(steered, (threshold - values).clamp(min=0), values > threshold)
     raise LevyError(
-        f"{PILOTS} pilots, each steered more than the one before, do not reach the event: the highest value of a particle is {highest:.4g} and "
-        f"the threshold {threshold:.4g}; take a threshold nearer to it, or more particles or steps"
+        f"{PILOTS} pilots, each steered more than the one before, do not reach the event, which may be impossible for this model: take a less "
+        "extreme threshold, or more particles or steps"
     )
 
 

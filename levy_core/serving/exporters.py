@@ -1,9 +1,9 @@
 """What turns samples into what people want: the exporter that a model names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -49,6 +49,22 @@ class Exporter(Protocol):
         Raises:
             LevyError: the words do not fit the model, or the kind has no events.
         """
+
+
+def reader_of(exporter: Exporter, what: str, kind: str) -> Callable[..., Any]:
+    """The exporter's ``read_observed`` or ``read_event``, which a kind need not have.
+
+    Args:
+        what: "observed" or "event".
+
+    Raises:
+        LevyError: the kind has none.
+    """
+    found = getattr(exporter, f"read_{what}", None)
+    if found is None:
+        named = {"observed": "observations", "event": "events"}[what]
+        raise LevyError(f"samples of the kind {kind!r} have no {named}: nothing reads them")
+    return cast(Callable[..., Any], found)
 
 
 def exporter_of(samples: Samples) -> type[Exporter]:

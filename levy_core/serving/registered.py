@@ -23,9 +23,10 @@ from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
 from levy_core.serving.batching import Batches
 from levy_core.serving.draw import check_guide, cost, draw_observed, draw_samples, draw_together
-from levy_core.serving.events import Occurrence, draw_event, provenance_of, solver_of_events
-from levy_core.serving.exporters import Exporter, exporter_of
-from levy_core.serving.requests import COLUMNS, SAMPLER, check_limit, limit_of, typed
+from levy_core.serving.events import SYSTEMS, EventSampler, check_request, solver_of_events
+from levy_core.serving.exporters import Exporter, exporter_of, reader_of
+from levy_core.serving.occurrence import Occurrence
+from levy_core.serving.requests import SAMPLER, check_limit, limit_of, typed
 from levy_core.serving.workload import Workload
 from levy_core.training.checkpoint import load_model
 
@@ -165,7 +166,7 @@ class RegisteredModel:
         """
         if chosen := [key for key in ("solver", *SOLVER_KEYS) if key in request and key != "steps"]:
             raise LevyError(f"{chosen[0]} is given, but samples that agree with observations choose nothing but steps")
-        observed = self._exporter.read_observed(observe, std, means, time)
+        observed = reader_of(self._exporter, "observed", self.samples.kind)(observe, std, means, time)
         needed = guide == "interpolation" and not self._model.latent
         covariance = read_covariance(self._folder) if needed else None
         labels, _, seed = self._read(request)
@@ -200,34 +201,30 @@ class RegisteredModel:
             per_year: how many independent samples a year has; None: return periods are in samples only.
 
         Raises:
-            LevyError: as ``predict``; as the exporter's ``read_event``; as ``draw_event``.
+            LevyError: as ``predict``; as the exporter's ``read_event``; as ``check_request`` and ``EventSampler.draw``.
         """
-        allowed = ("n", "class", "seed", "steps", "eta")
-        if other := [key for key in request if key in COLUMNS and key not in allowed]:
-            raise LevyError(
-                f"{other[0]} is given, but events choose nothing of a sampler but steps and eta: particles are sde-e's, of "
-                "whose noise copies of a particle need some to part"
-            )
-        if not callable(getattr(self._exporter, "read_event", None)):
-            raise LevyError(f"samples of the kind {self.samples.kind} have no events: ask a model of fields")
         asked = typed(request)
-        what = self._exporter.read_event(where, time)
-        if time is not None and per_year is not None:
-            raise LevyError("both the time and the samples per year are given, but a moment of the year comes once per year")
-        self._labels(asked)
-        named = {key: asked[key] for key in ("class",) if key in asked}
-        if what.label is not None and named:
-            raise LevyError("both the time and a class are given, but the time says the season: leave one out")
-        labels = lambda n: self._labels({"n": n, **named}) if what.label is None else np.full(n, what.label)
+        self._labels(asked)  # refuses a missing n
+        check_request(asked, particles, per_year)
+        event = reader_of(self._exporter, "event", self.samples.kind)(where, time)
+        if time is not None and (per_year is not None or "class" in asked):
+            raise LevyError(
+                "the time says the season, and comes once per year: leave out the class and the samples per year"
+            )
+        labels, _, seed = self._read(
+            {"n": particles // SYSTEMS} | {k: v for k, v in asked.items() if k in ("class", "seed")}
+        )
+        if event.label is not None:
+            labels = np.full(len(labels), event.label)
         solver = solver_of_events(self._default, asked.get("steps"), asked.get("eta"))
-        seed = self._read({"n": 1, "seed": asked.get("seed", 0)})[2]
-        drawn = draw_event(
-            self._model, solver, what, labels, asked["n"], particles, seed, 1.0 if time is not None else per_year, BATCH, self._device
-        )  # fmt: skip
+        sampler = EventSampler(self._model, solver, event, labels, BATCH, self._device)
+        drawn = sampler.draw(asked["n"], particles, seed, 1.0 if time is not None else per_year)
         about = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": "steered particles"}
-        about |= {**provenance_of(drawn.occurrence), **(origin or {})}
         folder.mkdir(parents=True, exist_ok=True)
-        self._exporter.write(drawn.samples, drawn.labels, about, folder, Given(what.text, drawn.times))
+        given = Given(event.text, drawn.times)
+        self._exporter.write(
+            drawn.samples, drawn.labels, about | drawn.occurrence.about | dict(origin or {}), folder, given
+        )
         drawn.occurrence.write(folder)
         return drawn.occurrence
 

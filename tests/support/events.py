@@ -17,6 +17,7 @@ from levy_core.training.checkpoint import save_model
 LATITUDE, LONGITUDE = np.array([54.0, 52.0, 50.0, 48.0]), np.array([-4.0, -2.0, 0.0, 2.0])
 T2M, RAIN = Variable("t2m", "degC"), Variable("tp", "mm day-1", transform="log1p", minimum=0.0)
 SEASONS = ("DJF", "JJA")
+SAMPLES = Samples("fields", SEASONS, **RECORDED["fields"], shares=(0.5, 0.5), label_dropout=0.1)
 WARMER = 10.0  # degC, in the middle of July than on average; on 1 January so much colder
 
 
@@ -34,9 +35,10 @@ def make_codec() -> Codec:
 def save_fields(folder: Path) -> Path:
     """The model's folder: a denoiser whose network returns 0, so that x0_hat = y / (1 + rho**2)."""
     net = UNetConfig((2, 4, 4), len(SEASONS), (8,))
-    state = {name: value * 0 if name.startswith("unet.conv_out") else value for name, value in UNet(net).state_dict().items()}
+    state = {
+        name: value * 0 if name.startswith("unet.conv_out") else value for name, value in UNet(net).state_dict().items()
+    }
     named = Design.from_mapping({"preset": "edm", "sigma_data": 1.0})
-    samples = Samples("fields", SEASONS, **RECORDED["fields"], shares=(0.5, 0.5), label_dropout=0.1)
-    save_model(folder, {k: torch.clone(v) for k, v in state.items()}, named, net, samples, {})
+    save_model(folder, {k: torch.clone(v) for k, v in state.items()}, named, net, SAMPLES, {})
     make_codec().save(folder)
     return folder

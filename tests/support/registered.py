@@ -36,9 +36,7 @@ def save_images(folder: Path) -> Path:
     return save_untrained(folder, UNetConfig((1, 8, 8), 2, (8,)), ("a", "b"))
 
 
-def register(
-    folder: Path, sealed: bool = True, save: Callable[[Path], Path] = save_images, name: str = NAME
-) -> Path:
+def register(folder: Path, sealed: bool = True, save: Callable[[Path], Path] = save_images, name: str = NAME) -> Path:
     """Makes version 1 of a model, champion, in ``folder``/mlflow.db, which MLflow has to be pointed at.
 
     Args:

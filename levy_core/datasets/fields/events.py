@@ -60,7 +60,10 @@ class FieldMeasure:
         variable, cycle = codec.variables[c], None
         if codec.climatology is not None:
             assert times is not None, "a climatology was taken off, so that samples have times"
-            cycle = design(codec.climatology.kind, times) @ codec.climatology.coefficients[c].reshape(-1, codec.valid[c].size)[:, cells]
+            cycle = (
+                design(codec.climatology.kind, times)
+                @ codec.climatology.coefficients[c].reshape(-1, codec.valid[c].size)[:, cells]
+            )
 
         def measure(samples: np.ndarray, which: np.ndarray) -> np.ndarray:
             values = samples[:, c].reshape(len(samples), -1)[:, cells] * codec.std[c] + codec.mean[c]
@@ -106,12 +109,14 @@ def read_event(text: str, codec: Codec, samples: Samples, time: str | None = Non
     )
     label = None if moment is None else label_of(samples, moment)
     spoken = " ".join(text.split()) + ("" if moment is None else f" at {say(moment)}")
-    return Event(own, FieldMeasure(codec, channel, place).at, threshold, sign == ">", label, variable.units, spoken)
+    measure, scale = (
+        FieldMeasure(codec, channel, place).at,
+        lambda values: TRANSFORMS[variable.transform].forward(values, variable),
+    )
+    return Event(own, measure, scale, threshold, sign == ">", label, variable.units, spoken)
 
 
-def _check_possible(
-    text: str, variable: Variable, codec: Codec, channel: int, threshold: float, above: bool
-) -> None:
+def _check_possible(text: str, variable: Variable, codec: Codec, channel: int, threshold: float, above: bool) -> None:
     with np.errstate(all="ignore"):  # no transform ends above
         end = float(TRANSFORMS[variable.transform].inverse(np.array([-np.inf]), variable)[0])
     lowest = end if variable.minimum is None else max(end, variable.minimum)
@@ -140,7 +145,9 @@ def _find_place(text: str, where: str, codec: Codec, channel: int) -> Place:
     if point := PLACE.fullmatch(where):
         place = _at(text, float(point[1]), float(point[2]), codec)
         if not valid[place.cells[place.weights > 0]].all():
-            raise LevyError(f"the event {text!r} lies where the model's fields have no values of {codec.names[channel]}")
+            raise LevyError(
+                f"the event {text!r} lies where the model's fields have no values of {codec.names[channel]}"
+            )
         return Place(place.cells[place.weights > 0], place.weights[place.weights > 0], place.reduction)
     if codec.places is not None and (station := STATION.fullmatch(where)):
         if station[1] not in codec.places:
@@ -151,7 +158,9 @@ def _find_place(text: str, where: str, codec: Codec, channel: int) -> Place:
         raise LevyError(f"the event {text!r} cannot be read at {where!r}: {GRAMMAR}")
     inside = valid if over[2] is None else valid & _box(text, tuple(map(float, over.groups()[1:])), codec)
     if not inside.any():
-        raise LevyError(f"the event {text!r} has no cell of the model's fields in it that has values: take a larger box")
+        raise LevyError(
+            f"the event {text!r} has no cell of the model's fields in it that has values: take a larger box"
+        )
     areas = np.ones(codec.shape[1:]) if codec.areas is None else codec.areas
     areas = np.broadcast_to(areas if areas.ndim == 2 else areas[:, None], codec.shape[1:])
     own = areas.reshape(-1)[inside].astype(np.float64)
@@ -173,7 +182,9 @@ def _box(text: str, ends: tuple[float, ...], codec: Codec) -> np.ndarray:
     """The cells whose centres lie in a box of two latitudes and a western and an eastern longitude, bool [H * W]."""
     south, north, (west, east) = min(ends[:2]), max(ends[:2]), ends[2:]
     if codec.latitude is None or codec.longitude is None:
-        raise LevyError(f"the event {text!r} has a box, but the model's fields have no latitude and longitude: leave it out")
+        raise LevyError(
+            f"the event {text!r} has a box, but the model's fields have no latitude and longitude: leave it out"
+        )
     latitude, longitude = codec.latitude, codec.longitude
     if latitude.ndim == 1:
         latitude, longitude = np.meshgrid(latitude, longitude, indexing="ij")

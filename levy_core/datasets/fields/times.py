@@ -9,8 +9,9 @@ import xarray as xr
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import GOLDEN, Samples
 from levy_core.datasets.fields.codec import Codec
-from levy_core.datasets.fields.labels import MONTHS, SEASONS, label
+from levy_core.datasets.fields.labels import MONTHS, SEASONS, classes
 from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.fields.timeline import say
 
 KIND, DTYPE, EXPORTER = "fields", "float32", "levy_core.datasets.fields.export:FieldExporter"
 YEAR = 2001  # of generated fields: any year without a leap day
@@ -82,7 +83,11 @@ def label_of(samples: Samples, moment: Any) -> int | None:
         return None
     if not set(names) <= {*MONTHS, *SEASONS}:
         raise LevyError(f"the model's classes {', '.join(names)} are no seasons that a time could tell")
-    return int(label("month" if set(names) <= set(MONTHS) else "season", np.array([moment]), names)[0])
+    kind = "month" if set(names) <= set(MONTHS) else "season"
+    (own,) = classes(kind, np.array([moment]))
+    if own not in names:
+        raise LevyError(f"{say(moment)} lies in {own}, of which the model knows nothing: it has {', '.join(names)}")
+    return names.index(own)
 
 
 def _months(name: str) -> list[int]:

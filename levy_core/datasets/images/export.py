@@ -35,7 +35,9 @@ class ImageExporter:
 
     def read_event(self, text: str, time: str | None) -> Event:
         """Refuses all: what is on an image no number of its pixels says, and nobody can tell here whether it happened."""
-        raise LevyError(f"images have no events such as {text!r}, which are of physical variables: ask a model of fields")
+        raise LevyError(
+            f"images have no events such as {text!r}, which are of physical variables: ask a model of fields"
+        )
 
     def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Channels last."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,13 @@ from typer.testing import CliRunner
 
 from flows import cli
 from levy_core.base.errors import LevyError
+from levy_core.base.files import write_json
+from levy_core.datasets.fields.events import read_event
+from levy_core.sampling.solver import Solver
 from levy_core.serving.registered import RegisteredModel
-from tests.support.events import save_fields
-from tests.support.registered import register, registry_in
+from levy_core.serving.requests import SAMPLER
+from tests.support.events import SAMPLES, make_codec, save_fields
+from tests.support.registered import register, registry_in, save_images
 
 WORDS = "t2m at 52,0 > 26 degC"
 
@@ -67,17 +72,28 @@ def test_members_are_in_the_event_and_its_probability_is_that_of_the_law(weather
 
 def test_in_python_rare_cold_of_a_season_comes_with_years_where_they_are_said(weather, tmp_path):
     model = RegisteredModel(weather / "model")
-    found = model.event({"n": 5, "class": "DJF", "seed": 1}, "t2m at 52,0 < -5 degC", tmp_path, 600, per_year=20)
-    again = model.event({"n": 5, "class": "DJF", "seed": 1}, "t2m at 52,0 < -5 degC", tmp_path, 600)
-    assert found.probability == again.probability
+    request = {"n": 5, "class": "DJF", "seed": 1, "steps": 20}
+    found = model.event(request, "t2m at 52,0 < -4 degC", tmp_path, 400, per_year=20)
     assert found.return_years[0] == pytest.approx(found.return_period / 20)
-    assert again.return_years is None
+    assert "with 20 independent samples per year" in str(found)
+    days = read_event(found.event, codec := make_codec(), SAMPLES).times(np.zeros(40, dtype=int))
+    usual = codec.decode(np.zeros((40, 2, 4, 4), dtype=np.float32), days)[:, 0, 1, 2]
+    assert found.low < stats.norm.cdf((-4 - usual) / 3).mean() < found.high  # of a free seed in 9 of 10 runs
     with xr.open_dataset(tmp_path / "samples.nc") as members:
-        assert float(members.t2m.sel(latitude=52, longitude=0).max()) < -5
+        assert float(members.t2m.sel(latitude=52, longitude=0).max()) < -4
         assert set(members.time.dt.month.values) <= {12, 1, 2}
     curve = [row["probability"] for row in found.thresholds]
     assert curve == sorted(curve, reverse=True)
-    assert [row["threshold"] for row in found.thresholds][0] > -5  # first the mild
+    assert found.thresholds[0]["threshold"] > -4  # the mildest first
+
+
+def test_rain_is_steered_on_the_scale_of_its_logarithm(weather, tmp_path):
+    request = {"n": 10, "seed": 0, "steps": 20}
+    found = RegisteredModel(weather / "model").event(request, "tp max > 40 mm day-1", tmp_path, 1000)
+    assert found.low < 1 - stats.norm.cdf(np.log1p(40) - 0.5) ** 16 < found.high  # of a free seed in 9 of 10 runs
+    assert len(found.thresholds) > 4
+    with xr.open_dataset(tmp_path / "samples.nc") as members:
+        assert float(members.tp.max(("latitude", "longitude")).min()) > 40
 
 
 @pytest.mark.parametrize(
@@ -88,15 +104,33 @@ def test_in_python_rare_cold_of_a_season_comes_with_years_where_they_are_said(we
         (("--where", "t2m at 70,0 > 30 degC"), "outside the model's fields"),
         (("--where", "t2m max > 30 mm"), "cannot become 'degC'"),
         (("--where", "tp max < 0 mm day-1"), "cannot happen"),
-        (("--where", "t2m max > 76 degC", "--particles", "200", "--steps", "10"), "do not reach the event|the equivalent of"),
-        (("--where", "t2m at 52,0 > 34 degC", "--particles", "200", "--steps", "20"), "raise the particles or the steps"),
-        (("--where", WORDS, "-n", "500", "--particles", "400", "--steps", "20"), "500 members of the event are asked for, but"),
+        (
+            ("--where", "t2m max > 76 degC", "--particles", "200", "--steps", "10"),
+            "do not reach the event|the equivalent of",
+        ),
+        (
+            ("--where", "t2m at 52,0 > 34 degC", "--particles", "200", "--steps", "20"),
+            "raise the particles or the steps",
+        ),
+        (
+            ("--where", WORDS, "-n", "390", "--particles", "400", "--steps", "20"),
+            "390 members of the event are asked for, but",
+        ),
         (("--where", WORDS, "--particles", "100"), "100 particles are asked for, .* give at least 200"),
-        (("--where", WORDS, "--eta", "0"), "eta is 0, so that no noise comes back and copies of a particle would stay copies"),
+        (
+            ("--where", WORDS, "--eta", "0"),
+            "eta is 0, so that no noise comes back and copies of a particle would stay copies",
+        ),
         (("--where", WORDS, "--per-year", "-1"), "samples per year are -1, but must be a positive number"),
-        (("--where", WORDS, "--time", "2019-07-02", "--per-year", "9"), "a moment of the year comes once per year"),
+        (
+            ("--where", WORDS, "--time", "2019-07-02", "--per-year", "9"),
+            "the time says the season, and comes once per year",
+        ),
         (("--where", WORDS, "--time", "2019-07-02", "--class", "JJA"), "the time says the season"),
-        (("--where", WORDS, "--time", "2019-05-02"), "MAM|season"),
+        (
+            ("--where", WORDS, "--time", "2019-05-02"),
+            "2019-05-02 lies in MAM, of which the model knows nothing: it has DJF, JJA",
+        ),
         (("--where", WORDS, "--class", "MAM"), "unknown class 'MAM'"),
         (("--where", WORDS, "--model", "models:/levy-weather/007"), "models:/levy-weather/007"),
     ],
@@ -121,7 +155,7 @@ def test_a_sampler_of_ones_own_is_refused(weather, tmp_path):
 
 
 def test_images_have_no_events(tmp_path):
-    with registry_in(tmp_path):
-        register(tmp_path)
-        with pytest.raises(LevyError, match="images have no events such as 'brightness > 3'.*: ask a model of fields"):
-            RegisteredModel(tmp_path / "model").event({"n": 2}, "brightness > 3", tmp_path / "none")
+    model = save_images(tmp_path / "model")
+    write_json(model / SAMPLER, {"default": 3, "samplers": {"3": asdict(Solver("ode", "ei-noise", "karras", 3))}})
+    with pytest.raises(LevyError, match=r"images have no events such as 'brightness > 3'.*: ask a model of fields"):
+        RegisteredModel(model).event({"n": 2}, "brightness > 3", tmp_path / "none")

@@ -10,7 +10,7 @@ from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.events import read_event
 from levy_core.datasets.fields.normal_scores import NormalScores
-from tests.support.events import LATITUDE, LONGITUDE, RAIN, T2M, make_codec
+from tests.support.events import LATITUDE, RAIN, T2M, make_codec
 
 ALL = Samples("fields", ("all",), **RECORDED["fields"])
 SEASONAL = Samples("fields", ("DJF", "JJA"), **RECORDED["fields"])
@@ -63,7 +63,7 @@ def test_extremes_are_those_of_all_cells_that_have_values(drawn):
 
 
 def test_stations_are_named(drawn):
-    names = tuple("London Oslo Bergen Rome".split())
+    names = ("London", "Oslo", "Bergen", "Rome")
     stations = replace(
         CODEC, latitude=None, longitude=None, climatology=None, valid=np.ones((2, 1, 4), dtype=bool), places=names
     )
@@ -115,7 +115,10 @@ def test_a_moment_says_the_season_and_is_that_of_every_sample():
         ("t2m at London > 38 degC", "cannot be read at 'at London'"),
         ("t2m at 70,0 > 38 degC", r"lies at latitude 70, longitude 0, outside the model's fields"),
         ("t2m at 52,30 > 38 degC", "outside the model's fields"),
-        ("t2m mean of 10..20,0..2 > 38 degC", r"no cell of the model's fields lies \(latitude 48 to 54, longitude -4 to 2\)"),
+        (
+            "t2m mean of 10..20,0..2 > 38 degC",
+            r"no cell of the model's fields lies \(latitude 48 to 54, longitude -4 to 2\)",
+        ),
         ("tp max < 0 mm day-1", "cannot happen: tp is 0 mm day-1 or more"),
         ("tp max > -1 mm day-1", "always happens"),
         ("t2m max > 380 degC", "cannot be meant: 380 degC is beyond what air_temperature is anywhere, 130 to 350 K"),

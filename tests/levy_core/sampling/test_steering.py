@@ -54,13 +54,17 @@ def test_the_rare_mode_has_its_probability_with_half_the_variance_of_counting_or
     assert float(found.var()) < counting / 2
 
 
-def test_under_stable_noise_it_is_unbiased_too():
-    """Where jumps take particles into the mode at the last moment, weights spread more: no less than counting is asked of them."""
-    noise = Stable(1.5)
-    nowhere = lambda x0, start: torch.zeros(len(x0))
-    found, counted = (torch.tensor([estimate(noise, run, h)[0] for run in range(12)]) for h in (towards_the_rare, nowhere))
+def test_under_stable_noise_a_gentle_potential_is_unbiased_too():
+    """Jumps take particles into the mode at the last moment, with the weight that they had: half the strength is enough."""
+    noise, runs = Stable(1.5), 12
+    gently, nowhere = lambda x0, start: towards_the_rare(x0, start) / 2, lambda x0, start: torch.zeros(len(x0))
+    (found, shares), (counted, _) = (
+        map(torch.tensor, zip(*(estimate(noise, run, h) for run in range(runs)), strict=True))
+        for h in (gently, nowhere)
+    )
+    assert shares.mean() > 10 * SHARE
     # Both have the sampler's own share: a difference of 4 standard errors is a false alarm once in 16,000 runs, were the seeds free.
-    assert abs(float(found.mean() - counted.mean())) < 4 * float((found.var() + counted.var()) / 12) ** 0.5
+    assert abs(float(found.mean() - counted.mean())) < 4 * float((found.var() + counted.var()) / runs) ** 0.5
     assert float(found.mean()) == pytest.approx(SHARE, rel=0.5)
 
 
@@ -121,6 +125,4 @@ def test_what_cannot_be_steered_is_refused(solver, message):
 
 def test_a_potential_that_is_not_finite_is_refused():
     with pytest.raises(LevyError, match="the potential is NaN or infinite"):
-        steer(
-            MODES, table(Gaussian(), 4), Gaussian(), lambda x0, start: x0[:, 0].double().log(), 0, range(4), (2,), {}
-        )
+        steer(MODES, table(Gaussian(), 4), Gaussian(), lambda x0, start: x0[:, 0].double().log(), 0, range(4), (2,), {})

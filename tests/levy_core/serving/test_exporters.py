@@ -4,7 +4,7 @@ import pytest
 
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import RECORDED, Samples
-from levy_core.serving.exporters import exporter_of
+from levy_core.serving.exporters import exporter_of, reader_of
 
 
 def named(exporter):
@@ -33,3 +33,12 @@ def test_a_model_of_before_exporters_were_named_has_that_of_its_kind(kind):
 def test_what_is_no_exporter_of_this_project_is_refused(exporter, message):
     with pytest.raises(LevyError, match=message):
         exporter_of(named(exporter))
+
+
+@pytest.mark.parametrize(("what", "named"), [("observed", "observations"), ("event", "events")])
+def test_a_kind_without_a_reader_says_so(what, named):
+    class Bare:
+        array = write = None
+
+    with pytest.raises(LevyError, match=f"samples of the kind 'series' have no {named}"):
+        reader_of(Bare(), what, "series")

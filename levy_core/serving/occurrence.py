@@ -1,0 +1,105 @@
+"""How probable an event is: for people, for programs, and for the files of its members."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from levy_core.base.event import Event
+from levy_core.base.files import replacing, write_json
+from levy_core.sampling.events import SHARE, Ensemble, Estimate
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """An event's probability and what it rests on.
+
+    Attributes:
+        event: in words. units: of thresholds.
+        probability: that it happens in one sample, without bias. low, high: its interval.
+        return_period: in independent samples, 1 / probability, and its interval.
+        samples_per_year: how many independent samples a year is taken to have; None: unknown, and so are years.
+        return_years: the return period in years, low and high.
+        effective: sample size in the event, counted by particles at the start. particles: drawn beside those of the pilots.
+        strength: of the potential, in 1 / units. pilots: how many found it.
+        members: in the file. starts: of how many particles at the start they come.
+        thresholds: threshold, probability, low, high, effective and return_period, of one set of weights, from the least extreme.
+    """
+
+    event: str
+    units: str
+    probability: float
+    low: float
+    high: float
+    return_period: float
+    return_low: float
+    return_high: float
+    samples_per_year: float | None
+    return_years: tuple[float, float, float] | None
+    effective: float
+    particles: int
+    strength: float
+    pilots: int
+    members: int
+    starts: int
+    thresholds: list[dict[str, float]]
+
+    def __str__(self) -> str:
+        lines = [
+            f"P({self.event}) = {self.probability:.3g} per sample ({SHARE:.0%} interval {self.low:.3g} to {self.high:.3g})",
+            f"return period: {self.return_period:,.4g} independent samples ({self.return_low:,.4g} to {self.return_high:,.4g})",
+        ]
+        if self.return_years is not None:
+            years, low, high = self.return_years
+            lines.append(
+                f"in years: {years:,.4g} ({low:,.4g} to {high:,.4g}), with {self.samples_per_year:g} independent samples per year"
+            )
+        table = pd.DataFrame(self.thresholds).to_string(index=False, float_format=lambda value: f"{value:.4g}")
+        lines += [
+            f"effective sample size: {self.effective:.0f} of {self.particles} particles; {self.members} members come from {self.starts} of them",
+            f"thresholds in {self.units}:",
+            table,
+        ]
+        return "\n".join(lines)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What files of members say of it."""
+        return {
+            "event": self.event,
+            "probability": f"{self.probability:.6g}",
+            "probability_interval": json.dumps([self.low, self.high]),
+        }
+
+    def write(self, folder: Path) -> None:
+        """``event.json`` and ``thresholds.csv``."""
+        write_json(folder / "event.json", asdict(self))
+        with replacing(folder / "thresholds.csv") as temporary:
+            pd.DataFrame(self.thresholds).to_csv(temporary, index=False)
+
+
+def describe(
+    event: Event,
+    ensemble: Ensemble,
+    level: float,
+    per_year: float | None,
+    strength: float,
+    pilots: int,
+    members: int,
+    starts: int,
+) -> Occurrence:
+    """What an ensemble says of an event; its values are those of the measure, with the other sign where it happens below."""
+    sign = 1.0 if event.above else -1.0
+    found = ensemble.exceedance(level)
+    rows = [_row(sign * threshold, ensemble.exceedance(threshold)) for threshold in ensemble.thresholds(level)]
+    periods = (1 / found.probability, 1 / found.high, 1 / found.low)
+    years = None if per_year is None else (periods[0] / per_year, periods[1] / per_year, periods[2] / per_year)
+    return Occurrence(
+        event.text, event.units, found.probability, found.low, found.high, *periods, per_year, years, found.effective,
+        ensemble.values.numel(), strength, pilots, members, starts, rows,
+    )  # fmt: skip
+
+
+def _row(threshold: float, at: Estimate) -> dict[str, float]:
+    return {"threshold": threshold, **asdict(at), "return_period": 1 / at.probability}
