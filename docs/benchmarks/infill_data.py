@@ -80,13 +80,10 @@ class Data:
         return self.codec is not None and self.codec.wraps
 
     def decode(self, members: Tensor, rows: np.ndarray) -> np.ndarray:
-        """Members [T, M, C, H, W] of the held-out ``rows`` in physical units, raised to the variables' minimum, as files of samples are."""
+        """Members [T, M, C, H, W] of the held-out ``rows`` in physical units."""
         if self.codec is None or self.times is None:
             return members.numpy()
         values = self.codec.decode(members.flatten(0, 1).numpy(), np.repeat(self.times[rows], members.shape[1]))
-        for c, variable in enumerate(self.codec.variables):
-            if variable.minimum is not None:
-                values[:, c] = values[:, c].clip(min=variable.minimum)
         return values.reshape(members.shape)
 
     @cached_property

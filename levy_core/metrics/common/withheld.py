@@ -16,6 +16,8 @@ from levy_core.base.errors import LevyError
 from levy_core.metrics.common.marginal import NAN, ratio
 from levy_core.metrics.common.paired import interval
 
+ROUNDING = 1e-10  # of shares of ranks
+
 
 @dataclass(frozen=True, eq=False)
 class Withheld:
@@ -87,7 +89,7 @@ class Skill:
     """What a way gains on a rival over the same cases.
 
     Attributes:
-        skill: 1 - CRPS / the rival's CRPS; 0: as good, 1: perfect. error: its standard error, from the paired gains of the cases.
+        skill: 1 - CRPS / the rival's CRPS; 0: as good, 1: perfect. error: its standard error, from the cases in pairs.
         low, high: the 95 % interval of the skill by Student's t.
     """
 
@@ -108,6 +110,9 @@ class Skill:
 def skill(scores: Withheld, rival: Withheld) -> Skill:
     """Of a way against a rival, paired by case; cases are taken to be independent.
 
+    The error is that of a ratio of two means by the delta method (Cochran, 1977, Sampling Techniques, chapter 6): 0 for a way that is
+    better by the same share in every case.
+
     Raises:
         LevyError: other cases, or fewer than two.
     """
@@ -115,8 +120,9 @@ def skill(scores: Withheld, rival: Withheld) -> Skill:
         raise LevyError(
             f"{len(scores)} cases are compared with {len(rival)} of a rival: the same two or more are expected"
         )
-    gains = (rival.crps - scores.crps) / rival.crps.mean()
-    mean, low, high = interval(gains)
+    left = scores.crps.mean() / rival.crps.mean()
+    gains = (left * rival.crps - scores.crps) / rival.crps.mean()
+    mean, low, high = interval(1 - left + gains)
     return Skill(mean, float(gains.std(ddof=1)) / len(gains) ** 0.5, low, high)
 
 
@@ -127,7 +133,7 @@ class Flatness:
     Attributes:
         bias: mean rank, -1 where all values lie below all members, 1 above, 0 expected.
         width: mean square of the rank against that of a flat histogram, as a ratio: above 1 for an ensemble too narrow (a U).
-        p: probability of a slope and a U as large, or larger, from a reliable ensemble.
+        p: probability of a slope and a U as large, or larger, from a reliable ensemble; 0 where all cases have the same one.
     """
 
     bias: float
@@ -140,7 +146,8 @@ def flatness(ranks: np.ndarray) -> Flatness:
 
     They are the first two parts of the chi-square statistic (Jolliffe and Primo, 2008, Evaluating rank histograms using decompositions of
     the chi-square test statistic). Values of a case depend on each other, so their covariance is taken between cases: Hotelling's
-    T^2, whose p is exact for two Gaussian contrasts and near it for the means of many values.
+    T^2, whose p is exact for two Gaussian contrasts and near it for the means of many values. A slope or a U that is the same in all cases is
+    not explained by noise between them: p is 0. Single values with few members share ranks by chance, so cases need several values.
 
     Raises:
         LevyError: fewer than four cases.
@@ -151,9 +158,18 @@ def flatness(ranks: np.ndarray) -> Flatness:
     place = np.linspace(-1, 1, count)
     flat = float((place**2).mean())
     contrasts = ranks @ np.stack([place, place**2 - flat], 1)
-    mean, covariance = contrasts.mean(0), np.cov(contrasts.T) / cases
-    square = float(mean @ np.linalg.pinv(covariance, hermitian=True) @ mean)
-    p = float(stats.f.sf(square * (cases - 2) / (2 * (cases - 1)), 2, cases - 2))
+    mean = contrasts.mean(0)
+    _, sizes, directions = np.linalg.svd(contrasts - mean, full_matrices=False)
+    errors, found = sizes / (cases * (cases - 1)) ** 0.5, directions @ mean
+    varies = errors > ROUNDING * flat
+    own = int(varies.sum())
+    if (np.abs(found[~varies]) > ROUNDING * flat).any():
+        p = 0.0
+    elif own == 0:
+        p = 1.0
+    else:
+        square = float(((found[varies] / errors[varies]) ** 2).sum())
+        p = float(stats.f.sf(square * (cases - own) / (own * (cases - 1)), own, cases - own))
     return Flatness(float(mean[0]), 1 + float(mean[1]) / flat, p)
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from levy_core.base.errors import LevyError
-from levy_core.metrics.common.withheld import flatness, judge, misfit, most_extreme, psnr, skill
+from levy_core.metrics.common.withheld import Withheld, flatness, judge, misfit, most_extreme, psnr, skill
 
 T, M, K = 300, 19, 40
 
@@ -83,6 +83,50 @@ def test_an_ensemble_that_is_too_narrow_too_wide_or_biased_is_found():
     assert biased.bias < -0.2
 
 
+HOPELESS = {  # the rank of each value of a case
+    "all above": lambda count: np.full(K, count),
+    "half below all, half above": lambda count: np.where(np.arange(K) < K // 2, 0, count),
+    "all in the middle": lambda count: np.full(K, count // 2),
+}
+
+
+def shares(place, count):
+    """Of the ranks [T, K] of values among ``count`` members."""
+    return np.stack([np.bincount(own, minlength=count + 1) for own in place]) / K
+
+
+@pytest.mark.parametrize("kind", HOPELESS)
+def test_ranks_that_are_as_wrong_in_every_case_are_not_flat(kind):
+    sizes = [(4, m) for m in (3, 6, 8, 10, 20, 40)] + [(8, m) for m in (10, 20, 40)] + [(16, 8), (36, 8)]
+    for count, members in sizes:
+        found = flatness(shares(np.tile(HOPELESS[kind](members), (count, 1)), members))
+        assert found.p == 0, (count, members)
+    even = np.full((8, 11), 1 / 11)
+    assert flatness(even).p == 1
+
+
+@pytest.mark.parametrize("kind", HOPELESS)
+def test_a_better_ensemble_never_has_a_smaller_p_than_a_hopeless_one(kind):
+    """Value by value ranks of 8 cases become those of a reliable ensemble of 10 members: at first p must be small, and at the end not.
+    Its false-alarm rate is 1 in 1,000.
+    """
+    rng = np.random.default_rng(0)
+    place = np.tile(HOPELESS[kind](10), (8, 1))
+    ladder = [flatness(shares(place, 10)).p]
+    for at in rng.permutation(place.size):
+        place.flat[at] = rng.integers(0, 11)
+        ladder.append(flatness(shares(place, 10)).p)
+    assert ladder[0] == 0
+    assert max(ladder[: len(ladder) // 2]) < 0.01
+    assert ladder[-1] > 1e-3
+
+
+def test_one_member_has_a_slope_alone_whose_p_is_that_of_student():
+    below = np.random.default_rng(1).integers(10, 31, 12) / K
+    found = flatness(np.stack([below, 1 - below], 1))
+    assert found.p == pytest.approx(stats.ttest_1samp(below, 0.5).pvalue)
+
+
 DEGRADED = {
     "noise": lambda x, rng: x + rng.standard_normal(x.shape),
     "shrunk": lambda x, rng: x.mean(1, keepdims=True) + 0.6 * (x - x.mean(1, keepdims=True)),
@@ -115,6 +159,28 @@ def test_skill_is_paired_and_says_when_nothing_can_be_decided():
     assert len(few) == 5
     with pytest.raises(LevyError, match="5 cases are compared with 300"):
         skill(few, whole)
+
+
+def of(crps):
+    return Withheld(*4 * (crps,))
+
+
+def test_a_way_that_is_better_by_the_same_share_in_every_case_has_no_error():
+    rival = np.random.default_rng(10).gamma(4, size=50)
+    found = skill(of(0.7 * rival), of(rival))
+    assert str(found) == "+0.300 ± 0.000 (ahead)"
+    assert (found.low, found.high) == pytest.approx((0.3, 0.3))
+
+
+@pytest.mark.parametrize("true", [-0.6, 0.0, 0.5])
+def test_the_interval_of_a_skill_holds_the_true_one_as_often_as_it_says(true):
+    """2,000 sets of 40 cases: the share has a standard error of 0.005; 4 of them. With the rival's mean taken as known it is 0.80 at -0.6."""
+    rng = np.random.default_rng(11)
+    rival = rng.gamma(6, 1 / 6, (2000, 40))
+    own = (1 - true) * rng.gamma(100, 1 / 100, (2000, 40))
+    found = [skill(of(a), of(b)) for a, b in zip(own, rival, strict=True)]
+    held = np.mean([each.low <= true <= each.high for each in found])
+    assert held == pytest.approx(0.95, abs=0.02)
 
 
 def test_the_misfit_of_members_that_are_to_the_observation_as_the_truth_is_1():
