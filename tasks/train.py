@@ -120,7 +120,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
         save_model(folder, trainer.averaged_weights(), design, net_config, samples, about, latent)
         training.save(folder)
-        keep_covariance(training.data, prod(sample_shape(training.data)), folder)
+        if latent is None:  # which says what the covariance would
+            keep_covariance(training.data, prod(sample_shape(training.data)), folder)
         write_manifest(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     finished.write()
