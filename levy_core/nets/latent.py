@@ -53,7 +53,7 @@ class Latent:
         """[N, *S] -> [N, K]: weighted least squares, in which a missing value counts as 0, as networks are shown it."""
         flat, patterns = x.flatten(1), self.patterns.flatten(1)
         mean, weights = self.mean.flatten().double(), self.weights.flatten().double()
-        normal, moments = 0, 0
+        normal, moments = (torch.zeros(self.size, n, dtype=torch.float64) for n in (self.size, len(flat)))
         for cells in _blocks(flat.shape[1], len(flat) + self.size):
             part = patterns[:, cells].double()
             weighted = part * weights[cells]
