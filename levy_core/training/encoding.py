@@ -10,7 +10,7 @@ from levy_core.nets.latent import Latent, fit_latent, measure_held
 from levy_core.training.batches import Data, sample_shape
 
 FIELDS, VALUES = 2_000, 200_000_000  # that a latent is fitted to, at most: 0.8 GB, and as much again for the patterns
-FEWEST = 200  # of more: EOFs of fewer fields hold little of new ones (docs/benchmarks/weather.md)
+FEWEST = 200  # of more: EOFs of fewer fields hold little of new ones (docs/weather.md)
 HELD_BACK = 10  # one in so many, the last ones, to see what EOFs of the others hold of them
 ROWS = 500  # samples that are encoded at a time, at most
 
