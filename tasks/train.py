@@ -26,7 +26,7 @@ from levy_core.process.design import Design
 from levy_core.training.augmentation import SHIFT
 from levy_core.training.batches import sample_shape
 from levy_core.training.checkpoint import save_model
-from levy_core.training.encoding import encode_data, fit_to_data
+from levy_core.training.encoding import count_fitted, encode_data, fit_to_data, measure_held_back
 from levy_core.training.share import Share
 from levy_core.training.trainer import TrainConfig, Trainer
 from tasks.kinds.kind import TrainingData
@@ -101,6 +101,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
         print(
             f"{design_name} on {dataset}: {parameter_count(net):,} parameters{of_eofs}, {design.noise}, {config.precision}"
         )
+        if latent:
+            print(_describe_fit(latent, training))
         if advice := kind.advise(params.data[dataset], design):
             print(f"warning: {advice}", file=sys.stderr)
         if trainer.step:
@@ -120,11 +122,24 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
         save_model(folder, trainer.averaged_weights(), design, net_config, samples, about, latent)
         training.save(folder)
-        keep_covariance(training.data, prod(sample_shape(training.data)), folder)
+        if latent is None:  # which says what the covariance would
+            keep_covariance(training.data, prod(sample_shape(training.data)), folder)
         write_manifest(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     finished.write()
     resume.clear()
+
+
+def _describe_fit(latent: Latent, training: TrainingData) -> str:
+    """How many fields decided the EOFs, and what such EOFs hold of fields that did not."""
+    samples = len(training.data)
+    fitted = f"EOFs fitted to {count_fitted(samples, latent.mean.numel()):,} of {samples:,} samples"
+    held = measure_held_back(training.data, latent.size, training.areas)
+    return (
+        fitted
+        if held is None
+        else f"{fitted}; {latent.size} of the first 90 % hold {held:.0%} of the variance of the others"
+    )
 
 
 def _size_network(

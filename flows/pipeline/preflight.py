@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from levy_core.base.errors import LevyError
+from levy_core.training.encoding import count_fitted
 from tasks.params.schema import Params
 from tasks.params.sections import TrainParams
 from tasks.runtime import paths
@@ -17,7 +18,7 @@ def check_sources(params: Params) -> None:
 
     Raises:
         LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; it has no classes, which
-            are to be balanced, or fewer EOFs than a design asks for; a nearly full disk.
+            are to be balanced, or fewer EOFs than a design asks for, or samples too large for EOFs; a nearly full disk.
     """
     for dataset in params.datasets:
         counts = params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
@@ -38,13 +39,21 @@ def check_sources(params: Params) -> None:
 
 
 def _check_eofs(params: Params, dataset: str, samples: int) -> None:
-    """Refuses designs with more EOFs than the training samples have."""
-    for name in params.designs:
-        eofs = params.models[name].get("eofs")
-        if isinstance(eofs, int) and eofs >= samples:
+    """Refuses designs with more EOFs than the samples have that they are fitted to, and large samples, which leave few of these."""
+    given = {name: eofs for name in params.designs if (eofs := params.models[name].get("eofs")) is not None}
+    if not given:
+        return
+    size = params.kind(dataset).measure_size(paths.raw(dataset), params.data[dataset])
+    try:
+        fitted = samples if size is None else count_fitted(samples, size)
+    except LevyError as error:
+        raise LevyError(f"models.{next(iter(given))}.eofs on {dataset}: {error}") from error
+    most = min(fitted - 1, size or fitted)
+    for name, eofs in given.items():
+        if isinstance(eofs, int) and eofs > most:
             raise LevyError(
-                f"models.{name}.eofs is {eofs}, but the {samples} training samples of {dataset} have at most {samples - 1} EOFs: "
-                "give fewer, or a share of the variance such as 0.95"
+                f"models.{name}.eofs is {eofs}, but the {fitted} training samples of {dataset} that EOFs are fitted to have at most "
+                f"{most} EOFs: give fewer, or a share of the variance such as 0.95"
             )
 
 

@@ -55,16 +55,32 @@ def fit_eofs(flat: Tensor, keep: float | int, most: int | None = None) -> Eofs:
     if not variance.sum() > 0:
         raise LevyError(f"{len(flat)} fields are all the same, so they have no covariance: give fields that vary")
     wide = flat.shape[1] > len(flat)
-    values, vectors = torch.linalg.eigh(anomalies @ anomalies.T if wide else anomalies.T @ anomalies)
+    values, vectors = find_leading(anomalies @ anomalies.T if wide else anomalies.T @ anomalies, keep, flat.shape, most)
+    patterns = anomalies.T @ vectors if wide else vectors * values.sqrt()
+    return Eofs(mean, variance, patterns)
+
+
+def find_leading(
+    products: Tensor, keep: float | int, shape: tuple[int, ...], most: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Leading eigenvalues [k], the largest first, and eigenvectors [n, k] of a matrix of products; float64.
+
+    Args:
+        keep: so many, or as many as hold a share of the trace, ``most`` at most; directions that are rounding do not count.
+        shape: [N, D] of the fields, for the error.
+
+    Raises:
+        LevyError: more than there are.
+    """
+    values, vectors = torch.linalg.eigh(products)
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     there = int((values > values[0] * 1e-12).sum())
     if isinstance(keep, int):
         if keep > there:
-            raise LevyError(f"{keep} EOFs are asked for, but {len(flat)} fields of {flat.shape[1]} values have {there}")
+            raise LevyError(f"{keep} EOFs are asked for, but {shape[0]} fields of {shape[1]} values have {there}")
         kept = keep
     else:
         held = values.cumsum(0) / values.sum()
         kept = min(int((held < keep * (1 - 1e-12)).sum()) + 1, there)
     kept = kept if most is None else min(kept, most)
-    patterns = anomalies.T @ vectors[:, :kept] if wide else vectors[:, :kept] * values[:kept].sqrt()
-    return Eofs(mean, variance, patterns)
+    return values[:kept], vectors[:, :kept]

@@ -180,6 +180,7 @@ class Kind:
         output_shape: shape of an exported sample, of that of a sample.
         drift: None for a kind whose new data are not held against those before.
         advise: (settings, design) -> what speaks against this design for such data, in a line; "" for nothing.
+        measure_size: (raw folder, settings) -> values of a training sample, without reading one; None where preparation decides it.
     """
 
     name: str
@@ -200,6 +201,7 @@ class Kind:
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     drift: DriftMeasure | None = None
     advise: "Callable[[Any, Design], str]" = lambda settings, design: ""
+    measure_size: Callable[[Path, Any], int | None] = lambda raw, settings: None
 
     def hash_code(self, part: str) -> str:
         """Hash of the code of a module of the kind's folder, which decides what it makes: ``data``, ``training``, ``metrics``."""

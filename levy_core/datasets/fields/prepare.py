@@ -36,7 +36,7 @@ class Inspection:
 
     Attributes:
         fields: the lazy fields. periods: rows of the groups train and test. classes: names of the classes.
-        labels: of each group's times, int64. samples: of each time: members, or tiles of each.
+        labels: of each group's times, int64. samples: of each time: members, or tiles of each. shape: C, H, W of a sample.
     """
 
     fields: LazyFields
@@ -44,6 +44,11 @@ class Inspection:
     classes: tuple[str, ...]
     labels: dict[str, np.ndarray]
     samples: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        channels, *space = field_shape(self.fields)
+        return channels, *(self.fields.config.patch or space)
 
 
 def inspect(folder: Path, config: FieldsConfig) -> Inspection:

@@ -35,6 +35,14 @@ def _count(raw: Path, settings: FieldSettings) -> dict[str, Any]:
     return {"counts": {"fields": len(times) * count_members(fields)}, "first": str(times[0]), "last": str(times[-1])}
 
 
+def _measure_size(raw: Path, settings: FieldSettings) -> int:
+    from math import prod
+
+    from levy_core.datasets.fields.prepare import inspect
+
+    return prod(inspect(raw, settings.config).shape)
+
+
 def _prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | None, dataset: str) -> None:
     from tasks.kinds.fields.data import prepare
 
@@ -105,4 +113,5 @@ KIND = Kind(
     output_shape=lambda shape: shape,
     drift=DriftMeasure(FieldDrift, _find_drift),
     advise=_advise,
+    measure_size=_measure_size,
 )

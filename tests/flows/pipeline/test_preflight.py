@@ -9,6 +9,7 @@ from PIL import Image
 
 from flows.pipeline.preflight import check_sources
 from levy_core.base.errors import LevyError
+from levy_core.training import encoding
 from tasks.params import loading
 from tests.conftest import ROOT, merged, weather_params
 
@@ -49,22 +50,42 @@ def test_a_shift_as_large_as_an_image_is_refused(warned_of):
         warned_of({"imbalance": 1, "crop": 8}, {})
 
 
-def test_more_eofs_than_training_fields_have_are_refused(tmp_path, monkeypatch):
+@pytest.fixture
+def with_eofs(tmp_path, monkeypatch):
+    """Checks the starter fields with these EOFs."""
     (tmp_path / "data" / "weather").mkdir(parents=True)
     shutil.copy(ROOT / "data/weather/era5-style.nc", tmp_path / "data" / "weather")
     monkeypatch.chdir(tmp_path)
-    fields = 2191  # of the training period
-    for eofs in (fields - 1, fields, 0.5, None):
+
+    def run(eofs):
         models = {"models": {"edm": {"preset": "edm", "eofs": eofs}}, "designs": ["edm"]}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged(weather_params(), models)))
-        if eofs == fields:
-            with pytest.raises(
-                LevyError,
-                match=r"models.edm.eofs is 2191, but the 2191 training samples of weather have at most 2190 EOFs",
-            ):
-                check_sources(loading.load())
-        else:
-            check_sources(loading.load())
+        check_sources(loading.load())
+
+    return run
+
+
+def test_more_eofs_than_fitted_fields_have_are_refused(with_eofs, monkeypatch):
+    values = 2 * 16 * 32
+    for eofs in (values, 0.5, None):
+        with_eofs(eofs)
+    message = "models.edm.eofs is 1025, but the 2000 training samples of weather that EOFs are fitted to have at most 1024 EOFs"
+    with pytest.raises(LevyError, match=message):
+        with_eofs(values + 1)
+    monkeypatch.setattr(encoding, "VALUES", 300 * values)
+    with_eofs(299)
+    with pytest.raises(LevyError, match=r"but the 300 training samples of weather .* at most 299 EOFs"):
+        with_eofs(300)
+
+
+def test_fields_too_large_for_eofs_are_refused(with_eofs, monkeypatch):
+    monkeypatch.setattr(encoding, "VALUES", 19 * 1024)
+    message = (
+        "models.edm.eofs on weather: a sample has 1,024 values, so that EOFs would be fitted to 19 of 2,191 samples"
+    )
+    with pytest.raises(LevyError, match=message):
+        with_eofs(0.9)
+    with_eofs(None)
 
 
 def test_a_class_that_balance_would_show_from_one_image_is_warned_of_with_how_often(warned_of):

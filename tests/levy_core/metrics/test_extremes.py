@@ -216,6 +216,7 @@ def test_resampled_rows_are_blocks_of_the_circle_and_kept_rows_are_spread():
     assert (steps == 1).sum() >= 50 * (103 - 11)
     assert (np.bincount(rows.reshape(-1), minlength=103) > 0).all()
     assert np.array_equal(thin_rows(50, 60, 10), np.arange(50))
+    assert thin_rows(50, 0, 1).shape == (0,)
     kept = thin_rows(1000, 100, 10)
     assert (len(kept), kept[0], kept[-1], len(np.unique(kept))) == (100, 0, 999, 100)
     assert (np.diff(kept.reshape(10, 10), axis=1) == 1).all()

@@ -17,8 +17,9 @@ from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import draw_samples, hash_model
+from levy_core.training import encoding
 from levy_core.training.checkpoint import Model, load_model, save_model
-from levy_core.training.encoding import encode_data, fit_to_data
+from levy_core.training.encoding import count_fitted, encode_data, fit_to_data, measure_held_back
 
 SHAPE = (2, 4, 6)
 D = 48
@@ -132,6 +133,62 @@ def test_a_store_is_encoded_as_a_tensor_is():
     codes = [encode_data(latents[0], samples) for samples in (Store(), data(700))]
     assert torch.equal(*codes)
     torch.testing.assert_close(codes[0], latents[0].encode(data(700)))
+
+
+@pytest.mark.parametrize("n", [20, 400])
+def test_it_is_the_same_fitted_and_encoded_in_blocks_of_cells(n, monkeypatch):
+    x = data(n)
+    whole, z = (latent := fit_latent(x, 0.9, AREAS)), latent.encode(x)
+    monkeypatch.setattr("levy_core.nets.latent.BLOCK", 7 * n)
+    parts = fit_latent(x, 0.9, AREAS)
+    torch.testing.assert_close(parts.decode(z), whole.decode(z), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(parts.white, whole.white, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        parts.rest.flatten(1).T @ parts.rest.flatten(1), whole.rest.flatten(1).T @ whole.rest.flatten(1)
+    )
+    torch.testing.assert_close(whole.encode(x), z, rtol=1e-5, atol=1e-5)
+
+
+def test_large_samples_are_read_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(encoding, "VALUES", 8 * 10 * D)
+    asked = []
+    latent, x = fit_latent(data(50), 5), data(95)
+
+    class Store:
+        shape = SHAPE
+
+        def __len__(self):
+            return len(x)
+
+        def __getitem__(self, rows):
+            asked.append(len(rows))
+            return x.numpy()[rows]
+
+    torch.testing.assert_close(encode_data(latent, Store()), latent.encode(x))
+    assert max(asked) == 10
+
+
+def test_few_of_many_samples_are_refused_and_the_number_of_fields_is_bounded():
+    assert [count_fitted(n, 1024) for n in (30, 2191)] == [30, 2000]
+    assert count_fitted(150, 721 * 1440) == 150
+    assert count_fitted(10_000, 1_000_000) == 200
+    message = r"a sample has 1,038,240 values, so that EOFs would be fitted to 192 of 10,000 samples \(200,000,000 values at most\), .* a smaller box"
+    with pytest.raises(LevyError, match=message):
+        count_fitted(10_000, 721 * 1440)
+    with pytest.raises(LevyError, match="fitted to 0 of 10 samples"):
+        fit_to_data(torch.zeros(1).expand(10, 200_000_001), 5, None)
+
+
+def test_what_is_held_of_new_fields_is_what_a_fit_without_them_holds():
+    x = data(40)
+    held = measure_held_back(x, 10, AREAS)
+    few = fit_latent(x[:36], 10, AREAS)
+    away = lambda fields: float((flat(fields - few.mean) ** 2 * few.weights.flatten()).sum())
+    left = float((flat(x[36:] - few.decode(few.encode(x[36:]))) ** 2 * few.weights.flatten()).sum())
+    assert held == pytest.approx(1 - left / away(x[36:]), abs=1e-5)
+    new = fit_latent(x, 10, AREAS)
+    assert held < 1 - float(((flat(x - new.decode(new.encode(x)))) ** 2 * new.weights.flatten()).sum()) / away(x)
+    assert measure_held_back(data(19), 5, AREAS) is None
 
 
 @pytest.mark.parametrize(
