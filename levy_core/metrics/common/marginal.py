@@ -93,11 +93,12 @@ class Tail:
     def quantile(self, level: float) -> float:
         """As ``numpy.quantile``; NaN where fewer than BEYOND values lie above it, or beyond what was kept."""
         position = (self.n - 1) * (1 - level)
-        below = int(position) + 1
+        above = int(position)
+        weight = position - above
+        below = above + (weight > 0)
         if not is_measured(self.n, level) or below >= len(self.top):
             return NAN
-        weight = position - int(position)
-        return float((1 - weight) * self.top[int(position)] + weight * self.top[below])
+        return float((1 - weight) * self.top[above] + weight * self.top[below])
 
     def quantiles(self, levels: tuple[float, ...]) -> np.ndarray:
         """float64 [levels]."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -77,6 +77,7 @@ def test_a_storm_of_several_days_is_one_event_and_few_blocks_are_none():
 
 
 @settings(max_examples=50, deadline=None)
+@example(n=30, share=1.0, level=0.0, seed=0)
 @given(n=st.integers(30, 3000), share=st.floats(0.02, 1), level=st.floats(0, 1), seed=st.integers(0, 2**31))
 def test_quantiles_of_a_tail_are_numpys(n, share, level, seed):
     values = np.random.default_rng(seed).exponential(size=n)
