@@ -154,6 +154,14 @@ def test_a_sampler_of_ones_own_is_refused(weather, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_drawn(weather, tmp_path):
+    model, taken = RegisteredModel(weather / "model"), tmp_path / "taken"
+    taken.touch()
+    model._model.predictor.register_forward_pre_hook(lambda *_: pytest.fail("drawn"))
+    with pytest.raises(LevyError, match="taken cannot be written to"):
+        model.event({"n": 2}, WORDS, taken)
+
+
 def test_images_have_no_events(tmp_path):
     model = save_images(tmp_path / "model")
     write_json(model / SAMPLER, {"default": 3, "samplers": {"3": asdict(Solver("ode", "ei-noise", "karras", 3))}})
