@@ -32,8 +32,16 @@ def check_request(request: Mapping[str, Any], particles: int, per_year: float | 
     """Refuses what an event cannot be asked with, before anything is drawn.
 
     Raises:
-        LevyError: another sampler than that of particles, too few particles, samples per year that are no positive number.
+        LevyError: no n, several classes, another sampler than that of particles, too few particles or another number than systems
+            share evenly, samples per year that are no positive number.
     """
+    if "n" not in request:
+        raise LevyError("n is missing: say how many members of the event")
+    if "classes" in request:
+        raise LevyError(
+            f"classes is {request['classes']!r}, but an event is asked of one class, or of all in the proportions of the training data: give "
+            "class, or neither"
+        )
     if other := [key for key in request if key not in KEYS]:
         raise LevyError(
             f"{other[0]} is given, but events choose nothing of a sampler but steps and eta: particles are sde-e's, whose noise parts copies"
@@ -42,6 +50,10 @@ def check_request(request: Mapping[str, Any], particles: int, per_year: float | 
         raise LevyError(
             f"{particles} particles are asked for, but the error is told from {SYSTEMS} systems of at least {FEWEST_PARTICLES}: give at least "
             f"{SYSTEMS * FEWEST_PARTICLES}"
+        )
+    if left := particles % SYSTEMS:
+        raise LevyError(
+            f"{particles} particles are asked for, but {SYSTEMS} systems have as many each: give {particles - left} or {particles - left + SYSTEMS}"
         )
     if (n := request["n"]) > particles:
         raise LevyError(

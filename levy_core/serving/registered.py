@@ -176,8 +176,8 @@ class RegisteredModel:
                 cannot be written to.
         """
         asked = typed(request)
-        self._reader.labels(asked)  # refuses a missing n
         check_request(asked, particles, per_year)
+        self._reader.labels(asked)  # refuses an n below 1, and one that memory does not hold
         event = reader_of(self._exporter, "event", self.samples.kind)(where, time)
         if time is not None and (per_year is not None or "class" in asked):
             raise LevyError(

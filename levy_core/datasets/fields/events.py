@@ -107,7 +107,7 @@ def read_event(text: str, codec: Codec, samples: Samples, time: str | None = Non
         if moment is None
         else (lambda labels: np.full(len(labels), moment))
     )
-    label = None if moment is None else label_of(samples, moment)
+    label = None if moment is None else label_of(samples, moment, f"the event {text!r}")
     spoken = " ".join(text.split()) + ("" if moment is None else f" at {say(moment)}")
     measure, scale = (
         FieldMeasure(codec, channel, place).at,
@@ -185,10 +185,15 @@ def _box(text: str, ends: tuple[float, ...], codec: Codec) -> np.ndarray:
         raise LevyError(
             f"the event {text!r} has a box, but the model's fields have no latitude and longitude: leave it out"
         )
+    width = 360.0 if east - west >= 360 else (east - west) % 360
+    if width == 0 and east != west:
+        raise LevyError(
+            f"the event {text!r} has a box from longitude {west:g} eastwards to {east:g}, which is the same: all around the globe is "
+            f"{east:g}..{east + 360:g}"
+        )
     latitude, longitude = codec.latitude, codec.longitude
     if latitude.ndim == 1:
         latitude, longitude = np.meshgrid(latitude, longitude, indexing="ij")
-    width = 360.0 if east - west >= 360 else (east - west) % 360
     inside = (latitude >= south) & (latitude <= north) & ((longitude - west) % 360 <= width)
     if not inside.any():
         raise LevyError(

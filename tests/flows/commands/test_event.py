@@ -116,6 +116,7 @@ def test_rain_is_steered_on_the_scale_of_its_logarithm(weather, tmp_path):
             ("--where", WORDS, "-n", "390", "--particles", "400", "--steps", "20"),
             "390 members of the event are asked for, but",
         ),
+        (("--where", WORDS, "--particles", "405"), "405 particles are asked for, .* give 400 or 410"),
         (("--where", WORDS, "--particles", "100"), "100 particles are asked for, .* give at least 200"),
         (
             ("--where", WORDS, "--eta", "0"),
@@ -146,6 +147,9 @@ def test_a_sampler_of_ones_own_is_refused(weather, tmp_path):
     model = RegisteredModel(weather / "model")
     for request in ({"n": 2, "solver": "ode"}, {"n": 2, "boost": 2.0}):
         with pytest.raises(LevyError, match="events choose nothing of a sampler but steps and eta"):
+            model.event(request, WORDS, tmp_path / "none")
+    for request in ({"n": 2, "classes": "balanced"}, {"n": 2, "classes": "DJF=1,JJA=1"}):
+        with pytest.raises(LevyError, match="classes is .* but an event is asked of one class"):
             model.event(request, WORDS, tmp_path / "none")
     with pytest.raises(LevyError, match="unknown request key 'm'"):
         model.event({"m": 2}, WORDS, tmp_path / "none")

@@ -53,6 +53,10 @@ def test_means_are_weighted_by_area_over_all_cells_or_a_box_with_its_order_as_on
         assert np.allclose(measured(f"t2m mean of {box} > 5 degC", drawn), inner)
 
 
+def test_a_box_of_one_longitude_is_its_column(drawn):
+    assert np.allclose(measured("t2m max of 49..55,-2..-2 > 5 degC", drawn), drawn[2][:, 0, :3, 1].max(1))
+
+
 def test_extremes_are_those_of_all_cells_that_have_values(drawn):
     values = drawn[2]
     assert np.allclose(measured("t2m max > 30 degC", drawn), values[:, 0].max((1, 2)))
@@ -100,6 +104,17 @@ def test_a_moment_says_the_season_and_is_that_of_every_sample():
     assert {t.month for t in of_year.times(np.full(40, 1))} == {6, 7, 8}
 
 
+def test_a_moment_says_no_season_to_a_model_that_was_never_told_any_and_names_who_asks_where_it_cannot():
+    words = "t2m max > 30 degC"
+    assert read_event(words, CODEC, replace(SEASONAL, label_dropout=1.0), "2019-05-02").label is None
+    with pytest.raises(LevyError, match=r"the event 't2m max > 30 degC': 2019-05-02 .*lies in MAM"):
+        read_event(words, CODEC, SEASONAL, "2019-05-02")
+    with pytest.raises(
+        LevyError, match="the event 't2m max > 30 degC': the model's classes calm, storm are no seasons"
+    ):
+        read_event(words, CODEC, replace(SEASONAL, classes=("calm", "storm")), "2019-05-02")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -119,6 +134,7 @@ def test_a_moment_says_the_season_and_is_that_of_every_sample():
             "t2m mean of 10..20,0..2 > 38 degC",
             r"no cell of the model's fields lies \(latitude 48 to 54, longitude -4 to 2\)",
         ),
+        ("t2m mean of 50..52,180..-180 > 38 degC", r"all around the globe is -180\.\.180"),
         ("tp max < 0 mm day-1", "cannot happen: tp is 0 mm day-1 or more"),
         ("tp max > -1 mm day-1", "always happens"),
         ("t2m max > 380 degC", "cannot be meant: 380 degC is beyond what air_temperature is anywhere, 130 to 350 K"),
