@@ -21,7 +21,7 @@ from levy_core.observations.kept import read_covariance
 from levy_core.sampling.solver import Solver
 from levy_core.serving.batching import Batches
 from levy_core.serving.draw import check_guide, cost, draw_observed, draw_samples, draw_together
-from levy_core.serving.events import SYSTEMS, EventSampler, check_request, solver_of_events
+from levy_core.serving.events import EventSampler, check_request, solver_of_events
 from levy_core.serving.exporters import Exporter, exporter_of, reader_of
 from levy_core.serving.occurrence import Occurrence
 from levy_core.serving.reading import SOLVER_KEYS, Reader, read_samplers, without_idle_guide
@@ -177,22 +177,23 @@ class RegisteredModel:
         """
         asked = typed(request)
         check_request(asked, particles, per_year)
-        self._reader.labels(asked)  # refuses an n below 1, and one that memory does not hold
+        *_, seed = self._reader.read({k: v for k, v in asked.items() if k in ("n", "class", "seed")})
         event = reader_of(self._exporter, "event", self.samples.kind)(where, time)
         if time is not None and (per_year is not None or "class" in asked):
             raise LevyError(
                 "the time says the season, and comes once per year: leave out the class and the samples per year"
             )
-        labels, _, seed = self._reader.read(
-            {"n": particles // SYSTEMS} | {k: v for k, v in asked.items() if k in ("class", "seed")}
-        )
         if event.label is not None:
-            labels = np.full(len(labels), event.label)
+            labels = np.full(particles, event.label)
+        elif "class" in asked:
+            labels = self.samples.labels_of_counts({asked["class"]: particles})
+        else:
+            labels = self.samples.usual_labels(0, particles)
         solver = solver_of_events(self._reader.default, asked.get("steps"), asked.get("eta"))
         sampler = EventSampler(self._model, solver, event, labels, BATCH, self._device)
         about = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": "steered particles"}
         with ready(folder):
-            drawn = sampler.draw(asked["n"], particles, seed, 1.0 if time is not None else per_year)
+            drawn = sampler.draw(asked["n"], seed, 1.0 if time is not None else per_year)
             about |= drawn.occurrence.about | dict(origin or {})
             self._exporter.write(drawn.samples, drawn.labels, about, folder, Given(event.text, drawn.times))
             drawn.occurrence.write(folder)
