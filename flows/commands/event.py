@@ -38,7 +38,7 @@ def event(
 ) -> None:
     """Draw members of a rare event, and say how probable it is and how often it returns.
 
-    An example: levy event out --where "t2m at 51.5,-0.1 > 38 degC" --class JJA --model models:/levy-weather@champion
+    An example: levy event out --where "t2m at 51.5,0.1 > 22 degC" --model models:/levy-weather@champion
     """
     from tasks.registry import lineage, tracking
     from tasks.registry.download import fetch, resolve

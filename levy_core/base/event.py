@@ -13,8 +13,9 @@ class Event:
 
     Attributes:
         times: of samples with labels [n], where they have times; else None.
-        measure: at times [m] (None: there are none), that number, float64 [n], of samples [n, C, H, W] as the network has them, of which
-            each has one of the times, int64 [n].
+        cells: int64 [k], of a flattened sample, which the number is of.
+        measure: at times [m] (None: there are none), that number, float64 [n], of these cells' values [n, k] as samples of the network
+            have them, of which each has one of the times, int64 [n].
         scale: what rises with the measure and is nearer to what the network sees, on which samples are steered.
         threshold: in the units of the measure. above: whether it happens above it.
         label: the class of samples in which it is asked for; None: that of the request.
@@ -22,6 +23,7 @@ class Event:
     """
 
     times: Callable[[np.ndarray], np.ndarray | None]
+    cells: np.ndarray
     measure: Callable[[np.ndarray | None], Callable[[np.ndarray, np.ndarray], np.ndarray]]
     scale: Callable[[np.ndarray], np.ndarray]
     threshold: float

@@ -4,9 +4,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+
+from levy_core.base.errors import LevyError
 
 
 @contextmanager
@@ -26,6 +29,28 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def ready(folder: Path) -> Iterator[None]:
+    """Makes a folder, with those above it, before the long work of the block; where the block fails, those that stayed empty go again.
+
+    Raises:
+        LevyError: it cannot be made, or nothing can be written to it.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise LevyError(f"{folder} cannot be written to ({error.strerror}): give another folder") from error
+        yield
+    except BaseException:
+        with suppress(OSError):  # one that is not empty, and all above it
+            for path in made:
+                path.rmdir()
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -65,6 +65,11 @@ class Latent:
         """[N, K] -> [N, *S], without the noise: what ``encode`` inverts."""
         return (self.mean.flatten() + z @ self.patterns.flatten(1)).unflatten(1, self.shape)
 
+    def at(self, cells: Tensor) -> "Latent":
+        """Of some cells [k] of a flattened field, as fields of shape (k,)."""
+        first = -len(self.shape)
+        return Latent(*(getattr(self, f.name).flatten(first)[..., cells] for f in fields(self)))
+
     def draw_rest(self, streams: Streams) -> Tensor:
         """The noise of one field per row of the streams, float32 [N, *S]."""
         patterns = streams.normal((len(self.rest),)) @ self.rest.flatten(1)

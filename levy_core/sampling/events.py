@@ -26,6 +26,7 @@ PILOTS = 15
 ENOUGH, WANTED = 0.2, 0.4  # share of steered particles in the event
 KEPT = 0.2  # effective share of a pilot's particles under the next one's strength
 SHARE = 0.9  # of the intervals
+BELOW = 2  # thresholds of a table below that of the event
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Excess:
     strength: float
 
     def __call__(self, x0: Tensor, start: Tensor) -> Tensor:
+        if self.strength == 0:  # of a value without end, 0 times the excess would be NaN
+            return torch.zeros(len(x0), dtype=torch.float64)
         short = (self.measure(x0, start) - self.threshold).clamp(max=0)
         return (self.strength * short).clamp(min=FLOOR)
 
@@ -75,21 +78,18 @@ class Ensemble:
         return Estimate(min(1.0, mean), *_interval(each, mean), effective)
 
     def thresholds(self, threshold: float, count: int = 9) -> list[float]:
-        """Evenly spaced thresholds around that of the event, with it: from the median of the sampler's law to the highest of which
-        ``FEWEST`` effective samples are left, without those of which fewer are."""
-        values, order = self.values.flatten().sort()
-        weights = self.log_weights.flatten()[order].exp()
-        median = float(values[torch.searchsorted(weights.cumsum(0), weights.sum() / 2).clamp(max=len(values) - 1)])
-        above = values[values > threshold]
+        """Evenly spaced thresholds about that of the event, with it: from ``BELOW`` steps below it, since far below few particles carry the
+        weight and intervals hold less often than they say, to the highest of which ``FEWEST`` effective samples are left."""
+        above = self.values[self.values > threshold].sort().values
         reached = [float(above[int(share * (len(above) - 1))]) for share in np.linspace(0, 1, 21)]
         enough = lambda level: self.exceedance(level).effective >= FEWEST
-        highest = max(filter(enough, reached), default=threshold)
-        low, high = min(median, threshold), max(highest, threshold)
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        step = (max(filter(enough, reached), default=threshold) - threshold) / (count - 1 - BELOW)
+        if not (np.isfinite(step) and step > 0):
             return [threshold]
-        digits = int(np.ceil(-np.log10((high - low) / count))) + 1
-        spaced = {round(float(level), digits) for level in np.linspace(low, high, count)}
-        return sorted({threshold, *filter(enough, spaced)})
+        digit = 10.0 ** (np.floor(np.log10(step)) - 1)
+        step = float(np.floor(step / digit) * digit)  # of two digits, for people
+        spaced = [float(f"{threshold + k * step:.10g}") for k in range(-BELOW, count - BELOW) if k]
+        return sorted([threshold, *filter(enough, spaced)])
 
     def choose(self, threshold: float, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """(system, particle), int64 [n] each: n different particles in the event, as their weights say, as few as can be of one start.
@@ -161,10 +161,11 @@ def find_strength(draw: Callable[[Potential, int], Steered], measure: Measure, t
 
 def _more(log_w: Tensor, short: Tensor, inside: Tensor) -> float:
     """How much the strength may rise: until ``KEPT`` of the particles carry the weight, or ``WANTED`` of it is in the event."""
-    scale = float(short[short > 0].std()) if int((short > 0).sum()) > 1 else 1.0
+    known = short[(short > 0) & short.isfinite()]
+    scale = float(known.std()) if len(known) > 1 else 1.0
     now, found = effective_share(log_w), 0.0
     for rise in np.geomspace(0.01, 100, 81) / (scale or 1.0):
-        raised = log_w - float(rise) * short
+        raised = log_w + (-float(rise) * short).clamp(min=FLOOR)
         share = float((torch.softmax(raised, 0) * inside).sum())
         if effective_share(raised) < KEPT * now or share > WANTED:
             break

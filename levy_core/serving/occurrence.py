@@ -53,7 +53,8 @@ class Occurrence:
         if self.return_years is not None:
             years, low, high = self.return_years
             lines.append(
-                f"in years: {years:,.4g} ({low:,.4g} to {high:,.4g}), with {self.samples_per_year:g} independent samples per year"
+                f"in years: {years:,.4g} ({low:,.4g} to {high:,.4g}), with {self.samples_per_year:g} independent "
+                f"sample{'' if self.samples_per_year == 1 else 's'} per year"
             )
         table = pd.DataFrame(self.thresholds).to_string(index=False, float_format=lambda value: f"{value:.4g}")
         lines += [

@@ -15,12 +15,13 @@ import torch
 
 from levy_core.base.errors import LevyError
 from levy_core.base.event import Given
+from levy_core.base.files import ready
 from levy_core.base.samples import Classes, Samples
 from levy_core.observations.kept import read_covariance
 from levy_core.sampling.solver import Solver
 from levy_core.serving.batching import Batches
 from levy_core.serving.draw import check_guide, cost, draw_observed, draw_samples, draw_together
-from levy_core.serving.events import SYSTEMS, EventSampler, check_request, solver_of_events
+from levy_core.serving.events import EventSampler, check_request, solver_of_events
 from levy_core.serving.exporters import Exporter, exporter_of, reader_of
 from levy_core.serving.occurrence import Occurrence
 from levy_core.serving.reading import SOLVER_KEYS, Reader, read_samplers, without_idle_guide
@@ -101,14 +102,14 @@ class RegisteredModel:
             origin: what is known of where the model comes from, for files that keep provenance.
 
         Raises:
-            LevyError: as ``predict``.
+            LevyError: as ``predict``; the folder cannot be written to.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         labels, solver, seed = self._reader.read(request)
-        samples = draw_samples(self._model, solver, seed, labels, BATCH, self._device)
         guided = "none" if solver.guide == "none" else f"{solver.guide}, strength {solver.strength:g}"
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guided, **(origin or {})}
-        written = self._exporter.write(samples, labels, drawn, folder)
+        with ready(folder):
+            samples = draw_samples(self._model, solver, seed, labels, BATCH, self._device)
+            written = self._exporter.write(samples, labels, drawn, folder)
         return f"{written}: {self.samples.describe(labels)}" if len(self.samples.classes) > 1 else written
 
     def infill(
@@ -132,7 +133,7 @@ class RegisteredModel:
             observe, std, means, time: what was observed, as the kind of the samples reads it. guide: towards it.
 
         Raises:
-            LevyError: as ``predict``; as the exporter's ``read_observed``; a guide that lacks what it needs.
+            LevyError: as ``predict``; as the exporter's ``read_observed``; a guide that lacks what it needs; the folder cannot be written to.
         """
         if chosen := [key for key in ("solver", *SOLVER_KEYS) if key in request and key != "steps"]:
             raise LevyError(f"{chosen[0]} is given, but samples that agree with observations choose nothing but steps")
@@ -146,11 +147,11 @@ class RegisteredModel:
             self._reader.default, family="ode", discretisation="2m-data", eta=0.0, guide="none", denoise=True, boost=1.0,
             steps=request.get("steps", max(INFILL_STEPS, self._reader.default.steps)),
         )  # fmt: skip
-        samples = draw_observed(self._model, solver, seed, labels, BATCH, self._device, observed, guide, covariance)
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guide, **(origin or {})}
-        folder.mkdir(parents=True, exist_ok=True)
-        times = None if observed.time is None else np.full(len(samples), observed.time)
-        return f"{self._exporter.write(samples, labels, drawn, folder, Given(observed.text, times))}, given {observed.text}"
+        given = Given(observed.text, None if observed.time is None else np.full(len(labels), observed.time))
+        with ready(folder):
+            samples = draw_observed(self._model, solver, seed, labels, BATCH, self._device, observed, guide, covariance)
+            return f"{self._exporter.write(samples, labels, drawn, folder, given)}, given {observed.text}"
 
     def event(
         self,
@@ -171,31 +172,31 @@ class RegisteredModel:
             per_year: how many independent samples a year has; None: return periods are in samples only.
 
         Raises:
-            LevyError: as ``predict``; as the exporter's ``read_event``; as ``check_request`` and ``EventSampler.draw``.
+            LevyError: as ``predict``; as the exporter's ``read_event``; as ``check_request`` and ``EventSampler.draw``; the folder
+                cannot be written to.
         """
         asked = typed(request)
-        self._reader.labels(asked)  # refuses a missing n
         check_request(asked, particles, per_year)
+        *_, seed = self._reader.read({k: v for k, v in asked.items() if k in ("n", "class", "seed")})
         event = reader_of(self._exporter, "event", self.samples.kind)(where, time)
         if time is not None and (per_year is not None or "class" in asked):
             raise LevyError(
                 "the time says the season, and comes once per year: leave out the class and the samples per year"
             )
-        labels, _, seed = self._reader.read(
-            {"n": particles // SYSTEMS} | {k: v for k, v in asked.items() if k in ("class", "seed")}
-        )
         if event.label is not None:
-            labels = np.full(len(labels), event.label)
+            labels = np.full(particles, event.label)
+        elif "class" in asked:
+            labels = self.samples.labels_of_counts({asked["class"]: particles})
+        else:
+            labels = self.samples.usual_labels(0, particles)
         solver = solver_of_events(self._reader.default, asked.get("steps"), asked.get("eta"))
         sampler = EventSampler(self._model, solver, event, labels, BATCH, self._device)
-        drawn = sampler.draw(asked["n"], particles, seed, 1.0 if time is not None else per_year)
         about = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": "steered particles"}
-        folder.mkdir(parents=True, exist_ok=True)
-        given = Given(event.text, drawn.times)
-        self._exporter.write(
-            drawn.samples, drawn.labels, about | drawn.occurrence.about | dict(origin or {}), folder, given
-        )
-        drawn.occurrence.write(folder)
+        with ready(folder):
+            drawn = sampler.draw(asked["n"], seed, 1.0 if time is not None else per_year)
+            about |= drawn.occurrence.about | dict(origin or {})
+            self._exporter.write(drawn.samples, drawn.labels, about, folder, Given(event.text, drawn.times))
+            drawn.occurrence.write(folder)
         return drawn.occurrence
 
     def _draw(

@@ -51,6 +51,11 @@ class Climatology:
         cycles = design(self.kind, times) @ self.coefficients.reshape(c, t, h * w)  # [C, N, H * W]
         return cycles.reshape(c, len(times), h, w).swapaxes(0, 1)
 
+    def at_cells(self, times: np.ndarray, channel: int, cells: np.ndarray) -> np.ndarray:
+        """The same of some cells [k] of one channel, flattened, float64 [N, k]."""
+        own = self.coefficients[channel]
+        return design(self.kind, times) @ own.reshape(len(own), -1)[:, cells]
+
 
 class Fit:
     """Least squares of one channel, cell by cell, from blocks of fields: only sums are kept, and those of two spans can be added.

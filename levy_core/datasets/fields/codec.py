@@ -1,6 +1,7 @@
 """Between physical units and the standardised numbers that networks see, exactly and both ways."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,13 +110,28 @@ class Codec:
         Raises:
             LevyError: another shape than the codec's, or no times where they are needed.
         """
-        transformed = self.anomalies(x)
-        transformed += self._cycle(times, len(x))
-        values = self._inverse(transformed)
+        values = self.anomalies(x)
+        values += self._cycle(times, len(x))
         for c, v in enumerate(self.variables):
-            if v.minimum is not None:
-                np.maximum(values[:, c], v.minimum, out=values[:, c])  # keeps NaN
+            values[:, c] = _physical(v, values[:, c])
         return values
+
+    def decode_cells(
+        self, channel: int, cells: np.ndarray, times: np.ndarray | None
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """``decode`` of some cells of one channel, flattened, that have values, int64 [k]; their cycle is made once.
+
+        Args:
+            times: [m] that fields may have; None only where no climatology was taken off.
+
+        Returns:
+            of standardised values [n, k], of which each row has one of the times, int64 [n]: physical ones, float64 [n, k].
+        """
+        variable, mean, std, cycle = self.variables[channel], self.mean[channel], self.std[channel], None
+        if self.climatology is not None:
+            assert times is not None, "a climatology was taken off, so that samples have times"
+            cycle = self.climatology.at_cells(times, channel, cells)
+        return lambda x, which: _physical(variable, x * std + mean + (0.0 if cycle is None else cycle[which]))
 
     def recode(self, x: np.ndarray, times: np.ndarray | None, source: "Codec") -> np.ndarray:
         """Fields that ``source`` standardised -> as this codec standardises them, float32; ``source`` must cover this codec.
@@ -231,6 +247,12 @@ def transform(variables: tuple[Variable, ...], values: np.ndarray) -> np.ndarray
     for c, v in enumerate(variables):
         transformed[:, c] = TRANSFORMS[v.transform].forward(values[:, c], v)
     return transformed
+
+
+def _physical(variable: Variable, transformed: np.ndarray) -> np.ndarray:
+    """Back through the transform of one variable, and not below its minimum; keeps NaN."""
+    values = TRANSFORMS[variable.transform].inverse(transformed, variable)
+    return values if variable.minimum is None else np.maximum(values, variable.minimum)
 
 
 def _transforms(variables: tuple[Variable, ...]) -> list[tuple[object, ...]]:

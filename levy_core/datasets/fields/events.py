@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from levy_core.base.errors import LevyError
 from levy_core.base.event import Event
 from levy_core.base.samples import Samples
-from levy_core.datasets.fields.climatology import design
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.placing import Grid
@@ -46,37 +44,6 @@ class Place(NamedTuple):
     reduction: Reduction
 
 
-@dataclass(frozen=True, eq=False)
-class FieldMeasure:
-    """A number of each field in the units of one variable, as files have it: with the climatology, not below the minimum."""
-
-    codec: Codec
-    channel: int
-    place: Place
-
-    def at(self, times: np.ndarray | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """Of samples [n, C, H, W] as the network has them, each at one of the times, int64 [n]; the cycle is made once."""
-        codec, c, cells = self.codec, self.channel, self.place.cells
-        variable, cycle = codec.variables[c], None
-        if codec.climatology is not None:
-            assert times is not None, "a climatology was taken off, so that samples have times"
-            cycle = (
-                design(codec.climatology.kind, times)
-                @ codec.climatology.coefficients[c].reshape(-1, codec.valid[c].size)[:, cells]
-            )
-
-        def measure(samples: np.ndarray, which: np.ndarray) -> np.ndarray:
-            values = samples[:, c].reshape(len(samples), -1)[:, cells] * codec.std[c] + codec.mean[c]
-            if cycle is not None:
-                values += cycle[which]
-            values = TRANSFORMS[variable.transform].inverse(values, variable)
-            if variable.minimum is not None:
-                values = np.maximum(values, variable.minimum)
-            return self.place.reduction(values, self.place.weights)
-
-        return measure
-
-
 def read_event(text: str, codec: Codec, samples: Samples, time: str | None = None) -> Event:
     """The event that a person asks for.
 
@@ -107,13 +74,18 @@ def read_event(text: str, codec: Codec, samples: Samples, time: str | None = Non
         if moment is None
         else (lambda labels: np.full(len(labels), moment))
     )
-    label = None if moment is None else label_of(samples, moment)
+    label = None if moment is None else label_of(samples, moment, f"the event {text!r}")
     spoken = " ".join(text.split()) + ("" if moment is None else f" at {say(moment)}")
-    measure, scale = (
-        FieldMeasure(codec, channel, place).at,
+    cells, scale = (
+        channel * codec.valid[channel].size + place.cells,
         lambda values: TRANSFORMS[variable.transform].forward(values, variable),
     )
-    return Event(own, measure, scale, threshold, sign == ">", label, variable.units, spoken)
+
+    def measure(times: np.ndarray | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        decode = codec.decode_cells(channel, place.cells, times)
+        return lambda values, which: place.reduction(decode(values, which), place.weights)
+
+    return Event(own, cells, measure, scale, threshold, sign == ">", label, variable.units, spoken)
 
 
 def _check_possible(text: str, variable: Variable, codec: Codec, channel: int, threshold: float, above: bool) -> None:
@@ -185,10 +157,15 @@ def _box(text: str, ends: tuple[float, ...], codec: Codec) -> np.ndarray:
         raise LevyError(
             f"the event {text!r} has a box, but the model's fields have no latitude and longitude: leave it out"
         )
+    width = 360.0 if east - west >= 360 else (east - west) % 360
+    if width == 0 and east != west:
+        raise LevyError(
+            f"the event {text!r} has a box from longitude {west:g} eastwards to {east:g}, which is the same: all around the globe is "
+            f"{east:g}..{east + 360:g}"
+        )
     latitude, longitude = codec.latitude, codec.longitude
     if latitude.ndim == 1:
         latitude, longitude = np.meshgrid(latitude, longitude, indexing="ij")
-    width = 360.0 if east - west >= 360 else (east - west) % 360
     inside = (latitude >= south) & (latitude <= north) & ((longitude - west) % 360 <= width)
     if not inside.any():
         raise LevyError(

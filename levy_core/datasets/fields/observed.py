@@ -77,7 +77,7 @@ def read_observed(
         np.concatenate([pad(part.weights) for part in rows.values()]),
         np.concatenate([part.values for part in rows.values()]),
         np.concatenate([part.std for part in rows.values()]),
-        label_of(samples, moment),
+        label_of(samples, moment, str(path)),
         moment,
         counts + (f" at {say(moment)}" if moment is not None else ""),
     )

@@ -26,7 +26,7 @@ def field_samples(store: FieldStore) -> Samples:
 
 
 def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
-    """Times for generated fields, which have none of their own: days spread evenly over a year, each in its label's season.
+    """Times for generated fields, which have none of their own: days in the middles of equal parts of their label's season, or of a year.
 
     Where the climatology has a cycle of the day, the hours of the data are drawn by a golden-ratio sequence, so that any number of
     days has all of them alike; else it is the one hour that the data have, or noon.
@@ -47,7 +47,7 @@ def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
     for found in np.unique(labels):
         rows = np.flatnonzero(labels == found)
         own = year[np.isin(month, _months(samples.classes[found]))] if found < len(samples.classes) else year
-        days_of_rows = own[np.linspace(0, len(own) - 1, len(rows)).round().astype(int)]
+        days_of_rows = own[((np.arange(len(rows)) + 0.5) / len(rows) * len(own)).astype(int)]
         hours = of_data[(np.arange(len(rows)) * GOLDEN % 1 * len(of_data)).astype(int)]
         times[rows] = days_of_rows + hours * timedelta(hours=1)
     return times
@@ -72,21 +72,26 @@ def read_moment(text: str, calendar: str) -> Any:
         raise LevyError(f"the time {text} is none of the model's calendar, {calendar} ({error})") from error
 
 
-def label_of(samples: Samples, moment: Any) -> int | None:
-    """The class of samples of a moment; None where all are of one.
+def label_of(samples: Samples, moment: Any, where: str) -> int | None:
+    """The class of samples of a moment; None where all are of one, or the model was never told theirs.
+
+    Args:
+        where: what asks about the moment, for messages.
 
     Raises:
         LevyError: the classes are no seasons, or the moment's is none of them.
     """
     names = samples.classes
-    if len(names) == 1:
+    if len(names) == 1 or not samples.knows_classes:
         return None
     if not set(names) <= {*MONTHS, *SEASONS}:
-        raise LevyError(f"the model's classes {', '.join(names)} are no seasons that a time could tell")
+        raise LevyError(f"{where}: the model's classes {', '.join(names)} are no seasons that a time could tell")
     kind = "month" if set(names) <= set(MONTHS) else "season"
     (own,) = classes(kind, np.array([moment]))
     if own not in names:
-        raise LevyError(f"{say(moment)} lies in {own}, of which the model knows nothing: it has {', '.join(names)}")
+        raise LevyError(
+            f"{where}: {say(moment)} lies in {own}, of which the model knows nothing: it has {', '.join(names)}"
+        )
     return names.index(own)
 
 

@@ -72,6 +72,19 @@ def test_generated_fields_lie_in_the_season_that_they_were_asked_for(calendar, c
     assert {time.calendar for time in times} == {calendar}
 
 
+@pytest.mark.parametrize("n", [1, 5, 20, 365])
+def test_the_days_of_generated_fields_have_the_mean_of_their_season(n):
+    """A season counts its ends as the rest; n days in the middles of n parts are off by the rounding to days, and by curvature."""
+    one = np.ones(1)
+    codec = Codec((Variable("t2m", "K"),), one, one, np.ones((1, 2, 2), dtype=bool))
+    days = lambda n, label: [t.dayofyr for t in times_of(codec, SEASONS, np.full(n, label))]
+    for label, first, length in ((2, 152, 92), (4, 1, 365)):
+        assert np.mean(days(n, label)) == pytest.approx(first + (length - 1) / 2, abs=0.6)
+    warm = lambda days: np.mean((np.array(days) - 197) ** 2)
+    if n >= 5:
+        assert warm(days(n, 2)) == pytest.approx(warm(days(92, 2)), rel=0.1)
+
+
 def test_generated_fields_have_the_hours_of_the_data():
     one, samples = np.ones(1), Samples("fields", ("all",), **RECORDED["fields"])
     cycle = Climatology("day-hour", np.zeros((1, 20, 2, 2)))

@@ -28,7 +28,7 @@ def drawn():
 
 def measured(words, drawn, codec=CODEC):
     event = read_event(words, codec, ALL)
-    return event.measure(drawn[1])(drawn[0], np.arange(6))
+    return event.measure(drawn[1])(drawn[0].reshape(6, -1)[:, event.cells], np.arange(6))
 
 
 def test_a_value_at_a_place_is_bilinear_between_physical_values(drawn):
@@ -42,7 +42,7 @@ def test_a_value_at_a_place_is_bilinear_between_physical_values(drawn):
 def test_each_field_has_the_cycle_of_its_own_time(drawn):
     event, turned = read_event("t2m at 52,0 > 38 degC", CODEC, ALL), np.array([5, 0, 0, 3, 2, 1])
     expected = CODEC.decode(drawn[0], drawn[1][turned])[:, 0, 1, 2]
-    assert np.array_equal(event.measure(drawn[1])(drawn[0], turned), expected)
+    assert np.array_equal(event.measure(drawn[1])(drawn[0].reshape(6, -1)[:, event.cells], turned), expected)
 
 
 def test_means_are_weighted_by_area_over_all_cells_or_a_box_with_its_order_as_one_likes(drawn):
@@ -51,6 +51,10 @@ def test_means_are_weighted_by_area_over_all_cells_or_a_box_with_its_order_as_on
     inner = (values[:, 0, 1:3, 1:].mean(2) * area[1:3]).sum(1) / area[1:3].sum()
     for box in ("50..52,-2..2", "52..50,-2..2", "49.1..53,358..362"):
         assert np.allclose(measured(f"t2m mean of {box} > 5 degC", drawn), inner)
+
+
+def test_a_box_of_one_longitude_is_its_column(drawn):
+    assert np.allclose(measured("t2m max of 49..55,-2..-2 > 5 degC", drawn), drawn[2][:, 0, :3, 1].max(1))
 
 
 def test_extremes_are_those_of_all_cells_that_have_values(drawn):
@@ -69,7 +73,9 @@ def test_stations_are_named(drawn):
     )
     x = drawn[0][:, :, :1]
     event = read_event("t2m at Oslo > 30 degC", stations, ALL)
-    assert np.allclose(event.measure(None)(x, np.arange(6)), stations.decode(x)[:, 0, 0, 1])
+    assert np.allclose(
+        event.measure(None)(x.reshape(6, -1)[:, event.cells], np.arange(6)), stations.decode(x)[:, 0, 0, 1]
+    )
     assert event.times(np.zeros(6, dtype=int)) is None
 
 
@@ -100,6 +106,17 @@ def test_a_moment_says_the_season_and_is_that_of_every_sample():
     assert {t.month for t in of_year.times(np.full(40, 1))} == {6, 7, 8}
 
 
+def test_a_moment_says_no_season_to_a_model_that_was_never_told_any_and_names_who_asks_where_it_cannot():
+    words = "t2m max > 30 degC"
+    assert read_event(words, CODEC, replace(SEASONAL, label_dropout=1.0), "2019-05-02").label is None
+    with pytest.raises(LevyError, match=r"the event 't2m max > 30 degC': 2019-05-02 .*lies in MAM"):
+        read_event(words, CODEC, SEASONAL, "2019-05-02")
+    with pytest.raises(
+        LevyError, match="the event 't2m max > 30 degC': the model's classes calm, storm are no seasons"
+    ):
+        read_event(words, CODEC, replace(SEASONAL, classes=("calm", "storm")), "2019-05-02")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -119,6 +136,7 @@ def test_a_moment_says_the_season_and_is_that_of_every_sample():
             "t2m mean of 10..20,0..2 > 38 degC",
             r"no cell of the model's fields lies \(latitude 48 to 54, longitude -4 to 2\)",
         ),
+        ("t2m mean of 50..52,180..-180 > 38 degC", r"all around the globe is -180\.\.180"),
         ("tp max < 0 mm day-1", "cannot happen: tp is 0 mm day-1 or more"),
         ("tp max > -1 mm day-1", "always happens"),
         ("t2m max > 380 degC", "cannot be meant: 380 degC is beyond what air_temperature is anywhere, 130 to 350 K"),

@@ -7,9 +7,9 @@ from scipy import stats
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import generator
 from levy_core.process.noise import Gaussian, StudentT
-from levy_core.sampling.events import Estimate, _choose_evenly, check_effective, find_strength
+from levy_core.sampling.events import Estimate, Excess, _choose_evenly, check_effective, find_strength
 from levy_core.sampling.oracles import Scale, Student
-from levy_core.sampling.steering import steer
+from levy_core.sampling.steering import Steered, steer
 from tests.support.steered import D, ensemble_of, first, table
 
 
@@ -56,6 +56,34 @@ def test_one_set_of_weights_has_a_curve_that_falls_and_holds_the_law(gaussian):
         assert (
             abs(torch.tensor(e.probability / stats.norm.sf(t)).log()) < 2.8 * torch.tensor(e.high / e.probability).log()
         )
+
+
+def test_a_table_begins_two_steps_below_the_event_where_intervals_still_hold(gaussian):
+    thresholds = gaussian.thresholds(3.0)
+    below, above = [t for t in thresholds if t < 3], [t for t in thresholds if t > 3]
+    assert len(below) == 2
+    assert len(above) > 3
+    assert torch.tensor(thresholds).diff().tolist() == pytest.approx([above[0] - 3] * (len(thresholds) - 1), rel=1e-5)
+
+
+def test_a_value_without_end_is_steered_only_once_there_is_a_strength():
+    values = torch.tensor([-torch.inf, -1.0, 2.0], dtype=torch.float64)
+    at = lambda strength: Excess(lambda x0, start: values, 1.0, strength)(values, torch.arange(3)).tolist()
+    assert at(0.0) == [0.0, 0.0, 0.0]
+    assert at(2.0) == [-500.0, -4.0, 0.0]
+
+
+def test_a_strength_is_found_beside_values_without_end():
+    g = generator(0, "values")
+    values = torch.where(torch.rand(400, generator=g) < 0.3, -torch.inf, torch.randn(400, generator=g)).double()
+
+    def draw(potential, k):
+        log_h = potential(values, torch.arange(400))
+        return Steered(values, torch.arange(400), -log_h * 0, log_h, (1.0,), 0)
+
+    strength, pilots = find_strength(draw, lambda x0, start: x0, 2.0)
+    assert 0 < strength < 100
+    assert pilots > 1
 
 
 def test_members_are_different_particles_in_the_event_of_as_many_starts_as_can_be(gaussian):

@@ -8,7 +8,7 @@ from scipy import stats
 from levy_core.base.event import Event
 from levy_core.nets.latent import fit_latent
 from levy_core.sampling.solver import Solver
-from levy_core.serving.events import SYSTEMS, EventSampler, solver_of_events
+from levy_core.serving.events import EventSampler, solver_of_events
 from tests.levy_core.nets.test_latent import data, gaussian_model
 
 CELL = (0, 1, 2)
@@ -22,11 +22,12 @@ def test_the_probability_of_an_event_is_exact_with_the_rest(eofs, far):
     model = gaussian_model(latent)
     mean, deviation = float(x[:, *CELL].mean()), float(x[:, *CELL].std())
     threshold = mean + far * deviation
-    measure = lambda times: lambda samples, which: samples[:, *CELL].astype(np.float64)
-    event = Event(lambda labels: None, measure, lambda values: values, threshold, True, None, "K", "it is hot")
+    measure = lambda times: lambda values, which: values[:, 0].astype(np.float64)
+    cells = np.array([np.ravel_multi_index(CELL, x.shape[1:])])
+    event = Event(lambda labels: None, cells, measure, lambda values: values, threshold, True, None, "K", "it is hot")
     solver = solver_of_events(Solver("ode", "2m-data", "karras", 20, rho_max=80, rho_min=0.002), None, None)
-    sampler = EventSampler(model, solver, event, np.zeros(2000 // SYSTEMS, int), 250, torch.device("cpu"))
-    found = sampler.draw(5, 2000, 0, None)
+    sampler = EventSampler(model, solver, event, np.zeros(2000, int), 250, torch.device("cpu"))
+    found = sampler.draw(5, 0, None)
     assert found.samples.shape == (5, 2, 4, 6)
     assert found.samples[:, *CELL].min() > threshold
     assert len(np.unique(found.samples[:, *CELL])) == 5
