@@ -8,7 +8,7 @@ from scipy import stats
 from levy_core.base.event import Event
 from levy_core.nets.latent import fit_latent
 from levy_core.sampling.solver import Solver
-from levy_core.serving.events import EventSampler, solver_of_events
+from levy_core.serving.events import SYSTEMS, EventSampler, solver_of_events
 from tests.levy_core.nets.test_latent import data, gaussian_model
 
 CELL = (0, 1, 2)
@@ -32,3 +32,25 @@ def test_the_probability_of_an_event_is_exact_with_the_rest(eofs, far):
     assert found.samples[:, *CELL].min() > threshold
     assert len(np.unique(found.samples[:, *CELL])) == 5
     assert found.occurrence.probability == pytest.approx(stats.norm.sf(far), rel=0.4)
+
+
+def test_systems_have_days_of_their_own_which_are_those_of_all_particles_together():
+    seen = []
+    event = Event(
+        lambda labels: np.arange(len(labels)), np.array([0]), lambda times: seen.append(times), lambda values: values, 1.0, True,
+        None, "K", "it is hot",
+    )  # fmt: skip
+    solver = solver_of_events(Solver("ode", "2m-data", "karras", 20, rho_max=80, rho_min=0.002), None, None)
+    model = gaussian_model(fit_latent(data(50), 3))
+    sampler = EventSampler(model, solver, event, np.zeros(200, int), 250, torch.device("cpu"))
+    for system in range(SYSTEMS):
+        sampler._measure(lambda x0, start: x0, system)
+    assert [len(times) for times in seen] == [20] * SYSTEMS
+    assert sorted(np.concatenate(seen).tolist()) == list(range(200))
+    assert np.ptp([times.mean() for times in seen]) < SYSTEMS
+
+
+def test_cells_of_a_latent_are_those_of_its_fields():
+    latent = fit_latent(data(100), 4)
+    z, cells = torch.randn(3, 4), torch.tensor([47, 0, 13])
+    torch.testing.assert_close(latent.at(cells).decode(z), latent.decode(z).flatten(1)[:, cells])
