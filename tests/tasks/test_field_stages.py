@@ -41,6 +41,8 @@ from tests.conftest import ROOT, SHARED, merged, weather_params
 from tests.support.curved import cordex
 
 WEATHER = SHARED / "weather"
+T2M = {"name": "t2m", "units": "degC"}
+RAIN = {"name": "tp", "units": "mm day-1", "transform": "log1p", "scale": 1.0, "minimum": 0, "accumulated": "1D"}
 SMALL = {
     "net": {"channels": [8, 16], "layers": 1, "attention": [False, False]},
     "train": {"steps": 6, "batch": 8, "warmup": 2, "save_every": 3, "precision": "float32"},
@@ -79,8 +81,8 @@ def begin(folder, patch, data, source, **changes):
     shutil.copy(source, paths.raw("weather"))
     values = weather_params()
     values = merged(merged(values, SMALL), changes)
-    if data:
-        values["data"]["weather"] = {"kind": "fields", **data}
+    starter = values["data"]["weather"] | {"variables": [T2M, RAIN]}
+    values["data"]["weather"] = {"kind": "fields", **data} if data else starter
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     (folder / "data.dvc").write_text("outs:\n- md5: '0'\n  path: data\n")
     (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")

@@ -569,7 +569,11 @@ def test_a_killed_search_goes_on_to_the_same_result(small, monkeypatch):
 
 
 def test_samplers_that_leave_the_finite_numbers_are_trials_without_a_score(small):
-    tune(change({"tune": {"eta": [1e37, 1e38], "solvers": ["sde-e", "ode"], "guides": ["none"]}}), "digits", "lim")
+    tune(
+        change({"tune": {"eta": [1e37, 1e38], "solvers": ["sde-e", "ode"], "guides": ["none"], "limits": ["none"]}}),
+        "digits",
+        "lim",
+    )
     trials = pd.read_csv(TRIALS)
     assert (trials.score.isna() == (trials.family == "sde-e")).all()
     assert trials.score.isna().any()

@@ -199,7 +199,9 @@ def test_data_that_nobody_has_any_more_are_named_with_their_remote(reproduced):
 
 WON = {"design": "lim", "metric": "fid", "nfe": 4, "seeds": 2, "fid": 1.0, "fid_std": None}
 WON |= {"family": "ode", "discretisation": "ei-noise", "grid": "uniform-t", "steps": 4}
-MADE = lineage.Lineage({}, "", "", WON, Environment({"torch": "2", "threads": "1"}, {"numpy": "2.0", "scipy": "1"}))
+MADE = lineage.Lineage(
+    {}, "", "", WON, Environment({"torch": "2", "threads": "1", "instructions": "AVX2"}, {"numpy": "2.0", "scipy": "1"})
+)
 
 
 def test_a_commit_that_is_not_here_is_refused_with_what_to_do():
