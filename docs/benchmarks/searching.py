@@ -26,11 +26,20 @@ from levy_core.sampling.solver import Solver, tabulate
 from tasks.runtime.progress import bar
 
 RING = tuple((1.5 * cos(k * pi / 4), 1.5 * sin(k * pi / 4)) for k in range(8))
-LAWS = {  # oracle, schedule
-    "nine": (nine_modes(Stable(1.5)), Cosine(1.5)),
-    "ring": (
-        Modes(Gaussian(), RING, (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.24, 0.4), 0.15),
-        Exploding(2.0, sigma_max=80.0),
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """What samples are drawn of, without a network."""
+
+    oracle: Modes
+    schedule: Schedule
+
+
+LAWS = {
+    "nine": Law(nine_modes(Stable(1.5)), Cosine(1.5)),
+    "ring": Law(
+        Modes(Gaussian(), RING, (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.24, 0.4), 0.15), Exploding(2.0, sigma_max=80.0)
     ),
 }
 SPACE = Space(
@@ -43,28 +52,10 @@ SPACE = Space(
     rho_max=(5.0, 200.0),
     rho_min=(0.005, 0.2),
 )
-COUNTS, DATA, N = (
-    rungs(50, 2, 200),
-    2000,
-    6000,
-)  # samples of a trial; data that score it; samples and data of the final measure
+COUNTS = rungs(50, 2, 200)  # samples of a trial
+DATA, N = 2000, 6000  # data that score it; samples and data of the final measure
 FINAL = 10**6  # a seed of no search
 PROPOSALS = {"TPE": optuna.samplers.TPESampler, "random": lambda seed, **_: optuna.samplers.RandomSampler(seed=seed)}
-
-
-@dataclass(frozen=True)
-class Law:
-    """An exact oracle, its schedule, and what is measured with it."""
-
-    name: str
-
-    @property
-    def oracle(self) -> Modes:
-        return LAWS[self.name][0]
-
-    @property
-    def schedule(self) -> Schedule:
-        return LAWS[self.name][1]
 
 
 def draw(law: Law, solver: Solver, n: int, seed: int) -> torch.Tensor:
@@ -126,9 +117,9 @@ def main() -> None:
     parser.add_argument("--steps", default="5,8")
     arguments = parser.parse_args()
     budgets, steps = ([int(n) for n in text.split(",")] for text in (arguments.budgets, arguments.steps))
-    law = Law(arguments.law)
+    law = LAWS[arguments.law]
     print(
-        f"{platform.machine()}, torch {torch.__version__}, {law.name}, {arguments.searches} searches per entry; energy distance x 1000."
+        f"{platform.machine()}, torch {torch.__version__}, {arguments.law}, {arguments.searches} searches per entry; energy distance x 1000."
     )
     print(
         "\n| evaluations | proposals | judged on fresh seeds | " + " | ".join(f"{b:,} samples" for b in budgets) + " |"

@@ -1,10 +1,11 @@
 """`levy event`: members of a rare event, with its probability and return period."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+
+from flows.commands.opening import given, open_model
 
 
 def event(
@@ -40,19 +41,6 @@ def event(
 
     An example: levy event out --where "t2m at 51.5,0.1 > 22 degC" --model models:/levy-weather@champion
     """
-    from tasks.registry import lineage, tracking
-    from tasks.registry.download import fetch, resolve
-
-    tracking.check_server(tracking.address())
-    version = resolve(model)
-    request = {"n": n, "class": class_name, "seed": seed, "steps": steps, "eta": eta}
-    with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        found = fetch(version, Path(scratch) / "model", verified)
-        from levy_core.serving.registered import RegisteredModel  # imports torch
-
-        asked = {k: v for k, v in request.items() if v is not None}
-        print(
-            RegisteredModel(found).event(
-                asked, where, out, particles, time, per_year, lineage.origin_of(version, found)
-            )
-        )
+    request = given({"n": n, "class": class_name, "seed": seed, "steps": steps, "eta": eta})
+    with open_model(model, verified) as (found, origin):
+        print(found.event(request, where, out, particles, time, per_year, origin))

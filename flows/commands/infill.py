@@ -1,11 +1,11 @@
 """`levy infill`: samples of a registered model that agree with what was observed."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
+from flows.commands.opening import given, open_model
 from levy_core.base.errors import LevyError
 
 
@@ -55,23 +55,10 @@ def infill(
 
     An example: levy infill out --observe stations.csv --std 0.5 --model models:/levy-weather@champion
     """
-    from tasks.registry import lineage, tracking
-    from tasks.registry.download import fetch, resolve
-
     errors = _read_std(std or [])
-    tracking.check_server(tracking.address())
-    version = resolve(model)
-    request = {"n": n, "class": class_name, "seed": seed, "steps": steps}
-    with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        found = fetch(version, Path(scratch) / "model", verified)
-        from levy_core.serving.registered import RegisteredModel  # imports torch
-
-        asked = {k: v for k, v in request.items() if v is not None}
-        print(
-            RegisteredModel(found).infill(
-                asked, observe, out, errors, means, time, guide, lineage.origin_of(version, found)
-            )
-        )
+    request = given({"n": n, "class": class_name, "seed": seed, "steps": steps})
+    with open_model(model, verified) as (found, origin):
+        print(found.infill(request, observe, out, errors, means, time, guide, origin))
 
 
 def _read_std(texts: list[str]) -> dict[str, float]:

@@ -1,10 +1,11 @@
 """`levy sample`: samples from a registered model."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+
+from flows.commands.opening import given, open_model
 
 
 def sample(
@@ -57,25 +58,12 @@ def sample(
     ] = False,
 ) -> None:
     """Draw samples from a registered model."""
-    from tasks.registry import lineage, tracking
-    from tasks.registry.download import fetch, resolve
-
-    tracking.check_server(tracking.address())
-    version = resolve(model)  # of one moment, so that files say which it was
     if n is None and "=" not in (classes or ""):
         n = 16
-    request = {
+    request = given({
         "n": n, "class": class_name, "classes": classes, "seed": seed, "solver": solver, "steps": steps, "eta": eta,
         "guide": guide, "strength": strength, "guide_rho_max": guide_rho_max, "guide_rho_min": guide_rho_min,
         "boost": boost,
-    }  # fmt: skip
-    with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # MLflow's threads may write after a refusal
-        found = fetch(version, Path(scratch) / "model", verified)
-        from levy_core.serving.registered import (
-            RegisteredModel,  # imports torch, which nobody waits for if there is no such model
-        )
-
-        sampler = RegisteredModel(found)
-        print(
-            sampler.write({k: v for k, v in request.items() if v is not None}, out, lineage.origin_of(version, found))
-        )
+    })  # fmt: skip
+    with open_model(model, verified) as (found, origin):
+        print(found.write(request, out, origin))
