@@ -1,13 +1,12 @@
 """The covariance that is kept with a model, from its training data."""
 
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from levy_core.base.errors import LevyError
-from levy_core.base.rows import thin_rows
+from levy_core.base.rows import Rows, read_rows, thin_rows
 from levy_core.observations.covariance import Covariance, fit_covariance
 
 FILE = "covariance.safetensors"
@@ -16,23 +15,12 @@ FEWEST = 20
 PATTERNS = 256  # at most
 
 
-class Rows(Protocol):
-    """Training data that need not fit in memory."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """[n, *S] of the rows."""
-        ...
-
-
-def keep_covariance(data: "torch.Tensor | Rows", size: int, folder: Path) -> None:
+def keep_covariance(data: Tensor | Rows, size: int, folder: Path) -> None:
     """Writes the covariance of training data, of ``size`` values per sample, into a model's folder; nothing for samples too large."""
     rows = thin_rows(len(data), min(SAMPLES, VALUES // size), 1)
     if len(rows) < FEWEST:
         return
-    read = data[torch.from_numpy(rows)] if isinstance(data, torch.Tensor) else torch.from_numpy(data[rows])
-    fields = torch.nan_to_num(read.cpu().flatten(1).double())
+    fields = torch.nan_to_num(read_rows(data, rows).flatten(1).double())
     if fields.std(0).max() > 0:
         fit_covariance(fields, most=PATTERNS).save(folder / FILE)
 

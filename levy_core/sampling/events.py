@@ -105,9 +105,8 @@ class Ensemble:
             )
         size = self.values.shape[1]
         lines = (torch.arange(len(self.values))[:, None] * size + self.start).flatten()
-        order = torch.argsort(
-            lines, stable=True
-        )  # neighbours are of one start, and the places that choose lie far apart
+        # Neighbours are of one start, and the places that choose lie far apart.
+        order = torch.argsort(lines, stable=True)
         chosen = order[_choose_evenly(weights[order], n, generator(seed, "members"))]
         return chosen // size, chosen % size
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from levy_core.base.errors import LevyError
-from levy_core.base.rows import thin_rows
+from levy_core.base.rows import read_rows, thin_rows
 from levy_core.nets.latent import Latent, fit_latent, measure_held
 from levy_core.training.batches import Data, sample_shape
 
@@ -36,7 +36,7 @@ def fit_to_data(data: Data, eofs: int | float, areas: np.ndarray | None) -> Late
     Raises:
         LevyError: as ``count_fitted`` and ``fit_latent``.
     """
-    return fit_latent(_read(data, _fitted_rows(data)), eofs, areas)
+    return fit_latent(read_rows(data, _fitted_rows(data)), eofs, areas)
 
 
 def measure_held_back(data: Data, eofs: int, areas: np.ndarray | None) -> float | None:
@@ -45,20 +45,16 @@ def measure_held_back(data: Data, eofs: int, areas: np.ndarray | None) -> float 
     cut = len(rows) - len(rows) // HELD_BACK
     if len(rows) < 2 * HELD_BACK:
         return None
-    latent = fit_latent(_read(data, rows[:cut]), min(eofs, cut - 1), areas)
-    return measure_held(_read(data, rows[cut:]), latent)
+    latent = fit_latent(read_rows(data, rows[:cut]), min(eofs, cut - 1), areas)
+    return measure_held(read_rows(data, rows[cut:]), latent)
 
 
 def encode_data(latent: Latent, data: Data) -> Tensor:
     """Coefficients of all samples, float32 [N, K]."""
     together = max(1, min(ROWS, VALUES // latent.mean.numel() // 8))
     parts = [np.arange(start, min(start + together, len(data))) for start in range(0, len(data), together)]
-    return torch.cat([latent.encode(_read(data, rows)) for rows in parts])
+    return torch.cat([latent.encode(read_rows(data, rows)) for rows in parts])
 
 
 def _fitted_rows(data: Data) -> np.ndarray:
     return thin_rows(len(data), count_fitted(len(data), int(np.prod(sample_shape(data)))), 1)
-
-
-def _read(data: Data, rows: np.ndarray) -> Tensor:
-    return data[torch.from_numpy(rows)].cpu() if isinstance(data, Tensor) else torch.from_numpy(data[rows])
