@@ -99,13 +99,21 @@ class Reader:
             )
         if n < 1:
             raise LevyError(f"n is {n}, but a request asks for at least 1 sample")
+        self.check_memory(n, f"n is {n:,}")
+        return self._samples.labels_of_counts(asked) if isinstance(asked, dict) else self._samples.labels(asked, 0, n)
+
+    def check_memory(self, n: int, asked: str) -> None:
+        """Refuses so many samples at a time as do not fit into memory; ``asked`` begins the message.
+
+        Raises:
+            LevyError: says how many do.
+        """
         bytes_each = (
             2 * np.dtype(self._samples.dtype).itemsize * math.prod(self._shape)
         )  # twice while batches become one array
         most = psutil.virtual_memory().available // bytes_each
         if n > most:
-            raise LevyError(f"n is {n:,}, but the memory that is free holds {most:,} samples: ask for fewer at a time")
-        return self._samples.labels_of_counts(asked) if isinstance(asked, dict) else self._samples.labels(asked, 0, n)
+            raise LevyError(f"{asked}, but the memory that is free holds {most:,} samples: ask for fewer at a time")
 
     def _solver(self, request: dict[Any, Any]) -> Solver:
         """The best solver for the evaluations that are asked for as steps, else the default, with what the request changes.

@@ -21,11 +21,11 @@ from levy_core.observations.kept import read_covariance
 from levy_core.sampling.solver import Solver
 from levy_core.serving.batching import Batches
 from levy_core.serving.draw import check_guide, cost, draw_observed, draw_samples, draw_together
-from levy_core.serving.events import EventSampler, check_request, solver_of_events
+from levy_core.serving.events import SYSTEMS, EventSampler, check_request, solver_of_events
 from levy_core.serving.exporters import Exporter, exporter_of, reader_of
 from levy_core.serving.occurrence import Occurrence
 from levy_core.serving.reading import SOLVER_KEYS, Reader, read_samplers, without_idle_guide
-from levy_core.serving.requests import check_limit, limit_of, typed
+from levy_core.serving.requests import check_limit, check_steps, limit_of, typed
 from levy_core.serving.workload import Workload
 from levy_core.training.checkpoint import load_model
 
@@ -105,6 +105,7 @@ class RegisteredModel:
             LevyError: as ``predict``; the folder cannot be written to.
         """
         labels, solver, seed = self._reader.read(request)
+        check_steps(solver.steps)
         guided = "none" if solver.guide == "none" else f"{solver.guide}, strength {solver.strength:g}"
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guided, **(origin or {})}
         with ready(folder):
@@ -147,6 +148,7 @@ class RegisteredModel:
             self._reader.default, family="ode", discretisation="2m-data", eta=0.0, guide="none", denoise=True, boost=1.0,
             steps=request.get("steps", max(INFILL_STEPS, self._reader.default.steps)),
         )  # fmt: skip
+        check_steps(solver.steps)
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guide, **(origin or {})}
         given = Given(observed.text, None if observed.time is None else np.full(len(labels), observed.time))
         with ready(folder):
@@ -177,6 +179,8 @@ class RegisteredModel:
         """
         asked = typed(request)
         check_request(asked, particles, per_year)
+        self._reader.check_memory(particles // SYSTEMS, f"{particles:,} particles are asked for")
+        check_steps(asked.get("steps", 0))
         *_, seed = self._reader.read({k: v for k, v in asked.items() if k in ("n", "class", "seed")})
         event = reader_of(self._exporter, "event", self.samples.kind)(where, time)
         if time is not None and (per_year is not None or "class" in asked):

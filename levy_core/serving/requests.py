@@ -26,6 +26,7 @@ COLUMNS = {
     "guide_rho_min": "double",
     "boost": "double",
 }
+MOST_STEPS = 100_000  # where nobody waits at the other end: as many as params.yaml takes
 EXACT = 2**53  # a float says whole numbers exactly up to it
 # The environment of whoever serves a model -> the most that one call of `predict` may ask for; but for steps, of all its rows together.
 LIMITS = {
@@ -51,6 +52,16 @@ def typed(request: Mapping[Any, Any]) -> dict[str, Any]:
     if unknown:
         raise LevyError(f"unknown request key {unknown[0]!r}: allowed are {', '.join(COLUMNS)}")
     return {key: _READERS[COLUMNS[key]](key, value) for key, value in request.items()}
+
+
+def check_steps(steps: int) -> None:
+    """Refuses more steps than anybody means, whose table alone may fill the memory.
+
+    Raises:
+        LevyError: more than ``MOST_STEPS``.
+    """
+    if steps > MOST_STEPS:
+        raise LevyError(f"steps is {steps:,}, but {MOST_STEPS:,} are the most: ask for fewer")
 
 
 def check_limit(name: str, asked: int) -> None:

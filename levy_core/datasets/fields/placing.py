@@ -68,6 +68,11 @@ class Grid:
         self, latitude: np.ndarray, longitude: np.ndarray, names: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """The four cells around each place, and their weights by bilinear interpolation: [n, 4]; ``names`` of the places, for messages."""
+        if (far := np.abs(longitude) > 360).any():
+            first = int(np.argmax(far))
+            raise LevyError(
+                f"{names[first]} lies at longitude {longitude[first]:g}, but -180 to 360 degrees are expected"
+            )
         edge = self.longitude[0] - (0 if self.wraps else CLOSE)
         turned = edge + (longitude - edge) % 360
         own = np.append(self.longitude, self.longitude[0] + 360) if self.wraps else self.longitude

@@ -118,6 +118,11 @@ def test_rain_is_steered_on_the_scale_of_its_logarithm(weather, tmp_path):
             "390 members of the event are asked for, but",
         ),
         (("--where", WORDS, "--particles", "405"), "405 particles are asked for, .* give 400 or 410"),
+        (
+            ("--where", WORDS, "--particles", "1000000000000"),
+            "1,000,000,000,000 particles are asked for, but the memory that is free holds",
+        ),
+        (("--where", WORDS, "--steps", "1000000000"), "steps is 1,000,000,000, but 100,000 are the most"),
         (("--where", WORDS, "--particles", "100"), "100 particles are asked for, .* give at least 200"),
         (
             ("--where", WORDS, "--eta", "0"),

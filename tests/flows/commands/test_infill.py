@@ -52,6 +52,10 @@ def test_what_was_seen_comes_back_in_every_sample(seen):
         (("--std", "-1"), "--std -1: it must be 0 or more"),
         (("--std", "t2m=1"), "std is given of t2m, but images have no variables"),
         (("--mean",), "images have no means"),
+        (
+            ("--guide", "jacobian", "--std", "0", "--steps", "1000000000"),
+            "steps is 1,000,000,000, but 100,000 are the most",
+        ),
         (("--guide", "none"), "unknown guide towards observations 'none'"),
         (("--class", "NA"), "'NA'"),
         (("--model", "models:/levy-digits/007"), "models:/levy-digits/007"),

@@ -127,6 +127,7 @@ def test_a_moment_says_no_season_to_a_model_that_was_never_told_any_and_names_wh
         ("t2m max > 38 quux", "has units 'quux', which are not known"),
         ("snow max > 3 m", "is of 'snow': the model has t2m, tp"),
         ("t2m > 38 degC", "says of no place where"),
+        ("t2m at 52,1e9 > 38 degC", r"lies at longitude 1e\+09, but -180 to 360 degrees are expected"),
         ("t2m median > 38 degC", "cannot be read at 'median'"),
         ("t2m mean of 50..52 > 38 degC", "cannot be read at 'mean of 50..52'"),
         ("t2m at London > 38 degC", "cannot be read at 'at London'"),

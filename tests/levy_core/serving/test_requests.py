@@ -207,6 +207,12 @@ def test_files_of_one_person_have_no_limit(folder, tmp_path, monkeypatch):
     assert RegisteredModel(folder).write({"n": 2}, tmp_path / "out").endswith("2 without a class")
 
 
+def test_more_steps_than_anybody_means_are_refused_of_one_person_too_and_nothing_is_written(folder, tmp_path):
+    with pytest.raises(LevyError, match="steps is 1,000,000,000, but 100,000 are the most"):
+        RegisteredModel(folder).write({"n": 1, "steps": 10**9}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_request_without_a_number_of_samples_says_it_in_counts(folder):
     model = RegisteredModel(folder)
     with pytest.raises(LevyError, match=r"n is missing: say how many samples, or in classes how many of each class"):
