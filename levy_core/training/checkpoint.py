@@ -103,7 +103,10 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
             f"{folder / 'model.safetensors'} does not belong to the network in {path}: {' '.join(str(error).split())}"
         ) from error
     predictor = saved_design.predictor(net.to(device)).eval().requires_grad_(False)
-    latent = None if saved_design.eofs is None else Latent.load(folder / LATENT)
+    try:
+        latent = None if saved_design.eofs is None else Latent.load(folder / LATENT)
+    except LevyError as error:
+        raise LevyError(f"{path} describes a model with EOFs, but {error}") from error
     if latent and config.shape != (latent.size,):
         raise LevyError(
             f"{folder / LATENT} has {latent.size} coefficients, but the network in {path} makes samples of {list(config.shape)}: {REMEDY}"
