@@ -24,7 +24,7 @@ from levy_core.sampling.finalists import MOST_SEEDS
 from levy_core.sampling.fitting import fit, fit_evaluations
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.search import SearchResult, Space, search
-from levy_core.sampling.solver import Solver
+from levy_core.sampling.solver import Solver, tabulate
 from levy_core.serving.draw import check_guide, cost, draw_samples, guide_predictor, hash_model, hash_weights
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import SETTINGS, sampler_of
@@ -67,13 +67,14 @@ def tune(params: Params, dataset: str, design: str) -> None:
 
     def fit_tables(solver: Solver, evaluations: int) -> list[Solver]:
         """Tables for as many evaluations of the network in all as half a search takes, at most."""
-        ends = dict.fromkeys((solver.rho_min, max(space.rho_min[0], solver.rho_min / DEEPER)))
+        last = tabulate(solver, model.design.schedule).rho[solver.steps - 1].item()
+        ends = list(dict.fromkeys((last, max(min(last, space.rho_min[0]), last / DEEPER))))
         budget = settings.samples * evaluations // 2
         starts = min(max(budget // fit_evaluations(solver, 1, len(ends), FIT_TRIALS), LEAST_STARTS), MOST_STARTS)
         cond = model.samples.condition(model.samples.labels(classes, 0, starts))
         try:
             fits = fit(
-                guide_predictor(model, solver), solver, model.design.schedule, model.design.noise, seed, model.net.shape, cond, list(ends),
+                guide_predictor(model, solver), solver, model.design.schedule, model.design.noise, seed, model.net.shape, cond, ends,
                 FIT_TRIALS, params.sample.batch, device, hash_weights(folder),
             )  # fmt: skip
         except NotFiniteError as error:

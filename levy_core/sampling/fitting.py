@@ -28,11 +28,10 @@ from levy_core.process.schedule import Schedule
 from levy_core.sampling.guidance import GUIDES, EpsHat
 from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.loop import apply_row, gradients_of, not_finite
-from levy_core.sampling.solver import Solver, format_rows, guide_evaluations, tabulate
+from levy_core.sampling.solver import MOST_FITTED, Solver, format_rows, guide_evaluations, tabulate
 
 FINE = 40  # evaluations of the fine solution
 LAST = 0.1  # the last level from which a search begins beside that of the solver
-MOST_ROWS = 8  # of a fitted table: with more, multistep weights are as good
 COORDINATES = 4096  # of a sample that are fitted to, at most
 MOVE = 0.4  # first move of the search for levels, in log(rho / rho' - 1)
 TINY = 1e-12  # the least spread of data
@@ -59,20 +58,15 @@ def fit_evaluations(solver: Solver, starts: int, ends: int, trials: int) -> int:
     return starts * each * (FINE + ends * (trials + 1) * solver.steps)
 
 
-def has_fit(solver: Solver) -> bool:
-    """Whether a table can be fitted: to the ode, without boost, of ``MOST_ROWS`` steps at most."""
-    return solver.family == "ode" and solver.boost == 1 and solver.steps <= MOST_ROWS
-
-
 def check_fits(solver: Solver) -> None:
-    """Refuses a solver without a fitted form, as ``has_fit``.
+    """Refuses a solver without a fitted form.
 
     Raises:
         LevyError: says what it would need.
     """
-    if not has_fit(solver):
+    if not solver.has_fitted_form:
         raise LevyError(
-            f"{solver.label} in {solver.steps} steps has no fitted table: that takes the ode, without boost, in {MOST_ROWS} steps at most"
+            f"{solver.label} in {solver.steps} steps has no fitted table: that takes the ode, without boost, in {MOST_FITTED} steps at most"
         )
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from levy_core.base.errors import LevyError
 from levy_core.process.schedule import Schedule
 from levy_core.sampling.finalists import afford, choose
-from levy_core.sampling.fitting import has_fit
 from levy_core.sampling.grids import extent
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.solver import Solver, guide_evaluations, tabulate
@@ -260,9 +259,9 @@ def search(
         )
     most = max(trial.n for trial in finite_trials)
     ranked = _rank(trial for trial in finite_trials if trial.n == most)
-    fitted = []
-    for solver in _worth_fitting(ranked) if fit else ():
-        for table in fit(solver):
+    fitted: list[Trial] = []
+    if fit:
+        for table in (table for solver in _worth_fitting(ranked) for table in fit(solver)):
             fitted.append(Trial(table, most, score(table, most)))
             progress(most * steps)
             samples_drawn += most
@@ -293,7 +292,7 @@ def _worth_fitting(ranked: Sequence[Trial]) -> list[Solver]:
     """Of each guide the first solver that a table can be fitted to."""
     first: dict[str, Solver] = {}
     for trial in ranked:
-        if has_fit(trial.solver):
+        if trial.solver.has_fitted_form:
             first.setdefault(trial.solver.guide, trial.solver)
     return list(first.values())
 

@@ -26,6 +26,9 @@ ETA_SCHEDULES: dict[str, Callable[[int], Tensor]] = {
 }
 
 
+MOST_FITTED = 8  # rows of a fitted table: with more, multistep weights are as good
+
+
 @dataclass(frozen=True)
 class Solver:
     """Family x discretisation x grid x steps x eta. Its ``label`` is how tables and plots name it; with ``steps`` it is unique.
@@ -156,6 +159,11 @@ class Solver:
             self, discretisation="2m-data", grid="uniform-log-rho", rows=None, fitted_to=None, rho_max=rows[0][0],
             rho_min=rows[-1][0] if len(rows) > 1 else None, denoise=len(rows) > 1,
         )  # fmt: skip
+
+    @property
+    def has_fitted_form(self) -> bool:
+        """Whether a table can be fitted in its place: of the ode, without boost, of ``MOST_FITTED`` steps at most."""
+        return self.family == "ode" and self.boost == 1 and self.steps <= MOST_FITTED
 
     @property
     def uses_eta(self) -> bool:
