@@ -23,8 +23,9 @@ from levy_core.base.seeds import seed_of
 from levy_core.sampling.finalists import MOST_SEEDS
 from levy_core.sampling.fitting import fit, fit_evaluations
 from levy_core.sampling.guidance import GUIDES
-from levy_core.sampling.search import SearchResult, Space, search
+from levy_core.sampling.search import SearchResult, search
 from levy_core.sampling.solver import Solver, tabulate
+from levy_core.sampling.space import Space
 from levy_core.serving.draw import check_guide, cost, draw_samples, guide_predictor, hash_model, hash_weights
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import SETTINGS, sampler_of
@@ -90,11 +91,13 @@ def tune(params: Params, dataset: str, design: str) -> None:
     watched: dict[int, dict[str, float]] = {}
     budget = sum(steps * settings.samples for steps in settings.steps) * (2 if space.fits else 1)
     with bar(None, f"tune {design}", total=budget, unit="eval", unit_scale=True) as progress:
-        for steps in settings.steps:
+        longer: list[Solver] = []
+        for steps in sorted(settings.steps, reverse=True):
             results[steps] = search(
                 scorer(seed), model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update,
-                lambda k: scorer(fresh[k]), partial(fit_tables, evaluations=steps) if space.fits else None,
+                lambda k: scorer(fresh[k]), partial(fit_tables, evaluations=steps) if space.fits else None, longer,
             )  # fmt: skip
+            longer += [solver for solver in results[steps].flows() if solver not in longer]
             best, seeds = results[steps].best, results[steps].seeds
             watched[steps] = memo.watched(best.solver, best.n, fresh[0] if seeds else seed)
             judged = f" on {seeds} fresh seeds" if seeds else ""
