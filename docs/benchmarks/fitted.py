@@ -22,7 +22,7 @@ from levy_core.process.noise import Gaussian, Stable
 from levy_core.process.schedule import Cosine
 from levy_core.sampling.fitting import fit
 from levy_core.sampling.loop import begin, solve
-from levy_core.sampling.oracles import energy_distance, nine_modes
+from levy_core.sampling.oracles import Modes, energy_distance, nine_modes
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import load_model
@@ -42,39 +42,54 @@ LAST = {
     6: 0.05,
     8: 0.03,
 }  # last level above 0 of the multistep solvers, and where a fit begins
+LONG = 50  # evaluations of another, for comparison
 STARTS, TRIALS, END = 1500, 60, 0.01
 BUDGETS = [3, 4, 5, 10]  # evaluations of the trained models
 FRESH, N = (101, 102, 103), 2000  # seeds that no search has seen, and samples of each
 MEASURES = ("fid_classes/longtail", "fid/longtail", "rare_fid", "rare_coverage")
 
 
+def measure(oracle: Modes, solver: Solver, n: int, seeds: int) -> str:
+    """Energy distance x 1000 of samples to data of equal number."""
+    table, found = tabulate(solver, Cosine(oracle.noise.exponent)), []
+    for seed in range(seeds):
+        source = BatchStream(n, "fitted", seed)
+        y, _ = begin(table, oracle.noise, source, (2,))
+        x = solve(oracle, table, oracle.noise, source, y, {}, range(n))
+        found.append(1000 * energy_distance(x, oracle.data(n, (2,), seed=100 + seed)))
+    return f"{np.mean(found):.2f} ± {np.std(found, ddof=1) / seeds**0.5:.2f}"
+
+
+def multistep(form: str, evaluations: int) -> Solver:
+    """From rho 20 to the last level of so many evaluations, then to 0."""
+    return Solver(
+        "ode", form, "uniform-log-rho", evaluations, rho_max=20.0, rho_min=LAST.get(evaluations, 0.03), denoise=True
+    )
+
+
+def fitted(oracle: Modes, evaluations: int, trials: int) -> Solver:
+    """A table of so many evaluations."""
+    cond, start = {"label": torch.zeros(STARTS)}, multistep("2m-data", evaluations)
+    return fit(oracle, start, Cosine(oracle.noise.exponent), oracle.noise, 3, (2,), cond, [END], trials)[0].solver
+
+
 def modes(n: int, seeds: int) -> None:
-    """Energy distance x 1000 to nine modes, of samples and data of equal numbers."""
+    """The table of nine modes under four noise laws."""
     print(
         f"{platform.machine()}, torch {torch.__version__}, {n} samples per seed, {seeds} seeds: mean ± standard error\n"
     )
-    print(f"| noise | solver | {' | '.join(f'N = {k}' for k in STEPS)} |\n|---|---|{'---|' * len(STEPS)}")
+    print(
+        f"| noise | solver | {' | '.join(f'N = {k}' for k in STEPS)} | N = {LONG} |\n|---|---|{'---|' * len(STEPS)}---|"
+    )
     for noise in (Stable(1.2), Stable(1.5), Stable(1.8), Gaussian()):
-        oracle, schedule = nine_modes(noise), Cosine(noise.exponent)
-
-        def measure(solver: Solver) -> str:
-            table, found = tabulate(solver, schedule), []
-            for seed in range(seeds):
-                source = BatchStream(n, "fitted", seed)
-                y, _ = begin(table, oracle.noise, source, (2,))
-                x = solve(oracle, table, oracle.noise, source, y, {}, range(n))
-                found.append(1000 * energy_distance(x, oracle.data(n, (2,), seed=100 + seed)))
-            return f"{np.mean(found):.2f} ± {np.std(found, ddof=1) / seeds**0.5:.2f}"
-
-        plain = lambda form, k: Solver("ode", form, "uniform-log-rho", k, rho_max=20.0, rho_min=LAST[k], denoise=True)
-        cond = {"label": torch.zeros(STARTS)}
+        oracle = nine_modes(noise)
+        name = f"stable {noise.alpha:g}" if isinstance(noise, Stable) else "Gaussian"
         for form in ("ei-data", "2m-data", "3m-data"):
-            print(f"| {noise} | {form} | {' | '.join(measure(plain(form, k)) for k in STEPS)} |", flush=True)
-        for name, trials in (("fitted, levels as above", 0), ("fitted", TRIALS)):
-            fits = [fit(oracle, plain("2m-data", k), schedule, noise, 3, (2,), cond, [END], trials)[0] for k in STEPS]
-            print(f"| {noise} | {name} | {' | '.join(measure(found.solver) for found in fits)} |", flush=True)
-        long = replace(plain("ei-data", 8), steps=50)
-        print(f"| {noise} | ei-data, {long.steps} evaluations: {measure(long)} |" + " |" * len(STEPS), flush=True)
+            cells = [measure(oracle, multistep(form, k), n, seeds) for k in (*STEPS, LONG)]
+            print(f"| {name} | {form} | {' | '.join(cells)} |", flush=True)
+        for kind, trials in (("fitted, on the same levels", 0), ("fitted", TRIALS)):
+            cells = [measure(oracle, fitted(oracle, k, trials), n, seeds) for k in STEPS]
+            print(f"| {name} | {kind} | {' | '.join(cells)} | |", flush=True)
 
 
 def model(dataset: str, folder: Path) -> None:
