@@ -113,17 +113,15 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         if trained_betas is not None:
             betas = [float(beta) for beta in trained_betas]
             self.register_to_config(trained_betas=betas, num_train_timesteps=len(betas))
-        self._ddim = DDIMScheduler(**{name: self.config[name] for name in OF_DDIM})
-        self.betas, self.alphas_cumprod = self._ddim.betas, self._ddim.alphas_cumprod
-        self.levels = DiscreteLevels(self.betas, self.noise.exponent)
-        ends_clean = set_alpha_to_one or family.ancestral
-        self._end = 0.0 if ends_clean else float(self.levels.rho[0])
+        original = self._ddim()
+        self.betas, self.alphas_cumprod = original.betas, original.alphas_cumprod
+        self.levels = DiscreteLevels(self.betas, self.noise.exponent, set_alpha_to_one or family.ancestral)
         self.num_inference_steps: int | None = None
         self.begin_index: int | None = None
         self.step_index: int | None = None  # position in timesteps of the next step
         self._sampling = False  # from set_timesteps to the last step
         self._noisy: Tensor | None = None  # what add_noise made before the first step
-        rho = [*self.levels.rho.tolist()[::-1], self._end]
+        rho = [*self.levels.rho.tolist()[::-1], self.levels.end]
         self._visit(Visits([*reversed(range(len(self)))], rho, rho[1:]))
 
     def __len__(self) -> int:
@@ -160,12 +158,12 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         if sigmas is not None:
             times, rho = self.levels.times_of(sigmas), [float(sigma) for sigma in sigmas]
         else:
-            chosen = self.levels.chosen(self._ddim, num_inference_steps, timesteps)
-            times, rho = [*chosen], [*self.levels.rho[chosen].tolist(), self._end]
+            chosen = self.levels.chosen(self._ddim(), num_inference_steps, timesteps)
+            times, rho = [*chosen], [*self.levels.rho[chosen].tolist(), self.levels.end]
         self.num_inference_steps, self.begin_index, after = len(times), None, rho[1:]
         if num_inference_steps and self.config.alpha == 2 and self._is_ddim:
             # DDIM's own rule, which with some spacings does not lead to the next timestep
-            after = [self._below(t) for t in times]
+            after = [self.levels.below(t, len(self) // num_inference_steps) for t in times]
         self._visit(Visits(times, rho, after, repeats=int(self._makes_stable)), device)
         self._sampling = True
 
@@ -250,6 +248,10 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         signal, scale = self._at(timesteps, sample)
         return signal * noise - scale * sample
 
+    def _ddim(self) -> DDIMScheduler:
+        # made anew, because pipelines change the config of a scheduler that they are given
+        return DDIMScheduler(**{name: self.config[name] for name in OF_DDIM})
+
     def _visit(self, visits: Visits, device: str | torch.device | None = None) -> None:
         self._visits, self.sigmas = visits, visits.sigmas
         self.timesteps = torch.tensor(visits.timesteps, device=device)
@@ -258,14 +260,10 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
 
     def _ends(self, t: float, position: int | None) -> tuple[float, float]:
         """rho before and after a step."""
+        now = float(self.levels.rho_at(torch.tensor(t)))  # what was not trained is refused, visited or not
         if position is None:
-            return float(self.levels.rho_at(torch.tensor(t))), self._below(t)
-        self.levels.rho_at(torch.tensor(t))  # refused, if its beta is none
+            return now, self.levels.below(t, len(self) // (self.num_inference_steps or len(self)))
         return self._visits.ends(position)
-
-    def _below(self, t: float) -> float:
-        below = t - len(self) // (self.num_inference_steps or len(self))
-        return float(self.levels.rho_at(torch.tensor(below))) if below >= 0 else self._end
 
     def _begin(self, sample: Tensor, x: Tensor, streams: TorchStreams) -> Tensor:
         if self._noisy is not None and torch.equal(self._noisy.to(sample), sample):

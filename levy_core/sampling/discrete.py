@@ -42,6 +42,7 @@ class DiscreteLevels:
     Args:
         betas: float32 [T]; acp is the cumulated product of 1 - beta. A beta of 1 leaves no signal (zero terminal SNR).
         exponent: p of the noise law.
+        ends_clean: sampling ends at clean data, rho = 0, and not at timestep 0.
 
     Raises:
         LevyError: the first beta is outside (0, 1]. Later ones are refused where their levels are used.
@@ -49,6 +50,7 @@ class DiscreteLevels:
 
     betas: Tensor
     exponent: float
+    ends_clean: bool = True
 
     def __post_init__(self) -> None:
         if self._first_bad == 0:
@@ -71,6 +73,19 @@ class DiscreteLevels:
         rho[self._first_bad :] = torch.nan
         return rho.clamp(max=RHO_OF_NO_SIGNAL)
 
+    @property
+    def end(self) -> float:
+        """rho where sampling ends."""
+        return 0.0 if self.ends_clean else float(self.rho[0])
+
+    def below(self, t: float, steps: int) -> float:
+        """rho at so many timesteps below t, in the end ``end``."""
+        return float(self._between(torch.tensor(t - steps).double())) if t >= steps else self.end
+
+    def _between(self, t: Tensor) -> Tensor:
+        low, high = self.rho[t.floor().long()], self.rho[t.ceil().long()]
+        return torch.where(t == t.floor(), low, torch.exp(torch.lerp(low.log(), high.log(), t - t.floor())))
+
     def rho_at(self, timesteps: Tensor) -> Tensor:
         """rho at timesteps of any shape, float64 on the CPU; between two timesteps log rho is linear.
 
@@ -81,9 +96,7 @@ class DiscreteLevels:
         if not ((t >= 0) & (t <= len(self) - 1)).all():
             wrong = float(t[~((t >= 0) & (t <= len(self) - 1))].flatten()[0])
             raise LevyError(f"timestep {wrong:g} is none of the trained ones: give 0 to {len(self) - 1}")
-        below = t.floor().long()
-        low, high = self.rho[below], self.rho[t.ceil().long()]
-        rho = torch.where(t == below, low, torch.exp(torch.lerp(low.log(), high.log(), t - below)))
+        rho = self._between(t)
         if rho.isnan().any():
             bad, beta = self._first_bad, self.betas[self._first_bad]
             raise LevyError(f"beta {bad} is {beta:g}, so timestep {t.max():g} has no noise level: give betas in (0, 1]")
