@@ -41,7 +41,7 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
 
     Below 2, pipelines still begin with Gaussian noise z and ask the network before the first step. A stable start is
     ``gamma sqrt(A) z``, so ``timesteps`` begins with its first value twice: the first step ignores the network, makes
-    this start and returns zeros for x0_hat. That wastes one evaluation; all that follows is exact. A loop that begins
+    this start and returns zeros for x0_hat. That wastes one evaluation; all that follows is exact. z itself seeds A. A loop that begins
     later (img2img) has no such step, and one that begins with what ``add_noise`` returned is left as it is.
 
     Without ``set_timesteps``, or at a timestep that is not among ``timesteps``, a step goes down by T // (number of inference
@@ -206,14 +206,14 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         # x_0 is a small difference of large values where rho is large
         x = (sample.cpu() if sample.device.type == "mps" else sample).double()
         if position is not None and position < self._visits.repeats:
-            made, x0 = self._begin(sample, x, streams), torch.zeros_like(x)
+            made, x0 = self._begin(sample, x), torch.zeros_like(x)
         else:
             now, after = self._ends(t, position)
             y, eps, x0 = self._predict(x, model_output.to(x), now, derive=use_clipped_model_output or not self._is_ddim)
             fresh = self._fresh(t, eta, x, streams) if variance_noise is None else variance_noise.to(x)
             made = self._steps.advance(now, after, y, eps, x0, eta, fresh, streams) * self.levels.signal(after)
         if position is not None:
-            self.step_index = position + 1
+            self.step_index, self._noisy = position + 1, None
             self._sampling = self._sampling and self.step_index < len(self.timesteps)
         made, x0 = made.to(sample), x0.to(sample)
         return DDIMSchedulerOutput(made, x0) if return_dict else (made, x0)
@@ -265,11 +265,11 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
             return now, self.levels.below(t, len(self) // (self.num_inference_steps or len(self)))
         return self._visits.ends(position)
 
-    def _begin(self, sample: Tensor, x: Tensor, streams: TorchStreams) -> Tensor:
+    def _begin(self, sample: Tensor, x: Tensor) -> Tensor:
         if self._noisy is not None and torch.equal(self._noisy.to(sample), sample):
             return x  # img2img from the first timestep: it has its noise already
         rho = self._visits.rho
-        return self.levels.signal(rho[0]) * self._steps.begin(rho, x, streams)
+        return self.levels.signal(rho[0]) * self._steps.begin(rho, x, TorchStreams.of_content(sample))
 
     def _predict(self, x: Tensor, out: Tensor, rho: float, derive: bool) -> tuple[Tensor, Tensor, Tensor]:
         """(y, eps_hat, x0_hat)."""

@@ -267,20 +267,20 @@ def scale_of(x, alpha):
 @pytest.mark.parametrize(("solver", "eta"), [("ode", 0.0), ("split-ddim", 0.5), ("split-ddim", 1.0), ("sde-e", 0.5)])
 @pytest.mark.parametrize("start", ["gaussian", "stable"])
 def test_samples_of_an_exact_oracle_have_its_scale(solver, eta, start):
-    alpha, c, n = 1.5, 0.7, 40_000
+    alpha, c, n = 1.5, 0.7, 10_000
     scheduler = LevyScheduler(alpha=alpha, solver=solver, eta=eta, start=start, clip_sample=False)
     scheduler.set_timesteps(100)
     oracle = Scale(scheduler.noise, c)
     x = torch.randn(n, 1, generator=seeded(0))
     x = scheduler.noise_like(x, seeded(0)) if start == "stable" else x
     made = scale_of(loop(scheduler, x, in_x(oracle, scheduler), generator=seeded()), alpha)
-    # The scale of 40,000 draws is known to 0.65 % (one deviation), so 2 % is three. The bias of 100 steps, at most 4.1 % here,
-    # is known exactly, because the sampler is linear; with the statistics it makes the 6 %.
+    # The scale of 10,000 draws is known to 1.3 % (one deviation), so 4 % is three. The bias of 100 steps, at most 4.1 % here,
+    # is known exactly, because the sampler is linear; with the statistics it makes the 8 %.
     visited, level = dict.fromkeys(scheduler.timesteps.tolist()), levels(scheduler)
     rho = (*(level[t][1] for t in visited), 0.0)
     exact = scale_after(tabulate(Solver(solver, "ei-noise", rho, len(rho) - 1, eta), Exploding(alpha)), oracle)
-    assert made == pytest.approx(exact, rel=0.02)
-    assert made == pytest.approx(c, rel=0.06)
+    assert made == pytest.approx(exact, rel=0.04)
+    assert made == pytest.approx(c, rel=0.08)
 
 
 @pytest.mark.parametrize("solver", ["ode", "split-ddim", "split-dlim", "sde-e", "sde-a", "posterior"])
@@ -302,9 +302,9 @@ def test_the_scheduler_is_the_projects_sampling_loop(solver, isotropic, limit):
     source = TorchStreams(seeded(), z, torch.float32)
     draw = None
     if table.jumps is None:
-        y = rho[0] * z * scheduler.noise.mixing(shape, source).sqrt()
+        y = rho[0] * z * scheduler.noise.mixing(shape, TorchStreams.of_content(z)).sqrt()
     else:
-        draw = AncestralPath(table.jumps, scheduler.noise, source, shape, "cpu")
+        draw = AncestralPath(table.jumps, scheduler.noise, TorchStreams.of_content(z), shape, "cpu")
         y = draw.start(z)
     expected = solve(oracle, table, scheduler.noise, source, y, torch.zeros(4), range(4), draw) * a[steps]
 
@@ -345,7 +345,7 @@ def test_the_first_of_two_equal_timesteps_makes_the_start_stable():
     assert scheduler.timesteps.tolist() == [900, 900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
     z = torch.randn(4, 3, generator=seeded(0))
     begun = scheduler.step(network(z, 900), 900, z, generator=seeded())
-    mixing = Stable(1.5).mixing((3,), TorchStreams(seeded(), z, torch.float32))
+    mixing = Stable(1.5).mixing((3,), TorchStreams.of_content(z))
     acp = float(scheduler.alphas_cumprod[900])
     assert torch.allclose(begun.prev_sample, (z * (1 - acp) ** (1 / 1.5) * mixing.sqrt()).float())
     assert not begun.pred_original_sample.any()

@@ -1,5 +1,6 @@
 """LevyScheduler's solvers, timesteps and levels: diffusers' at alpha 2, tables and formulas below."""
 
+import copy
 import itertools
 import math
 
@@ -339,14 +340,14 @@ def test_a_pipeline_that_changes_the_offset_is_followed():
 def test_noise_of_pipelines_is_made_stable_while_sampling(alpha, isotropic):
     scheduler = LevyScheduler(alpha=alpha, isotropic=isotropic)
     scheduler.set_timesteps(10)
-    z, t = torch.randn(40_000, 2, generator=seeded()), torch.tensor([999])
+    z, t = torch.randn(10_000, 2, generator=seeded()), torch.tensor([999])
     signal, scale = scheduler._at(t, z)
     e = scheduler.add_noise(torch.zeros_like(z), z, t) / scale
     for u in ((0.5, 0.0), (0.6, 0.8), (-1.0, 1.5)):
         size = torch.tensor(u)
         power = float(size.norm() ** alpha) if isotropic else float((size.abs() ** alpha).sum())
-        # the mean of 40,000 cosines is normal with a deviation of at most 0.0035: four of them
-        assert torch.cos(e @ size).mean() == pytest.approx(math.exp(-power), abs=0.014)
+        # the mean of 10,000 cosines is normal with a deviation of at most 0.007: four of them, one failure in 16,000
+        assert torch.cos(e @ size).mean() == pytest.approx(math.exp(-power), abs=0.028)
     # e of a row is its own, and the same at every timestep: inpainting adds the same noise again and again
     alone = scheduler.add_noise(torch.ones(1, 2), z[7:8], torch.tensor([300]))
     signal, scale = scheduler._at(torch.tensor([300]), z)
@@ -377,3 +378,24 @@ def test_a_loop_from_the_first_timestep_keeps_the_noise_that_was_added():
     scheduler.add_noise(data, z, scheduler.timesteps[:1])
     begun = scheduler.step(z, 900, z).prev_sample  # not what was added: a start is made of it
     assert gap(begun, z) > 0.1
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_the_start_is_the_noise_that_add_noise_adds(isotropic):
+    """So inpainting at strength 1, which begins with z and adds z outside the mask, has one noise inside and outside."""
+    scheduler = LevyScheduler(alpha=1.5, isotropic=isotropic)
+    scheduler.set_timesteps(10)
+    z = start()
+    begun = scheduler.step(z, 900, z).prev_sample
+    assert torch.allclose(begun, scheduler.add_noise(torch.zeros_like(z), z, torch.tensor([900])), rtol=1e-5)
+
+
+def test_a_copy_goes_on_where_the_scheduler_is():
+    scheduler = LevyScheduler(alpha=1.5, solver="sde-e", eta=0.3, discretisation="2m-data")
+    scheduler.set_timesteps(5)
+    x = start()
+    for t in scheduler.timesteps[:3]:
+        x = scheduler.step(network(x, t), t, x, generator=seeded()).prev_sample
+    again, t = copy.deepcopy(scheduler), scheduler.timesteps[3]
+    one, other = (s.step(network(x, t), t, x, generator=seeded()).prev_sample for s in (scheduler, again))
+    assert torch.equal(one, other)
