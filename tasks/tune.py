@@ -5,6 +5,7 @@ It draws with noise of its own (seeds apart from the grid's), so that the grid's
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from levy_core.base.files import hash_json, replacing
 from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
 from levy_core.sampling.finalists import MOST_SEEDS
+from levy_core.sampling.fitting import fit, fit_evaluations
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.search import SearchResult, Space, search
-from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
+from levy_core.sampling.solver import Solver, tabulate
+from levy_core.serving.draw import check_guide, cost, draw_samples, guide_predictor, hash_model, hash_weights
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import SETTINGS, sampler_of
 from tasks.cells.tables import write_rows
@@ -36,10 +38,13 @@ from tasks.runtime import paths, stage
 from tasks.runtime.progress import bar
 
 # Code that decides a score, beside that of the metrics.
-CODE = ("levy_core.sampling.search",)
+CODE = ("levy_core.sampling.search", "levy_core.sampling.fitting")
 # Share of real samples' distance to the training samples, below which a guide is said to copy: far beyond the scatter of a median
 # of some hundred distances, which is a few per cent.
 NEAR = 0.8
+FIT_TRIALS = 24  # levels that a fitted table tries
+LEAST_STARTS, MOST_STARTS = 32, 512  # that it is fitted to
+DEEPER = 5.0  # a table is fitted to the end of the solver that was found, and to one at a level so many times lower
 
 
 def tune(params: Params, dataset: str, design: str) -> None:
@@ -60,17 +65,35 @@ def tune(params: Params, dataset: str, design: str) -> None:
     def scorer(seed: int) -> Scorer:
         return Scorer(model, metrics, params.metric(dataset), classes, seed, params.sample.batch, device, memo)
 
+    def fit_tables(solver: Solver, evaluations: int) -> list[Solver]:
+        """Tables for as many evaluations of the network in all as half a search takes, at most."""
+        last = tabulate(solver, model.design.schedule).rho[solver.steps - 1].item()
+        ends = list(dict.fromkeys((last, max(min(last, space.rho_min[0]), last / DEEPER))))
+        budget = settings.samples * evaluations // 2
+        starts = min(max(budget // fit_evaluations(solver, 1, len(ends), FIT_TRIALS), LEAST_STARTS), MOST_STARTS)
+        cond = model.samples.condition(model.samples.labels(classes, 0, starts))
+        try:
+            fits = fit(
+                guide_predictor(model, solver), solver, model.design.schedule, model.design.noise, seed, model.net.shape, cond, ends,
+                FIT_TRIALS, params.sample.batch, device, hash_weights(folder),
+            )  # fmt: skip
+        except NotFiniteError as error:
+            print(f"{design} on {dataset}: no table is fitted to {solver.label}: {error}", flush=True)
+            return []
+        progress.update(sum(found.evaluations for found in fits))
+        return [found.solver for found in fits]
+
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
     fresh = [seed_of("tune", settings.seed, "judge", k) % 2**31 for k in range(MOST_SEEDS)]
 
     results: dict[int, SearchResult] = {}
     watched: dict[int, dict[str, float]] = {}
-    budget = sum(steps * settings.samples for steps in settings.steps)
+    budget = sum(steps * settings.samples for steps in settings.steps) * (2 if space.fits else 1)
     with bar(None, f"tune {design}", total=budget, unit="eval", unit_scale=True) as progress:
         for steps in settings.steps:
             results[steps] = search(
                 scorer(seed), model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed, progress.update,
-                lambda k: scorer(fresh[k]),
+                lambda k: scorer(fresh[k]), partial(fit_tables, evaluations=steps) if space.fits else None,
             )  # fmt: skip
             best, seeds = results[steps].best, results[steps].seeds
             watched[steps] = memo.watched(best.solver, best.n, fresh[0] if seeds else seed)

@@ -1,7 +1,7 @@
 """The best sampler for a step budget: Bayesian search with successive halving on common random numbers, then fresh ones."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from levy_core.sampling.finalists import afford, choose
 from levy_core.sampling.grids import extent
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.solver import Solver, guide_evaluations, tabulate
-from levy_core.sampling.steps import FAMILIES, discretisations_of
+from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, discretisations_of
 
 if TYPE_CHECKING:
     import optuna
@@ -48,10 +48,16 @@ class Space:
         Raises:
             LevyError: none fits.
         """
-        found = {f"{s} {d}": (s, d) for s in self.solvers for d in self.discretisations if d in discretisations_of(s)}
+        given = [d for d in self.discretisations if DISCRETISATIONS[d].order is not None]
+        found = {f"{s} {d}": (s, d) for s in self.solvers for d in given if d in discretisations_of(s)}
         if not found:
             raise LevyError(f"none of {', '.join(self.solvers)} has a form in {', '.join(self.discretisations)}")
         return found
+
+    @property
+    def fits(self) -> bool:
+        """Whether tables are fitted to the best that is found."""
+        return any(DISCRETISATIONS[d].order is None for d in self.discretisations)
 
     def ends(self, schedule: Schedule) -> dict[str, Range]:
         """The ranges of rho_max and rho_min on a schedule.
@@ -178,6 +184,7 @@ def search(
     seed: int,
     progress: Callable[[int], Any] = lambda evaluations: None,
     fresh: Callable[[int], Score] | None = None,
+    fit: Callable[[Solver], Sequence[Solver]] | None = None,
 ) -> SearchResult:
     """Searches the samplers of ``steps`` evaluations.
 
@@ -188,6 +195,8 @@ def search(
     Args:
         samples: the budget: samples drawn in all. At least one trial must fit in.
         fresh: the score with the noise of the seed k = 0, 1, ... apart from the search's; None: nothing is judged again.
+        fit: tables fitted to a solver's start, guide, limit and number of evaluations. They are fitted to the best trial of each guide,
+            beyond the budget, and the best of them is judged with the best trials.
         counts: from ``rungs``.
         progress: is told each number of evaluations spent.
 
@@ -249,11 +258,20 @@ def search(
             f"none of {len(trials)} samplers gave a finite score at {steps} steps: look at the training loss, or raise the first count of samples ({counts[0]}) if it is too small for the score"
         )
     most = max(trial.n for trial in finite_trials)
-    ranked = sorted((trial for trial in finite_trials if trial.n == most), key=lambda trial: trial.score)
+    ranked = _rank(trial for trial in finite_trials if trial.n == most)
+    fitted: list[Trial] = []
+    if fit:
+        for table in (table for solver in _worth_fitting(ranked) for table in fit(solver)):
+            fitted.append(Trial(table, most, score(table, most)))
+            progress(most * steps)
+            samples_drawn += most
+    trials += fitted
+    fitted = _rank(fitted)
     if not (fresh and seeds):
-        return SearchResult(ranked[0], tuple(trials), samples_drawn, 0)
+        return SearchResult(_rank([*ranked, *fitted])[0], tuple(trials), samples_drawn, 0)
     known = dict.fromkeys(trial.solver for trial in finite_trials if trial.solver in began)
-    candidates = list(dict.fromkeys([*(trial.solver for trial in ranked[:finalists]), *known]))
+    finals = [*ranked[:finalists], *fitted[:1]]
+    candidates = list(dict.fromkeys([*(trial.solver for trial in finals), *known]))
     scores = np.empty((len(candidates), seeds))
     for k in range(seeds):
         judge = fresh(k)
@@ -263,6 +281,20 @@ def search(
     chosen = choose(scores, [solver in known for solver in candidates])
     best = Trial(candidates[chosen], counts[-1], float(scores[chosen].mean()))
     return SearchResult(best, tuple(trials), samples_drawn + scores.size * counts[-1], seeds)
+
+
+def _rank(trials: Iterable[Trial]) -> list[Trial]:
+    """Those with a finite score, best first."""
+    return sorted((trial for trial in trials if isfinite(trial.score)), key=lambda trial: trial.score)
+
+
+def _worth_fitting(ranked: Sequence[Trial]) -> list[Solver]:
+    """Of each guide the first solver that a table can be fitted to."""
+    first: dict[str, Solver] = {}
+    for trial in ranked:
+        if trial.solver.has_fitted_form:
+            first.setdefault(trial.solver.guide, trial.solver)
+    return list(first.values())
 
 
 def _feasible(solver: Solver) -> Solver:
