@@ -11,9 +11,8 @@ from levy_core.base.errors import LevyError, choose
 from levy_core.process.noise import Gaussian, Noise, Stable
 from levy_core.process.parametrisation import broadcast
 from levy_core.sampling.discrete import PREDICTIONS, ArgumentError, DiscreteLevels, Visits
-from levy_core.sampling.solver import Solver
-from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, fits
-from levy_core.sampling.stepwise import Stepwise
+from levy_core.sampling.steps import FAMILIES
+from levy_core.sampling.stepwise import Stepwise, method_of
 from levy_core.sampling.torch_streams import Generators, TorchStreams
 
 from diffusers import ConfigMixin, DDIMScheduler, SchedulerMixin  # isort: skip
@@ -24,8 +23,6 @@ from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput  # isort: s
 BETAS = dict.fromkeys(("linear", "scaled_linear", "squaredcos_cap_v2"))
 SPACINGS = dict.fromkeys(("leading", "linspace", "trailing"))
 STARTS = dict.fromkeys(("gaussian", "stable"))
-# Those that levels alone decide: the others follow a schedule between the levels, or ask the network twice per step.
-ON_LEVELS = {name: DISCRETISATIONS[name] for name in ("ei-noise", "ei-data", "2m-noise", "2m-data", "3m-data")}
 DDIM_RULES = ("ode", "split-ddim")  # what DDIMScheduler is at alpha 2
 OF_DDIM = ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"]
 OF_DDIM += ["timestep_spacing", "steps_offset", "rescale_betas_zero_snr"]
@@ -49,7 +46,9 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
 
     Args:
         alpha: tail index in (1, 2]. isotropic: one mixing variable per sample; otherwise one per coordinate.
-        solver: a key of ``steps.FAMILIES``. discretisation: a key of ``ON_LEVELS``; all but ei-noise go with ode, sde-e and sde-a.
+        solver: a key of ``steps.FAMILIES``. discretisation: a key of ``stepwise.ON_LEVELS``; all but ei-noise go with ode, sde-e and sde-a.
+        rows: of a table that was fitted to this model (``Solver.rows``), with solver ode and discretisation fitted. It has its own levels and
+            number of steps; loops that begin later are 2m-data.
         eta: strength of the noise that comes back. A positive ``eta`` argument of ``step`` goes before it; 0, which
             pipelines pass unasked, does not.
         start: the noise that callers bring to a sampling loop, as its first sample or to ``add_noise``: "gaussian", as pipelines
@@ -81,6 +80,7 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         isotropic: bool = True,
         solver: str = "split-ddim",
         discretisation: str = "ei-noise",
+        rows: str | None = None,
         eta: float = 0.0,
         start: str = "gaussian",
         prediction_type: str = "epsilon",
@@ -98,18 +98,13 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         choose("prediction type", prediction_type, PREDICTIONS)
         choose("timestep spacing", timestep_spacing, SPACINGS)
         choose("start", start, STARTS)
-        choose("discretisation", discretisation, ON_LEVELS)
-        family = choose("solver", solver, FAMILIES)
-        if not fits(solver, discretisation):
-            fitting = [name for name in FAMILIES if fits(name, discretisation)]
-            raise LevyError(f"{discretisation} does not go with solver {solver}: choose solver {' or '.join(fitting)}")
-        Solver(solver, discretisation, "uniform-t", 1, eta)  # refuses an eta out of its range
+        method, family = method_of(solver, discretisation, eta, rows), FAMILIES[solver]
         if family.ancestral and alpha < 2 and start == "stable":
             raise LevyError(f"{solver} draws its start together with the path: set start to gaussian")
         self.noise: Noise = Gaussian() if alpha == 2 else Stable(alpha, isotropic)
         self._is_ddim = solver in DDIM_RULES and discretisation == "ei-noise"
         self._makes_stable = alpha < 2 and start == "gaussian"
-        self._steps = Stepwise(solver, discretisation, self.noise)
+        self._steps = Stepwise(method, self.noise)
         if trained_betas is not None:
             betas = [float(beta) for beta in trained_betas]
             self.register_to_config(trained_betas=betas, num_train_timesteps=len(betas))
@@ -155,6 +150,12 @@ class LevyScheduler(SchedulerMixin, ConfigMixin):
         """
         if sum(given is not None for given in (num_inference_steps, timesteps, sigmas)) != 1:
             raise ArgumentError("give set_timesteps one of num_inference_steps, timesteps and sigmas")
+        if levels := self._steps.levels:  # a fitted table's own
+            if num_inference_steps != len(levels) - 1:
+                raise ArgumentError(
+                    f"the fitted table has levels of its own: give num_inference_steps={len(levels) - 1}"
+                )
+            sigmas = levels
         if sigmas is not None:
             times, rho = self.levels.times_of(sigmas), [float(sigma) for sigma in sigmas]
         else:

@@ -7,13 +7,33 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from levy_core.base.errors import LevyError
+from levy_core.base.errors import LevyError, choose
 from levy_core.process.noise import Noise, RandomStreams
 from levy_core.process.schedule import Exploding
 from levy_core.sampling.discrete import RHO_OF_NO_SIGNAL
 from levy_core.sampling.loop import AncestralPath, apply_row
-from levy_core.sampling.solver import Solver, StepTable, tabulate
-from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES
+from levy_core.sampling.solver import Solver, StepTable, parse_rows, tabulate
+from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, fits
+
+# Those that levels alone decide: the others follow a schedule between the levels, or ask the network twice per step.
+ON_LEVELS = {
+    name: DISCRETISATIONS[name] for name in ("ei-noise", "ei-data", "2m-noise", "2m-data", "3m-data", "fitted")
+}
+
+
+def method_of(family: str, discretisation: str, eta: float, rows: str | None = None) -> Solver:
+    """A solver that ``Stepwise`` can follow; its levels come step by step, or are those of the rows of a fitted table.
+
+    Raises:
+        LevyError: an unknown name, two that do not fit, an eta out of its range, rows that are none.
+    """
+    choose("solver", family, FAMILIES)
+    choose("discretisation", discretisation, ON_LEVELS)
+    if not fits(family, discretisation):
+        fitting = [name for name in FAMILIES if fits(name, discretisation)]
+        raise LevyError(f"{discretisation} does not go with solver {family}: choose solver {' or '.join(fitting)}")
+    grid, steps = ("fitted", len(parse_rows(rows))) if rows else ("uniform-t", 1)
+    return Solver(family, discretisation, grid, steps, eta, rows=rows)
 
 
 class Stepwise:
@@ -22,18 +42,21 @@ class Stepwise:
     A step that does not begin at the level where the last one ended, or with another batch, begins anew, at first order.
 
     Args:
-        discretisation: one that asks the network once per step and needs levels alone.
+        method: as ``method_of``. The rows of a fitted table are followed from its first level on; any other step is what the table began as, 2m-data (``Solver.unfitted``).
     """
 
-    def __init__(self, solver: str, discretisation: str, noise: Noise):
-        self._solver, self._discretisation, self._noise = solver, discretisation, noise
-        self.family = FAMILIES[solver]
+    def __init__(self, method: Solver, noise: Noise):
+        self._noise, self.family = noise, FAMILIES[method.family]
+        self._solver, self._discretisation = method.family, method.unfitted().discretisation
+        self._order = DISCRETISATIONS[self._discretisation].order or 1
+        self._fitted = tabulate(method, Exploding(noise.exponent)) if method.rows else None
+        self.levels: list[float] = self._fitted.rho.tolist() if self._fitted else []  # of a fitted table, the last 0
         self.restart()
 
     def restart(self) -> None:
         """Forgets the loop so far."""
         self._reached: float | None = None
-        self._newest: deque[tuple[float, Tensor]] = deque(maxlen=DISCRETISATIONS[self._discretisation].order)
+        self._newest: deque[tuple[float, Tensor]] = deque(maxlen=self._fitted.nfe if self._fitted else self._order)
         self._draw: tuple[Sequence[float], torch.Size, AncestralPath] | None = None
 
     def begin(self, rho: Sequence[float], z: Tensor, streams: RandomStreams) -> Tensor:
@@ -76,8 +99,7 @@ class Stepwise:
             return path.advance(k, y, now * eps, torch.zeros_like(y) if fresh is None else fresh)
         if now != self._reached or (self._newest and self._newest[0][1].shape != y.shape):
             self._newest.clear()
-        table = self._table([*(rho for rho, _ in reversed(self._newest)), now, after], eta)
-        k = table.nfe - 1
+        table, k = self._row(now, after, eta)
         if now == RHO_OF_NO_SIGNAL and table.predicts == "noise" and self.family.update is None and table.noise[k] > 0:
             raise LevyError(
                 f"{self._solver} {self._discretisation} adds noise without bound on a step from zero terminal SNR: choose "
@@ -87,6 +109,14 @@ class Stepwise:
         self._reached = after
         y = apply_row(table, k, y, [prediction for _, prediction in self._newest])
         return y if fresh is None else y.add_(fresh, alpha=float(table.noise[k]))
+
+    def _row(self, now: float, after: float, eta: float) -> tuple[StepTable, int]:
+        k = len(self._newest)
+        if self._fitted and self.levels[k : k + 2] == [now, after]:
+            return self._fitted, k
+        past = [rho for rho, _ in self._newest][: self._order - 1]
+        table = self._table([*reversed(past), now, after], eta)
+        return table, table.nfe - 1
 
     def _table(self, rho: Sequence[float], eta: float) -> StepTable:
         # in y coordinates every schedule is the exploding one

@@ -466,7 +466,7 @@ def test_tuples_lengths_and_inputs_as_in_diffusers():
         ({"trained_betas": [1.1]}, "betas begin with 1.1"),
         (
             {"discretisation": "4m"},
-            "unknown discretisation '4m': choose one of 2m-data, 2m-noise, 3m-data, ei-data, ei-noise",
+            "unknown discretisation '4m': choose one of 2m-data, 2m-noise, 3m-data, ei-data, ei-noise, fitted",
         ),
         ({"discretisation": "heun"}, "unknown discretisation 'heun'"),
         (

@@ -9,11 +9,13 @@ import torch
 
 from levy_core.base.errors import LevyError
 from levy_core.process.schedule import Exploding
-from levy_core.sampling.diffusers_scheduler import ON_LEVELS, LevyScheduler
+from levy_core.sampling.diffusers_scheduler import LevyScheduler
+from levy_core.sampling.fitting import fit
 from levy_core.sampling.loop import solve
 from levy_core.sampling.oracles import Scale, nine_modes
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.sampling.steps import FAMILIES, fits
+from levy_core.sampling.stepwise import ON_LEVELS
 from levy_core.sampling.torch_streams import TorchStreams
 
 from diffusers import (  # isort: skip
@@ -23,9 +25,10 @@ from diffusers import (  # isort: skip
     EulerDiscreteScheduler,
 )
 
+UNFITTED = [name for name in ON_LEVELS if name != "fitted"]
 MULTISTEP = [
     (family, name)
-    for family, name in itertools.product(FAMILIES, ON_LEVELS)
+    for family, name in itertools.product(FAMILIES, UNFITTED)
     if fits(family, name) and name != "ei-noise"
 ]
 
@@ -273,7 +276,7 @@ def test_zero_terminal_snr_is_diffusers(make, method, eta, prediction_type, beta
 @pytest.mark.parametrize(
     "method",
     [
-        *({"solver": "ode", "discretisation": name} for name in ON_LEVELS),
+        *({"solver": "ode", "discretisation": name} for name in UNFITTED),
         {"solver": "sde-e", "discretisation": "2m-data", "eta": 0.5},
         {"eta": 0.7},
     ],
@@ -399,3 +402,42 @@ def test_a_copy_goes_on_where_the_scheduler_is():
     again, t = copy.deepcopy(scheduler), scheduler.timesteps[3]
     one, other = (s.step(network(x, t), t, x, generator=seeded()).prev_sample for s in (scheduler, again))
     assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("alpha", [1.7, 2.0])
+def test_a_fitted_table_is_followed_as_the_projects_loop_does(alpha, tmp_path):
+    noise = LevyScheduler(alpha=alpha).noise
+    oracle, schedule = Scale(noise, 0.5), Exploding(alpha)
+    path = Solver("ode", "3m-data", "uniform-log-rho", 5, rho_max=30, rho_min=0.05, denoise=True)
+    fitted = fit(oracle, path, schedule, noise, 0, (2,), {"label": torch.zeros(50)}, (0.05,), 0)[0].solver
+    table = tabulate(fitted, schedule)
+    scheduler = LevyScheduler(
+        alpha=alpha, solver="ode", discretisation="fitted", rows=fitted.rows, start="stable", clip_sample=False
+    )
+    scheduler.save_pretrained(tmp_path)
+    scheduler = LevyScheduler.from_pretrained(tmp_path)
+    scheduler.set_timesteps(5)
+    assert torch.allclose(scheduler.sigmas, table.rho.float())
+    rho = table.rho.tolist()
+    places = {float(t): i for i, t in enumerate(scheduler.timesteps)}
+
+    def net(x, t):
+        level = rho[places[float(t)]]
+        return oracle(x / scheduler.levels.signal(level), torch.full((len(x),), level, dtype=torch.float64), None)
+
+    x = scheduler.noise_like(torch.empty(20, 2, dtype=torch.float64), seeded())
+    source = TorchStreams(seeded(), x, x.dtype)
+    expected = solve(oracle, table, noise, source, x / scheduler.levels.signal(rho[0]), {}, range(20))
+    assert torch.allclose(loop(scheduler, x, net), expected, rtol=1e-9)
+
+    multistep = LevyScheduler(alpha=alpha, solver="ode", discretisation="2m-data", start="stable", clip_sample=False)
+    multistep.set_timesteps(sigmas=rho)
+    scheduler.set_timesteps(5)
+    results = []
+    for one in (scheduler, multistep):  # begun later, the rows do not apply
+        one.set_begin_index(2)
+        results.append(loop(one, x, net, begin=2))
+    assert torch.equal(*results)
+    for arguments in ({"num_inference_steps": 6}, {"timesteps": [3, 2]}, {"sigmas": [1.0, 0.0]}):
+        with pytest.raises(ValueError, match="the fitted table has levels of its own: give num_inference_steps=5"):
+            scheduler.set_timesteps(**arguments)
