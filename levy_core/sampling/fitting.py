@@ -31,6 +31,7 @@ from levy_core.sampling.loop import apply_row, gradients_of, not_finite
 from levy_core.sampling.solver import MOST_FITTED, Solver, format_rows, guide_evaluations, tabulate
 
 FINE = 40  # evaluations of the fine solution
+BEGIN = (0, 0.125, 0.25, 0.5)  # its first levels, in its later steps: the first of a multistep method are of low order
 LAST = 0.1  # the last level from which a search begins beside that of the solver
 COORDINATES = 4096  # of a sample that are fitted to, at most
 MOVE = 0.4  # first move of the search for levels, in log(rho / rho' - 1)
@@ -163,7 +164,9 @@ class _Fine:
 
     def __init__(self, starts: _Starts, schedule: Schedule, low: float):
         high = starts.solver.levels(schedule).rho[0].item()
-        path = Solver("ode", "3m-data", "uniform-log-rho", FINE, rho_max=high, rho_min=low, denoise=True)
+        places = [*BEGIN, *range(1, FINE - len(BEGIN) + 1)]
+        grid = tuple(high * (low / high) ** (place / places[-1]) for place in places)
+        path = Solver("ode", "3m-data", (*grid, 0.0), FINE)
         table, y, newest = tabulate(path, schedule), starts.y, deque[Tensor](maxlen=3)
         self._rho, self._states, self._slopes = table.rho[:-1].tolist(), [], []
         for k, rho in enumerate(self._rho):
@@ -179,10 +182,9 @@ class _Fine:
 
     def at(self, rho: float) -> Tensor:
         """y [n, c] at a level."""
-        h = log(self._rho[1] / self._rho[0])
-        place = min(max(log(rho / self._rho[0]) / h, 0.0), len(self._rho) - 1.0)
-        i = min(int(place), len(self._rho) - 2)
-        s = place - i
+        after = min(max(sum(level >= rho for level in self._rho), 1), len(self._rho) - 1)
+        i, h = after - 1, log(self._rho[after] / self._rho[after - 1])
+        s = min(log(rho / self._rho[i]) / h, 1.0)
         return (
             (1 + 2 * s) * (1 - s) ** 2 * self._states[i]
             + s * (1 - s) ** 2 * h * self._slopes[i]

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-import tasks.tune
+import tasks.tuning.scores
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json
 from levy_core.base.manifest import write_manifest
@@ -51,7 +51,8 @@ from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.runtime import paths
 from tasks.sample import sample
-from tasks.tune import Memo, Scorer, _fingerprint, filter_by_cost, filter_guides, tune, warn_of_copies
+from tasks.tune import _fingerprint, filter_by_cost, filter_guides, tune, warn_of_copies
+from tasks.tuning.scores import Memo, Scorer
 from tests.conftest import ROOT, merged, save_untrained
 
 SOLVERS = [
@@ -475,7 +476,7 @@ class Counted:
 
     def __init__(self, monkeypatch, calls=None, end=None):
         self.calls, self.limit, self.end, self.images = 0, calls, end, 0
-        monkeypatch.setattr(tasks.tune, "draw_samples", self)
+        monkeypatch.setattr(tasks.tuning.scores, "draw_samples", self)
 
     def __call__(self, *arguments, **options):
         if self.calls == self.limit:

@@ -81,7 +81,7 @@ def test_every_table_goes_with_observations(family, noise):
     guided = observe(oracle, EXACT, noise, covariance=one_regime().covariance())
     if isinstance(noise, StudentT) and family == "posterior":
         return  # has no such form without observations either
-    for discretisation in discretisations_of(family):
+    for discretisation in (d for d in discretisations_of(family) if DISCRETISATIONS[d].order is not None):
         solver = Solver(family, discretisation, "karras", 6, eta=0.3, rho_max=20, rho_min=0.02, denoise=True)
         steps = tabulate(solver, SCHEDULES["cosine"](noise.exponent))
         drawn = sample(guided, steps, noise, 0, range(4), (D,), {})
