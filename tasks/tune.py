@@ -59,9 +59,10 @@ def tune(params: Params, dataset: str, design: str) -> None:
     )
     results: dict[int, SearchResult] = {}
     watched: dict[int, dict[str, float]] = {}
+    spent: dict[int, int] = {}
     with bar(None, f"tune {design}", total=searches.evaluations(space), unit="eval", unit_scale=True) as progress:
-        for steps, result in searches.run(space, progress.update):
-            best, seeds, results[steps] = result.best, result.seeds, result
+        for steps, result, evaluations in searches.run(space, progress.update):
+            best, seeds, results[steps], spent[steps] = result.best, result.seeds, result, evaluations
             watched[steps] = memo.watched(best.solver, best.n, searches.judge(0) if seeds else searches.seed)
             judged = f" on {seeds} fresh seeds" if seeds else ""
             line = f"{design} on {dataset}, {steps} evaluations: {best.solver.label}: {best.score:.3f}{judged}"
@@ -73,6 +74,7 @@ def tune(params: Params, dataset: str, design: str) -> None:
                 "sampler": sampler_of(asdict(result.best.solver)),
                 "score": float(f"{result.best.score:.6g}"),
                 "samples": result.samples,
+                "evaluations": spent[steps],
                 "trials": len(result.trials),
                 "seeds": result.seeds,
                 "watched": watched[steps],

@@ -9,6 +9,7 @@ fitted tables, by the settings of params.yaml but for the numbers of evaluations
 
 import argparse
 import platform
+import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,7 +101,7 @@ def model(dataset: str, folder: Path) -> None:
     metrics, classes = open_metrics(params, dataset), classes_of(params.sample, kind)
     labels = network.samples.labels(classes, 0, N)
     print(
-        f"\n{folder}\n\n| evaluations | search | sampler | spent | {' | '.join(MEASURES)} |\n|---|---|---|---|{'---|' * len(MEASURES)}"
+        f"\n{folder}\n\n| evaluations | search | sampler | to find it | | per 1,000 samples | {' | '.join(MEASURES)} |\n|---|---|---|---|---|---|{'---|' * len(MEASURES)}"
     )
     with TemporaryDirectory() as scratch:
         memo = Memo(Path(scratch) / "memo", "")
@@ -121,18 +122,22 @@ def model(dataset: str, folder: Path) -> None:
             ("without fits", plain),
             ("with", replace(plain, discretisations=(*plain.discretisations, "fitted"))),
         ):
-            spent = 0
             with bar(None, name, total=searches.evaluations(searched), unit="eval", unit_scale=True) as progress:
-                for steps, found in searches.run(searched, progress.update):
-                    taken, spent = progress.n - spent, progress.n
-                    solver = found.best.solver
+                start = time.perf_counter()
+                for steps, found, spent in searches.run(searched, progress.update):
+                    searching, solver, start = time.perf_counter() - start, found.best.solver, time.perf_counter()
                     drawn = [draw_samples(network, solver, seed, labels, 250, torch.device("cpu")) for seed in FRESH]
+                    drawing = (time.perf_counter() - start) / len(FRESH) / N * 1000
                     rows = [metrics.measure(samples, labels) for samples in drawn]
                     cells = [
                         f"{np.mean(v):.3f} ± {np.std(v, ddof=1):.3f}"
                         for v in ([row.get(m, np.nan) for row in rows] for m in MEASURES)
                     ]
-                    print(f"| {steps} | {name} | {solver.label} | {taken:,} | {' | '.join(cells)} |", flush=True)
+                    print(
+                        f"| {steps} | {name} | {solver.label} | {spent:,} | {searching:.0f} s | {drawing:.1f} s | {' | '.join(cells)} |",
+                        flush=True,
+                    )
+                    start = time.perf_counter()
 
 
 def main() -> None:

@@ -62,17 +62,24 @@ class Searches:
         """About how many, for one sample each, all searches take."""
         return sum(steps * self.settings.samples for steps in self.settings.steps) * (2 if space.fits else 1)
 
-    def run(self, space: Space, progress: Callable[[int], Any]) -> Iterator[tuple[int, SearchResult]]:
-        """(evaluations, what was found), the most evaluations first: shortened, what they find is tried with fewer, too."""
-        settings, longer = self.settings, dict[Solver, None]()
+    def run(self, space: Space, progress: Callable[[int], Any]) -> Iterator[tuple[int, SearchResult, int]]:
+        """(evaluations of a sample, what was found, evaluations that it took), the most first: shortened, what is found is tried with fewer, too."""
+        settings, longer, spent = self.settings, dict[Solver, None](), 0
+
+        def count(evaluations: int) -> None:
+            nonlocal spent
+            spent += evaluations
+            progress(evaluations)
+
         for steps in sorted(settings.steps, reverse=True):
-            fitter = partial(self.fit, steps=steps, lowest=space.rho_min[0], progress=progress) if space.fits else None
+            spent = 0
+            fitter = partial(self.fit, steps=steps, lowest=space.rho_min[0], progress=count) if space.fits else None
             found = search(
                 self.scorer(self.seed), self.model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed,
-                progress, lambda k: self.scorer(self.judge(k)), fitter, list(longer),
+                count, lambda k: self.scorer(self.judge(k)), fitter, list(longer),
             )  # fmt: skip
             longer |= dict.fromkeys(found.flows())
-            yield steps, found
+            yield steps, found, spent
 
     def fit(self, solver: Solver, steps: int, lowest: float, progress: Callable[[int], Any]) -> list[Solver]:
         """Tables fitted to a solver, for half the evaluations that the search of ``steps`` may take; none where the flow is lost.
