@@ -1,4 +1,4 @@
-"""Integrators of phase space on nine modes, without a network: python docs/benchmarks/phase.py [--n 10000 --seeds 2]
+"""Integrators of phase space on nine modes, without a network: python docs/benchmarks/phase.py [--n 4000 --seeds 2]
 
 Every integrator draws from the exact oracle of nine modes (levy_core.sampling.oracles.nine_modes, Gaussian noise) on the path published for
 CIFAR-10, beside ordinary solvers. Prints a Markdown table: the mean distance to the end points of the exact flow from equal starts, and the
@@ -70,7 +70,7 @@ def draw(table: BlockTable, n: int, seed: int) -> Tensor:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=10_000, help="samples per seed")
+    parser.add_argument("--n", type=int, default=4_000, help="samples per seed")
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
     n, seeds = arguments.n, range(arguments.seeds)
