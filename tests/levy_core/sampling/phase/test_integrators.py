@@ -52,7 +52,7 @@ def test_each_converges_at_the_declared_order(path, name):
     bend = {"bend": 0.1, "direction": "ones"} if "conjugate" in name else {}
     setting = Integrator(name, "uniform-log-rho", rho_max=100.0, rho_min=0.1, **bend)
     exact, scheme, errors = exact_scale(path, 0.7, 100.0, 0.1, name in NOISY), INTEGRATORS[name], []
-    for steps in (100, 200):
+    for steps in (100, 200) if name == "naive-vv" else (60, 120):
         table = tabulate_phase(path, setting, scheme.evaluations * steps + 1)
         errors.append(abs(scale_after(table, 0.7) / exact - 1))
     assert np.log2(errors[0] / errors[1]) == pytest.approx(scheme.order, abs=0.3)
