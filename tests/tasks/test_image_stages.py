@@ -27,7 +27,7 @@ from levy_core.metrics.images.measures import Generated, floors, measure_images
 from levy_core.nets.unet import UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver, format_rows
-from levy_core.serving.draw import cost, draw_samples
+from levy_core.serving.draw import cost, draw_samples, hash_weights
 from levy_core.training.checkpoint import load_model
 from tasks.cells.selection import SETTINGS, solver_of
 from tasks.cells.store import (
@@ -522,7 +522,9 @@ def test_the_search_spends_its_budget_and_leaves_the_tuned_samplers_and_every_tr
     counts = [json.loads(json.loads(line)["of"])[1] for line in MEMO.read_text().splitlines()]
     assert counts.count(16) == (trials.n == 16).sum()
     tables = trials[trials.discretisation == "fitted"]
-    assert len(trials) - len(tables) - 2 <= counts.count(8) <= len(trials) - len(tables)  # tables, and what was shortened, begin at 16
+    assert (
+        len(trials) - len(tables) - 2 <= counts.count(8) <= len(trials) - len(tables)
+    )  # tables, and what was shortened, begin at 16
     assert len(tables) >= 4
     assert set(tables.fitted_to) == {hash_weights(paths.model("digits", "lim"))}
     assert all(solver_of(row).fitted_rows for _, row in tables.iterrows())
@@ -532,7 +534,9 @@ def test_a_sampler_that_was_fitted_to_another_model_is_not_drawn_with(small):
     tune(small, "digits", "lim")
     solver = Solver("ode", "fitted", "fitted", 1, rows=format_rows([[20.0, 0.1, 0.9]]), fitted_to="0" * 64)
     write_tuned(TUNED, {1: {"sampler": asdict(solver)}})
-    with pytest.raises(LevyError, match=r"belongs to the model with weights 000000000000, but .*lim has weights .*run tune again"):
+    with pytest.raises(
+        LevyError, match=r"belongs to the model with weights 000000000000, but .*lim has weights .*run tune again"
+    ):
         sample(small, "digits", "lim")
 
 
