@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST, REMEDY
+from levy_core.base.memory import free_memory
 from levy_core.base.samples import Samples, read_classes
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
@@ -102,16 +102,18 @@ class Reader:
         self.check_memory(n, f"n is {n:,}")
         return self._samples.labels_of_counts(asked) if isinstance(asked, dict) else self._samples.labels(asked, 0, n)
 
+    @property
+    def bytes_kept(self) -> int:
+        """Of a sample that was drawn: twice its own, while batches become one array."""
+        return 2 * np.dtype(self._samples.dtype).itemsize * math.prod(self._shape)
+
     def check_memory(self, n: int, asked: str) -> None:
-        """Refuses so many samples at a time as do not fit into memory; ``asked`` begins the message.
+        """Refuses so many samples at a time as do not fit into memory, before anything is made for each; ``asked`` begins the message.
 
         Raises:
-            LevyError: says how many do.
+            LevyError: says how many do, if nothing else were needed.
         """
-        bytes_each = (
-            2 * np.dtype(self._samples.dtype).itemsize * math.prod(self._shape)
-        )  # twice while batches become one array
-        most = psutil.virtual_memory().available // bytes_each
+        most = free_memory() // self.bytes_kept
         if n > most:
             raise LevyError(f"{asked}, but the memory that is free holds {most:,} samples: ask for fewer at a time")
 
