@@ -17,6 +17,7 @@ from levy_core.base.conditions import LABEL
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.files import hash_json, replacing
+from levy_core.base.memory import free_memory
 from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
 from levy_core.sampling.finalists import MOST_SEEDS
@@ -24,6 +25,7 @@ from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.search import SearchResult, Space, search
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
+from levy_core.serving.memory import Footprint, check_batch
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import SETTINGS, sampler_of
 from tasks.cells.tables import write_rows
@@ -57,8 +59,12 @@ def tune(params: Params, dataset: str, design: str) -> None:
     metrics = open_metrics(params, dataset)
     memo = Memo(paths.scores(dataset, design), _fingerprint(params, dataset, folder, metrics))
 
+    footprint = Footprint(model, device)
+
     def scorer(seed: int) -> Scorer:
-        return Scorer(model, metrics, params.metric(dataset), classes, seed, params.sample.batch, device, memo)
+        return Scorer(
+            model, metrics, params.metric(dataset), classes, seed, params.sample.batch, device, memo, footprint
+        )
 
     seed = seed_of("tune", settings.seed) % 2**31  # not one of the grid's
     fresh = [seed_of("tune", settings.seed, "judge", k) % 2**31 for k in range(MOST_SEEDS)]
@@ -214,9 +220,11 @@ class Scorer:
         batch: int,
         device: torch.device,
         memo: Memo,
+        footprint: Footprint,
     ):
         self._model, self._metrics, self._metric, self._classes = model, metrics, metric, classes
         self._seed, self._batch, self._device, self._memo = seed, batch, device, memo
+        self._footprint = footprint
         self._solver: Solver | None = None
         self._embedded = torch.empty(0)
 
@@ -240,6 +248,8 @@ class Scorer:
             self._solver, self._embedded = solver, self._embedded[:0]
         have = len(self._embedded)
         labels = self._model.samples.labels(self._classes, have, n - have)
+        free = free_memory(self._device)
+        check_batch("sample.batch", self._batch, self._footprint, solver, n - have, free)
         samples = draw_samples(self._model, solver, self._seed, labels, self._batch, self._device, first=have)
         drawn = self._metrics.embed(samples)
         self._embedded = torch.cat([self._embedded, drawn]) if have else drawn

@@ -13,8 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from levy_core.base.conditions import move
+from levy_core.base.errors import LevyError, choose
+from levy_core.base.samples import Samples
+from levy_core.observations.guides import OBSERVATION_GUIDES
 from levy_core.sampling.guidance import GUIDES
-from levy_core.sampling.solver import Solver, StepTable
+from levy_core.sampling.solver import Solver
+from levy_core.serving.draw import step_table
 
 if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
@@ -97,23 +101,40 @@ class Footprint:
         cond = move(self._model.samples.condition(np.zeros(1)), self._device)
         return self._model.predictor(y, torch.ones(1, device=self._device), cond)
 
+    def each(self, solver: Solver, guide: str | None = None) -> int:
+        """Of a sample in a batch; ``guide``: towards observations.
+
+        Raises:
+            LevyError: an unknown guide.
+        """
+        gradients = guide is not None and choose("guide towards observations", guide, OBSERVATION_GUIDES).needs_gradient
+        return self.network(solver, gradients) + self.states(solver, guide is not None) + self.decoded
+
     def network(self, solver: Solver, gradients: bool = False) -> int:
         """In an evaluation of the network, as the solver's guide asks for it; with gradients, and the backward pass after it."""
         alive = self._backward if gradients else self._forward
         return int(SCRATCH * alive) * GUIDES[solver.guide].evaluations(solver.strength)
 
-    def states(self, table: StepTable, observing: bool = False) -> int:
+    def states(self, solver: Solver, observing: bool = False) -> int:
         """In what takes a sample from level to level; ``observing``: towards observations."""
         made, noise = math.prod(self._model.net.shape), self._model.design.noise
         values = made * (LOOP + GUIDE * observing)
-        if table.jumps is not None and not getattr(noise, "isotropic", True):
-            values += PATH * made * len(table.jumps)
+        if (
+            not getattr(noise, "isotropic", True)
+            and (jumps := step_table(solver, self._model.design).jumps) is not None
+        ):
+            values += PATH * made * len(jumps)
         return 4 * values + STREAM
 
     @property
     def decoded(self) -> int:
         """In what makes a field of coefficients."""
         return 4 * DECODED * math.prod(self._model.shape) if self._model.latent else 0
+
+    @property
+    def kept(self) -> int:
+        """Of a sample that was drawn: twice its own, while batches become one array."""
+        return bytes_kept(self._model.samples, self._model.shape)
 
 
 @dataclass(frozen=True)
@@ -142,3 +163,35 @@ class Need:
 def rows_of_batch(each: int) -> int:
     """Samples of a batch that takes so many bytes of each: a function of the model and its sampler, as samples differ in the last bits with it."""
     return max(1, min(BATCH, ROOM // each))
+
+
+def bytes_kept(samples: Samples, shape: tuple[int, ...]) -> int:
+    """Of a sample that was drawn, twice its own, while batches become one array."""
+    return 2 * np.dtype(samples.dtype).itemsize * math.prod(shape)
+
+
+def check_batch(
+    setting: str, batch: int, footprint: Footprint, solver: Solver, n: int, free: int, processes: int = 1
+) -> None:
+    """Refuses a batch of a stage that does not fit into free memory; ``setting`` is its name in params.yaml.
+
+    Args:
+        n: samples of a drawing. processes: that draw at once, on the memory that is free.
+
+    Raises:
+        LevyError: names the setting, what it takes, and what would fit.
+    """
+    need = Need(n, footprint.kept, min(n, batch), footprint.each(solver))
+    share = free // processes
+    if need.bytes <= share:
+        return
+    fitting = max(0, share - n * need.kept) // need.each
+    advice = (
+        f"lower it to {fitting:,}"
+        if fitting
+        else "even one sample at a time does not fit: free memory, or take a smaller network"
+    )
+    raise LevyError(
+        f"{setting} is {batch:,}, which takes about {need.bytes / 2**20:,.0f} MiB with the network's activations ({solver.label}), but "
+        f"{share / 2**20:,.0f} MiB of memory are free{' for each process' if processes > 1 else ''}: {advice}"
+    )

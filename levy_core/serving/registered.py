@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from levy_core.base.errors import LevyError, choose
+from levy_core.base.errors import LevyError
 from levy_core.base.event import Given
 from levy_core.base.files import ready
 from levy_core.base.samples import Classes, Samples
-from levy_core.observations.guides import OBSERVATION_GUIDES
 from levy_core.observations.kept import read_covariance
 from levy_core.sampling.solver import Solver
 from levy_core.serving.batching import Batches
-from levy_core.serving.draw import check_guide, cost, draw_observed, draw_samples, draw_together, step_table
+from levy_core.serving.draw import check_guide, cost, draw_observed, draw_samples, draw_together
 from levy_core.serving.events import REST, SYSTEMS, EventSampler, check_request, solver_of_events
 from levy_core.serving.exporters import Exporter, exporter_of, reader_of
 from levy_core.serving.memory import Footprint, Need, rows_of_batch
@@ -216,7 +215,7 @@ class RegisteredModel:
         self, labels: np.ndarray, solver: Solver, seed: int, check: Callable[[], None]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Samples as the core draws them, and their labels; ``check`` raises where the drawing may not go on."""
-        most = rows_of_batch(self._bytes_each(solver))
+        most = rows_of_batch(self._footprint.each(solver))
         joined = min(limit_of("LEVY_BATCH"), most)
         if len(labels) <= joined:
             check_guide(self._model, solver, labels)  # of a whole batch it would not tell who is wrong
@@ -224,31 +223,17 @@ class RegisteredModel:
         watch = lambda k, x0: check()
         return draw_samples(self._model, solver, seed, labels, most, self._device, watch=watch), labels
 
-    def _bytes_each(self, solver: Solver, guide: str | None = None) -> int:
-        """What a sample takes in a batch, with a guide towards observations or without.
-
-        Raises:
-            LevyError: an unknown guide.
-        """
-        observing, table = guide is not None, step_table(solver, self._model.design)
-        gradients = observing and choose("guide towards observations", guide, OBSERVATION_GUIDES).needs_gradient
-        return (
-            self._footprint.network(solver, gradients)
-            + self._footprint.states(table, observing)
-            + self._footprint.decoded
-        )
-
     def _need(self, n: int, solver: Solver, guide: str | None = None) -> Need:
-        each = self._bytes_each(solver, guide)
-        return Need(n, self._reader.bytes_kept, min(n, rows_of_batch(each)), each)
+        each = self._footprint.each(solver, guide)
+        return Need(n, self._footprint.kept, min(n, rows_of_batch(each)), each)
 
     def _need_of_particles(self, n: int, particles: int, solver: Solver) -> Need:
         """Of a system of particles at a time, those of all systems that are inside the event, and n members of it."""
         footprint, of_system = self._footprint, particles // SYSTEMS
-        members = n * self._reader.bytes_kept + (n + REST) * footprint.decoded
+        members = n * footprint.kept + (n + REST) * footprint.decoded
         inside = 4 * SYSTEMS * math.prod(self._model.net.shape)
-        kept = inside + footprint.states(step_table(solver, self._model.design)) + members // of_system
         each = footprint.network(solver)
+        kept = inside + footprint.states(solver) + members // of_system
         return Need(of_system, kept, min(of_system, rows_of_batch(each)), each)
 
     def _memory(self, need: Need) -> AbstractContextManager[None]:
@@ -272,5 +257,5 @@ class RegisteredModel:
         """What the default sampler draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
         labels = self.samples.labels(classes, 0, n)
         solver = without_idle_guide(self._reader.default, self.samples, labels)
-        rows = rows_of_batch(self._bytes_each(solver))
+        rows = rows_of_batch(self._footprint.each(solver))
         return draw_samples(self._model, solver, seed, labels, rows, self._device), labels

@@ -14,7 +14,7 @@ from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import draw_samples, step_table
+from levy_core.serving.draw import draw_samples
 from levy_core.serving.memory import Footprint, Need
 from levy_core.training.checkpoint import Model
 
@@ -71,8 +71,7 @@ def measure(name: str) -> dict[str, int]:
     config, design, solver, n = CASES[name]
     model = make_model(config, design)
     footprint = Footprint(model, CPU)
-    each = footprint.network(solver) + footprint.states(step_table(solver, model.design))
-    need = Need(n, 2 * 4 * int(np.prod(config.shape)), n, each)
+    need = Need(n, footprint.kept, n, footprint.each(solver))
     draw = lambda n: draw_samples(model, solver, 0, np.zeros(n, int), n, CPU)
     draw(1)
     return {"expected": need.bytes, "measured": peak(lambda: draw(n))}

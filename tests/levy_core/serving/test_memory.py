@@ -20,7 +20,7 @@ from levy_core.observations.covariance import Covariance
 from levy_core.observations.guides import OBSERVATION_GUIDES
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES
-from levy_core.serving.draw import draw_observed, draw_samples, step_table
+from levy_core.serving.draw import draw_observed, draw_samples
 from levy_core.serving.memory import BATCH, ROOM, SCRATCH, Footprint, Need, most_alive, rows_of_batch
 from levy_core.serving.registered import RegisteredModel
 from levy_core.serving.workload import Workload
@@ -75,8 +75,8 @@ def expected(model, solver, guide=None):
     """Without what operations take inside, which is not seen."""
     footprint = Footprint(model, CPU)
     gradients = guide is not None and OBSERVATION_GUIDES[guide].needs_gradient
-    states = footprint.states(step_table(solver, model.design), observing=guide is not None)
-    return footprint.network(solver, gradients) / SCRATCH + states + footprint.decoded
+    network = footprint.network(solver, gradients)
+    return footprint.each(solver, guide) - network + network / SCRATCH
 
 
 @pytest.mark.parametrize("design", [{"preset": "dlpm"}, {"preset": "dlpm", "isotropic": False}, {"preset": "tedm"}])
