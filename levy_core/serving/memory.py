@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
 
 BATCH = 250  # samples of a batch, at most
-ROOM = (
-    2 * 2**30
-)  # bytes of a batch of several samples: where 250 would take more, fewer are drawn at a time, however much is free
+ROOM = 2 * 2**30  # bytes that a batch of several samples takes at most, however much is free
 SCRATCH = 3.0  # what a process takes per byte of activations: copies in the layouts of convolutions, gaps; measured: docs/registry.md
 STREAM = 16 * 2**10  # bytes of the generators of a sample's random numbers
 # Values in float32 that are alive beside the network, per value that it makes: of the sampling loop with its history and fresh noise; of a
@@ -119,10 +117,8 @@ class Footprint:
         """In what takes a sample from level to level; ``observing``: towards observations."""
         made, noise = math.prod(self._model.net.shape), self._model.design.noise
         values = made * (LOOP + GUIDE * observing)
-        if (
-            not getattr(noise, "isotropic", True)
-            and (jumps := step_table(solver, self._model.design).jumps) is not None
-        ):
+        jumps = step_table(solver, self._model.design).jumps
+        if jumps is not None and not getattr(noise, "isotropic", True):
             values += PATH * made * len(jumps)
         return 4 * values + STREAM
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from levy_core.base.errors import LevyError
 from levy_core.base.observed import Observed
-from levy_core.nets.latent import fit_latent
+from levy_core.nets.latent import Latent
 from levy_core.nets.mlp import MLPConfig
 from levy_core.nets.unet import UNetConfig
 from levy_core.observations.covariance import Covariance
@@ -21,11 +21,12 @@ from levy_core.observations.guides import OBSERVATION_GUIDES
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES
 from levy_core.serving.draw import draw_observed, draw_samples
+from levy_core.serving.events import solver_of_events
 from levy_core.serving.memory import BATCH, ROOM, SCRATCH, Footprint, Need, most_alive, rows_of_batch
 from levy_core.serving.registered import RegisteredModel
 from levy_core.serving.workload import Workload
 from tests.conftest import ROOT, save_untrained
-from tests.levy_core.nets.test_latent import data, gaussian_model
+from tests.levy_core.nets.test_latent import gaussian_model
 from tests.support import addresses
 from tests.support.events import save_fields
 from tests.support.peaks import CASES, CPU, make_model
@@ -82,7 +83,7 @@ def expected(model, solver, guide=None):
 @pytest.mark.parametrize("design", [{"preset": "dlpm"}, {"preset": "dlpm", "isotropic": False}, {"preset": "tedm"}])
 def test_no_sampler_keeps_more_alive_than_is_expected(design):
     model, tried = make_model(MLPConfig((D,), 2, 8), design), 0
-    for family, steps, eta, guide in itertools.product(FAMILIES, (4, 20), (0.0, 0.5), ("none", "classifier-free")):
+    for family, steps, eta, guide in itertools.product(FAMILIES, (12,), (0.0, 0.5), ("none", "classifier-free")):
         for discretisation in ("ei-noise", "3m-data"):
             try:
                 solver = Solver(
@@ -94,27 +95,46 @@ def test_no_sampler_keeps_more_alive_than_is_expected(design):
             tried += 1
             assert alive <= expected(model, solver)
             assert expected(model, solver) <= 5 * alive
-    assert tried >= 10
+    assert tried >= 6
+
+
+def observing_alive(model, solver, guide, covariance):
+    """What a sample more adds, as inverses and covariances are made once."""
+    seen = Observed(np.arange(5)[:, None], np.ones((5, 1)), np.zeros(5), np.full(5, 0.1), None, None, "")
+    draw = lambda n: draw_observed(model, solver, 0, np.zeros(n, int), n, CPU, seen, guide, covariance)
+    return (most_alive(lambda: draw(24)) - most_alive(lambda: draw(4))) / 20
 
 
 @pytest.mark.parametrize("guide", OBSERVATION_GUIDES)
 def test_no_guide_towards_observations_keeps_more_alive_than_is_expected(guide):
-    """What 20 samples more add, as inverses and covariances are made once."""
-    model = make_model(MLPConfig((D,), 2, 8), {"preset": "tedm"})
-    covariance = Covariance(torch.zeros(D).double(), torch.zeros(D, 0).double(), torch.ones(D).double())
-    seen = Observed(np.arange(5)[:, None], np.ones((5, 1)), np.zeros(5), np.full(5, 0.1), None, None, "")
-    solver = Solver("ode", "2m-data", "karras", 4, denoise=True)
-    few, many = (
-        most_alive(lambda n=n: draw_observed(model, solver, 0, np.zeros(n, int), n, CPU, seen, guide, covariance))
-        for n in (4, 24)
+    model, solver = (
+        make_model(MLPConfig((D,), 2, 8), {"preset": "tedm"}),
+        Solver("ode", "2m-data", "karras", 4, denoise=True),
     )
-    assert (many - few) / 20 <= expected(model, solver, guide) <= 5 * (many - few) / 20
+    covariance = Covariance(torch.zeros(D).double(), torch.zeros(D, 0).double(), torch.ones(D).double())
+    alive = observing_alive(model, solver, guide, covariance)
+    assert alive <= expected(model, solver, guide) <= 5 * alive
 
 
-def test_fields_of_coefficients_are_counted():
-    model = gaussian_model(fit_latent(data(50), 3))
+@pytest.fixture(scope="module")
+def of_coefficients():
+    """A model whose fields of 7,200 values are made of 5 coefficients."""
+    shape = (2, 60, 60)
+    patterns = torch.randn(9, *shape, generator=torch.Generator().manual_seed(0)) / 100
+    ones = torch.ones(shape)
+    return gaussian_model(Latent(torch.zeros(shape), patterns[:5], patterns[5:], ones, ones))
+
+
+def test_fields_of_coefficients_are_counted(of_coefficients):
     solver = Solver("ode", "2m-data", "karras", 4, rho_max=80, rho_min=0.002)
-    assert alive_of(model, solver, 50) <= expected(model, solver)
+    alive, most = alive_of(of_coefficients, solver, 50), expected(of_coefficients, solver)
+    assert alive <= most <= 5 * alive
+
+
+def test_fields_of_coefficients_that_agree_with_observations_are_counted(of_coefficients):
+    solver = Solver("ode", "2m-data", "karras", 4, rho_max=80, rho_min=0.002, denoise=True)
+    alive = observing_alive(of_coefficients, solver, "interpolation", None)
+    assert alive <= expected(of_coefficients, solver, "interpolation") <= 5 * alive
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is Linux's")
@@ -234,19 +254,24 @@ def test_a_guide_with_gradients_needs_more(folder):
     assert plain < observed < differentiated / 1.5
 
 
-def test_particles_are_refused_as_samples_are(tmp_path):
-    folder = save_fields(tmp_path / "model")
+@pytest.fixture(scope="module")
+def weather(tmp_path_factory):
+    folder = save_fields(tmp_path_factory.mktemp("weather") / "model")
     save_sampler(folder)
-    model = RegisteredModel(folder)
-    with (
-        addresses.left(40 * MIB),
-        pytest.raises(
-            LevyError,
-            match=r"^2,000,000 particles are asked for, but the memory that is free holds [\d,]+ samples: ask for fewer at a time$",
-        ),
-    ):
-        model.event({"n": 3}, "t2m at 52,0 > 26 degC", tmp_path / "out", 2_000_000)
+    return RegisteredModel(folder)
+
+
+def test_particles_are_refused_as_samples_are(weather, tmp_path):
+    message = r"^2,000,000 particles are asked for, but the memory that is free holds [\d,]+ samples: ask for fewer at a time$"
+    with addresses.left(40 * MIB), pytest.raises(LevyError, match=message):
+        weather.event({"n": 3}, "t2m at 52,0 > 26 degC", tmp_path / "out", 2_000_000)
     assert not (tmp_path / "out").exists()
+
+
+def test_particles_keep_no_more_alive_than_is_expected(weather, tmp_path):
+    ask = lambda: weather.event({"n": 5, "steps": 10}, "t2m at 52,0 > 12 degC", tmp_path / "out", 400)
+    solver = solver_of_events(weather._reader.default, 10, None)
+    assert most_alive(ask) <= weather._need_of_particles(5, 400, solver).bytes
 
 
 def test_threads_that_draw_at_once_are_counted_together(folder):
