@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.memory import free_memory
+from levy_core.base.memory import free_memory, give_back
 from levy_core.serving.memory import Need
 from levy_core.serving.requests import check_limit, limit_of
 
@@ -84,10 +84,9 @@ class Workload:
             LevyError: it does not fit into what is free, beside what the drawings under way may still take; says how many samples do.
         """
         with self._lock:
-            free = free_memory(device)
-            self._free = self._free if self._taken else free
-            left = min(free, self._free - self._taken)
-            if need.bytes > left:
+            if need.bytes > self._left(device):
+                give_back()
+            if need.bytes > (left := self._left(device)):
                 raise LevyError(_refusal(need, asked, left, bool(self._taken)))
             self._taken += need.bytes
         try:
@@ -95,6 +94,13 @@ class Workload:
         finally:
             with self._lock:
                 self._taken -= need.bytes
+
+    def _left(self, device: torch.device) -> int:
+        """Bytes that no drawing under way may still take."""
+        free = free_memory(device)
+        if not self._taken:
+            self._free = free
+        return min(free, self._free - self._taken)
 
     def answer(self, values: int, draw: Callable[[], np.ndarray]) -> np.ndarray:
         """What ``draw`` gives. Where a server makes a text of it, its memory counts from here until the array is let go of.

@@ -1,9 +1,12 @@
 """Free memory is what the kernel would give: of the machine, of control groups, of the limit of addresses."""
 
+import ctypes
+
+import numpy as np
 import psutil
 import pytest
 
-from levy_core.base.memory import free_memory, left_in_groups
+from levy_core.base.memory import free_memory, give_back, left_in_groups
 from tests.support import addresses
 
 GIB = 2**30
@@ -52,3 +55,15 @@ def test_no_more_is_free_than_the_machine_has_or_the_limit_of_addresses_leaves()
     assert 0 < free_memory() <= 1.25 * psutil.virtual_memory().available
     with addresses.left(50_000_000):
         assert 40_000_000 < free_memory() <= 50_000_000
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_what_was_let_go_of_goes_back_to_the_kernel():
+    taken = lambda: psutil.Process().memory_info().rss
+    parts = [np.ones(12_000) for _ in range(2000)]  # 192 MB in pieces that glibc keeps
+    last = np.ones(12_000)  # above them, so that the end of the heap cannot move
+    before = taken()
+    parts.clear()
+    give_back()
+    assert taken() < before - 100_000_000
+    assert last.all()
