@@ -18,6 +18,7 @@ from tasks.cells.comparison import read_eta, read_winner
 from tasks.cells.selection import Row, cell_label, rows_of_cell, select_default, solver_of
 from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tables import metric_name, read_rows
+from tasks.cells.tuned import read_spent
 from tasks.kinds.kind import Page
 from tasks.page import contrasts, figures, pictures, tables
 from tasks.page.default_sampler import DefaultSampler
@@ -71,7 +72,7 @@ def report(params: Params, dataset: str) -> None:
         "balance": _describe_balance(params.train),
         "twins_to_add": [line for d in designs if (line := describe_missing_twin(d, params.models[d], made))],
         "leaning": {d: explain_minimiser(n) for d, m in models.items() if (n := m.design.loss.minimiser) != "mean"},
-        "cost": _cost(params, models, cells, of_kind.training_samples),
+        "cost": _cost(params, dataset, models, cells, of_kind.training_samples),
         "failures": [(row["design"], _label(row), row["failed"]) for _, row in grid[grid.failed.notna()].iterrows()],
         "floor": floor,
         "figures": drawings,
@@ -127,7 +128,9 @@ def _default_sampler(dataset: str, design: str, cell: pd.Series, of_model: Sampl
     return DefaultSampler(cell, _label(cell), np.concatenate(drawn), np.tile(labels, len(drawn)), classes)
 
 
-def _cost(params: Params, models: dict[str, Model], cells: dict[str, pd.Series], samples: int) -> list[dict[str, Any]]:
+def _cost(
+    params: Params, dataset: str, models: dict[str, Model], cells: dict[str, pd.Series], samples: int
+) -> list[dict[str, Any]]:
     drawn = params.train.steps * params.train.batch
     rows = []
     for design, model in models.items():
@@ -139,6 +142,7 @@ def _cost(params: Params, models: dict[str, Model], cells: dict[str, pd.Series],
                 "seen": drawn,
                 "epochs": drawn / samples,
                 "training": 3 * one * drawn / 1e12,  # a backward pass costs about two forward passes
+                "searching": one * sum(read_spent(paths.tuned(dataset, design)).values()) / 1e12,
                 "one": one / 1e6,
                 "nfe": nfe,
                 "sample": one * nfe / 1e6,

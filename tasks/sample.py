@@ -15,7 +15,7 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.memory import free_memory
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
+from levy_core.serving.draw import check_fitted, check_guide, cost, draw_samples, hash_model
 from levy_core.serving.memory import Footprint, check_batch
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.store import (
@@ -56,8 +56,9 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         [*cells_of(params.sample, params.kind(dataset)), *read_tuned(paths.tuned(dataset, design)).values()]
     )
     labels = model.samples.labels(classes_of(grid, params.kind(dataset)), 0, grid.n)
-    for solver in solvers:
-        check_guide(model, solver, labels)  # before hours of work
+    for solver in solvers:  # before hours of work
+        check_guide(model, solver, labels)
+        check_fitted(solver, folder)
     cells: dict[str, Cell] = {}
     solver_by_key: dict[str, Solver] = {}
     for solver in solvers:

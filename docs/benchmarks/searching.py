@@ -21,8 +21,9 @@ from levy_core.process.noise import Gaussian, Stable
 from levy_core.process.schedule import Cosine, Exploding, Schedule
 from levy_core.sampling.loop import begin, solve
 from levy_core.sampling.oracles import Modes, mean_distance, nine_modes
-from levy_core.sampling.search import Space, rungs, search
+from levy_core.sampling.search import rungs, search
 from levy_core.sampling.solver import Solver, tabulate
+from levy_core.sampling.space import Space
 from tasks.runtime.progress import bar
 
 RING = tuple((1.5 * cos(k * pi / 4), 1.5 * sin(k * pi / 4)) for k in range(8))

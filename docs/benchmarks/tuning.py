@@ -26,7 +26,8 @@ from tasks.params import loading as settings
 from tasks.params.samplers import classes_of, space_of
 from tasks.params.sections import Block
 from tasks.runtime.progress import bar
-from tasks.tune import Memo, Scorer, filter_by_cost
+from tasks.tune import filter_by_cost
+from tasks.tuning.scores import Memo, Scorer
 
 STEPS, SLOW = 10, 50  # evaluations
 GRID_N = 300  # samples of a cell of the full grid

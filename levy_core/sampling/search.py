@@ -1,8 +1,8 @@
 """The best sampler for a step budget: Bayesian search with successive halving on common random numbers, then fresh ones."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -11,128 +11,15 @@ import numpy as np
 from levy_core.base.errors import LevyError
 from levy_core.process.schedule import Schedule
 from levy_core.sampling.finalists import afford, choose
-from levy_core.sampling.grids import extent
-from levy_core.sampling.guidance import GUIDES
-from levy_core.sampling.solver import Solver, guide_evaluations, tabulate
-from levy_core.sampling.steps import FAMILIES, discretisations_of
+from levy_core.sampling.solver import Solver
+from levy_core.sampling.space import Space, shorten
 
 if TYPE_CHECKING:
     import optuna
 
-Range = tuple[float, float]
 # Score of the first n samples of a solver, smaller is better; NaN where it failed. The same n samples of every solver
 # start from the same noise, so that differences are the solvers'.
 Score = Callable[[Solver, int], float]
-
-
-@dataclass(frozen=True)
-class Space:
-    """What is searched. Ranges are logarithmic; those of rho are cut to the schedule's own extent."""
-
-    solvers: tuple[str, ...]
-    discretisations: tuple[str, ...]
-    grids: tuple[str, ...]
-    eta_schedules: tuple[str, ...]
-    limits: tuple[str, ...]
-    eta: Range
-    rho_max: Range
-    rho_min: Range
-    guides: tuple[str, ...] = ("none",)
-    strength: Range = (1.0, 2.5)
-    guide_rho_max: Range = (1.0, 200.0)
-    guide_rho_min: Range = (0.005, 1.0)
-
-    def pairs(self) -> dict[str, tuple[str, str]]:
-        """Every solver with every discretisation that fits it, by name.
-
-        Raises:
-            LevyError: none fits.
-        """
-        found = {f"{s} {d}": (s, d) for s in self.solvers for d in self.discretisations if d in discretisations_of(s)}
-        if not found:
-            raise LevyError(f"none of {', '.join(self.solvers)} has a form in {', '.join(self.discretisations)}")
-        return found
-
-    def ends(self, schedule: Schedule) -> dict[str, Range]:
-        """The ranges of rho_max and rho_min on a schedule.
-
-        Raises:
-            LevyError: a range that the schedule does not reach.
-        """
-        high, low = extent(schedule)
-        return {
-            name: _cut(name, getattr(self, name), (low, high), "the schedule goes") for name in ("rho_max", "rho_min")
-        }
-
-    def starts(self, schedule: Schedule) -> list[dict[str, Any]]:
-        """``STARTS`` that can be proposed, their numbers moved into the ranges."""
-        ranges = self.ends(schedule) | {name: getattr(self, name) for name in GUIDE_RANGES}
-        return [
-            {"limit": self.limits[0]}
-            | start
-            | {name: min(max(start[name], low), high) for name, (low, high) in ranges.items() if name in start}
-            for start in STARTS
-            if start["form"] in self.pairs() and start["grid"] in self.grids and start["guide"] in self.guides
-        ]
-
-    def propose(self, trial: "optuna.Trial", schedule: Schedule, steps: int) -> Solver:
-        """The solver of a trial, of ``steps`` network evaluations: one that is guided has fewer steps.
-
-        Raises:
-            LevyError: a range with nothing in it.
-        """
-        ends, choose = self.ends(schedule), trial.suggest_categorical
-        family, discretisation = self.pairs()[choose("form", list(self.pairs()))]
-        most = FAMILIES[family].most_eta
-        changing: dict[str, Any] = {}
-        if most is not None:
-            changing["eta"] = _suggest(trial, "eta", _cut("eta", self.eta, (0, most), f"{family} goes"))
-            changing["eta_schedule"] = choose("eta_schedule", list(self.eta_schedules))
-        if self.guides != ("none",):
-            changing["guide"] = choose("guide", list(self.guides))
-            if changing["guide"] != "none":
-                changing |= {name: _suggest(trial, name, getattr(self, name)) for name in GUIDE_RANGES}
-                changing["guide_rho_max"] = max(changing["guide_rho_max"], 2 * changing["guide_rho_min"])
-        solver = Solver(
-            family,
-            discretisation,
-            choose("grid", list(self.grids)),
-            steps,
-            rho_max=_suggest(trial, "rho_max", ends["rho_max"]),
-            rho_min=_suggest(trial, "rho_min", ends["rho_min"]),
-            denoise=steps > 1 and choose("denoise", [True, False]),
-            limit=choose("limit", list(self.limits)),
-            **changing,
-        )
-        return _afford_guide(_feasible(solver), schedule)
-
-
-def _cut(name: str, search_range: Range, limits: Range, owner: str) -> Range:
-    low, high = max(search_range[0], limits[0]), min(search_range[1], limits[1])
-    if low > high:
-        raise LevyError(
-            f"{name} is searched from {search_range[0]:g} to {search_range[1]:g}, but {owner} from {limits[0]:.4g} to {limits[1]:.4g}: "
-            "give a range that overlaps"
-        )
-    return low, high
-
-
-def _suggest(trial: "optuna.Trial", name: str, bounds: Range) -> float:
-    value = trial.suggest_float(name, *bounds, log=True)
-    rounded = float(f"{value:.3g}")  # more digits change no sample visibly, and nobody reads them
-    return min(max(rounded, bounds[0]), bounds[1])
-
-
-# Where the search begins: what won on the exact mixtures of docs/benchmarks/solvers.md, and that with a guide.
-STARTS: tuple[dict[str, Any], ...] = (
-    {"form": "ode 3m-data", "grid": "uniform-log-rho", "rho_max": 20.0, "rho_min": 0.03, "denoise": True, "guide": "none"},
-    {"form": "ode 2m-data", "grid": "karras", "rho_max": 80.0, "rho_min": 0.01, "denoise": True, "guide": "none"},
-    {
-        "form": "ode 3m-data", "grid": "uniform-log-rho", "rho_max": 20.0, "rho_min": 0.03, "denoise": True,
-        "guide": "classifier-free", "strength": 1.5, "guide_rho_max": 20.0, "guide_rho_min": 0.2,
-    },
-)  # fmt: skip
-GUIDE_RANGES = ("strength", "guide_rho_max", "guide_rho_min")  # searched for a solver with a guide
 
 
 @dataclass(frozen=True)
@@ -159,6 +46,12 @@ class SearchResult:
     samples: int
     seeds: int
 
+    def flows(self) -> list[Solver]:
+        """The best solver of the ode with each guide, of the trials that got the most samples; no fitted tables."""
+        most = max(trial.n for trial in self.trials if isfinite(trial.score))
+        ranked = _rank(trial for trial in self.trials if trial.n == most)
+        return _first_of_guides(t.solver for t in ranked if t.solver.family == "ode" and t.solver.rows is None)
+
 
 def rungs(first: int, factor: int, last: int) -> list[int]:
     """Sample counts of successive halving: first, first * factor, ... up to last."""
@@ -178,6 +71,8 @@ def search(
     seed: int,
     progress: Callable[[int], Any] = lambda evaluations: None,
     fresh: Callable[[int], Score] | None = None,
+    fit: Callable[[Solver], Sequence[Solver]] | None = None,
+    longer: Sequence[Solver] = (),
 ) -> SearchResult:
     """Searches the samplers of ``steps`` evaluations.
 
@@ -188,6 +83,9 @@ def search(
     Args:
         samples: the budget: samples drawn in all. At least one trial must fit in.
         fresh: the score with the noise of the seed k = 0, 1, ... apart from the search's; None: nothing is judged again.
+        fit: tables fitted to a solver's start, guide, limit and number of evaluations. They are fitted to the best trial of each guide,
+            beyond the budget, and the best of them is judged with the best trials.
+        longer: solvers of more evaluations; shortened to ``steps``, they are trials, too.
         counts: from ``rungs``.
         progress: is told each number of evaluations spent.
 
@@ -249,11 +147,27 @@ def search(
             f"none of {len(trials)} samplers gave a finite score at {steps} steps: look at the training loss, or raise the first count of samples ({counts[0]}) if it is too small for the score"
         )
     most = max(trial.n for trial in finite_trials)
-    ranked = sorted((trial for trial in finite_trials if trial.n == most), key=lambda trial: trial.score)
+
+    def try_all(solvers: Iterable[Solver]) -> list[Trial]:
+        nonlocal samples_drawn
+        found = []
+        for solver in solvers:
+            found.append(Trial(solver, most, score(solver, most)))
+            progress(most * steps)
+            samples_drawn += most
+        trials.extend(found)
+        return _rank(found)
+
+    shortened = (shorten(solver, schedule, steps) for solver in longer)
+    given = try_all(dict.fromkeys(solver for solver in shortened if solver not in trial_of))
+    ranked = _rank(trial for trial in [*finite_trials, *given] if trial.n == most)
+    worth_a_fit = _first_of_guides(trial.solver for trial in ranked if trial.solver.has_fitted_form)
+    fitted = try_all(table for solver in worth_a_fit for table in fit(solver)) if fit else []
     if not (fresh and seeds):
-        return SearchResult(ranked[0], tuple(trials), samples_drawn, 0)
+        return SearchResult(_rank([*ranked, *fitted])[0], tuple(trials), samples_drawn, 0)
     known = dict.fromkeys(trial.solver for trial in finite_trials if trial.solver in began)
-    candidates = list(dict.fromkeys([*(trial.solver for trial in ranked[:finalists]), *known]))
+    finals = [*ranked[:finalists], *fitted[:1]]
+    candidates = list(dict.fromkeys([*(trial.solver for trial in finals), *known]))
     scores = np.empty((len(candidates), seeds))
     for k in range(seeds):
         judge = fresh(k)
@@ -265,56 +179,16 @@ def search(
     return SearchResult(best, tuple(trials), samples_drawn + scores.size * counts[-1], seeds)
 
 
-def _feasible(solver: Solver) -> Solver:
-    """A range of rho that overlaps itself (both ends from wide ranges) starts at twice its end."""
-    if solver.rho_max is not None and solver.rho_min is not None and solver.rho_max <= solver.rho_min:
-        return replace(solver, rho_max=2 * solver.rho_min)
-    return solver
+def _rank(trials: Iterable[Trial]) -> list[Trial]:
+    """Those with a finite score, best first."""
+    return sorted((trial for trial in trials if isfinite(trial.score)), key=lambda trial: trial.score)
 
 
-def _afford_guide(solver: Solver, schedule: Schedule) -> Solver:
-    """The solver with as many steps as cost ``solver.steps`` evaluations, the guide's counted.
-
-    The guide's lower end moves to a neighbouring level where that spends what would be left, so that costs are those of
-    unguided solvers. Ends beyond those of the grid are left out, and a guide that changes no step, or for which the evaluations
-    are too few: equal samplers are to be equal.
-    """
-    budget, least, plain = solver.steps, 1 + solver.denoise, replace(solver, guide="none")
-    if GUIDES[solver.guide].evaluations(solver.strength) == 1:
-        return plain
-    if solver.guide_rho_max is not None and solver.rho_max is not None and solver.guide_rho_max >= solver.rho_max:
-        solver = replace(solver, guide_rho_max=None)
-    if solver.guide_rho_min is not None and solver.rho_min is not None and solver.guide_rho_min < solver.rho_min:
-        solver = replace(solver, guide_rho_min=None)
-    steps, guided = budget, 0
-    while steps >= least:
-        solver = replace(solver, steps=steps)
-        guided = guide_evaluations(solver, tabulate(solver, schedule))
-        excess = steps + guided - budget
-        if excess <= 0:
-            break
-        steps -= max(
-            1, excess // 2 - 1
-        )  # k steps less cost at most 2 k + 3 less, of heun: none that fits is passed over
-    fitting = [replace(solver, steps=n) for n in (steps, steps + 1) if least <= n < budget]
-    spent = [one for one in (_spend(one, schedule, budget) for one in fitting) if one]
-    return spent[0] if spent else solver if guided and steps >= least else plain
-
-
-def _spend(solver: Solver, schedule: Schedule, evaluations: int) -> Solver | None:
-    """The solver whose guide ends where all evaluations are spent; None where no end does that."""
-    table, more = tabulate(solver, schedule), evaluations - solver.steps
-    if guide_evaluations(solver, table) == more:
-        return solver
-    below = [rho for rho in table.rho[:-1].tolist() if rho <= solver.guided.high]
-    if more > len(below):
-        return None
-    if more == len(below):
-        return replace(solver, guide_rho_min=None)
-    between = (below[more - 1] * below[more]) ** 0.5
-    rounded = float(f"{between:.3g}")
-    end = rounded if below[more] < rounded < below[more - 1] else between
-    return replace(solver, guide_rho_min=end) if below[more] < below[more - 1] else None
+def _first_of_guides(solvers: Iterable[Solver]) -> list[Solver]:
+    first: dict[str, Solver] = {}
+    for solver in solvers:
+        first.setdefault(solver.guide, solver)
+    return list(first.values())
 
 
 def _report_result(study: "optuna.Study", proposal: "optuna.Trial", score: float, pruned: bool = False) -> None:

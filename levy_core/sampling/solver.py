@@ -1,8 +1,11 @@
 """A sampler setting, and the table that it stands for on a schedule."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import inf
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
@@ -23,6 +26,9 @@ ETA_SCHEDULES: dict[str, Callable[[int], Tensor]] = {
 }
 
 
+MOST_FITTED = 8  # rows of a fitted table: with more, multistep weights are as good
+
+
 @dataclass(frozen=True)
 class Solver:
     """Family x discretisation x grid x steps x eta. Its ``label`` is how tables and plots name it; with ``steps`` it is unique.
@@ -39,6 +45,8 @@ class Solver:
         guide: of the predictor (``guidance``). strength: of the guide; ignored by the guide none.
         guide_rho_max, guide_rho_min: the guide acts where ``guide_rho_min < rho <= guide_rho_max``; None: no end. Ignored
             by the guide none and at strength 1, which is the predictor's own.
+        rows: of a table that was fitted to a model, as ``format_rows`` writes them; it brings its levels, ends at rho = 0 and has ``fitted`` as
+            discretisation and grid. fitted_to: hash of the model that it was fitted to.
         boost: factor of the noise where sampling starts. Other than 1 it changes the law that is sampled: a heuristic for rare
             things in data without labels (Boost-and-Skip, arXiv 2502.06516), together with a lower rho_max.
 
@@ -61,6 +69,8 @@ class Solver:
     guide_rho_max: float | None = None
     guide_rho_min: float | None = None
     boost: float = 1.0
+    rows: str | None = None
+    fitted_to: str | None = None
 
     def __post_init__(self) -> None:
         family = choose("solver", self.family, FAMILIES)
@@ -85,7 +95,9 @@ class Solver:
             raise LevyError(
                 f"{self.family} has no {self.discretisation} form: choose {' or '.join(discretisations_of(self.family))}"
             )
-        if isinstance(self.grid, str):
+        if "fitted" in (self.grid, self.discretisation) or self.rows is not None:
+            self._check_rows()
+        elif isinstance(self.grid, str):
             choose("grid", self.grid, GRIDS)
         elif self.denoise or self.rho_max is not None or self.rho_min is not None:
             raise LevyError(
@@ -119,6 +131,40 @@ class Solver:
             object.__setattr__(self, "eta", 0.0)
             object.__setattr__(self, "eta_schedule", "constant")
 
+    def _check_rows(self) -> None:
+        if self.rows is None or (self.discretisation, self.grid) != ("fitted", "fitted"):
+            raise LevyError(
+                "fitted is the discretisation and the grid of a table that was fitted to one model, and comes with its rows: levy tune makes it where "
+                "tune.discretisations names it"
+            )
+        if self.denoise or self.rho_max is not None or self.rho_min is not None:
+            raise LevyError("a fitted table has its levels and ends at rho = 0: leave out rho_max, rho_min and denoise")
+        rows = parse_rows(self.rows)
+        if len(rows) != self.steps:
+            raise LevyError(
+                f"the fitted table has {len(rows)} rows, but steps is {self.steps}: leave steps as the table has them"
+            )
+
+    @property
+    def fitted_rows(self) -> tuple[tuple[float, ...], ...]:
+        """Of a fitted table: level, keep and weights of each row; else none."""
+        return parse_rows(self.rows) if self.rows else ()
+
+    def unfitted(self) -> "Solver":
+        """The solver itself; of a fitted table the multistep one of the same start, end, limit, guide and steps, which goes with any model."""
+        rows = self.fitted_rows
+        if not rows:
+            return self
+        return replace(
+            self, discretisation="2m-data", grid="uniform-log-rho", rows=None, fitted_to=None, rho_max=rows[0][0],
+            rho_min=rows[-1][0] if len(rows) > 1 else None, denoise=len(rows) > 1,
+        )  # fmt: skip
+
+    @property
+    def has_fitted_form(self) -> bool:
+        """Whether a table can be fitted in its place: of the ode, without boost, of ``MOST_FITTED`` steps at most."""
+        return self.family == "ode" and self.boost == 1 and self.steps <= MOST_FITTED
+
     @property
     def uses_eta(self) -> bool:
         """Whether eta changes this solver."""
@@ -139,7 +185,8 @@ class Solver:
     @property
     def path(self) -> str:
         """Which levels the steps visit, what is done to x0_hat, the guide and the boost, for example ``karras, rho from 20 to 0.03, last to 0, clamp``."""
-        grid = self.grid if isinstance(self.grid, str) else "levels " + " ".join(f"{rho:.4g}" for rho in self.grid)
+        own = [row[0] for row in self.fitted_rows] or ([] if isinstance(self.grid, str) else self.grid)
+        grid = "levels " + " ".join(f"{rho:.4g}" for rho in own) if own else self.grid
         rho = _range(", rho", self.rho_max, self.rho_min)
         acts = _range(" at rho", self.guide_rho_max, self.guide_rho_min)
         guide = f", {self.guide} {self.strength:.4g}{acts}" if self.guide != "none" else ""
@@ -154,7 +201,7 @@ class Solver:
     @property
     def ends_at_0(self) -> bool:
         """Whether the last step goes to clean data."""
-        return self.denoise or (not isinstance(self.grid, str) and self.grid[-1:] == (0,))
+        return self.denoise or self.rows is not None or (not isinstance(self.grid, str) and self.grid[-1:] == (0,))
 
     def levels(self, schedule: Schedule) -> Levels:
         """The grid on a schedule.
@@ -162,6 +209,8 @@ class Solver:
         Raises:
             LevyError: levels that do not fall, or another number of them than ``steps`` evaluations visit.
         """
+        if self.rows is not None:
+            return custom(schedule, (*(row[0] for row in self.fitted_rows), 0.0))
         evaluations = DISCRETISATIONS[self.discretisation].evaluations
         intervals = self.steps if evaluations == 1 else (self.steps + 1 + self.ends_at_0) // 2
         if not isinstance(self.grid, str):
@@ -180,6 +229,32 @@ class Solver:
             return GRIDS[self.grid](schedule, start, end, intervals)
         inner, zero = GRIDS[self.grid](schedule, start, end, intervals - 1), torch.zeros(1, dtype=torch.float64)
         return Levels(torch.cat([inner.t, schedule.time(zero)]), torch.cat([inner.rho, zero]))
+
+
+def format_rows(rows: Sequence[Sequence[float]]) -> str:
+    """Rows of a fitted table as text, which a cell of any table holds: nine digits, more than float32 has."""
+    return json.dumps([[float(f"{value:.9g}") for value in row] for row in rows], separators=(",", ":"))
+
+
+@lru_cache(maxsize=256)
+def parse_rows(text: str) -> tuple[tuple[float, ...], ...]:
+    """What ``format_rows`` wrote: of each row its level, keep, and one weight for every prediction so far at most, newest first.
+
+    Raises:
+        LevyError: it is something else, with a number that is not finite, or levels that do not fall.
+    """
+    try:
+        rows = tuple(tuple(float(value) for value in row) for row in json.loads(text))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise LevyError(f"the rows of a fitted table cannot be read ({error}), {text!r:.60}: run tune again") from error
+    sound = all(3 <= len(row) <= k + 3 and all(map(isfinite, row)) for k, row in enumerate(rows))
+    falling = all(a[0] > b[0] for a, b in pairwise(rows))
+    if not (rows and sound and falling and rows[-1][0] > 0):
+        raise LevyError(
+            f"the rows of a fitted table are {text!r:.60}, but level, keep and weights are expected in each, finite, and levels that fall "
+            "and stay above 0: run tune again"
+        )
+    return rows
 
 
 def _range(name: str, start: float | None, end: float | None) -> str:
@@ -243,7 +318,7 @@ def tabulate(solver: Solver, schedule: Schedule) -> StepTable:
     eta = torch.where(after > 0, eta, 0.0)  # a step to rho = 0 is the flow's: noise added there is never removed
     kappa = torch.where(after > 0, family.kappa(p, eta), 1.0)
     strength = torch.where(after > 0, family.strength(eta), 0.0)
-    process = Process(levels, schedule, kappa, strength)
+    process = Process(levels, schedule, kappa, strength, solver.fitted_rows)
     if family.update:
         drift, noise = family.update(now, after, p, eta)
         weights = Weights(levels.rho, torch.ones_like(now), drift[:, None], noise)

@@ -78,12 +78,13 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Process:
-    """What a discretisation works on: levels, schedule, and kappa and c (float64 [n]) of each step."""
+    """What a discretisation works on: levels, schedule, kappa and c (float64 [n]) of each step; of a fitted table its rows."""
 
     levels: Levels
     schedule: Schedule
     kappa: Tensor
     strength: Tensor
+    rows: tuple[tuple[float, ...], ...] = ()
 
     @property
     def p(self) -> float:
@@ -241,19 +242,27 @@ def heun(process: Process) -> Weights:
     return Weights(levels, torch.ones(len(rows)).double(), weights, torch.zeros(len(rows)).double())
 
 
+def fitted(process: Process) -> Weights:
+    """The rows of a table that was fitted to a model (``fitting``): level, keep, and the weights of x0_hat, newest first."""
+    width = max(len(row) for row in process.rows) - 2
+    weights = [[*row[2:], *[0.0] * (width + 2 - len(row))] for row in process.rows]
+    keep = torch.tensor([row[1] for row in process.rows], dtype=torch.float64)
+    return Weights(process.levels.rho, keep, torch.tensor(weights, dtype=torch.float64), torch.zeros_like(keep))
+
+
 @dataclass(frozen=True)
 class Discretisation:
     """How a family becomes rows.
 
     Args:
         predicts: what the rows weigh: eps_hat ("noise") or x0_hat ("data").
-        order: of convergence on the ODE.
+        order: of convergence on the ODE; None: its rows are fitted to a model at one number of steps.
         evaluations: rows per step.
     """
 
     weights: Callable[[Process], Weights]
     predicts: Literal["noise", "data"]
-    order: int
+    order: int | None
     evaluations: int = 1
 
 
@@ -266,6 +275,7 @@ DISCRETISATIONS = {
     "2m-data": Discretisation(lambda process: data_prediction(process, 2), "data", order=2),
     "3m-data": Discretisation(lambda process: data_prediction(process, 3), "data", order=3),
     "heun": Discretisation(heun, "noise", order=2, evaluations=2),
+    "fitted": Discretisation(fitted, "data", order=None),
 }
 
 
@@ -275,7 +285,7 @@ def discretisations_of(family: str) -> list[str]:
 
 
 def fits(family: str, discretisation: str) -> bool:
-    """Whether the two can be combined: rules from level to level freeze the noise, and Heun's corrector is the ODE's."""
+    """Whether the two can be combined: rules from level to level freeze the noise, Heun's corrector is the ODE's, and so is what is fitted."""
     if FAMILIES[family].update or FAMILIES[family].ancestral:
         return discretisation == "ei-noise"
-    return family == "ode" or discretisation != "heun"
+    return family == "ode" or discretisation not in ("heun", "fitted")

@@ -39,8 +39,25 @@ def hash_model(folder: Path) -> str:
     """Hash of a trained model and of the code that draws from it; what a model only says for people does not count."""
     described = json.loads((folder / "design.json").read_text())
     described.pop("about", None)
-    files = [folder / name for name in ("model.safetensors", LATENT) if (folder / name).exists()]
-    return hash_json([hash_files(*files), described, hash_code(*CODE)])
+    return hash_json([hash_weights(folder), described, hash_code(*CODE)])
+
+
+def hash_weights(folder: Path) -> str:
+    """Hash of what a trained model has learned."""
+    return hash_files(*(folder / name for name in ("model.safetensors", LATENT) if (folder / name).exists()))
+
+
+def check_fitted(solver: Solver, folder: Path) -> None:
+    """Refuses a table that was fitted to another model than that of the folder.
+
+    Raises:
+        LevyError: names both.
+    """
+    if solver.fitted_to is not None and solver.fitted_to != (own := hash_weights(folder)):
+        raise LevyError(
+            f"the fitted table {solver.label} belongs to the model with weights {solver.fitted_to:.12}, but {folder} has weights {own:.12}: run tune "
+            "again for this model, or choose another discretisation"
+        )
 
 
 @lru_cache(maxsize=64)

@@ -74,6 +74,7 @@ def solver_of_events(default: Solver, steps: int | None, eta: float | None) -> S
         raise LevyError(
             "eta is 0, so that no noise comes back and copies of a particle would stay copies: particles need an eta above 0 to part"
         )
+    default = default.unfitted()
     return Solver(
         "sde-e", "3m-data", "uniform-log-rho", STEPS if steps is None else steps, ETA if eta is None else eta,
         rho_max=default.rho_max, rho_min=default.rho_min, denoise=True,

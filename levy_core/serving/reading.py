@@ -50,7 +50,7 @@ def read_samplers(folder: Path) -> tuple[Solver, dict[int, Solver]]:
 
 def without_idle_guide(solver: Solver, samples: Samples, labels: np.ndarray) -> Solver:
     """Samples that all ask for no class are those without the guide that was found for classes, at half the evaluations."""
-    return replace(solver, guide="none") if (labels == samples.no_class).all() else solver
+    return replace(solver.unfitted(), guide="none") if (labels == samples.no_class).all() else solver
 
 
 class Reader:
@@ -115,7 +115,7 @@ class Reader:
     def _solver(self, request: dict[Any, Any]) -> Solver:
         """The best solver for the evaluations that are asked for as steps, else the default, with what the request changes.
 
-        A family without the discretisation of that solver takes ei-noise.
+        A family without the discretisation of that solver takes ei-noise; a fitted table that is changed is no longer one.
         """
         changes = {key: request[key] for key in SOLVER_KEYS if key in request}
         if "solver" in request:
@@ -123,6 +123,8 @@ class Reader:
         start = self._tuned.get(changes.get("steps", 0), self.default)
         if changes.get("steps") in self._tuned and "guide" not in changes:
             changes["steps"] = start.steps  # fewer than the evaluations that it was found for, where it is guided
+        if any(value != getattr(start, name) for name, value in changes.items()):
+            start = start.unfitted()
         family = changes.get("family", start.family)
         if family in FAMILIES:  # Solver refuses an unknown one
             if not fits(family, start.discretisation):

@@ -21,7 +21,7 @@ from levy_core.base.samples import Classes, Samples
 from levy_core.observations.kept import read_covariance
 from levy_core.sampling.solver import Solver
 from levy_core.serving.batching import Batches
-from levy_core.serving.draw import check_guide, cost, draw_observed, draw_samples, draw_together
+from levy_core.serving.draw import check_fitted, check_guide, cost, draw_observed, draw_samples, draw_together
 from levy_core.serving.events import REST, SYSTEMS, EventSampler, check_request, solver_of_events
 from levy_core.serving.exporters import Exporter, exporter_of, reader_of
 from levy_core.serving.memory import Footprint, Need, rows_of_batch
@@ -42,13 +42,15 @@ class RegisteredModel:
     """A model that draws samples on request.
 
     Raises:
-        LevyError: as ``load_model``; the samplers cannot be read.
+        LevyError: as ``load_model``; the samplers cannot be read, or were fitted to another model.
     """
 
     def __init__(self, folder: Path):
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         default, tuned = read_samplers(folder)
         self._model = load_model(folder, self._device)
+        for solver in tuned.values():
+            check_fitted(solver, folder)
         self._reader = Reader(self._model.samples, self._model.shape, default, tuned)
         self.workload, self._folder = Workload(), folder
         self._footprint = Footprint(self._model, self._device)
@@ -150,7 +152,7 @@ class RegisteredModel:
         if observed.label is not None:
             labels = np.full(len(labels), observed.label)
         solver = replace(
-            self._reader.default, family="ode", discretisation="2m-data", eta=0.0, guide="none", denoise=True, boost=1.0,
+            self._reader.default.unfitted(), family="ode", discretisation="2m-data", eta=0.0, guide="none", denoise=True, boost=1.0,
             steps=request.get("steps", max(INFILL_STEPS, self._reader.default.steps)),
         )  # fmt: skip
         check_steps(solver.steps)

@@ -8,7 +8,7 @@ import pandas as pd
 from levy_core.base.files import replacing
 
 # Columns of text. Left to pandas, a design called 007 would come back as a number, and one called NA as nothing.
-TEXTS = ("design", "cell", "ruler", "failed", "series")
+TEXTS = ("design", "cell", "ruler", "failed", "series", "rows", "fitted_to")
 NAMES = {
     "fid": "FID",
     "kid": "KID",

@@ -1,11 +1,15 @@
 """What the tune stage found, on disk."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.sampling.solver import Solver
+
+T = TypeVar("T")
 
 
 def write_tuned(path: Path, samplers: dict[int, dict]) -> None:
@@ -19,8 +23,21 @@ def read_tuned(path: Path) -> dict[int, Solver]:
     Raises:
         LevyError: the file is missing or damaged.
     """
+    return _read(path, lambda entry: Solver(**entry["sampler"]))
+
+
+def read_spent(path: Path) -> dict[int, int]:
+    """Evaluations of the network, each for one sample, that the search of each number of steps took, fits included.
+
+    Raises:
+        LevyError: as ``read_tuned``.
+    """
+    return _read(path, lambda entry: int(entry["evaluations"]))
+
+
+def _read(path: Path, value: Callable[[Any], T]) -> dict[int, T]:
     try:
-        return {int(steps): Solver(**entry["sampler"]) for steps, entry in json.loads(path.read_text()).items()}
+        return {int(steps): value(entry) for steps, entry in json.loads(path.read_text()).items()}
     except (
         OSError,
         ValueError,

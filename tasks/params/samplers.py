@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from levy_core.base.samples import Classes
-from levy_core.sampling.search import Space
 from levy_core.sampling.solver import Solver
+from levy_core.sampling.space import Space
 from tasks.kinds.kind import Kind
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from levy_core.metrics.common.sequential import Looks
 from levy_core.sampling.grids import GRIDS
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.limits import LIMITS
-from levy_core.sampling.search import Space, rungs
+from levy_core.sampling.search import rungs
 from levy_core.sampling.solver import ETA_SCHEDULES, Solver
+from levy_core.sampling.space import Space
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, discretisations_of, fits
 from tasks.kinds.kind import Kind, kind_names, kind_of
 from tasks.params.names import Name

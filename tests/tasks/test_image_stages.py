@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-import tasks.tune
+import tasks.tuning.scores
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json
 from levy_core.base.manifest import write_manifest
@@ -26,8 +26,8 @@ from levy_core.metrics.images.classifier import classify, load_classifier
 from levy_core.metrics.images.measures import Generated, floors, measure_images
 from levy_core.nets.unet import UNetConfig
 from levy_core.process.design import Design
-from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import cost, draw_samples
+from levy_core.sampling.solver import Solver, format_rows
+from levy_core.serving.draw import cost, draw_samples, hash_weights
 from levy_core.serving.memory import Footprint
 from levy_core.training.checkpoint import load_model
 from tasks.cells.selection import SETTINGS, solver_of
@@ -43,7 +43,7 @@ from tasks.cells.store import (
     write_failure,
     write_index,
 )
-from tasks.cells.tuned import read_tuned, write_tuned
+from tasks.cells.tuned import read_spent, read_tuned, write_tuned
 from tasks.evaluate import evaluate
 from tasks.kinds.images.metrics import classifier_folder, fidelity_config
 from tasks.kinds.opening import open_metrics
@@ -52,7 +52,8 @@ from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.runtime import paths
 from tasks.sample import sample
-from tasks.tune import Memo, Scorer, _fingerprint, filter_by_cost, filter_guides, tune, warn_of_copies
+from tasks.tune import _fingerprint, filter_by_cost, filter_guides, tune, warn_of_copies
+from tasks.tuning.scores import Memo, Scorer
 from tests.conftest import ROOT, merged, save_untrained
 from tests.support import addresses
 
@@ -160,9 +161,15 @@ def test_a_missing_array_is_named(tmp_path):
 
 def test_tuned_samplers_come_back_by_their_steps_and_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "lim.json"
-    found = {s.steps: {"sampler": asdict(s), "score": 1.5, "samples": 9, "trials": 2} for s in SOLVERS[:2]}
+    rows = format_rows([[20.0, 0.1, 0.9], [1.0, 0.05, 1.4, -0.5], [0.3, 0.0, 1.2, -0.3, 0.1]])
+    fitted = Solver("ode", "fitted", "fitted", 3, rows=rows, fitted_to="1e10")
+    found = {
+        s.steps: {"sampler": asdict(s), "score": 1.5, "samples": 9, "evaluations": 50 * s.steps, "trials": 2}
+        for s in (*SOLVERS[:2], fitted)
+    }
     write_tuned(path, found)
-    assert read_tuned(path) == {20: SOLVERS[0], 5: SOLVERS[1]}
+    assert read_tuned(path) == {20: SOLVERS[0], 5: SOLVERS[1], 3: fitted}
+    assert read_spent(path) == {20: 1000, 5: 250, 3: 150}
     for text in ("", '{"5": {}}', '{"5": {"sampler": {"family": "ode"}}}', "[]", '{"five": {"sampler": {}}}'):
         path.write_text(text)
         with pytest.raises(LevyError, match=r"lim.json cannot be read .*: run the tune stage again"):
@@ -489,7 +496,7 @@ class Counted:
 
     def __init__(self, monkeypatch, calls=None, end=None):
         self.calls, self.limit, self.end, self.images = 0, calls, end, 0
-        monkeypatch.setattr(tasks.tune, "draw_samples", self)
+        monkeypatch.setattr(tasks.tuning.scores, "draw_samples", self)
 
     def __call__(self, *arguments, **options):
         if self.calls == self.limit:
@@ -509,7 +516,8 @@ def test_the_search_spends_its_budget_and_leaves_the_tuned_samplers_and_every_tr
     tune(small, "digits", "lim")
     found = json.loads(TUNED.read_text())
     assert list(found) == ["2", "3"]
-    assert drawing.images == sum(entry["samples"] for entry in found.values()) <= 2 * 120
+    extra = 2 * 2 * 2 * 16 + 2 * 16  # of two searches tables for two guides and two ends, and what the longer one found
+    assert drawing.images == sum(entry["samples"] for entry in found.values()) <= 2 * 120 + extra
     trials, model = pd.read_csv(TRIALS), load_model(paths.model("digits", "lim"))
     assert len(trials) == sum(entry["trials"] for entry in found.values())
     assert trials.n.sum() == drawing.images
@@ -525,7 +533,25 @@ def test_the_search_spends_its_budget_and_leaves_the_tuned_samplers_and_every_tr
         watched = found[str(steps)]["watched"]
         assert set(watched) == {"near_train", "coverage/longtail", "floor/near_train"}
         assert watched == {name: best[name] for name in watched}
-    assert len(MEMO.read_text().splitlines()) == sum(1 if n == 8 else 2 for n in trials.n)  # a score at each count
+    counts = [json.loads(json.loads(line)["of"])[1] for line in MEMO.read_text().splitlines()]
+    assert counts.count(16) == (trials.n == 16).sum()
+    tables = trials[trials.discretisation == "fitted"]
+    assert (
+        len(trials) - len(tables) - 2 <= counts.count(8) <= len(trials) - len(tables)
+    )  # tables, and what was shortened, begin at 16
+    assert len(tables) >= 4
+    assert set(tables.fitted_to) == {hash_weights(paths.model("digits", "lim"))}
+    assert all(solver_of(row).fitted_rows for _, row in tables.iterrows())
+
+
+def test_a_sampler_that_was_fitted_to_another_model_is_not_drawn_with(small):
+    tune(small, "digits", "lim")
+    solver = Solver("ode", "fitted", "fitted", 1, rows=format_rows([[20.0, 0.1, 0.9]]), fitted_to="0" * 64)
+    write_tuned(TUNED, {1: {"sampler": asdict(solver)}})
+    with pytest.raises(
+        LevyError, match=r"belongs to the model with weights 000000000000, but .*lim has weights .*run tune again"
+    ):
+        sample(small, "digits", "lim")
 
 
 def test_a_search_with_nothing_changed_draws_nothing_and_scores_of_another_one_are_forgotten(small, monkeypatch):
@@ -597,7 +623,7 @@ def test_samplers_that_leave_the_finite_numbers_are_trials_without_a_score(small
 def test_a_search_on_a_broken_model_says_so(small):
     break_model()
     with pytest.raises(
-        LevyError, match=r"none of \d+ samplers gave a finite score at 2 steps: look at the training loss"
+        LevyError, match=r"none of \d+ samplers gave a finite score at 3 steps: look at the training loss"
     ):
         tune(small, "digits", "lim")
 

@@ -93,6 +93,7 @@ STALE = {
     "tasks/params/resolution.py": "train tune sample",
     "tasks/params/schema.py": "train tune sample",
     "tasks/registry/record.py": "",
+    "tasks/tuning/scores.py": "tune",
     "tasks/runtime/stage.py": "",
     "tasks/runtime/checksums.py": "",
     "tasks/__main__.py": "",

@@ -11,10 +11,11 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.process.noise import Stable
 from levy_core.process.schedule import Exploding
-from levy_core.sampling.diffusers_scheduler import LevyScheduler, TorchStreams
+from levy_core.sampling.diffusers_scheduler import LevyScheduler
 from levy_core.sampling.loop import AncestralPath, solve
 from levy_core.sampling.oracles import Scale, scale_after
 from levy_core.sampling.solver import Solver, tabulate
+from levy_core.sampling.torch_streams import TorchStreams
 
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel  # isort: skip
 
@@ -266,20 +267,20 @@ def scale_of(x, alpha):
 @pytest.mark.parametrize(("solver", "eta"), [("ode", 0.0), ("split-ddim", 0.5), ("split-ddim", 1.0), ("sde-e", 0.5)])
 @pytest.mark.parametrize("start", ["gaussian", "stable"])
 def test_samples_of_an_exact_oracle_have_its_scale(solver, eta, start):
-    alpha, c, n = 1.5, 0.7, 40_000
+    alpha, c, n = 1.5, 0.7, 10_000
     scheduler = LevyScheduler(alpha=alpha, solver=solver, eta=eta, start=start, clip_sample=False)
     scheduler.set_timesteps(100)
     oracle = Scale(scheduler.noise, c)
     x = torch.randn(n, 1, generator=seeded(0))
     x = scheduler.noise_like(x, seeded(0)) if start == "stable" else x
     made = scale_of(loop(scheduler, x, in_x(oracle, scheduler), generator=seeded()), alpha)
-    # The scale of 40,000 draws is known to 0.65 % (one deviation), so 2 % is three. The bias of 100 steps, at most 4.1 % here,
-    # is known exactly, because the sampler is linear; with the statistics it makes the 6 %.
+    # The scale of 10,000 draws is known to 1.3 % (one deviation), so 4 % is three. The bias of 100 steps, at most 4.1 % here,
+    # is known exactly, because the sampler is linear; with the statistics it makes the 8 %.
     visited, level = dict.fromkeys(scheduler.timesteps.tolist()), levels(scheduler)
     rho = (*(level[t][1] for t in visited), 0.0)
     exact = scale_after(tabulate(Solver(solver, "ei-noise", rho, len(rho) - 1, eta), Exploding(alpha)), oracle)
-    assert made == pytest.approx(exact, rel=0.02)
-    assert made == pytest.approx(c, rel=0.06)
+    assert made == pytest.approx(exact, rel=0.04)
+    assert made == pytest.approx(c, rel=0.08)
 
 
 @pytest.mark.parametrize("solver", ["ode", "split-ddim", "split-dlim", "sde-e", "sde-a", "posterior"])
@@ -301,9 +302,9 @@ def test_the_scheduler_is_the_projects_sampling_loop(solver, isotropic, limit):
     source = TorchStreams(seeded(), z, torch.float32)
     draw = None
     if table.jumps is None:
-        y = rho[0] * z * scheduler.noise.mixing(shape, source).sqrt()
+        y = rho[0] * z * scheduler.noise.mixing(shape, TorchStreams.of_content(z)).sqrt()
     else:
-        draw = AncestralPath(table.jumps, scheduler.noise, source, shape, "cpu")
+        draw = AncestralPath(table.jumps, scheduler.noise, TorchStreams.of_content(z), shape, "cpu")
         y = draw.start(z)
     expected = solve(oracle, table, scheduler.noise, source, y, torch.zeros(4), range(4), draw) * a[steps]
 
@@ -327,7 +328,7 @@ def test_the_last_step_returns_the_denoised_sample(solver):
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 @pytest.mark.parametrize("alpha", [1.2, 1.7, 2.0])
 def test_a_perfect_network_of_every_kind_gives_the_data(prediction_type, alpha):
-    scheduler = LevyScheduler(alpha=alpha, prediction_type=prediction_type, clip_sample=False)
+    scheduler = LevyScheduler(alpha=alpha, prediction_type=prediction_type, clip_sample=False, start="stable")
     scheduler.set_timesteps(10)
     scheduler.set_begin_index(5)
     data = torch.randn(4, 3, generator=seeded(0), dtype=torch.float64)
@@ -344,7 +345,7 @@ def test_the_first_of_two_equal_timesteps_makes_the_start_stable():
     assert scheduler.timesteps.tolist() == [900, 900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
     z = torch.randn(4, 3, generator=seeded(0))
     begun = scheduler.step(network(z, 900), 900, z, generator=seeded())
-    mixing = Stable(1.5).mixing((3,), TorchStreams(seeded(), z, torch.float32))
+    mixing = Stable(1.5).mixing((3,), TorchStreams.of_content(z))
     acp = float(scheduler.alphas_cumprod[900])
     assert torch.allclose(begun.prev_sample, (z * (1 - acp) ** (1 / 1.5) * mixing.sqrt()).float())
     assert not begun.pred_original_sample.any()
@@ -461,8 +462,17 @@ def test_tuples_lengths_and_inputs_as_in_diffusers():
         ({"timestep_spacing": "log"}, "unknown timestep spacing 'log'"),
         ({"start": "zero"}, "unknown start 'zero': choose one of gaussian, stable"),
         ({"alpha": 1.5, "solver": "posterior", "start": "stable"}, "posterior draws its start"),
-        ({"trained_betas": [0.1, 0.2]}, "betas are 2 from 0.1 to 0.2: give 1000"),
-        ({"rescale_betas_zero_snr": True}, "no rescale_betas_zero_snr"),
+        ({"trained_betas": [0.0, 0.2]}, r"betas begin with 0: give values in \(0, 1\]"),
+        ({"trained_betas": [1.1]}, "betas begin with 1.1"),
+        (
+            {"discretisation": "4m"},
+            "unknown discretisation '4m': choose one of 2m-data, 2m-noise, 3m-data, ei-data, ei-noise, fitted",
+        ),
+        ({"discretisation": "heun"}, "unknown discretisation 'heun'"),
+        (
+            {"discretisation": "2m-data"},
+            "2m-data does not go with solver split-ddim: choose solver sde-a or sde-e or ode",
+        ),
     ],
     ids=str,
 )
@@ -474,16 +484,20 @@ def test_refused_settings(config, message):
 def test_refused_calls():
     x = torch.ones(2, 3)
     scheduler = LevyScheduler(alpha=1.5, steps_offset=1, num_train_timesteps=100)
-    with pytest.raises(LevyError, match="before set_timesteps"):
-        scheduler.step(x, 99, x)
     for steps in (0, 101):
         with pytest.raises(LevyError, match=f"{steps} inference steps of 100 trained ones: give 1 to 100"):
             scheduler.set_timesteps(steps)
     with pytest.raises(LevyError, match="steps_offset leads to timestep 100, past 99"):
         scheduler.set_timesteps(100)
     scheduler.set_timesteps(10)
-    with pytest.raises(LevyError, match="timestep 7 is not among the 11 chosen"):
-        scheduler.step(x, 7, x)
+    for t in (-1, 100):
+        with pytest.raises(LevyError, match=f"timestep {t} is none of the trained ones: give 0 to 99"):
+            scheduler.step(x, t, x)
+        for forward in (scheduler.add_noise, scheduler.get_velocity):
+            with pytest.raises(LevyError, match=f"timestep {t} is none of the trained ones: give 0 to 99"):
+                forward(x, x, torch.tensor([3, t]))
+    with pytest.raises(ValueError, match="a generator and variance_noise"):
+        scheduler.step(x, 91, x, generator=seeded(), variance_noise=x)
     with pytest.raises(LevyError, match=r"\[2, 6\] and \[2, 3\]"):
         scheduler.step(torch.ones(2, 6), 91, x)
     with pytest.raises(LevyError, match="timestep 91 has NaN"):

@@ -12,8 +12,9 @@ from levy_core.process.noise import Gaussian, Stable, StudentT
 from levy_core.process.schedule import SCHEDULES
 from levy_core.sampling.guidance import GUIDES, ClassifierFree, Interval
 from levy_core.sampling.loop import sample
-from levy_core.sampling.search import STARTS, Space, rungs, search
+from levy_core.sampling.search import rungs, search
 from levy_core.sampling.solver import Solver, guide_evaluations, tabulate
+from levy_core.sampling.space import STARTS, Space
 
 MEANS = torch.tensor([-2.0, 1.0])  # of two classes with one Gaussian each
 SCALE = 0.5

@@ -23,7 +23,9 @@ from levy_core.sampling.oracles import Scale, Student
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, fits
 
-COMBINATIONS = [(f, d) for f in FAMILIES for d in DISCRETISATIONS if fits(f, d)]
+COMBINATIONS = [
+    (f, d) for f in FAMILIES for d, form in DISCRETISATIONS.items() if form.order is not None and fits(f, d)
+]
 NOISES = [Gaussian(), Stable(1.1), Stable(1.6, isotropic=False), Stable(1.5, cap=20.0), StudentT(3.0)]
 T_ORACLE = Student(StudentT(3.0), 3.0, size=40)
 

@@ -20,8 +20,9 @@ from levy_core.process.schedule import SCHEDULES, Cosine, Exploding
 from levy_core.sampling.grids import extent
 from levy_core.sampling.loop import begin, solve
 from levy_core.sampling.oracles import mean_distance, nine_modes
-from levy_core.sampling.search import STARTS, Space, rungs, search
+from levy_core.sampling.search import rungs, search
 from levy_core.sampling.solver import Solver, tabulate
+from levy_core.sampling.space import STARTS, Space
 from levy_core.sampling.steps import FAMILIES
 
 SPACE = Space(

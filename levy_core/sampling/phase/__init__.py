@@ -1,0 +1,1 @@
+"""Sampling in phase space: the noising process of PSLD and CLD, its integrators as tables, and the loop that follows them."""

@@ -1,0 +1,1 @@
+"""What the tune stage works with: scores of samplers, and searches of one model."""

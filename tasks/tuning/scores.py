@@ -1,0 +1,118 @@
+"""Scores of the samplers of one model: drawn once, kept on disk."""
+
+import json
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+
+import torch
+
+from levy_core.base.errors import NotFiniteError
+from levy_core.base.files import replacing
+from levy_core.base.memory import free_memory
+from levy_core.base.samples import Classes
+from levy_core.sampling.solver import Solver
+from levy_core.serving.draw import draw_samples
+from levy_core.serving.memory import Footprint, check_batch
+from levy_core.training.checkpoint import Model
+from tasks.kinds.kind import Metrics
+
+
+class Memo:
+    """Scores on disk, one per line; those of another model, metric or code are not used."""
+
+    def __init__(self, path: Path, fingerprint: str):
+        self._path, self._fingerprint = path, fingerprint
+        self._scores: dict[str, float] = {}
+        self._watched: dict[str, dict[str, float]] = {}
+        written = path.read_text() if path.exists() else ""
+        for line in written.splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the end of a line was lost in a kill
+                continue
+            if entry["made_by"] == fingerprint:
+                self._scores[entry["of"]], self._watched[entry["of"]] = entry["score"], entry.get("watched", {})
+        if written and not written.endswith("\n"):
+            with path.open("a") as stream:
+                stream.write("\n")  # so that the next score does not join the remains
+
+    def get(self, solver: Solver, n: int, seed: int) -> float | None:
+        """The score of the first n samples of a seed, if it is known."""
+        return self._scores.get(self._key(solver, n, seed))
+
+    def watched(self, solver: Solver, n: int, seed: int) -> dict[str, float]:
+        """What ``put`` was told beside the score."""
+        return self._watched.get(self._key(solver, n, seed), {})
+
+    def put(self, solver: Solver, n: int, seed: int, score: float, watched: dict[str, float]) -> None:
+        """Remembers a score, and of what was watched beside it six digits of what is finite."""
+        key = self._key(solver, n, seed)
+        self._scores[key] = score
+        self._watched[key] = {name: float(f"{value:.6g}") for name, value in watched.items() if isfinite(value)}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as stream:
+            stream.write(self._line(key))
+
+    def _line(self, of: str) -> str:
+        entry = {"made_by": self._fingerprint, "of": of, "score": self._scores[of], "watched": self._watched[of]}
+        return json.dumps(entry) + "\n"
+
+    def forget_stale(self) -> None:
+        """Keeps on disk the scores of this model, metric and code only."""
+        lines = [self._line(of) for of in self._scores]
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(lines))
+
+    @staticmethod
+    def _key(solver: Solver, n: int, seed: int) -> str:
+        return json.dumps([asdict(solver), n, seed], sort_keys=True)
+
+
+class Scorer:
+    """Scores the first n samples of a solver; the samples of its smaller counts are drawn once."""
+
+    def __init__(
+        self,
+        model: Model,
+        metrics: Metrics,
+        metric: str,
+        classes: Classes,
+        seed: int,
+        batch: int,
+        device: torch.device,
+        memo: Memo,
+        footprint: Footprint,
+    ):
+        self._model, self._metrics, self._metric, self._classes = model, metrics, metric, classes
+        self._seed, self._batch, self._device, self._memo = seed, batch, device, memo
+        self._footprint = footprint
+        self._solver: Solver | None = None
+        self._embedded = torch.empty(0)
+
+    def __call__(self, solver: Solver, n: int) -> float:
+        """The score, NaN where the solver leaves the finite numbers."""
+        known = self._memo.get(solver, n, self._seed)
+        if known is not None:
+            return known
+        watched: dict[str, float] = {}
+        try:
+            embedded, labels = self._first(solver, n), self._model.samples.labels(self._classes, 0, n)
+            score = self._metrics.score(embedded, labels, self._metric)
+            watched = self._metrics.watch(embedded, labels)
+        except NotFiniteError:
+            score = float("nan")
+        self._memo.put(solver, n, self._seed, score, watched)
+        return score
+
+    def _first(self, solver: Solver, n: int) -> torch.Tensor:
+        if solver != self._solver:
+            self._solver, self._embedded = solver, self._embedded[:0]
+        have = len(self._embedded)
+        labels = self._model.samples.labels(self._classes, have, n - have)
+        free = free_memory(self._device)
+        check_batch("sample.batch", self._batch, self._footprint, solver, n - have, free)
+        samples = draw_samples(self._model, solver, self._seed, labels, self._batch, self._device, first=have)
+        drawn = self._metrics.embed(samples)
+        self._embedded = torch.cat([self._embedded, drawn]) if have else drawn
+        return self._embedded
