@@ -17,7 +17,7 @@ def show(
     discretisation: Annotated[
         str,
         typer.Argument(
-            help="euler-maruyama, ei-score, ei-noise, ei-data, 2m-noise, 2m-data, 3m-data or heun; split and posterior have ei-noise only."
+            help="euler-maruyama, ei-score, ei-noise, ei-data, 2m-noise, 2m-data, 3m-data or heun; split and posterior have ei-noise only. Tables of the kind fitted are made by tune for one model."
         ),
     ] = "ei-noise",
     steps: Annotated[int, typer.Option(min=1, help="Network evaluations.")] = 10,

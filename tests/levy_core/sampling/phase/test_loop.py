@@ -19,7 +19,12 @@ from levy_core.sampling.phase.tables import of_step_table
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, fits
 
-ORDINARY = [(f, d) for f in FAMILIES for d in DISCRETISATIONS if fits(f, d) and not FAMILIES[f].ancestral]
+ORDINARY = [
+    (f, d)
+    for f in FAMILIES
+    for d, form in DISCRETISATIONS.items()
+    if form.order and fits(f, d) and not FAMILIES[f].ancestral
+]
 
 
 def draw(indices, name="2m", steps=12, oracle=None, shape=(2,), seed=0, noise=None, **options):
