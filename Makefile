@@ -22,7 +22,7 @@ run: install data  ## prepare, train, sample, evaluate, report, register: the st
 test: install data  ## all tests but the long ones
 	@$(BIN)/python -m pytest
 
-test-long: install data  ## kills at random moments, real servers, schedules, whole reruns: half an hour and more
+test-long: install data  ## kills at random moments, real servers, schedules, whole reruns, faults at every write: hours
 	@$(BIN)/python -m pytest -m long
 
 lint: install  ## style, types, import directions

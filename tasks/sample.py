@@ -13,8 +13,10 @@ from accelerate import PartialState
 from levy_core.base.conditions import move
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
+from levy_core.base.memory import free_memory
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import check_fitted, check_guide, cost, draw_samples, hash_model
+from levy_core.serving.memory import Footprint, check_batch
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.store import (
     Cell,
@@ -81,6 +83,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
             f"{design} on {dataset}: {len(cells)} cells, {len(missing)} to draw, {evaluations:,} network evaluations; "
             f"classes: {classes_of(grid, params.kind(dataset))}"
         )
+        _check_memory(model, [solver_by_key[key] for key in missing], grid, state)
         _check_budget(model, grid, evaluations, state)
     processes.wait_for_everyone()  # all have seen the same cells missing, and the main process allows them
 
@@ -107,6 +110,14 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     failed = sum(has_failed(out, key) for key in missing)
     if failed:
         print(f"{design} on {dataset}: {failed} of {len(missing)} cells failed; the table of the report says why")
+
+
+def _check_memory(model: Model, solvers: list[Solver], grid: SampleParams, state: PartialState) -> None:
+    """Refuses a batch that does not fit into memory; processes without a GPU share it."""
+    footprint, processes = Footprint(model, state.device), 1 if state.device.type == "cuda" else state.num_processes
+    free = free_memory(state.device)
+    for solver in solvers:
+        check_batch("sample.batch", grid.batch, footprint, solver, grid.n, free, processes)
 
 
 def _check_budget(model: Model, grid: SampleParams, evaluations: int, state: PartialState) -> None:

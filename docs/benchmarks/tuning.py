@@ -18,6 +18,7 @@ from levy_core.sampling.search import search
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import fits
 from levy_core.serving.draw import draw_samples
+from levy_core.serving.memory import Footprint
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import is_published
 from tasks.kinds.opening import open_metrics
@@ -31,6 +32,7 @@ from tasks.tuning.scores import Memo, Scorer
 STEPS, SLOW = 10, 50  # evaluations
 GRID_N = 300  # samples of a cell of the full grid
 FRESH, N = (101, 102, 103), 2000  # seeds that neither search nor grid have seen, and samples of each
+CPU = torch.device("cpu")
 ETAS = [0.05, 0.2, 0.5]
 
 
@@ -46,7 +48,7 @@ class Bench:
 
     def judge(self, model: Model, seed: int, memo: Memo) -> Scorer:
         """Scores of solvers with the noise of one seed."""
-        return Scorer(model, self.metrics, self.metric, self.classes, seed, 250, torch.device("cpu"), memo)
+        return Scorer(model, self.metrics, self.metric, self.classes, seed, 250, CPU, memo, Footprint(model, CPU))
 
     def tuned(self, model: Model, steps: int, memo: Memo) -> tuple[Solver, int]:
         """What the search finds with the settings of params.yaml, and the samples that it drew."""
@@ -58,7 +60,7 @@ class Bench:
     def fresh(self, model: Model, solver: Solver) -> list[dict[str, float]]:
         """All metrics on each fresh seed."""
         labels = model.samples.labels(self.classes, 0, N)
-        drawn = (draw_samples(model, solver, seed, labels, 250, torch.device("cpu")) for seed in FRESH)
+        drawn = (draw_samples(model, solver, seed, labels, 250, CPU) for seed in FRESH)
         return [self.metrics.measure(samples, labels) for samples in drawn]
 
 

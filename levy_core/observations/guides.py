@@ -187,12 +187,34 @@ def _interpolation(
     return Interpolation(observation, covariance, noise)
 
 
-# name -> correction of (observation, noise, covariance, directions of the guide jacobian)
-OBSERVATION_GUIDES: dict[str, Callable[[Observation, Noise, Covariance | None, int], Correction]] = {
-    "interpolation": _interpolation,
-    "jacobian": lambda observation, noise, covariance, directions: Jacobian(observation, noise, directions),
-    "pigdm": lambda observation, noise, covariance, directions: PseudoInverse(observation),
-    "projection": lambda observation, noise, covariance, directions: Projection(observation),
+@dataclass(frozen=True)
+class ObservationGuide:
+    """A guide of the table.
+
+    Attributes:
+        kind: its correction. build: of (observation, noise, covariance, directions of the guide jacobian).
+    """
+
+    kind: type[Correction]
+    build: Callable[[Observation, Noise, Covariance | None, int], Correction]
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether it asks for gradients of the network, so that all of its activations are kept."""
+        return getattr(self.kind, "needs_gradient", False)
+
+
+OBSERVATION_GUIDES = {
+    "interpolation": ObservationGuide(Interpolation, _interpolation),
+    "jacobian": ObservationGuide(
+        Jacobian, lambda observation, noise, covariance, directions: Jacobian(observation, noise, directions)
+    ),
+    "pigdm": ObservationGuide(
+        PseudoInverse, lambda observation, noise, covariance, directions: PseudoInverse(observation)
+    ),
+    "projection": ObservationGuide(
+        Projection, lambda observation, noise, covariance, directions: Projection(observation)
+    ),
 }
 
 
@@ -213,7 +235,7 @@ def observe(
     Raises:
         LevyError: an unknown guide, one that lacks what it needs, or a covariance of another size.
     """
-    build = choose("guide towards observations", guide, OBSERVATION_GUIDES)
+    row = choose("guide towards observations", guide, OBSERVATION_GUIDES)
     if observation.operator.rows == 0:
         return predictor
-    return Observing(predictor, build(observation, noise, covariance, directions))
+    return Observing(predictor, row.build(observation, noise, covariance, directions))

@@ -61,14 +61,14 @@ def check_fitted(solver: Solver, folder: Path) -> None:
 
 
 @lru_cache(maxsize=64)
-def _tabulate(solver: Solver, design: "Design") -> StepTable:
-    """Of many steps a table takes seconds, and a request asks for it twice: for what it costs, and to draw."""
+def step_table(solver: Solver, design: "Design") -> StepTable:
+    """Of many steps a table takes seconds, and a request asks for it three times: for what it costs, what it takes of memory, and to draw."""
     return tabulate(solver, design.schedule)
 
 
 def cost(model: "Model", solver: Solver) -> int:
     """Network evaluations per sample."""
-    table = _tabulate(solver, model.design)
+    table = step_table(solver, model.design)
     return evaluations(table, model.design.noise) + guide_evaluations(solver, table)
 
 
@@ -116,7 +116,7 @@ def draw_samples(
         NotFiniteError: the sampler left the finite numbers.
     """
     check_guide(model, solver, labels)
-    table, predictor, noise = _tabulate(solver, model.design), guide_predictor(model, solver), model.design.noise
+    table, predictor, noise = step_table(solver, model.design), guide_predictor(model, solver), model.design.noise
 
     def draw(indices: Sequence[int], cond: Condition) -> torch.Tensor:
         drawn = sample(predictor, table, noise, seed, indices, model.net.shape, cond, device, watch)
@@ -145,7 +145,7 @@ def draw_observed(
         LevyError: as ``draw_samples``, and an observation that contradicts itself or a guide that lacks something.
     """
     check_guide(model, solver, labels)
-    table, predictor, noise = _tabulate(solver, model.design), guide_predictor(model, solver), model.design.noise
+    table, predictor, noise = step_table(solver, model.design), guide_predictor(model, solver), model.design.noise
     seen = CellMeans(model.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
     observation = Observation(seen, torch.from_numpy(observed.values), torch.from_numpy(observed.std))
     through = _observe_latent(model.latent, observation) if model.latent else None
@@ -199,7 +199,7 @@ def draw_together(
     seeds = [seed for seed, part in requests for _ in part]
     indices = [i for _, part in requests for i in range(len(part))]
     table, predictor, cond = (
-        _tabulate(solver, model.design),
+        step_table(solver, model.design),
         guide_predictor(model, solver),
         model.samples.condition(labels),
     )

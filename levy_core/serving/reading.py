@@ -1,20 +1,20 @@
 """What a request asks a registered model for: labels, a solver, a seed."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST, REMEDY
+from levy_core.base.memory import free_memory
 from levy_core.base.samples import Samples, read_classes
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES, fits
+from levy_core.serving.memory import bytes_kept
 from levy_core.serving.requests import SAMPLER, typed
 
 SOLVER_KEYS = (
@@ -103,15 +103,12 @@ class Reader:
         return self._samples.labels_of_counts(asked) if isinstance(asked, dict) else self._samples.labels(asked, 0, n)
 
     def check_memory(self, n: int, asked: str) -> None:
-        """Refuses so many samples at a time as do not fit into memory; ``asked`` begins the message.
+        """Refuses so many samples at a time as do not fit into memory, before anything is made for each; ``asked`` begins the message.
 
         Raises:
-            LevyError: says how many do.
+            LevyError: says how many do, if nothing else were needed.
         """
-        bytes_each = (
-            2 * np.dtype(self._samples.dtype).itemsize * math.prod(self._shape)
-        )  # twice while batches become one array
-        most = psutil.virtual_memory().available // bytes_each
+        most = free_memory() // bytes_kept(self._samples, self._shape)
         if n > most:
             raise LevyError(f"{asked}, but the memory that is free holds {most:,} samples: ask for fewer at a time")
 

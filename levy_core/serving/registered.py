@@ -6,6 +6,7 @@ mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 16, "clas
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,15 @@ from levy_core.observations.kept import read_covariance
 from levy_core.sampling.solver import Solver
 from levy_core.serving.batching import Batches
 from levy_core.serving.draw import check_fitted, check_guide, cost, draw_observed, draw_samples, draw_together
-from levy_core.serving.events import SYSTEMS, EventSampler, check_request, solver_of_events
+from levy_core.serving.events import REST, SYSTEMS, EventSampler, check_request, solver_of_events
 from levy_core.serving.exporters import Exporter, exporter_of, reader_of
+from levy_core.serving.memory import Footprint, Need, rows_of_batch
 from levy_core.serving.occurrence import Occurrence
 from levy_core.serving.reading import SOLVER_KEYS, Reader, read_samplers, without_idle_guide
 from levy_core.serving.requests import check_limit, check_steps, limit_of, typed
 from levy_core.serving.workload import Workload
 from levy_core.training.checkpoint import load_model
 
-BATCH = 250
 INFILL_STEPS = 10  # at least: at five a posterior is 1.2 times as wide as it should be, at ten 1.1
 
 
@@ -52,6 +53,7 @@ class RegisteredModel:
             check_fitted(solver, folder)
         self._reader = Reader(self._model.samples, self._model.shape, default, tuned)
         self.workload, self._folder = Workload(), folder
+        self._footprint = Footprint(self._model, self._device)
         self._batches = Batches(
             lambda solver, asked, watch: draw_together(self._model, solver, asked, self._device, watch)
         )
@@ -94,8 +96,11 @@ class RegisteredModel:
                 evaluations += len(labels) * cost(self._model, solver)
                 check_limit("LEVY_MAX_EVALUATIONS", evaluations)
                 asked.append((labels, solver, seed))
+            needs = [self._need(len(labels), solver) for labels, solver, _ in asked]
+            dearest, n = max(needs, key=lambda need: need.rows * need.each), sum(need.n for need in needs)
             draw = lambda: np.concatenate([self._exporter.array(*self._draw(*row, drawing.check)) for row in asked])
-            return self.workload.answer(values, draw)
+            with self._memory(replace(dearest, n=n)):
+                return self.workload.answer(values, draw)
 
     def write(self, request: dict[str, Any], folder: Path, origin: Mapping[str, str] | None = None) -> str:
         """Draws one request into files of a folder, and says which.
@@ -110,8 +115,8 @@ class RegisteredModel:
         check_steps(solver.steps)
         guided = "none" if solver.guide == "none" else f"{solver.guide}, strength {solver.strength:g}"
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guided, **(origin or {})}
-        with ready(folder):
-            samples = draw_samples(self._model, solver, seed, labels, BATCH, self._device)
+        with self._memory(need := self._need(len(labels), solver)), ready(folder):
+            samples = draw_samples(self._model, solver, seed, labels, need.rows, self._device)
             written = self._exporter.write(samples, labels, drawn, folder)
         return f"{written}: {self.samples.describe(labels)}" if len(self.samples.classes) > 1 else written
 
@@ -153,8 +158,10 @@ class RegisteredModel:
         check_steps(solver.steps)
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guide, **(origin or {})}
         given = Given(observed.text, None if observed.time is None else np.full(len(labels), observed.time))
-        with ready(folder):
-            samples = draw_observed(self._model, solver, seed, labels, BATCH, self._device, observed, guide, covariance)
+        with self._memory(need := self._need(len(labels), solver, guide)), ready(folder):
+            samples = draw_observed(
+                self._model, solver, seed, labels, need.rows, self._device, observed, guide, covariance
+            )
             return f"{self._exporter.write(samples, labels, drawn, folder, given)}, given {observed.text}"
 
     def event(
@@ -196,9 +203,10 @@ class RegisteredModel:
         else:
             labels = self.samples.usual_labels(0, particles)
         solver = solver_of_events(self._reader.default, asked.get("steps"), asked.get("eta"))
-        sampler = EventSampler(self._model, solver, event, labels, BATCH, self._device)
         about = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": "steered particles"}
-        with ready(folder):
+        need = self._need_of_particles(asked["n"], particles, solver)
+        with self.workload.memory(need, f"{particles:,} particles are asked for", self._device), ready(folder):
+            sampler = EventSampler(self._model, solver, event, labels, need.rows, self._device)
             drawn = sampler.draw(asked["n"], seed, 1.0 if time is not None else per_year)
             about |= drawn.occurrence.about | dict(origin or {})
             self._exporter.write(drawn.samples, drawn.labels, about, folder, Given(event.text, drawn.times))
@@ -209,12 +217,29 @@ class RegisteredModel:
         self, labels: np.ndarray, solver: Solver, seed: int, check: Callable[[], None]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Samples as the core draws them, and their labels; ``check`` raises where the drawing may not go on."""
-        rows = min(limit_of("LEVY_BATCH"), BATCH)
-        if len(labels) <= rows:
+        most = rows_of_batch(self._footprint.each(solver))
+        joined = min(limit_of("LEVY_BATCH"), most)
+        if len(labels) <= joined:
             check_guide(self._model, solver, labels)  # of a whole batch it would not tell who is wrong
-            return self._batches.draw(solver, seed, labels, rows, check), labels
+            return self._batches.draw(solver, seed, labels, joined, check), labels
         watch = lambda k, x0: check()
-        return draw_samples(self._model, solver, seed, labels, BATCH, self._device, watch=watch), labels
+        return draw_samples(self._model, solver, seed, labels, most, self._device, watch=watch), labels
+
+    def _need(self, n: int, solver: Solver, guide: str | None = None) -> Need:
+        each = self._footprint.each(solver, guide)
+        return Need(n, self._footprint.kept, min(n, rows_of_batch(each)), each)
+
+    def _need_of_particles(self, n: int, particles: int, solver: Solver) -> Need:
+        """Of a system of particles at a time, those of all systems that are inside the event, and n members of it."""
+        footprint, of_system = self._footprint, particles // SYSTEMS
+        members = n * footprint.kept + (n + REST) * footprint.decoded
+        inside = 4 * SYSTEMS * math.prod(self._model.net.shape)
+        each = footprint.network(solver)
+        kept = inside + footprint.states(solver) + members // of_system
+        return Need(of_system, kept, min(of_system, rows_of_batch(each)), each)
+
+    def _memory(self, need: Need) -> AbstractContextManager[None]:
+        return self.workload.memory(need, f"n is {need.n:,}", self._device)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -234,4 +259,5 @@ class RegisteredModel:
         """What the default sampler draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
         labels = self.samples.labels(classes, 0, n)
         solver = without_idle_guide(self._reader.default, self.samples, labels)
-        return draw_samples(self._model, solver, seed, labels, BATCH, self._device), labels
+        rows = rows_of_batch(self._footprint.each(solver))
+        return draw_samples(self._model, solver, seed, labels, rows, self._device), labels

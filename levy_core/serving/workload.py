@@ -12,8 +12,11 @@ from contextvars import ContextVar
 from math import inf
 
 import numpy as np
+import torch
 
 from levy_core.base.errors import LevyError
+from levy_core.base.memory import free_memory, give_back
+from levy_core.serving.memory import Need
 from levy_core.serving.requests import check_limit, limit_of
 
 TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"  # seconds, in the environment of MLflow's server
@@ -61,6 +64,7 @@ class Workload:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # an answer may be let go of by the thread that holds it
         self._long = self._values = 0
+        self._taken = self._free = 0  # bytes: of the drawings under way, and what was free before the first of them
 
     @contextmanager
     def drawing(self) -> Iterator[Drawing]:
@@ -71,6 +75,32 @@ class Workload:
         finally:
             with self._lock:
                 self._long -= drawing.is_long
+
+    @contextmanager
+    def memory(self, need: Need, asked: str, device: torch.device) -> Iterator[None]:
+        """Counts what a drawing takes until it ends; ``asked`` begins the message.
+
+        Raises:
+            LevyError: it does not fit into what is free, beside what the drawings under way may still take; says how many samples do.
+        """
+        with self._lock:
+            if need.bytes > self._left(device):
+                give_back()
+            if need.bytes > (left := self._left(device)):
+                raise LevyError(_refusal(need, asked, left, bool(self._taken)))
+            self._taken += need.bytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken -= need.bytes
+
+    def _left(self, device: torch.device) -> int:
+        """Bytes that no drawing under way may still take."""
+        free = free_memory(device)
+        if not self._taken:
+            self._free = free
+        return min(free, self._free - self._taken)
 
     def answer(self, values: int, draw: Callable[[], np.ndarray]) -> np.ndarray:
         """What ``draw`` gives. Where a server makes a text of it, its memory counts from here until the array is let go of.
@@ -108,6 +138,16 @@ class Workload:
                     "again later or for less, or set LEVY_MAX_LONG where the model is loaded"
                 )
             self._long += 1
+
+
+def _refusal(need: Need, asked: str, left: int, is_shared: bool) -> str:
+    fitting, later = need.fitting(left), "again later, or " if is_shared else ""
+    if fitting > 0:
+        return f"{asked}, but the memory that is free holds {fitting:,} samples: ask {later}for fewer at a time"
+    return (
+        f"{asked}, but drawing even one takes about {(need.kept + need.each) / 2**20:,.0f} MiB, and {max(left, 0) / 2**20:,.0f} MiB of memory "
+        f"are free: {'ask again later, or ' if is_shared else ''}free memory, or load the model where there is more"
+    )
 
 
 def seconds_allowed() -> float:

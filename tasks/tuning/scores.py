@@ -9,9 +9,11 @@ import torch
 
 from levy_core.base.errors import NotFiniteError
 from levy_core.base.files import replacing
+from levy_core.base.memory import free_memory
 from levy_core.base.samples import Classes
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import draw_samples
+from levy_core.serving.memory import Footprint, check_batch
 from levy_core.training.checkpoint import Model
 from tasks.kinds.kind import Metrics
 
@@ -80,9 +82,11 @@ class Scorer:
         batch: int,
         device: torch.device,
         memo: Memo,
+        footprint: Footprint,
     ):
         self._model, self._metrics, self._metric, self._classes = model, metrics, metric, classes
         self._seed, self._batch, self._device, self._memo = seed, batch, device, memo
+        self._footprint = footprint
         self._solver: Solver | None = None
         self._embedded = torch.empty(0)
 
@@ -106,6 +110,8 @@ class Scorer:
             self._solver, self._embedded = solver, self._embedded[:0]
         have = len(self._embedded)
         labels = self._model.samples.labels(self._classes, have, n - have)
+        free = free_memory(self._device)
+        check_batch("sample.batch", self._batch, self._footprint, solver, n - have, free)
         samples = draw_samples(self._model, solver, self._seed, labels, self._batch, self._device, first=have)
         drawn = self._metrics.embed(samples)
         self._embedded = torch.cat([self._embedded, drawn]) if have else drawn

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from levy_core.sampling.search import SearchResult, search
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.sampling.space import Space
 from levy_core.serving.draw import guide_predictor, hash_weights
+from levy_core.serving.memory import Footprint
 from levy_core.training.checkpoint import Model
 from tasks.kinds.kind import Metrics
 from tasks.params.sections import TuneParams
@@ -56,7 +57,13 @@ class Searches:
         return seed_of("tune", self.settings.seed, "judge", k) % 2**31
 
     def scorer(self, seed: int) -> Scorer:
-        return Scorer(self.model, self.metrics, self.metric, self.classes, seed, self.batch, self.device, self.memo)
+        return Scorer(
+            self.model, self.metrics, self.metric, self.classes, seed, self.batch, self.device, self.memo, self._footprint
+        )  # fmt: skip
+
+    @cached_property
+    def _footprint(self) -> Footprint:
+        return Footprint(self.model, self.device)
 
     def evaluations(self, space: Space) -> int:
         """About how many, for one sample each, all searches take."""

@@ -28,6 +28,7 @@ from levy_core.nets.unet import UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver, format_rows
 from levy_core.serving.draw import cost, draw_samples, hash_weights
+from levy_core.serving.memory import Footprint
 from levy_core.training.checkpoint import load_model
 from tasks.cells.selection import SETTINGS, solver_of
 from tasks.cells.store import (
@@ -54,6 +55,7 @@ from tasks.sample import sample
 from tasks.tune import _fingerprint, filter_by_cost, filter_guides, tune, warn_of_copies
 from tasks.tuning.scores import Memo, Scorer
 from tests.conftest import ROOT, merged, save_untrained
+from tests.support import addresses
 
 SOLVERS = [
     Solver("sde-e", "2m-data", "karras", 20, 1 / 3, "quiet-end", rho_max=1e2 / 3, denoise=True, limit="clamp"),
@@ -472,6 +474,18 @@ def test_rows_say_what_evaluating_the_cell_alone_says_and_the_bias_of_few_sample
         assert row[name] == pytest.approx(floor, rel=1e-6)
 
 
+LARGE = {"sample": {"n": 2000, "batch": 2000}, "tune": {"samples": 8000, "first": 2000, "last": 4000}}
+
+
+@pytest.mark.parametrize("stage", [sample, tune])
+def test_a_batch_that_does_not_fit_into_memory_is_refused_with_one_that_does(small, stage):
+    large = change(LARGE)
+    message = r"sample.batch is 2,000, which takes about \d{3} MiB with the network's activations \(.*\), but \d+ MiB of memory are free: lower it to \d+$"
+    with addresses.left(60 * 2**20), pytest.raises(LevyError, match=message):
+        stage(large, "digits", "lim")
+    assert not list(paths.samples("digits", "lim").glob("*.npy"))
+
+
 # The tune stage
 
 TUNED, TRIALS, MEMO = (path("digits", "lim") for path in (paths.tuned, paths.trials, paths.scores))
@@ -641,9 +655,10 @@ def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_h
         score=lambda f, labels, metric: seen.append(f) or asked.append(metric) or 0.0,
         watch=lambda f, labels: {"rows": len(f), "unknown": float("nan")},
     )
-    drawing = Counted(monkeypatch)
+    cpu, drawing = torch.device("cpu"), Counted(monkeypatch)
+    footprint = Footprint(model, cpu)
     one, other = (
-        Scorer(model, listening, "kid/balanced", "balanced", 7, 200, torch.device("cpu"), Memo(tmp_path / name, ""))
+        Scorer(model, listening, "kid/balanced", "balanced", 7, 200, cpu, Memo(tmp_path / name, ""), footprint)
         for name in ("one", "other")
     )
     a, b = small.sample.cells()[:2]

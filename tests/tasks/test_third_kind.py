@@ -78,6 +78,13 @@ def home(tmp_path_factory) -> Checkout:
     return checkout
 
 
+@pytest.fixture(scope="module")
+def ran(home) -> Checkout:
+    """The checkout after `levy run`, with version 1."""
+    home.levy("run")
+    return home
+
+
 def last_json(checkout: Checkout, script: str, *arguments: str):
     return json.loads(checkout.run(sys.executable, "-c", script, *arguments).stdout.splitlines()[-1])
 
@@ -108,28 +115,27 @@ def test_classes_of_a_kind_without_them_cannot_be_balanced(home, tmp_path, key):
     )
 
 
-def test_series_go_from_file_to_registry(home):
-    assert "series" not in home.levy("check").stderr
-    home.levy("run")
-    page = (home.root / "outputs" / DATASET / "report/index.html").read_text()
+def test_series_go_from_file_to_registry(ran):
+    assert "series" not in ran.levy("check").stderr
+    page = (ran.root / "outputs" / DATASET / "report/index.html").read_text()
     assert "Series, real beside generated" in page
     assert "distance from the held-out series" in page
-    asked = last_json(home, ASK, f"models:/levy-{DATASET}@champion")
+    asked = last_json(ran, ASK, f"models:/levy-{DATASET}@champion")
     drawn = np.array(asked["values"])
     assert (drawn.shape, asked["dtype"]) == ((3, TIMES), "float32")
     assert asked["promised"]["tensor-spec"] == {"dtype": "float32", "shape": [-1, TIMES]}
     assert 5 < np.median(drawn) < 25  # in the units of the data
-    metrics = json.loads((home.root / "outputs" / DATASET / "metrics.json").read_text())
+    metrics = json.loads((ran.root / "outputs" / DATASET / "metrics.json").read_text())
     assert {"distance_train", "distance_test", "best"} <= set(metrics[DESIGN])
-    samples = home.root / "samples"
-    home.levy("sample", str(samples), "--model", f"models:/levy-{DATASET}@champion", "--n", "4")
+    samples = ran.root / "samples"
+    ran.levy("sample", str(samples), "--model", f"models:/levy-{DATASET}@champion", "--n", "4")
     assert np.loadtxt(samples / "samples.csv", delimiter=",").shape == (4, TIMES)
 
 
-def test_the_gate_measures_against_held_out_series(home):
-    models = sorted((home.root / "mlartifacts").rglob("sampler.json"))
+def test_the_gate_measures_against_held_out_series(ran):
+    models = sorted((ran.root / "mlartifacts").rglob("sampler.json"))
     assert models
-    verdict = last_json(home, JUDGE, DATASET, str(models[-1].parent))
+    verdict = last_json(ran, JUDGE, DATASET, str(models[-1].parent))
     assert verdict["comparable"]
     (line,) = verdict["lines"]
     assert line["metric"] == "distance/test"
@@ -138,9 +144,9 @@ def test_the_gate_measures_against_held_out_series(home):
 
 
 @pytest.mark.long
-def test_new_series_are_trained_on_and_judged(home):
-    commit(home, "ran")
-    write_series(home.root / "data" / DATASET, range(48, 60))
-    told = home.levy("retrain", DATASET, "--quiet", "0")
+def test_new_series_are_trained_on_and_judged(ran):
+    commit(ran, "ran")
+    write_series(ran.root / "data" / DATASET, range(48, 60))
+    told = ran.levy("retrain", DATASET, "--quiet", "0")
     assert "distance/test" in told.stdout
     assert "levy-waves version 2" in told.stdout

@@ -1,5 +1,7 @@
 """MLflow's own server of a registered model under more requests than it can meet."""
 
+import re
+import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -75,3 +77,22 @@ def test_the_memory_of_an_answer_is_bounded_and_free_again_after_it(tmp_path):
             assert server.ask({"dataframe_records": [{"n": 10}]})[0] == 200
         status, answer = server.ask({"dataframe_records": [{"n": 20}]})
         assert (status, "but 100,000 is the limit" in answer) == (400, True)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process are Linux's")
+def test_activations_that_do_not_fit_are_a_400_with_what_would_and_the_server_lives_on(tmp_path):
+    large = {"dataframe_records": [{"n": 250, "steps": 2}]}
+    with serving_model(tmp_path, LEVY) as server:
+        assert server.ask(SMALL)[0] == 200  # the thread that draws is there
+        soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_AS)
+        left = server.process.memory_info().vms + 12 * 2**20
+        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (left, hard))
+        status, answer = server.ask(large)
+        assert status == 400
+        fitting = re.search(
+            r"n is 250, but the memory that is free holds (\d+) samples: ask for fewer at a time", answer
+        )
+        assert 0 < int(fitting[1]) < 250
+        assert server.ask(SMALL)[0] == 200
+        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (soft, hard))
+        assert server.ask(large)[0] == 200

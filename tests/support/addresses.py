@@ -1,0 +1,18 @@
+"""A process that may take so many more bytes of addresses, as after ``ulimit -v``."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+
+@contextmanager
+def left(size: int) -> Iterator[None]:
+    """The limit is the kernel's own: what takes more fails for real. Afterwards it is as it was."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
