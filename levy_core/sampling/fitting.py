@@ -25,10 +25,11 @@ from levy_core.base.seeds import Streams
 from levy_core.process.noise import Noise
 from levy_core.process.parametrisation import check_shape
 from levy_core.process.schedule import Schedule
+from levy_core.sampling.grids import extent
 from levy_core.sampling.guidance import GUIDES, EpsHat
 from levy_core.sampling.limits import LIMITS
 from levy_core.sampling.loop import apply_row, gradients_of, not_finite
-from levy_core.sampling.solver import MOST_FITTED, Solver, format_rows, guide_evaluations, tabulate
+from levy_core.sampling.solver import MOST_FITTED, ROUNDING, Solver, format_rows, guide_evaluations, tabulate
 
 FINE = 40  # evaluations of the fine solution
 BEGIN = (0, 0.125, 0.25, 0.5)  # its first levels, in its later steps: the first of a multistep method are of low order
@@ -36,7 +37,7 @@ LAST = 0.1  # the last level from which a search begins beside that of the solve
 COORDINATES = 4096  # of a sample that are fitted to, at most
 MOVE = 0.4  # first move of the search for levels, in log(rho / rho' - 1)
 TINY = 1e-12  # the least spread of data
-REFUSED = 2.0  # the error, at most 1, of levels that cost too much
+REFUSED = 2.0  # the error, at most 1, of levels that cost too much or leave the schedule
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,16 @@ def fit(
         fitted_to: hash of the model, which the solver then carries.
 
     Raises:
-        LevyError: as ``check_fits``; a network that returns another shape.
+        LevyError: as ``check_fits``; an end that the schedule does not reach; a network that returns another shape.
         NotFiniteError: it returns NaN or infinity.
     """
     check_fits(solver)
-    given = tabulate(solver, schedule)
+    given, (high, low) = tabulate(solver, schedule), extent(schedule)
+    for end in ends:
+        if not low / ROUNDING <= end < given.rho[0].item():
+            raise LevyError(
+                f"a fine solution from rho {given.rho[0].item():.4g} cannot end at {end:.4g}: the schedule goes from {high:.4g} to {low:.4g}"
+            )
     most = given.nfe + guide_evaluations(solver, given)
     rows = len(next(iter(cond.values())))
     y = given.rho[0].item() * noise.sample(shape, Streams.of_samples(seed, "fit", range(rows))).to(device)
@@ -109,7 +115,9 @@ def fit(
         fine, first, found = _Fine(starts, schedule, min(ends)), given.rho[: solver.steps].tolist(), []
         for end in ends:
             before, target = starts.evaluations, fine.target(end)
-            error = lambda levels, target=target: _follow(starts, fine, target, levels, most)[1]
+            error = lambda levels, target=target: (
+                _follow(starts, fine, target, levels, most)[1] if levels[-1] >= low else REFUSED
+            )
             best = _search(error, first, trials) if trials else first
             table, left = _follow(starts, fine, target, best, most)
             fitted = Solver(

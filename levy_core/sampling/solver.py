@@ -26,6 +26,7 @@ ETA_SCHEDULES: dict[str, Callable[[int], Tensor]] = {
 }
 
 
+ROUNDING = 1 + 1e-6  # of levels in text
 MOST_FITTED = 8  # rows of a fitted table: with more, multistep weights are as good
 
 
@@ -207,10 +208,16 @@ class Solver:
         """The grid on a schedule.
 
         Raises:
-            LevyError: levels that do not fall, or another number of them than ``steps`` evaluations visit.
+            LevyError: levels that do not fall, another number of them than ``steps`` evaluations visit, or a fitted table beyond the schedule.
         """
         if self.rows is not None:
-            return custom(schedule, (*(row[0] for row in self.fitted_rows), 0.0))
+            own, (high, low) = [row[0] for row in self.fitted_rows], extent(schedule)
+            if own[0] > high * ROUNDING or own[-1] * ROUNDING < low:
+                raise LevyError(
+                    f"the fitted table goes from rho {own[0]:.4g} to {own[-1]:.4g}, but the schedule from {high:.4g} to {low:.4g}: it was fitted to "
+                    "a model with another schedule"
+                )
+            return custom(schedule, (*own, 0.0))
         evaluations = DISCRETISATIONS[self.discretisation].evaluations
         intervals = self.steps if evaluations == 1 else (self.steps + 1 + self.ends_at_0) // 2
         if not isinstance(self.grid, str):

@@ -80,7 +80,13 @@ class Searches:
 
         for steps in sorted(settings.steps, reverse=True):
             spent = 0
-            fitter = partial(self.fit, steps=steps, lowest=space.rho_min[0], progress=count) if space.fits else None
+            fitter = (
+                partial(
+                    self.fit, steps=steps, lowest=space.ends(self.model.design.schedule)["rho_min"][0], progress=count
+                )
+                if space.fits
+                else None
+            )
             found = search(
                 self.scorer(self.seed), self.model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed,
                 count, lambda k: self.scorer(self.judge(k)), fitter, list(longer),

@@ -13,6 +13,7 @@ from levy_core.base.seeds import BatchStream
 from levy_core.process.noise import Gaussian, Stable, StudentT
 from levy_core.process.schedule import Cosine, Exploding
 from levy_core.sampling.fitting import fit, fit_evaluations
+from levy_core.sampling.grids import extent
 from levy_core.sampling.guidance import ClassifierFree, Interval
 from levy_core.sampling.loop import begin, sample, solve
 from levy_core.sampling.oracles import Scale, Student, energy_distance, nine_modes, scale_after
@@ -235,3 +236,13 @@ def test_only_fitted_tables_are_nothing_to_search():
     with pytest.raises(LevyError, match=r"none of ode has a form in fitted"):
         replace(SPACE, solvers=("ode",), discretisations=("fitted",)).pairs()
     assert isinstance(SPACE, Space)
+
+
+def test_a_table_and_an_end_beyond_the_schedule_are_refused():
+    high, low = extent(Cosine(ALPHA))
+    beyond = replace(FITTED, rows=format_rows([[2 * high, 0.1, 0.9], [0.5, 0.2, 1.5]]))
+    with pytest.raises(LevyError, match=r"the fitted table goes from rho .* but the schedule from"):
+        tabulate(beyond, Cosine(ALPHA))
+    for end in (low / 2, 30.0):
+        with pytest.raises(LevyError, match=r"a fine solution from rho 20 cannot end at"):
+            fit_oracle(NINE, given_solver(3), Cosine(ALPHA), starts=4, trials=0, ends=(end,))
