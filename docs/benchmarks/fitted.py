@@ -48,7 +48,7 @@ LONG = 50  # evaluations of another, for comparison
 STARTS, TRIALS, END = 1500, 60, 0.01
 BUDGETS = [3, 4, 5, 10]  # evaluations of the trained models
 FRESH, N = (101, 102, 103), 2000  # seeds that no search has seen, and samples of each
-MEASURES = ("fid_classes/longtail", "fid/longtail", "rare_fid", "rare_coverage")
+MEASURES = ("fid_classes/longtail", "fid/longtail", "rare_fid/balanced", "rare_coverage/balanced")
 
 
 @cache
