@@ -50,7 +50,8 @@ def read_samplers(folder: Path) -> tuple[Solver, dict[int, Solver]]:
 
 def without_idle_guide(solver: Solver, samples: Samples, labels: np.ndarray) -> Solver:
     """Samples that all ask for no class are those without the guide that was found for classes, at half the evaluations."""
-    return replace(solver.unfitted(), guide="none") if (labels == samples.no_class).all() else solver
+    idle = solver.guide != "none" and bool((labels == samples.no_class).all())
+    return replace(solver.unfitted(), guide="none") if idle else solver
 
 
 class Reader:

@@ -11,9 +11,11 @@ import torch
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
+from levy_core.base.samples import Samples
 from levy_core.nets.unet import UNetConfig
-from levy_core.sampling.solver import Solver
+from levy_core.sampling.solver import Solver, format_rows
 from levy_core.serving.draw import draw_samples
+from levy_core.serving.reading import Reader
 from levy_core.serving.registered import RegisteredModel
 from levy_core.serving.requests import SAMPLER
 from levy_core.training.checkpoint import load_model
@@ -74,6 +76,49 @@ def test_a_request_changes_what_it_names(folder, request_, solver):
     images = RegisteredModel(folder).predict([{"n": 2, "class": "b", "seed": 3, **request_}])
     expected = draw_samples(load_model(folder), solver, 3, np.full(2, 1), 2, torch.device("cpu"))
     assert np.array_equal(images, expected.transpose(0, 2, 3, 1))
+
+
+FITTED = Solver(
+    "ode", "fitted", "fitted", 2, rho_min=0.02, limit="clamp",
+    rows=format_rows([[20.0, 0.1, 0.9], [0.5, 0.2, 1.5, -0.7]]),
+)  # fmt: skip
+UNFITTED = Solver("ode", "2m-data", "uniform-log-rho", 2, rho_max=20.0, rho_min=0.02, denoise=True, limit="clamp")
+IMAGES = Samples("images", ("a", "b"), "uint8", "", (0.9, 0.1), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("request_", "solver"),
+    [
+        ({}, FITTED),
+        ({"steps": 2}, FITTED),
+        ({"guide": "none"}, FITTED),
+        ({"solver": "ode", "discretisation": "fitted"}, FITTED),
+        ({"classes": "none"}, FITTED),
+        ({"steps": 5}, replace(UNFITTED, steps=5)),
+        ({"grid": "karras"}, replace(UNFITTED, grid="karras")),
+        ({"discretisation": "heun"}, replace(UNFITTED, discretisation="heun")),
+        ({"boost": 2}, replace(UNFITTED, boost=2.0)),
+        ({"solver": "sde-e", "eta": 0.5}, replace(UNFITTED, family="sde-e", eta=0.5)),
+        ({"solver": "split-ddim"}, replace(UNFITTED, family="split-ddim", discretisation="ei-noise")),
+        ({"guide": "classifier-free", "strength": 2}, replace(UNFITTED, guide="classifier-free", strength=2.0)),
+    ],
+)
+def test_a_request_that_changes_nothing_of_a_fitted_table_keeps_it_and_any_other_gets_a_multistep_one(request_, solver):
+    assert Reader(IMAGES, (1, 8, 8), FITTED, {2: FITTED}).read({"n": 3, **request_})[1] == solver
+
+
+def test_a_guided_fitted_table_is_left_for_samples_without_a_class():
+    guided = replace(FITTED, guide="classifier-free", strength=1.5)
+    reader = Reader(IMAGES, (1, 8, 8), guided, {4: guided})
+    assert reader.read({"n": 3})[1] == reader.read({"n": 3, "steps": 4})[1] == guided
+    assert reader.read({"n": 3, "classes": "none"})[1] == UNFITTED
+    assert reader.read({"n": 3, "guide": "none"})[1] == UNFITTED
+
+
+@pytest.mark.parametrize("request_", [{}, {"steps": 2}, {"classes": "none"}])
+def test_a_model_without_classes_draws_with_its_fitted_table(request_):
+    reader = Reader(Samples("fields", (), "float32", ""), (2, 8, 8), FITTED, {2: FITTED})
+    assert reader.read({"n": 3, **request_})[1] == FITTED
 
 
 @pytest.mark.parametrize(
