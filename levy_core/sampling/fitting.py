@@ -35,6 +35,7 @@ FINE = 40  # evaluations of the fine solution
 BEGIN = (0, 0.125, 0.25, 0.5)  # its first levels, in its later steps: the first of a multistep method are of low order
 LAST = 0.1  # the last level from which a search begins beside that of the solver
 COORDINATES = 4096  # of a sample that are fitted to, at most
+LEAST_TRIALS = 3  # of a search that is asked for
 MOVE = 0.4  # first move of the search for levels, in log(rho / rho' - 1)
 TINY = 1e-12  # the least spread of data
 REFUSED = 2.0  # the error, at most 1, of levels that cost too much or leave the schedule
@@ -46,7 +47,7 @@ class Fit:
 
     Attributes:
         error: mean over the starts of ``min(1, |x - x_fine| / scale)**2``, scale being the median distance of a sample from the mean.
-        evaluations: of the network, each for one sample.
+        evaluations: of the network, each for one sample; those of the fine solution, which all ends share, stand at the first.
     """
 
     solver: Solver
@@ -57,7 +58,7 @@ class Fit:
 def fit_evaluations(solver: Solver, starts: int, ends: int, trials: int) -> int:
     """What ``fit`` takes at most: evaluations of the network, each for one sample."""
     each = GUIDES[solver.guide].evaluations(solver.strength)
-    return starts * each * (FINE + ends * (trials + 1) * solver.steps)
+    return starts * each * (FINE + ends * (max(trials, LEAST_TRIALS) + 1) * solver.steps)
 
 
 def check_fits(solver: Solver) -> None:
@@ -68,7 +69,8 @@ def check_fits(solver: Solver) -> None:
     """
     if not solver.has_fitted_form:
         raise LevyError(
-            f"{solver.label} in {solver.steps} steps has no fitted table: that takes the ode, without boost, in {MOST_FITTED} steps at most"
+            f"{solver.label} in {solver.steps} steps has no fitted table: that takes the ode, without boost, in {MOST_FITTED} steps at most of one "
+            "evaluation each"
         )
 
 
@@ -90,14 +92,14 @@ def fit(
 
     Args:
         predictor: eps_hat(y [B, *shape], rho [B], cond), with the guide of the solver.
-        seed: of the noise of the starts. cond: one row per start in every entry.
+        seed: of the noise of the starts. cond: one row per start in every entry, of which there is at least one.
         ends: where the fine solution takes x0_hat for the sample, one table for each. Of an exact predictor the lowest is right; a network's
             last details may be worse than none.
         trials: tables that each search for levels may try. batch: rows that the network sees at a time.
         fitted_to: hash of the model, which the solver then carries.
 
     Raises:
-        LevyError: as ``check_fits``; an end that the schedule does not reach; a network that returns another shape.
+        LevyError: as ``check_fits``; a condition without rows; an end that the schedule does not reach; a network that returns another shape.
         NotFiniteError: it returns NaN or infinity.
     """
     check_fits(solver)
@@ -108,23 +110,26 @@ def fit(
                 f"a fine solution from rho {given.rho[0].item():.4g} cannot end at {end:.4g}: the schedule goes from {high:.4g} to {low:.4g}"
             )
     most = given.nfe + guide_evaluations(solver, given)
-    rows = len(next(iter(cond.values())))
+    rows = len(next(iter(cond.values()), ()))
+    if not rows:
+        raise LevyError("the condition has no rows: give one entry at least, with one row for each start")
     y = given.rho[0].item() * noise.sample(shape, Streams.of_samples(seed, "fit", range(rows))).to(device)
     with gradients_of(predictor):
         starts = _Starts(predictor, solver, y, move(cond, device), batch)
-        fine, first, found = _Fine(starts, schedule, min(ends)), given.rho[: solver.steps].tolist(), []
+        fine, first, found, before = _Fine(starts, schedule, min(ends)), given.rho[: solver.steps].tolist(), [], 0
         for end in ends:
-            before, target = starts.evaluations, fine.target(end)
+            target = fine.target(end)
             error = lambda levels, target=target: (
                 _follow(starts, fine, target, levels, most)[1] if levels[-1] >= low else REFUSED
             )
             best = _search(error, first, trials) if trials else first
             table, left = _follow(starts, fine, target, best, most)
             fitted = Solver(
-                "ode", "fitted", "fitted", solver.steps, limit=solver.limit, guide=solver.guide, strength=solver.strength,
+                "ode", "fitted", "fitted", solver.steps, rho_min=end, limit=solver.limit, guide=solver.guide, strength=solver.strength,
                 guide_rho_max=solver.guide_rho_max, guide_rho_min=solver.guide_rho_min, rows=format_rows(table), fitted_to=fitted_to,
             )  # fmt: skip
             found.append(Fit(fitted, left, starts.evaluations - before))
+            before = starts.evaluations
     return found
 
 
@@ -244,5 +249,5 @@ def _search(error: Callable[[Sequence[float]], float], first: list[float], trial
     even = np.full(len(begin), log((first[0] / LAST) ** (1 / len(begin)) - 1)) if first[0] > LAST else begin
     x = min((begin, even), key=lambda x: error(levels(x)))
     simplex = np.vstack([x, x + MOVE * np.eye(len(x))])
-    options = {"maxfev": max(1, trials - 2), "initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-7}
+    options = {"maxfev": max(LEAST_TRIALS, trials) - 2, "initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-7}
     return levels(minimize(lambda x: error(levels(x)), x, method="Nelder-Mead", options=options).x)

@@ -40,7 +40,8 @@ class Solver:
             come out even, the last step above rho = 0 is an Euler step with one.
         eta: strength of the noise that comes back; ignored by families without it.
         eta_schedule: how eta changes along the path.
-        rho_max, rho_min: where the grid starts and ends; None: the schedule's own ends.
+        rho_max, rho_min: where the grid starts and ends; None: the schedule's own ends. A fitted table has no rho_max, and as rho_min the level
+            at which the solution ended that it was fitted to.
         denoise: a last step from the grid's end to rho = 0, counted in ``steps``; it is the flow's, without noise.
         limit: of x0_hat (``limits``).
         guide: of the predictor (``guidance``). strength: of the guide; ignored by the guide none.
@@ -138,9 +139,13 @@ class Solver:
                 "fitted is the discretisation and the grid of a table that was fitted to one model, and comes with its rows: levy tune makes it where "
                 "tune.discretisations names it"
             )
-        if self.denoise or self.rho_max is not None or self.rho_min is not None:
-            raise LevyError("a fitted table has its levels and ends at rho = 0: leave out rho_max, rho_min and denoise")
+        if self.denoise or self.rho_max is not None:
+            raise LevyError("a fitted table has its levels and ends at rho = 0: leave out rho_max and denoise")
         rows = parse_rows(self.rows)
+        if self.rho_min is not None and not self.rho_min < rows[0][0]:
+            raise LevyError(
+                f"rho_min is {self.rho_min:g}, but the fitted table starts at {rows[0][0]:g}: what it was fitted to ended below, run tune again"
+            )
         if len(rows) != self.steps:
             raise LevyError(
                 f"the fitted table has {len(rows)} rows, but steps is {self.steps}: leave steps as the table has them"
@@ -152,19 +157,23 @@ class Solver:
         return parse_rows(self.rows) if self.rows else ()
 
     def unfitted(self) -> "Solver":
-        """The solver itself; of a fitted table the multistep one of the same start, end, limit, guide and steps, which goes with any model."""
+        """The solver itself; of a fitted table the multistep one of the same start, limit, guide and steps, which goes with any model.
+
+        It ends where the solution ended that the table was fitted to (``rho_min``): the table's own last level is often too high for other weights.
+        """
         rows = self.fitted_rows
         if not rows:
             return self
         return replace(
             self, discretisation="2m-data", grid="uniform-log-rho", rows=None, fitted_to=None, rho_max=rows[0][0],
-            rho_min=rows[-1][0] if len(rows) > 1 else None, denoise=len(rows) > 1,
+            rho_min=self.rho_min or (rows[-1][0] if len(rows) > 1 else None), denoise=len(rows) > 1,
         )  # fmt: skip
 
     @property
     def has_fitted_form(self) -> bool:
-        """Whether a table can be fitted in its place: of the ode, without boost, of ``MOST_FITTED`` steps at most."""
-        return self.family == "ode" and self.boost == 1 and self.steps <= MOST_FITTED
+        """Whether a table can be fitted in its place: of the ode, without boost, of ``MOST_FITTED`` steps at most of one evaluation each."""
+        one = DISCRETISATIONS[self.discretisation].evaluations == 1
+        return self.family == "ode" and self.boost == 1 and one and self.steps <= MOST_FITTED
 
     @property
     def uses_eta(self) -> bool:

@@ -101,7 +101,8 @@ class Searches:
             lowest: level at which the fine solution may end.
         """
         model = self.model
-        last = tabulate(solver, model.design.schedule).rho[solver.steps - 1].item()
+        levels = tabulate(solver, model.design.schedule).rho
+        last = levels[levels > 0][-1].item()
         ends = list(dict.fromkeys((last, max(min(last, lowest), last / DEEPER))))
         each = fit_evaluations(solver, 1, len(ends), FIT_TRIALS)
         starts = min(max(self.settings.samples * steps // 2 // each, LEAST_STARTS), MOST_STARTS)

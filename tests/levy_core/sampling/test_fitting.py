@@ -110,9 +110,29 @@ def test_the_search_for_levels_leaves_less_error_and_spends_no_more_than_it_may(
     errors = [fit_oracle(NINE, solver, Cosine(ALPHA), trials=trials) for trials in (0, 10, 40)]
     assert errors[0].error > errors[1].error > errors[2].error
     assert all(
-        found.evaluations <= fit_evaluations(solver, 1000, 1, max(trials, 5))
+        found.evaluations <= fit_evaluations(solver, 1000, 1, trials)
         for found, trials in zip(errors, (0, 10, 40), strict=True)
     )
+
+
+@pytest.mark.parametrize("trials", [0, 1, 3, 9])
+@pytest.mark.parametrize("ends", [(0.1,), (0.1, 0.02)])
+def test_what_a_fit_says_that_it_took_is_what_the_network_saw(trials, ends):
+    seen = []
+
+    def counted(y, rho, cond):
+        seen.append(len(y))
+        return NINE(y, rho, cond)
+
+    solver, cond = given_solver(3), {"label": torch.zeros(20)}
+    found = fit(counted, solver, Cosine(ALPHA), NINE.noise, 3, (2,), cond, ends, trials)
+    assert sum(one.evaluations for one in found) == sum(seen) <= fit_evaluations(solver, 20, len(ends), trials)
+
+
+@pytest.mark.parametrize("cond", [{}, {"label": torch.zeros(0)}])
+def test_a_condition_without_rows_is_named(cond):
+    with pytest.raises(LevyError, match=r"the condition has no rows: give one entry at least"):
+        fit(NINE, given_solver(3), Cosine(ALPHA), NINE.noise, 3, (2,), cond, (0.1,), 2)
 
 
 def test_a_table_costs_no_more_evaluations_than_the_guided_solver_that_it_is_fitted_to():
@@ -144,11 +164,14 @@ class _Broken:
         replace(given_solver(4), family="sde-e", eta=0.5),
         replace(given_solver(4), boost=1.5),
         given_solver(MOST_FITTED + 1),
+        replace(given_solver(4), discretisation="heun"),
     ],
 )
 def test_solvers_without_a_fitted_form_are_refused(solver):
     assert not solver.has_fitted_form
-    with pytest.raises(LevyError, match=r"has no fitted table: that takes the ode, without boost, in 8 steps at most"):
+    with pytest.raises(
+        LevyError, match=r"has no fitted table: that takes the ode, without boost, in 8 steps at most of one"
+    ):
         fit_oracle(NINE, solver, Cosine(ALPHA), starts=4)
 
 
@@ -171,6 +194,16 @@ def test_what_is_left_without_the_fit_has_its_ends_and_steps():
     assert left.unfitted() is left
 
 
+def test_without_the_fit_more_steps_lose_nothing_of_what_the_table_was_fitted_to():
+    oracle, schedule = Scale(Gaussian(), 0.1), Cosine(2.0)
+    found = fit_oracle(oracle, given_solver(2, rho_min=0.3), schedule, starts=64, trials=0, shape=(3,)).solver
+    left = replace(found.unfitted(), steps=40)
+    assert (found.fitted_rows[-1][0], left.rho_min) == (pytest.approx(0.3), 0.01)
+    assert scale_after(tabulate(left, schedule), oracle) == pytest.approx(0.1, rel=0.02)
+    high = replace(left, rho_min=0.3)  # the last level of the table, where 0.9 of such data's variance is noise
+    assert scale_after(tabulate(high, schedule), oracle) < 0.04
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -181,6 +214,7 @@ def test_what_is_left_without_the_fit_has_its_ends_and_steps():
         ({"grid": "karras"}, "fitted is the discretisation and the grid"),
         ({"discretisation": "2m-data"}, "fitted is the discretisation and the grid"),
         ({"rho_max": 3.0}, "has its levels and ends at rho = 0"),
+        ({"rho_min": 20.0}, r"rho_min is 20, but the fitted table starts at 20"),
         ({"steps": 3}, r"has 2 rows, but steps is 3"),
         ({"rows": "[[1,0.5,0.5],[2,0.5,0.5]]"}, "levels that fall"),
         ({"rows": "[[1,0.5,0.5],[0,0.5,0.5]]"}, "stay above 0"),
