@@ -36,6 +36,11 @@ def method_of(family: str, discretisation: str, eta: float, rows: str | None = N
     return Solver(family, discretisation, grid, steps, eta, rows=rows)
 
 
+def _follow(method: Solver, exponent: float) -> StepTable:
+    rows = method.fitted_rows  # at whatever levels: those of the betas are the network's
+    return tabulate(method, Exploding(exponent, rows[-1][0] / 2, rows[0][0] * 2))
+
+
 class Stepwise:
     """A solver in y = x / a that remembers what ``loop.solve`` would: the newest predictions, or the path's mixing variables.
 
@@ -49,7 +54,7 @@ class Stepwise:
         self._noise, self.family = noise, FAMILIES[method.family]
         self._solver, self._discretisation = method.family, method.unfitted().discretisation
         self._order = DISCRETISATIONS[self._discretisation].order or 1
-        self._fitted = tabulate(method, Exploding(noise.exponent)) if method.rows else None
+        self._fitted = _follow(method, noise.exponent) if method.rows else None
         self.levels: list[float] = self._fitted.rho.tolist() if self._fitted else []  # of a fitted table, the last 0
         self.restart()
 

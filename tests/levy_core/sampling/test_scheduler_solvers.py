@@ -13,7 +13,7 @@ from levy_core.sampling.diffusers_scheduler import LevyScheduler
 from levy_core.sampling.fitting import fit
 from levy_core.sampling.loop import solve
 from levy_core.sampling.oracles import Scale, nine_modes
-from levy_core.sampling.solver import Solver, tabulate
+from levy_core.sampling.solver import Solver, format_rows, tabulate
 from levy_core.sampling.steps import FAMILIES, fits
 from levy_core.sampling.stepwise import ON_LEVELS
 from levy_core.sampling.torch_streams import TorchStreams
@@ -441,3 +441,11 @@ def test_a_fitted_table_is_followed_as_the_projects_loop_does(alpha, tmp_path):
     for arguments in ({"num_inference_steps": 6}, {"timesteps": [3, 2]}, {"sigmas": [1.0, 0.0]}):
         with pytest.raises(ValueError, match="the fitted table has levels of its own: give num_inference_steps=5"):
             scheduler.set_timesteps(**arguments)
+
+
+@pytest.mark.parametrize("levels", [(300.0, 0.5), (20.0, 0.001)])
+def test_a_fitted_table_may_have_any_levels(levels):
+    rows = format_rows([[levels[0], 0.1, 0.9], [levels[1], 0.2, 1.5, -0.7]])
+    scheduler = LevyScheduler(alpha=1.7, solver="ode", discretisation="fitted", rows=rows)
+    scheduler.set_timesteps(2)
+    assert scheduler.sigmas.tolist() == pytest.approx([levels[0], *levels, 0.0])
