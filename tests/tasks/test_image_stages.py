@@ -544,6 +544,24 @@ def test_the_search_spends_its_budget_and_leaves_the_tuned_samplers_and_every_tr
     assert all(solver_of(row).fitted_rows for _, row in tables.iterrows())
 
 
+def test_one_evaluation_is_fitted_to_the_flow_below_its_start(small):
+    tune(change({"tune": {"steps": [1], "guides": ["none"], "solvers": ["ode"]}}), "digits", "lim")
+    trials = pd.read_csv(TRIALS)
+    tables = trials[trials.discretisation == "fitted"]
+    own = trials[trials.discretisation != "fitted"].rho_min
+    assert len(tables) == 2
+    assert any(
+        tables.rho_min.max() == pytest.approx(end) for end in own
+    )  # that of what was found, and one five times lower
+    assert tables.rho_min.min() == pytest.approx(max(tables.rho_min.max() / 5, 0.005))
+
+
+def test_a_search_of_heun_alone_fits_nothing(small):
+    space = {"solvers": ["ode"], "discretisations": ["heun", "fitted"], "guides": ["none"], "steps": [3]}
+    tune(change({"tune": space}), "digits", "lim")
+    assert set(pd.read_csv(TRIALS).discretisation) == {"heun"}
+
+
 def test_a_sampler_that_was_fitted_to_another_model_is_not_drawn_with(small):
     tune(small, "digits", "lim")
     solver = Solver("ode", "fitted", "fitted", 1, rows=format_rows([[20.0, 0.1, 0.9]]), fitted_to="0" * 64)
