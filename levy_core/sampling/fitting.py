@@ -34,7 +34,7 @@ from levy_core.sampling.solver import MOST_FITTED, ROUNDING, Solver, format_rows
 FINE = 40  # evaluations of the fine solution
 BEGIN = (0, 0.125, 0.25, 0.5)  # its first levels, in its later steps: the first of a multistep method are of low order
 LAST = 0.1  # the last level from which a search begins beside that of the solver
-COORDINATES = 4096  # of a sample that are fitted to, at most
+COORDINATES = 1024  # of a sample that are fitted to, at most: of 512 starts more would take gigabytes
 LEAST_TRIALS = 3  # of a search that is asked for
 MOVE = 0.4  # first move of the search for levels, in log(rho / rho' - 1)
 TINY = 1e-12  # the least spread of data
@@ -167,9 +167,9 @@ class _Starts:
         return torch.cat(parts)
 
     def seen(self, x: Tensor) -> Tensor:
-        """The coordinates that are fitted to, evenly spaced, float64 [n, c]."""
+        """The coordinates that are fitted to, float64 [n, c]: evenly spaced by an odd number, which in rows of 64 or 128 values leaves none out."""
         flat = x.flatten(1)
-        return flat[:, :: -(-flat.shape[1] // COORDINATES)].double().cpu()
+        return flat[:, :: -(-flat.shape[1] // COORDINATES) | 1].cpu().double()
 
 
 class _Fine:

@@ -12,7 +12,7 @@ from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.seeds import BatchStream
 from levy_core.process.noise import Gaussian, Stable, StudentT
 from levy_core.process.schedule import Cosine, Exploding
-from levy_core.sampling.fitting import fit, fit_evaluations
+from levy_core.sampling.fitting import COORDINATES, _Starts, fit, fit_evaluations
 from levy_core.sampling.grids import extent
 from levy_core.sampling.guidance import ClassifierFree, Interval
 from levy_core.sampling.loop import begin, sample, solve
@@ -88,6 +88,13 @@ def test_samples_of_many_values_are_fitted_to_some_of_their_coordinates():
     oracle, schedule = Scale(Gaussian(), 0.5), Cosine(2.0)
     found = fit_oracle(oracle, given_solver(2), schedule, starts=4, trials=2, shape=(3, 70, 70), ends=(1e-3,))
     assert scale_after(tabulate(found.solver, schedule), oracle) == pytest.approx(0.5, rel=3e-3)
+
+
+def test_coordinates_that_are_fitted_to_lie_in_every_column():
+    columns = torch.arange(128).expand(2, 64, 128)
+    seen = _Starts(NINE, given_solver(3), columns[None], {}, 1).seen(columns[None])
+    assert seen.shape[1] <= COORDINATES < 2 * seen.shape[1]
+    assert set(seen.flatten().tolist()) == set(range(128))
 
 
 def test_equal_arguments_give_equal_tables_whatever_the_batch():
