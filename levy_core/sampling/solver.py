@@ -136,8 +136,8 @@ class Solver:
     def _check_rows(self) -> None:
         if self.rows is None or (self.discretisation, self.grid) != ("fitted", "fitted"):
             raise LevyError(
-                "fitted is the discretisation and the grid of a table that was fitted to one model, and comes with its rows: levy tune makes it where "
-                "tune.discretisations names it"
+                "fitted is the discretisation and the grid of a table that was fitted to one model, and comes with its rows: the stage "
+                "tune makes it where tune.discretisations names it, or levy_core.sampling.fitting"
             )
         if self.denoise or self.rho_max is not None:
             raise LevyError("a fitted table has its levels and ends at rho = 0: leave out rho_max and denoise")
