@@ -99,31 +99,30 @@ def fit(
         fitted_to: hash of the model, which the solver then carries.
 
     Raises:
-        LevyError: as ``check_fits``; a condition without rows; an end that the schedule does not reach; a network that returns another shape.
+        LevyError: as ``check_fits``; a condition without rows; an end, or a level of the solver, that the schedule does not reach; a network that returns another shape.
         NotFiniteError: it returns NaN or infinity.
     """
     check_fits(solver)
-    given, (high, low) = tabulate(solver, schedule), extent(schedule)
+    first, (high, low) = tabulate(solver, schedule).rho[: solver.steps].tolist(), extent(schedule)
+    low /= ROUNDING
     for end in ends:
-        if not low / ROUNDING <= end < given.rho[0].item():
+        if not low <= end < first[0]:
             raise LevyError(
-                f"a fine solution from rho {given.rho[0].item():.4g} cannot end at {end:.4g}: the schedule goes from {high:.4g} to {low:.4g}"
+                f"a fine solution from rho {first[0]:.4g} cannot end at {end:.4g}: the schedule goes from {high:.4g} to {low:.4g}"
             )
-    most = given.nfe + guide_evaluations(solver, given)
+    if first[-1] < low:
+        raise LevyError(
+            f"{solver.label} asks the network at rho {first[-1]:.4g}, but the schedule goes from {high:.4g} to {low:.4g}: raise rho_min"
+        )
     rows = len(next(iter(cond.values()), ()))
     if not rows:
         raise LevyError("the condition has no rows: give one entry at least, with one row for each start")
-    y = given.rho[0].item() * noise.sample(shape, Streams.of_samples(seed, "fit", range(rows))).to(device)
+    y = first[0] * noise.sample(shape, Streams.of_samples(seed, "fit", range(rows))).to(device)
     with gradients_of(predictor):
         starts = _Starts(predictor, solver, y, move(cond, device), batch)
-        fine, first, found, before = _Fine(starts, schedule, min(ends)), given.rho[: solver.steps].tolist(), [], 0
+        fine, found, before = _Fine(starts, schedule, first[0], min(ends)), [], 0
         for end in ends:
-            target = fine.target(end)
-            error = lambda levels, target=target: (
-                _follow(starts, fine, target, levels, most)[1] if levels[-1] >= low else REFUSED
-            )
-            best = _search(error, first, trials) if trials else first
-            table, left = _follow(starts, fine, target, best, most)
+            table, left = _fit(starts, fine, fine.target(end), first, trials, low)
             fitted = Solver(
                 "ode", "fitted", "fitted", solver.steps, rho_min=end, limit=solver.limit, guide=solver.guide, strength=solver.strength,
                 guide_rho_max=solver.guide_rho_max, guide_rho_min=solver.guide_rho_min, rows=format_rows(table), fitted_to=fitted_to,
@@ -144,10 +143,9 @@ class _Starts:
     batch: int
     evaluations: int = 0
 
-    def cost(self, rho: float) -> int:
-        """Evaluations of one prediction at a level."""
-        held = bool(self.solver.guided.holds(torch.tensor(rho)))
-        return GUIDES[self.solver.guide].evaluations(self.solver.strength) if held else 1
+    def cost(self, levels: Sequence[float]) -> int:
+        """Evaluations of one prediction at each of the levels."""
+        return len(levels) + guide_evaluations(self.solver, torch.tensor(levels))
 
     def predict(self, y: Tensor, rho: float) -> Tensor:
         """x0_hat [n, *S], limited."""
@@ -163,7 +161,7 @@ class _Starts:
                 )
             x0 = y[rows] - rho * eps_hat
             parts.append(x0 if limit is None else limit(x0))
-        self.evaluations += self.cost(rho) * len(y)
+        self.evaluations += self.cost([rho]) * len(y)
         return torch.cat(parts)
 
     def seen(self, x: Tensor) -> Tensor:
@@ -173,10 +171,9 @@ class _Starts:
 
 
 class _Fine:
-    """A fine solution of the flow, known at any level by Hermite's cubic in log rho."""
+    """A fine solution of the flow, known at any level by Hermite's cubic in log rho; ``first`` is x0_hat [n, *S] at the starts."""
 
-    def __init__(self, starts: _Starts, schedule: Schedule, low: float):
-        high = starts.solver.levels(schedule).rho[0].item()
+    def __init__(self, starts: _Starts, schedule: Schedule, high: float, low: float):
         places = [*BEGIN, *range(1, FINE - len(BEGIN) + 1)]
         grid = tuple(high * (low / high) ** (place / places[-1]) for place in places)
         path = Solver("ode", "3m-data", (*grid, 0.0), FINE)
@@ -184,6 +181,8 @@ class _Fine:
         self._rho, self._states, self._slopes = table.rho[:-1].tolist(), [], []
         for k, rho in enumerate(self._rho):
             newest.appendleft(starts.predict(y, rho))
+            if k == 0:
+                self.first = newest[0]
             self._states.append(starts.seen(y))
             self._slopes.append(self._states[-1] - starts.seen(newest[0]))  # dy / d log rho
             y = apply_row(table, k, y, newest)
@@ -206,21 +205,36 @@ class _Fine:
         )
 
 
-def _follow(
-    starts: _Starts, fine: _Fine, target: Tensor, levels: Sequence[float], most: int
-) -> tuple[list[list[float]], float]:
-    """(rows of a table, the error that it leaves): each row level, keep and the weights of the predictions, newest first.
+Fitted = tuple[list[list[float]], float]  # rows of a table, each level, keep and weights; and the error that it leaves
+
+
+def _fit(starts: _Starts, fine: _Fine, target: Tensor, first: list[float], trials: int, low: float) -> Fitted:
+    """The best table of those that a search for levels from ``first`` on tries: above ``low``, and for no more evaluations."""
+    most, tried = starts.cost(first), dict[tuple[float, ...], Fitted]()
+
+    def error(levels: list[float]) -> float:
+        if (key := tuple(levels)) not in tried:
+            allowed = starts.cost(levels) <= most and levels[-1] >= low
+            tried[key] = _follow(starts, fine, target, levels) if allowed else ([], REFUSED)
+        return tried[key][1]
+
+    best = _search(error, first, trials) if trials else first
+    error(best)
+    return tried[tuple(best)]
+
+
+def _follow(starts: _Starts, fine: _Fine, target: Tensor, levels: list[float]) -> Fitted:
+    """A table on levels, the first of which is that of the starts: each row level, keep and the weights of the predictions, newest first.
 
     Weighted least squares, ``1 / (rho' / scale + 1 + |y| / rho)``, which stay finite for every law: far out in a heavy tail a step
     can only be right relative to y.
     """
-    if sum(map(starts.cost, levels)) > most:
-        return [], REFUSED
     scale = max(float((target - target.mean(0)).square().mean(1).sqrt().median()), TINY)
-    y, table, predictions = starts.y, [], deque[Tensor]()
+    y, table, predictions, seen = starts.y, list[list[float]](), deque[Tensor](), deque[Tensor]()
     for rho, after in zip(levels, [*levels[1:], 0.0], strict=True):
-        predictions.appendleft(starts.predict(y, rho))
-        columns = torch.stack([starts.seen(y), *map(starts.seen, predictions)], -1)
+        predictions.appendleft(starts.predict(y, rho) if table else fine.first)
+        seen.appendleft(starts.seen(predictions[0]))
+        columns = torch.stack([starts.seen(y), *seen], -1)
         size = columns[..., 0].square().mean(1, keepdim=True).sqrt()
         weight = 1 / (after / scale + 1 + size / rho)
         wanted = fine.at(after) if after else target
@@ -234,7 +248,7 @@ def _follow(
     return table, float(away.clamp(max=1).mean())
 
 
-def _search(error: Callable[[Sequence[float]], float], first: list[float], trials: int) -> list[float]:
+def _search(error: Callable[[list[float]], float], first: list[float], trials: int) -> list[float]:
     """Levels with the same start that leave the least error, by Nelder and Mead's simplex in log(rho / rho' - 1)."""
     if len(first) == 1:
         return first

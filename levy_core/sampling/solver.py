@@ -316,10 +316,10 @@ class StepTable:
         return [{name: float(values[k]) for name, values in columns.items()} for k in range(self.nfe)]
 
 
-def guide_evaluations(solver: Solver, table: StepTable) -> int:
-    """Network evaluations per sample that a solver's guide adds to those of its table."""
+def guide_evaluations(solver: Solver, rho: Tensor) -> int:
+    """Network evaluations per sample that a solver's guide adds to those at levels rho [n], one each."""
     more = GUIDES[solver.guide].evaluations(solver.strength) - 1
-    return more * int(solver.guided.holds(table.rho[:-1]).sum())
+    return more * int(solver.guided.holds(rho).sum())
 
 
 def tabulate(solver: Solver, schedule: Schedule) -> StepTable:

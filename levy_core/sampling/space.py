@@ -162,7 +162,7 @@ def _afford_guide(solver: Solver, schedule: Schedule) -> Solver:
     steps, guided = budget, 0
     while steps >= least:
         solver = replace(solver, steps=steps)
-        guided = guide_evaluations(solver, tabulate(solver, schedule))
+        guided = guide_evaluations(solver, tabulate(solver, schedule).rho[:-1])
         excess = steps + guided - budget
         if excess <= 0:
             break
@@ -176,10 +176,10 @@ def _afford_guide(solver: Solver, schedule: Schedule) -> Solver:
 
 def _spend(solver: Solver, schedule: Schedule, evaluations: int) -> Solver | None:
     """The solver whose guide ends where all evaluations are spent; None where no end does that."""
-    table, more = tabulate(solver, schedule), evaluations - solver.steps
-    if guide_evaluations(solver, table) == more:
+    rho_of_rows, more = tabulate(solver, schedule).rho[:-1], evaluations - solver.steps
+    if guide_evaluations(solver, rho_of_rows) == more:
         return solver
-    below = [rho for rho in table.rho[:-1].tolist() if rho <= solver.guided.high]
+    below = [rho for rho in rho_of_rows.tolist() if rho <= solver.guided.high]
     if more > len(below):
         return None
     if more == len(below):

@@ -69,7 +69,7 @@ def step_table(solver: Solver, design: "Design") -> StepTable:
 def cost(model: "Model", solver: Solver) -> int:
     """Network evaluations per sample."""
     table = step_table(solver, model.design)
-    return evaluations(table, model.design.noise) + guide_evaluations(solver, table)
+    return evaluations(table, model.design.noise) + guide_evaluations(solver, table.rho[:-1])
 
 
 def guide_predictor(model: "Model", solver: Solver) -> EpsHat:

@@ -19,7 +19,6 @@ from levy_core.sampling.loop import begin, sample, solve
 from levy_core.sampling.oracles import Scale, Student, energy_distance, nine_modes, scale_after
 from levy_core.sampling.search import Trial, search
 from levy_core.sampling.solver import MOST_FITTED, Solver, format_rows, parse_rows, tabulate
-from levy_core.sampling.space import Space
 from tests.levy_core.sampling.test_search import SCHEDULE, SPACE, Valley
 
 ALPHA = 1.5
@@ -276,7 +275,6 @@ def test_the_search_proposes_no_fitted_table_but_fits_the_best_of_each_guide_and
 def test_only_fitted_tables_are_nothing_to_search():
     with pytest.raises(LevyError, match=r"none of ode has a form in fitted"):
         replace(SPACE, solvers=("ode",), discretisations=("fitted",)).pairs()
-    assert isinstance(SPACE, Space)
 
 
 def test_a_table_and_an_end_beyond_the_schedule_are_refused():
@@ -287,3 +285,5 @@ def test_a_table_and_an_end_beyond_the_schedule_are_refused():
     for end in (low / 2, 30.0):
         with pytest.raises(LevyError, match=r"a fine solution from rho 20 cannot end at"):
             fit_oracle(NINE, given_solver(3), Cosine(ALPHA), starts=4, trials=0, ends=(end,))
+    with pytest.raises(LevyError, match=r"asks the network at rho .* but the schedule goes from .* raise rho_min"):
+        fit_oracle(NINE, given_solver(3, rho_min=low / 2), Cosine(ALPHA), starts=4, trials=0)

@@ -89,9 +89,9 @@ def test_a_guided_sampler_costs_what_it_says_in_one_call_per_row_of_its_table(gu
     predictor, table = TwoClasses(), tabulate(solver, SCHEDULES["cosine"](2.0))
     draw(GUIDES[guide].wrap(predictor, strength, solver.guided, ABSENT), torch.zeros(4, dtype=torch.long), table)
     assert predictor.calls == table.nfe
-    assert predictor.rows == 4 * (table.nfe + guide_evaluations(solver, table))
+    assert predictor.rows == 4 * (table.nfe + guide_evaluations(solver, table.rho[:-1]))
     within = sum((low or 0) < rho <= (high or inf) for rho in table.rho[:-1].tolist())
-    assert guide_evaluations(solver, table) == (within if guide != "none" and strength == 2 else 0)
+    assert guide_evaluations(solver, table.rho[:-1]) == (within if guide != "none" and strength == 2 else 0)
 
 
 class Multiplied:
@@ -226,7 +226,7 @@ def test_the_search_finds_the_guide_that_a_score_rewards_within_the_budget_of_ev
 
     def cost(solver):
         table = tabulate(solver, schedule)
-        return table.nfe + guide_evaluations(solver, table)
+        return table.nfe + guide_evaluations(solver, table.rho[:-1])
 
     def score(solver, n):
         assert cost(solver) <= 8
