@@ -4,6 +4,7 @@ Cells that are there already are kept; a rerun computes the missing ones, and th
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict
 
 import numpy as np
@@ -56,9 +57,9 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         [*cells_of(params.sample, params.kind(dataset)), *read_tuned(paths.tuned(dataset, design)).values()]
     )
     labels = model.samples.labels(classes_of(grid, params.kind(dataset)), 0, grid.n)
-    for solver in solvers:  # before hours of work
+    check_fitted(solvers, folder)  # before hours of work
+    for solver in solvers:
         check_guide(model, solver, labels)
-        check_fitted(solver, folder)
     cells: dict[str, Cell] = {}
     solver_by_key: dict[str, Solver] = {}
     for solver in solvers:
@@ -83,7 +84,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
             f"{design} on {dataset}: {len(cells)} cells, {len(missing)} to draw, {evaluations:,} network evaluations; "
             f"classes: {classes_of(grid, params.kind(dataset))}"
         )
-        _check_memory(model, [solver_by_key[key] for key in missing], grid, state)
+        _check_memory(model, dict.fromkeys(solver_by_key[key] for key in missing), grid, state)
         _check_budget(model, grid, evaluations, state)
     processes.wait_for_everyone()  # all have seen the same cells missing, and the main process allows them
 
@@ -112,8 +113,10 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         print(f"{design} on {dataset}: {failed} of {len(missing)} cells failed; the table of the report says why")
 
 
-def _check_memory(model: Model, solvers: list[Solver], grid: SampleParams, state: PartialState) -> None:
+def _check_memory(model: Model, solvers: Collection[Solver], grid: SampleParams, state: PartialState) -> None:
     """Refuses a batch that does not fit into memory; processes without a GPU share it."""
+    if not solvers:
+        return
     footprint, processes = Footprint(model, state.device), 1 if state.device.type == "cuda" else state.num_processes
     free = free_memory(state.device)
     for solver in solvers:

@@ -1,7 +1,7 @@
 """Drawing samples from a trained model: what the stages and the registered model share."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,17 +47,20 @@ def hash_weights(folder: Path) -> str:
     return hash_files(*(folder / name for name in ("model.safetensors", LATENT) if (folder / name).exists()))
 
 
-def check_fitted(solver: Solver, folder: Path) -> None:
-    """Refuses a table that was fitted to another model than that of the folder.
+def check_fitted(solvers: Iterable[Solver], folder: Path) -> None:
+    """Refuses tables that were fitted to another model than that of the folder, whose weights are read once where there are any.
 
     Raises:
         LevyError: names both.
     """
-    if solver.fitted_to is not None and solver.fitted_to != (own := hash_weights(folder)):
-        raise LevyError(
-            f"the fitted table {solver.label} belongs to the model with weights {solver.fitted_to:.12}, but {folder} has weights {own:.12}: run tune "
-            "again for this model, or choose another discretisation"
-        )
+    fitted = [(solver, solver.fitted_to) for solver in solvers if solver.fitted_to is not None]
+    own = hash_weights(folder) if fitted else ""
+    for solver, to in fitted:
+        if to != own:
+            raise LevyError(
+                f"the fitted table {solver.label} belongs to the model with weights {to:.12}, but {folder} has weights {own:.12}: run tune "
+                "again for this model, or choose another discretisation"
+            )
 
 
 @lru_cache(maxsize=64)

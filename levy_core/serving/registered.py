@@ -49,8 +49,7 @@ class RegisteredModel:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         default, tuned = read_samplers(folder)
         self._model = load_model(folder, self._device)
-        for solver in tuned.values():
-            check_fitted(solver, folder)
+        check_fitted(tuned.values(), folder)
         self._reader = Reader(self._model.samples, self._model.shape, default, tuned)
         self.workload, self._folder = Workload(), folder
         self._footprint = Footprint(self._model, self._device)

@@ -62,6 +62,10 @@ class Searches:
         )  # fmt: skip
 
     @cached_property
+    def _weights(self) -> str:
+        return hash_weights(self.folder)
+
+    @cached_property
     def _footprint(self) -> Footprint:
         return Footprint(self.model, self.device)
 
@@ -80,13 +84,7 @@ class Searches:
 
         for steps in sorted(settings.steps, reverse=True):
             spent = 0
-            fitter = (
-                partial(
-                    self.fit, steps=steps, lowest=space.ends(self.model.design.schedule)["rho_min"][0], progress=count
-                )
-                if space.fits
-                else None
-            )
+            fitter = partial(self.fit, space=space, steps=steps, progress=count) if space.fits else None
             found = search(
                 self.scorer(self.seed), self.model.design.schedule, space, steps, settings.samples, settings.counts(), settings.seed,
                 count, lambda k: self.scorer(self.judge(k)), fitter, list(longer),
@@ -94,13 +92,13 @@ class Searches:
             longer |= dict.fromkeys(found.flows())
             yield steps, found, spent
 
-    def fit(self, solver: Solver, steps: int, lowest: float, progress: Callable[[int], Any]) -> list[Solver]:
+    def fit(self, solver: Solver, space: Space, steps: int, progress: Callable[[int], Any]) -> list[Solver]:
         """Tables fitted to a solver, for half the evaluations that the search of ``steps`` may take; none where the flow is lost.
 
-        Args:
-            lowest: level at which the fine solution may end.
+        One ends where the solver does, one at a lower level of the space.
         """
         model = self.model
+        lowest, _ = space.ends(model.design.schedule)["rho_min"]
         levels = tabulate(solver, model.design.schedule).rho
         last = levels[levels > 0][-1].item()
         ends = list(dict.fromkeys((last, max(min(last, lowest), last / DEEPER))))
@@ -110,7 +108,7 @@ class Searches:
         try:
             fits = fit(
                 guide_predictor(model, solver), solver, model.design.schedule, model.design.noise, self.seed, model.net.shape, cond, ends,
-                FIT_TRIALS, self.batch, self.device, hash_weights(self.folder),
+                FIT_TRIALS, self.batch, self.device, self._weights,
             )  # fmt: skip
         except NotFiniteError as error:
             print(f"no table is fitted to {solver.label}: {error}", flush=True)
