@@ -36,6 +36,12 @@ LOOP, GUIDE, PATH, DECODED = 16, 16, 10, 16
 class _Alive(TorchDispatchMode):
     """Counts the bytes of what torch's operations make, until each is let go of."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return (
+            False  # nothing is compiled here, and torch._dynamo would take most of a second of every look-up to import
+        )
+
     def __init__(self) -> None:
         super().__init__()
         self.most = self._now = 0

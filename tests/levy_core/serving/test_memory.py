@@ -276,6 +276,22 @@ def test_particles_keep_no_more_alive_than_is_expected(weather, tmp_path):
     assert most_alive(ask) <= weather._need_of_particles(5, 400, solver).bytes
 
 
+LOADED = """
+import sys
+from pathlib import Path
+from levy_core.serving.registered import RegisteredModel
+RegisteredModel(Path(sys.argv[1])).predict([{"n": 1}])
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_counting_imports_no_compiler(folder):
+    run = subprocess.run(
+        [sys.executable, "-c", LOADED, str(folder)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "False"
+
+
 TOGETHER = """
 import sys, threading
 from pathlib import Path
