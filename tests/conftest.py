@@ -24,9 +24,8 @@ from levy_core.training.checkpoint import save_model
 from tasks.params import plain_yaml
 
 torch.set_num_threads(1)  # the tests run in several processes
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as of `make test-long &` in a script: commands would inherit that, and not be interrupted
+# Commands would inherit an ignored SIGINT, as of `make test-long &` in a script, and not be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parent.parent
 STRACE = shutil.which("strace")

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from levy_core.base.errors import LevyError
+
 LABEL = "label"
 AUGMENT = "augment"
 Condition = Mapping[str, Tensor]
@@ -22,6 +24,17 @@ def of_labels(labels: Tensor) -> dict[str, Tensor]:
 def rows_of(cond: Condition, rows: Tensor | slice) -> dict[str, Tensor]:
     """Some rows of every entry."""
     return {name: values[rows] for name, values in cond.items()}
+
+
+def check_one_per_sample(cond: Condition, n: int) -> None:
+    """Refuses a condition with another number of rows than there are sample indices.
+
+    Raises:
+        LevyError: names the entry.
+    """
+    for name, values in cond.items():
+        if len(values) != n:
+            raise LevyError(f"{n} sample indices came with {len(values)} rows of {name}: give one row per sample")
 
 
 def move(cond: Condition, device: str | torch.device) -> dict[str, Tensor]:

@@ -2,11 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from levy_core.base.conditions import Condition, move
+from levy_core.base.conditions import Condition, check_one_per_sample, move
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.seeds import Streams
 from levy_core.process.noise import Noise, RandomStreams
@@ -49,11 +50,7 @@ def sample(
         LevyError: a condition that does not match; noise that the table cannot inject; a network that returns another shape.
         NotFiniteError: it returns a value that is not finite (names the step, rho and the samples).
     """
-    for name, values in cond.items():
-        if len(values) != len(indices):
-            raise LevyError(
-                f"{len(indices)} sample indices came with {len(values)} rows of {name}: give one row per sample"
-            )
+    check_one_per_sample(cond, len(indices))
     seeds = seed if isinstance(seed, Sequence) else [seed] * len(indices)
     streams = Streams([(s, "sample", int(i)) for s, i in zip(seeds, indices, strict=True)])
     with gradients_of(predictor):
@@ -174,7 +171,17 @@ def not_finite(eps_hat: Tensor) -> list[int]:
     return torch.nonzero(~torch.isfinite(eps_hat).flatten(1).all(1)).flatten().tolist()
 
 
-def check_output(eps_hat: Tensor, y: Tensor, k: int, table: StepTable, indices: Sequence[int]) -> None:
+class LevelTable(Protocol):
+    """A table, as far as messages about its rows go."""
+
+    @property
+    def rho(self) -> Tensor: ...
+
+    @property
+    def nfe(self) -> int: ...
+
+
+def check_output(eps_hat: Tensor, y: Tensor, k: int, table: LevelTable, indices: Sequence[int]) -> None:
     """Refuses what a network returned at row k, if its shape is another or its values are not finite."""
     check_shape(eps_hat, y)
     bad = not_finite(eps_hat)

@@ -6,7 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from levy_core.training.trainer import TrainConfig
+
 RARE = 0.02  # share of the rarest mode of ``imbalanced_ring``
+# Of a small network on the ring, in seconds.
+TOY = TrainConfig(
+    steps=500, batch=256, lr=2e-3, warmup=20, ema=0.99, clip=10.0, label_dropout=1.0, flip=False, seed=0, precision="float32"
+)  # fmt: skip
 
 
 def imbalanced_ring(

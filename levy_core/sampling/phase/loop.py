@@ -6,13 +6,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from levy_core.base.conditions import Condition, move
+from levy_core.base.conditions import Condition, check_one_per_sample, move
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.seeds import Streams
 from levy_core.process.noise import Gaussian, Noise, RandomStreams
-from levy_core.process.parametrisation import check_shape
 from levy_core.sampling.guidance import EpsHat
-from levy_core.sampling.loop import gradients_of, not_finite
+from levy_core.sampling.loop import check_output, gradients_of, not_finite
 from levy_core.sampling.phase.integrators import Integrator, tabulate_phase
 from levy_core.sampling.phase.process import PhasePath
 from levy_core.sampling.phase.tables import BlockTable
@@ -48,11 +47,7 @@ def sample_phase(
             f"a phase path was asked of a model with noise {noise}, but needs gaussian: position and momentum mix, and only of Gaussian "
             "noise is what comes out again noise of the law that the model was trained with; sample this model by its own path"
         )
-    for name, values in cond.items():
-        if len(values) != len(indices):
-            raise LevyError(
-                f"{len(indices)} sample indices came with {len(values)} rows of {name}: give one row per sample"
-            )
+    check_one_per_sample(cond, len(indices))
     table = tabulate_phase(path, integrator, steps)
     streams = Streams.of_samples(seed, "sample", indices)
     with gradients_of(predictor):
@@ -81,12 +76,7 @@ def follow(
     for k in range(table.nfe):
         level, u = float(table.rho[k]), _combine(table.read[k].tolist(), z)
         eps_hat = predictor(u, torch.full((len(u),), level, device=u.device, dtype=u.dtype), cond)
-        check_shape(eps_hat, u)
-        if bad := not_finite(eps_hat):
-            raise NotFiniteError(
-                f"the network returned NaN or infinity at step {k + 1} of {table.nfe} (rho = {level:.4g}) for {len(bad)} of "
-                f"{len(indices)} samples, the first with index {indices[bad[0]]}: look at the training loss, or take more steps"
-            )
+        check_output(eps_hat, u, k, table, indices)
         newest.appendleft(eps_hat if table.predicts == "noise" else u - level * eps_hat)
         fresh = [noise.sample(shape, streams).to(u) for _ in range(d)] if bool(table.noise[k].any()) else []
         weights = table.weights[k].T.tolist()

@@ -14,14 +14,14 @@ that of Zhang et al., gDDIM (arXiv 2206.05564).
 from dataclasses import dataclass
 from math import inf
 
-import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
 
 from levy_core.base.errors import LevyError
+from levy_core.sampling import steps
 
-_NODES, _NODE_WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(24))
+NODES, NODE_WEIGHTS = torch.from_numpy(steps.NODES), torch.from_numpy(steps.NODE_WEIGHTS)
 _BISECTIONS = 200
 _TAU_MIN, _EXPONENT_MAX = 1e-12, 100.0
 
@@ -148,8 +148,8 @@ class PhasePath:
         equation: ``d angle = -(L**-1 dP L**-T)_12 / 2``, an integral over known functions, taken in log tau.
         """
         half = (end.log() - start.log()) / 2
-        at = (start.log()[..., None] + half[..., None] * (_NODES + 1)).exp()
-        return half * ((self._turning(at) * at) @ _NODE_WEIGHTS)
+        at = (start.log()[..., None] + half[..., None] * (NODES + 1)).exp()
+        return half * ((self._turning(at) * at) @ NODE_WEIGHTS)
 
     def _turning(self, tau: Tensor) -> Tensor:
         factor = torch.linalg.cholesky(self.noise(tau))

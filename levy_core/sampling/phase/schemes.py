@@ -13,14 +13,12 @@ their definitions, without the papers' update rules (docs/phase-space.md says wh
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from levy_core.sampling.phase.process import PhasePath
+from levy_core.sampling.phase.process import NODE_WEIGHTS, NODES, PhasePath
 from levy_core.sampling.phase.tables import DATA, IDENTITY, Rows
 
-_NODES, _NODE_WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(24))
 POSITION, MOMENTUM = torch.diag(DATA), IDENTITY - torch.diag(DATA)  # which half a part of a splitting moves
 
 
@@ -88,11 +86,11 @@ def multistep(order: int) -> Callable[[Step], None]:
         path, now, after, k = step.path, step.now, step.after, step.k
         step.rows.evaluate(now)
         half = (after.log() - now.log()) / 2
-        at = (now.log() + half * (_NODES + 1)).exp()
+        at = (now.log() + half * (NODES + 1)).exp()
         # (R**-1)' e_1 = -R**-1 P' P**-1 e_1 / 2 at the nodes, with R's angle 0 at now
         inverse = torch.linalg.inv(path.root(at, path.turn(now.expand_as(at), at)))
         speed = -(inverse @ path.rate(at) @ torch.linalg.inv(path.noise(at)) @ DATA) / 2
-        mass = speed * (half * at * _NODE_WEIGHTS)[:, None]
+        mass = speed * (half * at * NODE_WEIGHTS)[:, None]
         end = gddim_root(path, now, after)
         place = -path.ratio(torch.cat([step.tau[max(0, k - order + 1) : k + 1].flip(0), at])).log()
         seen, moving = place[: -len(at)], place[-len(at) :]
@@ -159,10 +157,10 @@ Factor = Callable[[PhasePath, Tensor, Tensor], Tensor]
 def _pushes(step: Step, factor: Factor, start: Tensor, end: Tensor) -> Tensor:
     """``int A G G^T L**-T ds / 2`` from start to end, with ``A = exp((B - F / 2) s)`` and s from the time before the step."""
     path, half = step.path, (end.log() - start.log()) / 2
-    at = (start.log() + half * (_NODES + 1)).exp()
+    at = (start.log() + half * (NODES + 1)).exp()
     mapped = torch.linalg.matrix_exp(step.generator * (at - step.now)[:, None, None])
     inner = torch.linalg.inv(factor(path, step.now, at)).mT
-    return half * ((mapped @ path.diffusion @ inner) * (at * _NODE_WEIGHTS / 2)[:, None, None]).sum(0)
+    return half * ((mapped @ path.diffusion @ inner) * (at * NODE_WEIGHTS / 2)[:, None, None]).sum(0)
 
 
 def conjugate(factor: Factor) -> Callable[[Step], None]:

@@ -29,7 +29,7 @@ from levy_core.sampling.solver import Solver, tabulate
 from levy_core.training.checkpoint import FORMAT, load_model, save_model
 from levy_core.training.trainer import TrainConfig, Trainer
 from tests.conftest import PRECISIONS
-from tests.support.toy import imbalanced_ring
+from tests.support.toy import TOY, imbalanced_ring
 
 NET = UNetConfig(shape=(1, 8, 8), classes=3, channels=(8, 16))
 CONFIG = TrainConfig(
@@ -248,21 +248,6 @@ def trainer(preset, precision="float32"):
     torch.manual_seed(0)
     design, config = Design.from_mapping({"preset": preset}), replace(CONFIG, precision=precision)
     return Trainer(design, UNet(NET), images, of_labels(labels), {LABEL: torch.tensor(3)}, config, torch.device("cpu"))
-
-
-# Steps, batch and learning rate of a small network on the ring; then 3,000 samples in 20 evaluations.
-TOY = TrainConfig(
-    steps=500,
-    batch=256,
-    lr=2e-3,
-    warmup=20,
-    ema=0.99,
-    clip=10.0,
-    label_dropout=1.0,
-    flip=False,
-    seed=0,
-    precision="float32",
-)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -1,5 +1,7 @@
 """A network trained on the ordinary path, in phase space."""
 
+from dataclasses import replace
+
 import torch
 
 from levy_core.base.conditions import LABEL, of_labels
@@ -11,27 +13,16 @@ from levy_core.sampling.phase.integrators import Integrator
 from levy_core.sampling.phase.loop import sample_phase
 from levy_core.sampling.phase.process import PhasePath
 from levy_core.sampling.solver import Solver, tabulate
-from levy_core.training.trainer import TrainConfig, Trainer
-from tests.support.toy import imbalanced_ring
+from levy_core.training.trainer import Trainer
+from tests.support.toy import TOY, imbalanced_ring
 
 
 def test_a_trained_model_samples_in_phase_space_as_well_as_on_its_own_path():
     design, (points, mode) = Design.from_mapping({"preset": "edm"}), imbalanced_ring(4000, seed=0)
     torch.manual_seed(0)
     net = MLP(MLPConfig((2,), width=64))
-    config = TrainConfig(
-        steps=300,
-        batch=256,
-        lr=2e-3,
-        warmup=20,
-        ema=0.99,
-        clip=10.0,
-        label_dropout=1.0,
-        flip=False,
-        seed=0,
-        precision="float32",
-    )
-    run = Trainer(design, net, points, of_labels(mode), {LABEL: torch.tensor(0)}, config, torch.device("cpu"))
+    config, absent = replace(TOY, steps=300), {LABEL: torch.tensor(0)}
+    run = Trainer(design, net, points, of_labels(mode), absent, config, torch.device("cpu"))
     for _ in run.run():
         pass
     net.load_state_dict(run.averaged_weights())
