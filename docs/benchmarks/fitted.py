@@ -11,21 +11,19 @@ import argparse
 import platform
 import time
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from searching import Energy, Law
 
 from levy_core.base.determinism import make_reproducible
-from levy_core.base.seeds import BatchStream
 from levy_core.process.noise import Gaussian, Stable
 from levy_core.process.schedule import Cosine
 from levy_core.sampling.fitting import fit
-from levy_core.sampling.loop import begin, solve
-from levy_core.sampling.oracles import Modes, mean_distance, nine_modes
-from levy_core.sampling.solver import Solver, tabulate
+from levy_core.sampling.oracles import nine_modes
+from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import draw_samples
 from levy_core.training.checkpoint import load_model
 from tasks.kinds.opening import open_metrics
@@ -51,22 +49,9 @@ FRESH, N = (101, 102, 103), 2000  # seeds that no search has seen, and samples o
 MEASURES = ("fid_classes/longtail", "fid/longtail", "rare_fid/balanced", "rare_coverage/balanced")
 
 
-@cache
-def data(oracle: Modes, n: int, seed: int) -> tuple[torch.Tensor, float]:
-    """Data of the mixture, and their mean distance from each other."""
-    drawn = oracle.data(n, (2,), seed=seed)
-    return drawn, mean_distance(drawn, drawn) * n / (n - 1)
-
-
-def measure(oracle: Modes, solver: Solver, n: int, seeds: int) -> str:
+def measure(law: Law, solver: Solver, n: int, seeds: int) -> str:
     """Energy distance x 1000 of samples to data of equal number."""
-    table, found = tabulate(solver, Cosine(oracle.noise.exponent)), []
-    for seed in range(seeds):
-        source = BatchStream(n, "fitted", seed)
-        y, _ = begin(table, oracle.noise, source, (2,))
-        x = solve(oracle, table, oracle.noise, source, y, {}, range(n))
-        real, within = data(oracle, n, 100 + seed)
-        found.append(1000 * (2 * mean_distance(x, real) - mean_distance(x, x) * n / (n - 1) - within))
+    found = [1000 * Energy(law, seed, n)(solver, n) for seed in range(seeds)]
     return f"{np.mean(found):.2f} ± {np.std(found, ddof=1) / seeds**0.5:.2f}"
 
 
@@ -77,10 +62,10 @@ def multistep(form: str, evaluations: int) -> Solver:
     )
 
 
-def fitted(oracle: Modes, evaluations: int, trials: int) -> Solver:
+def fitted(law: Law, evaluations: int, trials: int) -> Solver:
     """A table of so many evaluations."""
     cond, start = {"label": torch.zeros(STARTS)}, multistep("2m-data", evaluations)
-    return fit(oracle, start, Cosine(oracle.noise.exponent), oracle.noise, 3, (2,), cond, [END], trials)[0].solver
+    return fit(law.oracle, start, law.schedule, law.oracle.noise, 3, (2,), cond, [END], trials)[0].solver
 
 
 def modes(n: int, seeds: int) -> None:
@@ -92,13 +77,13 @@ def modes(n: int, seeds: int) -> None:
         f"| noise | solver | {' | '.join(f'N = {k}' for k in STEPS)} | N = {LONG} |\n|---|---|{'---|' * len(STEPS)}---|"
     )
     for noise in (Stable(1.2), Stable(1.5), Gaussian()):
-        oracle = nine_modes(noise)
+        law = Law(nine_modes(noise), Cosine(noise.exponent))
         name = f"stable {noise.alpha:g}" if isinstance(noise, Stable) else "Gaussian"
         for form in ("ei-data", "2m-data", "3m-data"):
-            cells = [measure(oracle, multistep(form, k), n, seeds) for k in (*STEPS, LONG)]
+            cells = [measure(law, multistep(form, k), n, seeds) for k in (*STEPS, LONG)]
             print(f"| {name} | {form} | {' | '.join(cells)} |", flush=True)
         for kind, trials in (("fitted, on the same levels", 0), ("fitted", TRIALS)):
-            cells = [measure(oracle, fitted(oracle, k, trials), n, seeds) for k in STEPS]
+            cells = [measure(law, fitted(law, k, trials), n, seeds) for k in STEPS]
             print(f"| {name} | {kind} | {' | '.join(cells)} | |", flush=True)
 
 
