@@ -135,6 +135,8 @@ def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) 
             check_sources(settings)
         except BaseException:
             dvc.stop_all()  # its answer would be waited for
+            if not damage:  # what an interrupted DVC leaves is not to be found by the next check
+                repair_rwlock()
             raise
     moved = prune_outputs(settings) if repairing else []
     for line in moved:

@@ -14,6 +14,7 @@ import yaml
 
 from flows.cli import dispatch
 from flows.pipeline import server
+from flows.pipeline.dvc import Dvc, find_rwlock_damage
 from flows.pipeline.preflight import prune_outputs
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files
@@ -84,6 +85,22 @@ def test_bad_params_are_refused_and_a_params_file_is_not_adopted(bare_checkout, 
     assert "sample.grid.paper.etas[0] is -1.0" in message
     assert (bare_checkout.root / "params.yaml").read_text() == before
     assert nothing_ran(bare_checkout)
+
+
+def test_a_refusal_leaves_no_half_written_lock_of_the_dvc_that_it_stops(bare_checkout, refused, monkeypatch):
+    rwlock, stop_all = bare_checkout.root / ".dvc/tmp/rwlock", Dvc.stop_all
+
+    def stop_within_a_write(dvc):
+        stop_all(dvc)
+        rwlock.write_text("")  # DVC opens the file anew for every stage that it looks at, dozens of times
+
+    monkeypatch.setattr(Dvc, "stop_all", stop_within_a_write)
+    (bare_checkout.root / "params.yaml").rename(bare_checkout.root / "kept.yaml")
+    try:
+        assert "params.yaml" in refused("check")
+        assert find_rwlock_damage(bare_checkout.root) == ""
+    finally:
+        (bare_checkout.root / "kept.yaml").rename(bare_checkout.root / "params.yaml")
 
 
 def test_missing_data_is_refused(bare_checkout, refused, data):
