@@ -45,7 +45,7 @@ class DiscreteLevels:
         ends_clean: sampling ends at clean data, rho = 0, and not at timestep 0.
 
     Raises:
-        LevyError: the first beta is outside (0, 1]. Later ones are refused where their levels are used.
+        LevyError: there is none; the first beta is outside (0, 1]. Later ones are refused where their levels are used.
     """
 
     betas: Tensor
@@ -53,6 +53,8 @@ class DiscreteLevels:
     ends_clean: bool = True
 
     def __post_init__(self) -> None:
+        if not len(self):
+            raise LevyError("there are no betas: give one or more")
         if self._first_bad == 0:
             raise LevyError(f"betas begin with {self.betas[0]:g}: give values in (0, 1]")
 
@@ -130,12 +132,17 @@ class DiscreteLevels:
         """Timesteps of one's own, or those of DDIMScheduler for a number of steps.
 
         Raises:
-            ArgumentError: timesteps that do not fall or were not trained; fewer than one step, more than were trained, or an
+            ArgumentError: timesteps that do not fall or were not trained; a number of steps that is not whole; fewer than one step, more than were trained, or an
                 offset that leads past the last one.
         """
         most = len(self) - 1
         if timesteps is not None:
             times = [int(t) for t in timesteps]
+            for i, (t, whole) in enumerate(zip(timesteps, times, strict=True)):
+                if t != whole:
+                    raise ArgumentError(
+                        f"timesteps[{i}] is {t}, between two that were trained: give whole numbers, or sigmas"
+                    )
             for i, (now, after) in enumerate(pairwise(times)):
                 if after >= now:
                     wrong = f"timesteps[{i}] is {now} and timesteps[{i + 1}] is {after}"
@@ -144,7 +151,7 @@ class DiscreteLevels:
                 ends = f"run from {times[0]} to {times[-1]}" if times else "are none"
                 raise ArgumentError(f"timesteps {ends}: give some from {most} down to 0")
             return times
-        if steps is None or not 1 <= steps <= len(self):
+        if steps is None or not 1 <= steps <= len(self) or steps != int(steps):
             raise ArgumentError(f"{steps} inference steps of {len(self)} trained ones: give 1 to {len(self)}")
         original.set_timesteps(steps)
         # rounding in np.arange gives diffusers' "trailing" a superfluous -1 for some numbers of steps

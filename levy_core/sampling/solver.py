@@ -141,6 +141,10 @@ class Solver:
             )
         if self.denoise or self.rho_max is not None:
             raise LevyError("a fitted table has its levels and ends at rho = 0: leave out rho_max and denoise")
+        if not isinstance(self.rows, str):
+            raise LevyError(
+                f"the rows of a fitted table are text, as format_rows writes it, but here a {type(self.rows).__name__}"
+            )
         rows = parse_rows(self.rows)
         if self.rho_min is not None and not self.rho_min < rows[0][0]:
             raise LevyError(

@@ -42,7 +42,10 @@ class Space:
         given = [d for d in self.discretisations if DISCRETISATIONS[d].order is not None]
         found = {f"{s} {d}": (s, d) for s in self.solvers for d in given if d in discretisations_of(s)}
         if not found:
-            raise LevyError(f"none of {', '.join(self.solvers)} has a form in {', '.join(self.discretisations)}")
+            beside = "" if given else ": tables are fitted to what is found with others, name one of these, too"
+            raise LevyError(
+                f"none of {', '.join(self.solvers)} has a form in {', '.join(self.discretisations)}{beside}"
+            )
         return found
 
     @property

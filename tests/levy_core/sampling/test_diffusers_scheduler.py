@@ -481,10 +481,20 @@ def test_refused_settings(config, message):
         LevyScheduler(**config)
 
 
+@pytest.mark.parametrize("config", [{"trained_betas": []}, {"num_train_timesteps": 0}])
+def test_no_betas_are_refused(config):
+    with pytest.raises(LevyError, match="there are no betas: give one or more"):
+        LevyScheduler(**config)
+
+
 def test_refused_calls():
     x = torch.ones(2, 3)
     scheduler = LevyScheduler(alpha=1.5, steps_offset=1, num_train_timesteps=100)
-    for steps in (0, 101):
+    with pytest.raises(
+        ValueError, match=r"timesteps\[1\] is 3\.5, between two that were trained: give whole numbers, or sigmas"
+    ):
+        scheduler.set_timesteps(timesteps=[99, 3.5])
+    for steps in (0, 101, 2.5):
         with pytest.raises(LevyError, match=f"{steps} inference steps of 100 trained ones: give 1 to 100"):
             scheduler.set_timesteps(steps)
     with pytest.raises(LevyError, match="steps_offset leads to timestep 100, past 99"):

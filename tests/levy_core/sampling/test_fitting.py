@@ -227,6 +227,7 @@ def test_without_the_fit_more_steps_lose_nothing_of_what_the_table_was_fitted_to
         ({"rows": "[[1,0.5,NaN],[0.5,0.5,0.5]]"}, "finite"),
         ({"rows": "[[1,0.5,1,1],[0.5,0.5,0.5]]"}, "level, keep and weights"),
         ({"rows": "[[1"}, "cannot be read"),
+        ({"rows": [[1, 0.5, 0.5], [0.5, 0.5, 0.5]]}, "are text, as format_rows writes it, but here a list"),
     ],
 )
 def test_a_table_that_is_none_is_refused(changes, message):
@@ -273,7 +274,9 @@ def test_the_search_proposes_no_fitted_table_but_fits_the_best_of_each_guide_and
 
 
 def test_only_fitted_tables_are_nothing_to_search():
-    with pytest.raises(LevyError, match=r"none of ode has a form in fitted"):
+    with pytest.raises(
+        LevyError, match=r"none of ode has a form in fitted: tables are fitted to what is found with others"
+    ):
         replace(SPACE, solvers=("ode",), discretisations=("fitted",)).pairs()
 
 
