@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from tests.conftest import Checkout, wait_until
 
@@ -28,9 +30,13 @@ def alias_is_whole(checkout: Checkout) -> bool:
         aliases = database.execute("select count(*) from registered_model_aliases").fetchone()[0]
     names = ("MLmodel", "data/model/model.safetensors", "data/model/design.json", "data/model/sampler.json")
     return len(found) == aliases and all(
-        status == "READY" and all((Path(place.removeprefix("file://")) / name).stat().st_size for name in names)
+        status == "READY" and all(_is_filled(Path(url2pathname(urlsplit(place).path)) / name) for name in names)
         for place, status in found
     )
+
+
+def _is_filled(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def live(checkout: Checkout) -> dict[int, str]:
