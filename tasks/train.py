@@ -38,6 +38,7 @@ from tasks.runtime.finished import FinishedStage
 from tasks.runtime.progress import bar
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
+READ_EVERY = 20  # steps that a GPU takes before their losses are read, at most
 # Code that decides what a training step does, with all that it imports.
 CODE = (
     "levy_core.training.trainer",
@@ -67,13 +68,21 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     latent = None if design.eofs is None else fit_to_data(training.data, design.eofs, training.areas)
     data = encode_data(latent, training.data) if latent else training.data
     net_config = _size_network(params.net, training, design, latent)
-    settings = params.train.model_dump(exclude={"save_every", "processes"})
+    settings = params.train.model_dump(exclude={"save_every", "processes", "checkpointing"})
     settings["precision"] = resolve_precision(params.train.precision, state.device)
     config = TrainConfig(flip=training.flip, crop=training.crop, **settings)
     torch.manual_seed(config.seed)
-    net = MLP(net_config) if isinstance(net_config, MLPConfig) else UNet(net_config, **training.net_inputs)
+    net: MLP | UNet
+    if isinstance(net_config, MLPConfig):
+        net = MLP(net_config)
+    else:
+        net = UNet(net_config, **training.net_inputs)
+        net.unet.checkpointing = params.train.checkpointing
     share = Share(state.process_index, state.num_processes, _sum_over_processes)
-    trainer = Trainer(design, net, data, training.cond, training.samples.absent, config, state.device, share)
+    read_every = 1 if state.device.type == "cpu" else _largest_divisor(params.train.save_every, READ_EVERY)
+    trainer = Trainer(
+        design, net, data, training.cond, training.samples.absent, config, state.device, share, read_every=read_every
+    )
     fingerprint = _fingerprint(design, net_config, config, training)
     samples = replace(training.samples, label_dropout=config.label_dropout)
     resume = Resume(paths.resume(dataset, design_name), fingerprint, config.precision)
@@ -188,6 +197,10 @@ def _sum_over_processes(flat: torch.Tensor) -> None:
 def _fingerprint(design: Design, net: UNetConfig | MLPConfig, config: TrainConfig, training: TrainingData) -> bytes:
     decides = [design.to_mapping(), net.to_mapping(), asdict(config), hash_code(*CODE), training.hash]
     return bytes.fromhex(hash_json(decides))
+
+
+def _largest_divisor(n: int, most: int) -> int:
+    return max(d for d in range(1, most + 1) if n % d == 0)
 
 
 def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:

@@ -21,7 +21,7 @@ class UNetConfig:
     attend. ``classes`` counts the classes; label ``classes`` means 'no class'. ``wraps``: the last axis goes round the
     globe, so its end continues at its start. ``coordinates``: the network is told where on the globe each cell lies.
     ``heads``: predictions of the sample's shape that it gives, one after the other along the channels.
-    ``augment``: numbers that tell it how a sample was augmented.
+    ``augment``: numbers that tell it how a sample was augmented. ``head_channels``: channels of an attention head.
     """
 
     shape: tuple[int, int, int]  # C, H, W
@@ -35,6 +35,7 @@ class UNetConfig:
     coordinates: bool = False
     heads: int = 1
     augment: int = 0
+    head_channels: int = 8  # of models that do not say it
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,7 +58,7 @@ class UNet(nn.Module):
             ``config.coordinates``. None leaves those channels NaN, to be filled by ``load_state_dict``.
 
     Raises:
-        LevyError: channels that the groups do not divide, or coordinates that do not fit the shape.
+        LevyError: channels that the groups or the heads do not divide, or coordinates that do not fit the shape.
     """
 
     def __init__(self, config: UNetConfig, latitude: np.ndarray | None = None, longitude: np.ndarray | None = None):
@@ -67,9 +68,16 @@ class UNet(nn.Module):
             raise LevyError(
                 f"net.channels is {list(config.channels)}, but every entry must be a multiple of {config.groups}"
             )
+        attends = list(config.attention) + [False] * (len(config.channels) - len(config.attention))
+        attending = [c for c, a in zip(config.channels, attends, strict=True) if a]
+        for c in (*attending, *config.channels[-1:] * bool(attending)):  # the middle attends, too
+            if c % (heads := max(1, c // config.head_channels)):
+                raise LevyError(
+                    f"net.channels has {c} where it attends, which {heads} heads of about net.head_channels {config.head_channels} do not "
+                    f"divide: make it a multiple of {config.head_channels}"
+                )
         halvings = 2 ** (len(config.channels) - 1)
         rows, columns = pad_indices(height, halvings), pad_indices(width, halvings, config.wraps)
-        attends = list(config.attention) + [False] * (len(config.channels) - len(config.attention))
         self.config = config
         self.fits = (len(rows), len(columns)) == (height, width)
         self.rows: Tensor
@@ -88,6 +96,7 @@ class UNet(nn.Module):
             groups=config.groups,
             dropout=config.dropout,
             labels=config.classes + 1,
+            head_channels=config.head_channels,
             convolution=RoundConv if config.wraps else nn.Conv2d,
             augment=config.augment,
         )

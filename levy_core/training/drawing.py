@@ -1,6 +1,8 @@
 """Which samples a training step takes, and which of them without their class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor
 
 from levy_core.base.conditions import LABEL, Condition
 from levy_core.base.errors import LevyError
-from levy_core.base.seeds import generator
+from levy_core.base.seeds import BatchStream, generator
+from levy_core.process.noise import Noise
 from levy_core.training.augmentation import draw_shifts
 
 if TYPE_CHECKING:
@@ -99,3 +102,35 @@ class Drawing:
         if self._balanced is not None and step >= self.first_balanced:
             return self._balanced.draw(self.config.batch, g)
         return torch.randint(self.n, (self.config.batch,), generator=g)
+
+
+BLOCK_ROWS, BLOCK_VALUES = (
+    64,
+    2**16,
+)  # samples of a batch whose noise is drawn together: at most so many, of so many values
+
+
+def draw_noise(
+    noise: Noise, shape: Sequence[int], key: tuple[int | str, ...], repeats: int, rows: slice, with_mixing: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Noise of some rows of a batch, float32 [repeats * rows, *shape], and its A, as it is drawn whoever asks for which rows.
+
+    Rows belong to blocks with a generator each, keyed by (key, draw, block), and a process draws the blocks of its rows alone.
+
+    Args:
+        repeats: draws per row. with_mixing: whether A of ``e = sqrt(A) z`` is wanted, float32 with sides of 1 where
+            coordinates share it; else None.
+    """
+    size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // prod(shape)))
+    first = rows.start // size
+    inside = slice(rows.start - first * size, rows.stop - first * size)
+    noises, mixings = [], []
+    for draw in range(repeats):
+        sources = [BatchStream(size, *key, draw, block) for block in range(first, -(-rows.stop // size))]
+        if with_mixing:
+            drawn = [noise.sample_with_mixing(shape, source) for source in sources]
+            noises.append(torch.cat([e for e, _ in drawn])[inside])
+            mixings.append(torch.cat([a.float().expand(size, *a.shape[1:]) for _, a in drawn])[inside])
+        else:
+            noises.append(torch.cat([noise.sample(shape, source) for source in sources])[inside])
+    return torch.cat(noises), torch.cat(mixings) if mixings else None

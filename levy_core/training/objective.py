@@ -46,6 +46,31 @@ class Batch:
         """What the network sees: ``x0 + rho e``."""
         return self.x0 + broadcast(self.rho, self.e) * self.e
 
+    def split(self, parts: int, repeats: int) -> list["Batch"]:
+        """Its samples in so many parts of about equal size, each with all its draws of the noise."""
+        if parts == 1:
+            return [self]
+        n = len(self.x0) // repeats
+        slices = [slice(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
+        return [
+            self._each(lambda t, own=own: t.unflatten(0, (repeats, n))[:, own].flatten(0, 1))  # type: ignore[misc]
+            for own in slices
+        ]
+
+    def to(self, device: torch.device) -> "Batch":
+        """All of it on a device; a GPU copies while the processor goes on."""
+        if device.type == "cuda":
+            return self._each(lambda t: t.pin_memory().to(device, non_blocking=True))
+        return self._each(lambda t: t.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        entries = lambda cond: None if cond is None else {name: change(values) for name, values in cond.items()}
+        tensors = lambda t: None if t is None else change(t)
+        cond = {name: change(values) for name, values in self.cond.items()}
+        return Batch(
+            change(self.x0), change(self.rho), change(self.e), cond, tensors(self.valid), entries(self.other), tensors(self.mixing)
+        )  # fmt: skip
+
 
 class Objective(Protocol):
     """An objective of training. One that learns of the batches keeps what it learns: the methods beside the call are its own."""

@@ -2,23 +2,25 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
-from levy_core.base.conditions import AUGMENT, LABEL, Condition, move, repeat, rows_of
+from levy_core.base.conditions import AUGMENT, LABEL, Condition, repeat, rows_of
 from levy_core.base.errors import LevyError
-from levy_core.base.seeds import BatchStream, seed_of
+from levy_core.base.seeds import seed_of
 from levy_core.nets.precision import Precision
 from levy_core.process.design import Design
 from levy_core.training.augmentation import shift
 from levy_core.training.batches import Data, batches, fill_missing, sample_shape
 from levy_core.training.class_balancing import ClassBalancing
-from levy_core.training.drawing import Drawing
+from levy_core.training.drawing import Drawing, draw_noise
 from levy_core.training.objective import Batch, NoiseResidual, Objective
+from levy_core.training.rates import LR_SCHEDULES, LrSchedule
 from levy_core.training.score_head import WithScore
 from levy_core.training.share import WHOLE, Share
 
@@ -41,15 +43,28 @@ class TrainConfig:
     balance: float = 0.0  # rows with their class draw class c, of n_c samples, in proportion to n_c ** (1 - balance)
     balance_phase: float = 0.2  # the last share of the steps, in which they do
     class_balancing: float = 0.0  # strength of the class-balancing term (levy_core.training.class_balancing)
+    lr_schedule: LrSchedule = "constant"  # after the warm-up (levy_core.training.rates)
+    weight_decay: float = 0.0  # decoupled from the gradient (AdamW)
+    accumulate: int = 1  # parts of a batch that follow each other, for memory: their gradients add up
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimiser step: its number from 1, the mean loss of its batch, the gradient norm before clipping."""
+    """One optimiser step: its number from 1, the mean loss of its batch, the gradient norm before clipping, the learning rate."""
 
     step: int
     loss: float
     grad_norm: float
+    lr: float
+
+
+class _Taken(NamedTuple):
+    """A step whose numbers may still be under way on the device."""
+
+    step: int
+    loss: Tensor
+    grad_norm: Tensor
+    lr: float
 
 
 class Trainer:
@@ -68,6 +83,7 @@ class Trainer:
         absent: what entries hold where nothing is asked for; a share of ``label_dropout`` of the samples is trained so.
         objective: what is minimised; without one, the design's own.
         share: this process's part of every batch. All processes start from equal weights, or go on from equal states.
+        read_every: steps whose losses are read together, so that a GPU is not waited for at every step.
 
     Raises:
         LevyError: shapes that do not match, mirroring or shifting of what is no image, a batch with too few rows to share, or classes
@@ -85,9 +101,15 @@ class Trainer:
         device: torch.device,
         share: Share = WHOLE,
         objective: Objective | None = None,
+        read_every: int = 1,
     ):
-        self.design, self.config, self.device = design, config, device
+        self.design, self.config, self.device, self.read_every = design, config, device, read_every
         self.share, self.own_rows = share, share.of(config.batch)
+        if (fewest := config.batch // share.count) < config.accumulate:
+            raise LevyError(
+                f"train.accumulate is {config.accumulate}, but a process has {fewest} of the {config.batch} samples of a batch: "
+                f"set it to {max(1, fewest)} at most"
+            )
         self.predictor = design.predictor(net.to(device))
         self.objective: Objective = objective or NoiseResidual(design)
         if config.class_balancing > 0:
@@ -107,25 +129,42 @@ class Trainer:
                 )
         self.data, self.cond, self.absent = data, cond, absent
         self.drawing = Drawing(config, len(data), cond, absent)
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=config.lr)
-        self.averaged = AveragedModel(net, multi_avg_fn=self._average)  # type: ignore[arg-type]
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self.averaged = deepcopy(net).requires_grad_(False)
+        self._weights: list[Tensor] = list(net.parameters())
+        self._averages: list[Tensor] = list(self.averaged.parameters())
+        self._part = 0  # of the batch
         self.bf16 = config.precision == "bfloat16"
         self.step = 0
 
     def run(self) -> Iterator[Progress]:
-        """Steps until ``config.steps``.
+        """Steps until ``config.steps``, each yielded after it, ``read_every`` at a time: after the last of them ``state()`` is that of its step.
 
         Raises:
             LevyError: the loss or the gradient is not finite; names the step. What a store raises while it is read.
         """
         self.predictor.train()
         steps = range(self.step, self.config.steps)
+        taken: list[_Taken] = []
         with closing(batches(self.data, lambda step: self.drawing(step).rows[self.own_rows], steps)) as samples:
             for x0 in samples:
-                yield self._advance(x0)
+                taken.append(self._advance(x0))
+                if self.step % self.read_every == 0 or self.step == self.config.steps:
+                    yield from self._read(taken)
+                    taken = []
+
+    def _read(self, taken: list[_Taken]) -> Iterator[Progress]:
+        numbers = torch.stack([torch.stack([t.loss, t.grad_norm]) for t in taken]).tolist()
+        for t, (loss, grad_norm) in zip(taken, numbers, strict=True):
+            if not (isfinite(loss) and isfinite(grad_norm)):
+                raise LevyError(
+                    f"training step {t.step}: loss {loss:.4g}, gradient norm {grad_norm:.4g}; "
+                    "lower train.lr or choose a loss with finite moments"
+                )
+            yield Progress(t.step, loss, grad_norm, t.lr)
 
     def _batch(self, x0: Tensor) -> Batch:
-        """This process's rows; drawn for the whole batch, so that they do not depend on the share."""
+        """This process's rows, on the CPU. What is drawn does not depend on the share."""
         config, own_rows, repeats = self.config, self.own_rows, self.objective.repeats
         drawn = self.drawing(self.step)
         cond = rows_of(self.cond, drawn.rows)
@@ -142,55 +181,47 @@ class Trainer:
                 asked[name][drawn.dropped] = nothing
         rho = self.design.levels.draw(self.design.schedule, config.batch, drawn.rest).float()[own_rows]
         x0, valid = fill_missing(x0)
-        own = lambda cond: move(repeat(rows_of(cond, own_rows), repeats), self.device)
+        own = lambda cond: repeat(rows_of(cond, own_rows), repeats)
         copies = (repeats, *[1] * (x0.dim() - 1))
-        e, mixing = self._noise(x0.shape[1:])
+        key = (config.seed, "noise", self.step)
+        e, mixing = draw_noise(self.design.noise, x0.shape[1:], key, repeats, own_rows, self.design.score_head)
         return Batch(
-            x0=x0.repeat(copies).to(self.device),
-            rho=rho.repeat(repeats).to(self.device),
-            e=e.to(self.device),
+            x0=x0.repeat(copies),
+            rho=rho.repeat(repeats),
+            e=e,
             cond=own(cond),
-            valid=None if valid is None else valid.repeat(copies).to(self.device),
+            valid=None if valid is None else valid.repeat(copies),
             other=None if other is None else own(other),
-            mixing=None if mixing is None else mixing.to(self.device),
+            mixing=mixing,
         )
 
-    def _noise(self, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
-        """Noise of this process's rows, [repeats * share, *shape], the share of each of the repeats of the batch; and its A where a second head needs it."""
-        repeats = self.objective.repeats
-        source = BatchStream(repeats * self.config.batch, self.config.seed, "noise", self.step)
-        own = lambda drawn: drawn.unflatten(0, (repeats, -1))[:, self.own_rows].flatten(0, 1)
-        if not self.design.score_head:
-            return own(self.design.noise.sample(shape, source)), None
-        e, mixing = self.design.noise.sample_with_mixing(shape, source)
-        return own(e), own(mixing.float().expand(len(e), *mixing.shape[1:]))
-
-    def _advance(self, samples: Tensor) -> Progress:
-        batch = self._batch(samples)
+    def _advance(self, samples: Tensor) -> _Taken:
+        config = self.config
+        lr = config.lr * LR_SCHEDULES[config.lr_schedule](self.step + 1, config.warmup, config.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * min(1.0, (self.step + 1) / max(1, self.config.warmup))
-        loss = self.objective(self._predict, batch).sum() / self.config.batch
+            group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        loss, sums = self._over_processes(loss.detach(), self.objective.sums())
-        grad_norm = nn.utils.clip_grad_norm_(self.predictor.parameters(), self.config.clip)
-        if not (torch.isfinite(loss) and torch.isfinite(grad_norm)):
-            raise LevyError(
-                f"training step {self.step + 1}: loss {loss.item():.4g}, gradient norm {grad_norm.item():.4g}; "
-                "lower train.lr or choose a loss with finite moments"
-            )
+        losses, sums = [], []
+        for i, part in enumerate(self._batch(samples).split(config.accumulate, self.objective.repeats)):
+            self._part = i
+            loss = self.objective(self._predict, part.to(self.device)).sum() / config.batch
+            loss.backward()
+            losses.append(loss.detach())
+            sums.append(self.objective.sums())
+        loss, learnt = self._over_processes(_add(losses), _add(sums))
+        grad_norm = nn.utils.clip_grad_norm_(self._weights, config.clip)
         self.optimizer.step()
-        self.averaged.update_parameters(self.predictor.net)
-        self.objective.learn(sums)
+        self._average()
+        self.objective.learn(learnt)
         self.step += 1
-        return Progress(self.step, loss.item(), grad_norm.item())
+        return _Taken(self.step, loss, grad_norm, lr)
 
     def _predict(self, y: Tensor, rho: Tensor, cond: Condition) -> Any:
         """eps_hat, with the score where the design has its head; what draws in the network (dropout) is keyed by the step too, and leaves the caller's generators alone."""
         on_gpu = self.device.type == "cuda"
         seed = torch.cuda.manual_seed if on_gpu else torch.default_generator.manual_seed  # of this device alone
         with torch.random.fork_rng([self.device] if on_gpu else []):
-            seed(seed_of(self.config.seed, "dropout", self.step, self.share.index))
+            seed(seed_of(self.config.seed, "dropout", self.step, self.share.index, self._part))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 return (self.predictor.both if self.design.score_head else self.predictor)(y, rho, cond)
 
@@ -208,14 +239,14 @@ class Trainer:
         return total[0], sums
 
     @torch.no_grad()
-    def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        # The decay warms up, so that a short run does not average in the random start.
-        decay = min(self.config.ema, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averaged, current, 1 - decay)
+    def _average(self) -> None:
+        """One step of the exponential moving average; the first takes the weights. The decay warms up, so that a short run does not average in the random start."""
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step)) if self.step else 0.0
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
 
     def averaged_weights(self) -> dict[str, Tensor]:
         """The network's state with the exponential moving average of its weights, on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self.averaged.module.state_dict().items()}
+        return {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
 
     def state(self) -> dict[str, Tensor]:
         """Flat tensors for safetensors: weights, their average, Adam's moments, what the objective learnt, and the step."""
@@ -240,3 +271,7 @@ class Trainer:
                 _, i, slot = key.split(".")
                 slots.setdefault(int(i), {})[slot] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+
+def _add(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)

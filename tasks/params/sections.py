@@ -20,6 +20,7 @@ from levy_core.sampling.search import rungs
 from levy_core.sampling.solver import ETA_SCHEDULES, Solver
 from levy_core.sampling.space import Space
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, discretisations_of, fits
+from levy_core.training.rates import LrSchedule
 from tasks.kinds.kind import Kind, kind_names, kind_of
 from tasks.params.names import Name
 
@@ -45,6 +46,7 @@ class NetParams(Settings):
     channels: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
     layers: int = Field(ge=1)
     attention: list[bool] = Field(default_factory=list)
+    head_channels: Annotated[int, Field(gt=0)] = 64
     dropout: float = Field(default=0.0, ge=0, lt=1)
     width: Count = 128
     depth: Count = 3
@@ -72,6 +74,10 @@ class TrainParams(Settings):
     balance: float = Field(default=0.0, ge=0, le=1)
     balance_phase: float = Field(default=0.2, gt=0, le=1)
     class_balancing: float = Field(default=0.0, ge=0)
+    lr_schedule: LrSchedule = "constant"
+    weight_decay: float = Field(default=0.0, ge=0)
+    accumulate: int = Field(default=1, ge=1, le=10_000)
+    checkpointing: bool = False
 
     @model_validator(mode="after")
     def _there_are_labelled_rows_to_balance(self) -> "TrainParams":
@@ -88,6 +94,11 @@ class TrainParams(Settings):
         if self.batch < self.processes:
             raise ValueError(
                 f"train.batch is {self.batch}, but train.processes {self.processes} processes share it: raise one or lower the other"
+            )
+        if self.batch // self.processes < self.accumulate:
+            raise ValueError(
+                f"train.accumulate is {self.accumulate}, but each process has {self.batch // self.processes} samples of train.batch: "
+                "raise one or lower the other"
             )
         return self
 

@@ -9,31 +9,36 @@ from levy_core.nets.backbone import Backbone
 from diffusers import UNet2DModel  # isort: skip
 
 
-def theirs(channels, attends, layers, dropout, sides):
+def theirs(channels, attends, layers, dropout, sides, head_channels=8):
     return UNet2DModel(
         sample_size=sides, in_channels=2, out_channels=1, block_out_channels=channels, layers_per_block=layers,
         down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
         up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
         add_attention=any(attends), norm_num_groups=8, dropout=dropout, num_class_embeds=4,
+        attention_head_dim=head_channels,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("channels", "attends", "layers", "dropout"),
+    ("channels", "attends", "layers", "dropout", "head_channels"),
     [
-        ((16, 32), (False, False), 1, 0.0),  # the shipped settings
-        ((8,), (True,), 2, 0.0),
-        ((8, 24), (True, False), 2, 0.5),
-        ((8, 16, 16), (False, False, True), 1, 0.0),
+        ((16, 32), (False, False), 1, 0.0, 64),  # the shipped settings
+        ((8,), (True,), 2, 0.0, 8),
+        ((8, 24), (True, False), 2, 0.5, 8),
+        ((8, 16, 16), (False, False, True), 1, 0.0, 8),
+        ((16, 64), (True, True), 1, 0.0, 16),  # one head of 16 channels, four
+        ((16, 128), (False, True), 1, 0.0, 64),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_weights_names_outputs_and_gradients_are_those_of_diffusers(channels, attends, layers, dropout, dtype):
+def test_weights_names_outputs_and_gradients_are_those_of_diffusers(
+    channels, attends, layers, dropout, head_channels, dtype
+):
     sides = (8, 12)
     torch.manual_seed(0)
-    reference = theirs(channels, attends, layers, dropout, sides)
+    reference = theirs(channels, attends, layers, dropout, sides, head_channels)
     torch.manual_seed(0)
-    own = Backbone(2, 1, channels, layers, list(attends), 8, dropout, 4)
+    own = Backbone(2, 1, channels, layers, list(attends), 8, dropout, 4, head_channels)
     mine, its = list(own.named_parameters()), list(reference.named_parameters())
     assert [name for name, _ in mine] == [name for name, _ in its]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(mine, its, strict=True))
@@ -54,3 +59,32 @@ def test_weights_names_outputs_and_gradients_are_those_of_diffusers(channels, at
     ]
     # equal without attention; with it the same terms are summed in another order
     assert max(apart) <= (0.0 if not any(attends) else 1e-5 if dtype == torch.float32 else 0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_checkpointing_keeps_less_and_gives_the_same_gradients(dtype):
+    torch.manual_seed(0)
+    net = Backbone(2, 1, (16, 32), 2, [False, True], 8, 0.5, 4, 16)
+    x, time, label = torch.randn(5, 2, 8, 12), torch.linspace(-900, 900, 5), torch.arange(5) % 4
+    found = []
+    for net.checkpointing in (False, True):
+        kept = 0
+
+        def keep(t):
+            nonlocal kept
+            kept += t.numel() * t.element_size()
+            return t
+
+        torch.manual_seed(1)  # of the dropout
+        net.zero_grad()
+        with (
+            torch.autocast("cpu", dtype, enabled=dtype != torch.float32),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
+        ):
+            answer = net(x, time, label)
+        answer.float().square().sum().backward()
+        found.append((answer.detach(), [p.grad.clone() for p in net.parameters()], kept))
+    (plain, gradients, all_kept), (again, same, some_kept) = found
+    assert torch.equal(plain, again)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, same, strict=True))
+    assert some_kept < all_kept / 3

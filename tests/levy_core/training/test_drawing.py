@@ -13,7 +13,8 @@ from levy_core.base.errors import LevyError
 from levy_core.base.seeds import generator
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.process.design import Design
-from levy_core.training.drawing import BalancedRows, Drawing
+from levy_core.process.noise import Gaussian, Stable, StudentT
+from levy_core.training.drawing import BalancedRows, Drawing, draw_noise
 from levy_core.training.objective import Objective
 from levy_core.training.share import WHOLE, Share
 from levy_core.training.trainer import TrainConfig, Trainer
@@ -178,3 +179,36 @@ def test_samples_without_a_class_cannot_be_balanced(key, changes, cond):
         LevyError, match=rf"train.{key} is 0.\d, but there are samples without a class: set train.{key} to 0"
     ):
         trainer(replace(CONFIG, **changes), cond=cond)
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 32, 32)], ids=["one block", "blocks of 21"])
+@pytest.mark.parametrize("with_mixing", [False, True])
+@pytest.mark.parametrize(
+    "noise", [Gaussian(), Stable(1.7), Stable(1.5, isotropic=False), Stable(1.5, cap=3.0), StudentT(4.0)], ids=str
+)
+def test_noise_of_a_row_is_the_same_whoever_draws_it(noise, shape, with_mixing):
+    size, repeats, key = 50, 3, (0, "noise", 7)
+    e, mixing = draw_noise(noise, shape, key, repeats, slice(0, size), with_mixing)
+    assert e.shape == (repeats * size, *shape)
+    assert torch.equal(e, draw_noise(noise, shape, key, repeats, slice(0, size), with_mixing)[0])
+    assert not torch.equal(e, draw_noise(noise, shape, (0, "noise", 8), repeats, slice(0, size), with_mixing)[0])
+    assert len(e.flatten(1)[:, 0].unique()) == repeats * size  # no block or draw repeats another
+    for rows in (slice(0, 20), slice(20, 45), slice(45, 50)):
+        part, own = draw_noise(noise, shape, key, repeats, rows, with_mixing)
+        assert torch.equal(part, e.unflatten(0, (repeats, size))[:, rows].flatten(0, 1))
+        if with_mixing:
+            assert torch.equal(own, mixing.unflatten(0, (repeats, size))[:, rows].flatten(0, 1))
+    assert (mixing is not None) == with_mixing
+
+
+def test_a_process_draws_the_blocks_of_its_rows_alone():
+    drawn = []
+
+    class Counted(Gaussian):
+        def sample(self, shape, streams):
+            found = super().sample(shape, streams)
+            drawn.append(len(found))
+            return found
+
+    draw_noise(Counted(), (3, 64, 64), (0,), 1, slice(30, 60), False)  # 5 rows per block
+    assert sum(drawn) == 30
