@@ -64,7 +64,7 @@ def test_parts_of_a_batch_add_up_to_its_loss_and_gradient(settings, missing):
 
 
 def test_more_parts_than_samples_are_refused():
-    with pytest.raises(LevyError, match="train.accumulate is 12, but a process has 11 of the 11 samples"):
+    with pytest.raises(LevyError, match=r"train\.accumulate is 12, but a process has 11 of the 11 samples"):
         trainer(accumulate=12)
     design = Design.from_mapping({"preset": "lim"})
     net = MLP(MLPConfig((3,), 3, 16, 2, design.heads))
