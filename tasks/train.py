@@ -35,6 +35,7 @@ from tasks.params.schema import Params
 from tasks.params.sections import NetParams
 from tasks.runtime import paths, processes, stage
 from tasks.runtime.finished import FinishedStage
+from tasks.runtime.live import LiveLog
 from tasks.runtime.progress import bar
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
@@ -118,11 +119,18 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
             print(f"going on after step {trainer.step}")
         elif resume.unused:
             print(resume.unused)
+    live = (
+        LiveLog(paths.live(dataset, design_name), decided_by, config.steps, trainer.step, CURVE_WINDOW)
+        if main
+        else None
+    )
     options = {"initial": trainer.step, "total": config.steps, "unit": "step", "disable": not main}
     with bar(trainer.run(), f"train {design_name}", **options) as progress:
         for p in progress:
             curve.append((p.loss, p.grad_norm))
             progress.set_postfix(loss=f"{p.loss:.3f}", refresh=False)
+            if live:
+                live.add(p.step, {"train_loss": p.loss, "train_grad_norm": p.grad_norm, "lr": p.lr})
             if main and p.step % params.train.save_every == 0 and p.step < config.steps:
                 resume.save(trainer, curve)
     if not main:

@@ -1,5 +1,7 @@
 """The pipeline as a Prefect flow: one task per stage of dvc.yaml, in its order, then the record and the registry."""
 
+from contextlib import nullcontext
+from itertools import product
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -15,6 +17,8 @@ from flows.pipeline.lockfile import keep_lock
 from flows.pipeline.outcome import Outcome, as_markdown
 from tasks.params.schema import Params
 from tasks.registry import lineage, record
+from tasks.registry.live import Forwarder
+from tasks.runtime import paths
 
 
 def _only_when_busy(_task: Any, _run: Any, state: Any) -> bool:
@@ -37,10 +41,11 @@ def _only_when_busy(_task: Any, _run: Any, state: Any) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def run_stage(stage: str, dvc: Dvc) -> str:
-    """One stage; its lines go to Prefect's log."""
+def run_stage(stage: str, dvc: Dvc, watched: tuple[str, str] | None = None) -> str:
+    """One stage; its lines go to Prefect's log, and those of a training that is ``watched``, (data set, design), to MLflow while it goes on."""
     logger = get_run_logger()
-    outcome = dvc.reproduce(stage, logger.info)
+    with Forwarder(*watched, paths.live(*watched), logger.warning) if watched else nullcontext():
+        outcome = dvc.reproduce(stage, logger.info)
     keep_lock()
     logger.info("%s: %s", stage, outcome)
     return outcome
@@ -68,10 +73,12 @@ def _run(params: Params, dvc: Dvc, plan: graph.Plan, recording: bool) -> Outcome
     outcomes = dict.fromkeys(stages.order, "up to date")
     futures: dict[str, PrefectFuture[str]] = {}
     not_run: set[str] = set()
+    pairs = product(params.datasets, params.designs) if recording else ()
+    trainings = {f"train@{dataset}-{design}": (dataset, design) for dataset, design in pairs}
     for stage in stages.order:
         if stage in plan.todo:
             before = [futures[needed] for needed in stages.needs[stage] if needed in futures]
-            futures[stage] = run_stage.submit(stage, dvc, wait_for=before, return_state=False)
+            futures[stage] = run_stage.submit(stage, dvc, trainings.get(stage), wait_for=before, return_state=False)
     failures: dict[str, str] = {}
     for stage, future in futures.items():  # in topological order
         try:

@@ -23,6 +23,7 @@ LOCK = Path("dvc.lock")
 DATA = Path("data.dvc")
 WINNER = "winner.json"
 FOLDER = "lineage"  # in the artifact of a model
+RECORDED, DESIGN = "levy.lock", "levy.design"  # tags of runs
 COMPARE = "compare"  # the stage whose entry in dvc.lock says which designs a result is of
 KEY = re.compile(r"\$\{(?P<name>[^{}\s]+)\}")
 
@@ -123,7 +124,7 @@ def tags(dataset: str) -> dict[str, str]:
     return {
         "levy.version": version("levy"),
         "levy.dataset": dataset,
-        "levy.lock": digest(stages),
+        RECORDED: digest(stages),
         "levy.params": digest(params),
         "levy.data_md5": data_md5(DATA),
         "git.commit": _git("rev-parse", "HEAD") or "none",

@@ -6,7 +6,6 @@ afterwards, and recording the same outputs twice adds nothing.
 
 import json
 import shutil
-import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from levy_core.base.errors import LevyError
-from levy_core.base.files import hash_json, write_json
+from levy_core.base.files import write_json
 from levy_core.base.manifest import MANIFEST, write_manifest
 from levy_core.serving.requests import SAMPLER
 from tasks.cells.comparison import read_eta, read_winner
@@ -24,13 +23,13 @@ from tasks.cells.tables import read_rows
 from tasks.kinds.kind import Kind
 from tasks.kinds.statistics import Statistics, read_statistics
 from tasks.params.schema import Params
-from tasks.registry import integrity, keys, lineage, promotions, provenance, signature, tracking
+from tasks.registry import describe, integrity, keys, lineage, live, promotions, provenance, signature, tracking
 from tasks.registry.download import LOADERS
 from tasks.registry.environment import Environment
-from tasks.runtime import paths
+from tasks.registry.tracking import HOST
+from tasks.runtime import finished, paths
 
 WHY = "levy run"  # in the history of the alias
-HOST = "levy.host"  # tag of a run: where it was begun, so that it is ended nowhere else
 
 
 @dataclass(frozen=True)
@@ -102,12 +101,13 @@ def record(params: Params, dataset: str, alias: str | None = promotions.CHAMPION
 def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> RecordedRun:
     client, name, tags = mlflow.MlflowClient(), model_name(dataset), lineage.tags(dataset)
     signer = keys.find_signer()
-    known = _find_version(client, name, tags["levy.lock"])
+    lock = tags[lineage.RECORDED]
+    known = _find_version(client, name, lock)
     if known:
         version = str(known.version)
         integrity.check_store(known)
         if signer:
-            provenance.complete(mlflow, known, tags["levy.lock"], signer)
+            provenance.complete(mlflow, known, lock, signer)
         promotions.settle(client, name)
         if alias and version not in {move.after for move in promotions.history(client, name)}:  # interrupted before it
             lineage.check_model(dataset, read_winner(paths.winner(dataset))["design"])
@@ -116,17 +116,21 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
     winner = read_winner(paths.winner(dataset), params.metric(dataset))
     lineage.check_model(dataset, winner["design"])
     experiment = tracking.get_experiment(mlflow, f"levy-{dataset}")
-    interrupted = (
-        f"attributes.status = 'RUNNING' and tags.`levy.lock` = '{tags['levy.lock']}' and tags.`{HOST}` = '{_host()}'"
-    )
+    interrupted = f"attributes.status = 'RUNNING' and tags.`{lineage.RECORDED}` = '{lock}' and tags.`{HOST}` = '{tracking.host()}'"
     for run in client.search_runs([experiment], interrupted):
         client.set_terminated(run.info.run_id, "KILLED")
     eta = read_eta(paths.eta(dataset), winner, params.designs)
     environment = Environment.here(params.compute.threads)
     grid = read_rows(paths.grid(dataset))
     result = _Result(dataset, params.kind(dataset), experiment, tags, winner, grid, eta, environment)
-    run_name = f"{dataset} {tags['levy.lock'][:7]}"
-    with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags={**tags, HOST: _host()}) as parent:
+    told = describe.describe_result(dataset, params.metric(dataset), winner, tags)
+    with mlflow.start_run(
+        experiment_id=experiment,
+        run_name=f"{dataset} {lock[:7]}",
+        tags={**tags, HOST: tracking.host()},
+        description=told,
+    ) as parent:
+        describe.log_data(mlflow, dataset, tags)
         mlflow.log_params(
             {
                 "designs": ",".join(params.designs),
@@ -139,23 +143,19 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
         for path in (Path("params.yaml"), lineage.LOCK, paths.eta(dataset)):
             mlflow.log_artifact(str(path))
         mlflow.log_artifacts(str(paths.report(dataset)), "report")
-        (model,) = filter(None, [_record_design(mlflow, params, result, design) for design in eta])
+        (model,) = filter(None, [_record_design(mlflow, params, result, design, parent.info.run_id) for design in eta])
         files = integrity.seal(mlflow, parent.info.run_id, model, paths.model(dataset, winner["design"]))
         tags = {**tags, **_winner_tags(result, params.metric(dataset)), provenance.RUN: parent.info.run_id}
         if signer:
             statement = provenance.describe(model, files, dataset, winner["design"], tags)
             provenance.keep_draft(client, statement, signer)
     version = mlflow.register_model(model, name, tags={**tags, integrity.TAG: files})
+    client.update_model_version(name, version.version, description=told)
     if signer:
-        provenance.complete(mlflow, version, tags["levy.lock"], signer)
+        provenance.complete(mlflow, version, lock, signer)
     if alias:  # last: it never points at half a model
         promotions.move(client, name, alias, str(version.version), WHY)
     return _read_run(client, name, str(version.version), fresh=True)
-
-
-def _host() -> str:
-    """This machine and checkout."""
-    return f"{socket.gethostname()} {hash_json(str(Path.cwd()))[:16]}"
 
 
 def _read_run(client: Any, name: str, version: str, fresh: bool) -> RecordedRun:
@@ -164,16 +164,21 @@ def _read_run(client: Any, name: str, version: str, fresh: bool) -> RecordedRun:
     return RecordedRun(registered.tags[provenance.RUN], name, version, aliases, fresh)
 
 
-def _record_design(mlflow: Any, params: Params, result: _Result, design: str) -> str | None:
-    """A child run; returns the URI of the logged model for the winner's design."""
+def _record_design(mlflow: Any, params: Params, result: _Result, design: str, parent: str) -> str | None:
+    """A child run, that of the training where it was watched; returns the URI of the logged model for the winner's design."""
     grid = result.grid[result.grid.design == design]
     cell = select_default(grid, params.metric(result.dataset)).to_dict()
+    training = finished.fingerprint_of(paths.finished_training(result.dataset, design))
+    watched = live.find_run(mlflow.MlflowClient(), result.experiment, training)
+    tags = {**result.tags, HOST: tracking.host(), lineage.DESIGN: design}
     with mlflow.start_run(
-        experiment_id=result.experiment,
+        run_id=watched,
+        experiment_id=None if watched else result.experiment,
         run_name=f"{result.dataset} {design}",
         nested=True,
-        tags={**result.tags, HOST: _host(), "levy.design": design},
+        tags={**tags, "mlflow.parentRunId": parent},
     ) as run:
+        describe.log_data(mlflow, result.dataset, result.tags)
         design_json = json.loads((paths.model(result.dataset, design) / "design.json").read_text())
         mlflow.log_params(
             {
@@ -186,7 +191,8 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str) ->
         mlflow.log_metrics(_finite_metrics(cell))
         for nfe, budget in result.eta[design]["budgets"].items():  # a curve over evaluations
             mlflow.log_metric(f"best {params.metric(result.dataset)}", budget["mean"], step=int(nfe))
-        _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
+        if not watched:
+            _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
         mlflow.log_table(grid, "grid.json")
         mlflow.log_artifact(str(paths.report(result.dataset) / f"samples-{design}.png"))
         return _log_model(mlflow, result, design_json["about"]) if design == result.winner["design"] else None
@@ -250,7 +256,7 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
 
 def _find_version(client: Any, name: str, lock: str) -> Any:
     """The version of ``name`` made from these outputs, or None."""
-    return next((v for v in promotions.versions(client, name).values() if v.tags.get("levy.lock") == lock), None)
+    return next((v for v in promotions.versions(client, name).values() if v.tags.get(lineage.RECORDED) == lock), None)
 
 
 def _flatten(prefix: str, mapping: dict) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import configparser
 import logging
 import os
+import socket
 import sys
 import tempfile
 from contextlib import suppress
@@ -10,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from levy_core.base.errors import LevyError
+from levy_core.base.files import hash_json
 from tasks.registry import database as database_files
 from tasks.runtime import health
+
+HOST = "levy.host"  # tag of a run: where it was begun, so that it is ended nowhere else
+KIND = {
+    "mlflow.experimentKind": "custom_model_development"
+}  # without it, MLflow's page opens on traces, of which there are none
+
+
+def host() -> str:
+    """This machine and checkout."""
+    return f"{socket.gethostname()} {hash_json(str(Path.cwd()))[:16]}"
 
 
 def address() -> str:
@@ -122,8 +134,10 @@ def get_experiment(mlflow: Any, name: str) -> str:
     """The id of an experiment, made if missing; beside a database file, its artifacts lie beside it too."""
     existing = mlflow.get_experiment_by_name(name)
     if existing:
+        if not existing.tags.keys() & KIND.keys():
+            mlflow.MlflowClient().set_experiment_tag(existing.experiment_id, *next(iter(KIND.items())))
         return existing.experiment_id
     database = database_file()
     if database is None:  # a server has its own place for artifacts
-        return mlflow.create_experiment(name)
-    return mlflow.create_experiment(name, artifact_location=_artifacts_of(database))
+        return mlflow.create_experiment(name, tags=KIND)
+    return mlflow.create_experiment(name, artifact_location=_artifacts_of(database), tags=KIND)

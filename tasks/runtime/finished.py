@@ -41,6 +41,14 @@ class FinishedStage:
         return {"fingerprint": self._fingerprint, "files": hash_contents(*self._outputs)}
 
 
+def fingerprint_of(path: Path) -> str | None:
+    """The fingerprint that a stage finished with here; None where no record says it."""
+    try:
+        return str(json.loads(path.read_text())["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def hash_contents(*paths: Path) -> dict[str, str]:
     """The hash of every file of these files and folders, as far as they are there, by its path."""
     there = [path for path in paths if path.exists()]

@@ -57,6 +57,11 @@ def finished_training(dataset: str, design: str) -> Path:
     return OUTPUTS / dataset / "resume" / f"{design}.done.json"
 
 
+def live(dataset: str, design: str) -> Path:
+    """How far a training is, while it goes on; no DVC output."""
+    return OUTPUTS / dataset / "resume" / f"{design}.live.jsonl"
+
+
 def finished_reference(dataset: str) -> Path:
     """What a finished reference was made of, under a name that no design has; no DVC output."""
     return OUTPUTS / dataset / "resume" / ".reference.done.json"

@@ -11,7 +11,8 @@ from levy_core.base.errors import LevyError
 from levy_core.base.manifest import sha256_of
 from tasks.params import loading
 from tasks.registry import integrity, keys, lineage, provenance, tracking
-from tasks.registry.record import HOST, model_name, record
+from tasks.registry.record import model_name, record
+from tasks.registry.tracking import HOST
 from tests.conftest import wait_until
 from tests.support import victims
 from tests.support.outputs import finished_checkout
