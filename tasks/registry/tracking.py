@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ HOST = "levy.host"  # tag of a run: where it was begun, so that it is ended nowh
 KIND = {
     "mlflow.experimentKind": "custom_model_development"
 }  # without it, MLflow's page opens on traces, of which there are none
+
+
+_making = threading.Lock()  # the migrations that make a database share variables of their module
 
 
 def host() -> str:
@@ -80,11 +84,12 @@ def connect() -> Any:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # every error of sqlite with its traceback
     database = database_file()
     if database:
-        database_files.check(database)
-        if database.exists():
-            database_files.back_up_before_migration(database)
-        else:
-            _make_database(database)
+        with _making:
+            database_files.check(database)
+            if database.exists():
+                database_files.back_up_before_migration(database)
+            else:
+                _make_database(database)
     mlflow.set_tracking_uri(address())
     return mlflow
 

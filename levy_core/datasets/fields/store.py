@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from levy_core.base.chunks import ChunkRows
 from levy_core.base.errors import LevyError
 
 CHUNK_BYTES = 4 * 2**20
@@ -34,8 +35,7 @@ class FieldStore:
     classes: tuple[str, ...]
     labels: np.ndarray
     times: np.ndarray
-    _chunks: Path
-    _rows: int
+    _fields: ChunkRows
 
     @classmethod
     def open(cls, path: Path, group: str) -> "FieldStore":
@@ -47,12 +47,11 @@ class FieldStore:
         try:
             with xr.open_zarr(path, group=group, consolidated=False, chunks=None) as data:
                 labels, times, classes = data["label"].to_numpy(), data["time"].to_numpy(), tuple(data.attrs["classes"])
-            array = zarr.open_array(path / group / "field", mode="r")
-            if array.compressors or array.shards or array.dtype != "float32":
-                raise ValueError("its fields are not plain float32")
+            fields = ChunkRows.open(path / group / "field", "float32")
         except Exception as error:  # zarr and its codecs raise many kinds
             raise _unreadable(f"{path} has no readable group {group!r}", error) from error
-        return cls(array.shape[1:], classes, labels, times, path / group / "field" / "c", array.chunks[0])
+        channels, height, width = fields.shape
+        return cls((channels, height, width), classes, labels, times, fields)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,27 +59,15 @@ class FieldStore:
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Fields float32 [n, C, H, W], NaN where missing.
 
-        Only the bytes of these rows are read, which zarr, whose smallest piece is a chunk, cannot do; Python's lock is
-        free meanwhile.
+        Only the bytes of these rows are read.
 
         Raises:
             LevyError: a chunk that is missing or truncated.
         """
-        chosen = np.arange(len(self))[rows]
-        fields = np.empty((len(chosen), *self.shape), dtype="<f4")
-        chunks, places = np.divmod(chosen, self._rows)
-        size = 4 * int(np.prod(self.shape))
-        for chunk in np.unique(chunks):
-            path = self._chunks / str(chunk) / "0" / "0" / "0"
-            try:
-                with path.open("rb", buffering=0) as file:
-                    for i in np.flatnonzero(chunks == chunk):
-                        file.seek(int(places[i]) * size)
-                        if file.readinto(fields[i].data) != size:
-                            raise OSError("it is truncated")
-            except OSError as error:
-                raise _unreadable(f"{path} cannot be read", error) from error
-        return fields
+        try:
+            return self._fields.read(np.arange(len(self))[rows])
+        except OSError as error:
+            raise _unreadable(f"{error.filename} cannot be read", error) from error
 
 
 def _unreadable(what: str, error: Exception) -> LevyError:

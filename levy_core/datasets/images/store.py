@@ -1,9 +1,11 @@
 """The packed store of an image data set: one zarr store with the groups ``train``, ``balanced`` and ``test``.
 
 Each group has ``image`` uint8 (sample, channel, y, x), ``label`` int64 (sample) and ``source_index`` int64 (sample), a
-few MB per chunk; xarray opens it as a data set. Attributes: class names, counts and pixel statistics of the group.
+few MB per chunk, not compressed, because training reads single images; xarray opens it as a data set. Attributes: class names,
+counts and pixel statistics of the group.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from levy_core.base.chunks import ChunkRows
 from levy_core.base.errors import LevyError
 from levy_core.base.pixels import to_unit
 
@@ -56,6 +59,8 @@ def write_group(
         shape=(len(indices), *shape),
         chunks=(rows, *shape),
         dtype="uint8",
+        compressors=None,
+        config={"write_empty_chunks": True},  # a chunk that is not there has been lost
         dimension_names=("sample", "channel", "y", "x"),
     )
     for name, values in (("label", labels), ("source_index", indices)):
@@ -93,6 +98,68 @@ def read_group(path: Path, group: str) -> Images:
         with xr.open_zarr(path, group=group, consolidated=False, chunks=None) as data:
             return Images(data["image"].values, data["label"].values, tuple(data.attrs["classes"]))
     except Exception as error:  # zarr and its codecs raise many kinds
-        raise LevyError(
-            f"{path} has no readable group {group!r} ({type(error).__name__}: {error}): run the prepare stage again"
-        ) from error
+        raise _unreadable(f"{path} has no readable group {group!r}", error) from error
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStore:
+    """A group as training takes it: float32 in [-1, 1], read by rows; only labels are in memory.
+
+    Attributes:
+        shape: C, H, W. classes: their names. labels: int64 [N].
+    """
+
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    _images: ChunkRows
+
+    @classmethod
+    def open(cls, path: Path, group: str) -> "ImageStore":
+        """A group of a packed store; no image is read.
+
+        Raises:
+            LevyError: no store there, or a group that is missing or damaged.
+        """
+        try:
+            with xr.open_zarr(path, group=group, consolidated=False, chunks=None) as data:
+                labels, classes = data["label"].to_numpy(), tuple(data.attrs["classes"])
+            images = ChunkRows.open(path / group / "image", "uint8")
+        except Exception as error:  # zarr and its codecs raise many kinds
+            raise _unreadable(f"{path} has no readable group {group!r}", error) from error
+        channels, height, width = images.shape
+        return cls((channels, height, width), classes, labels, images)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """float32 [n, C, H, W] in [-1, 1].
+
+        Raises:
+            LevyError: a chunk that is missing or truncated.
+        """
+        return to_unit(self.pixels(np.arange(len(self))[rows]))
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 [n, C, H, W] of rows, int64 [n].
+
+        Raises:
+            LevyError: a chunk that is missing or truncated.
+        """
+        try:
+            return self._images.read(rows)
+        except OSError as error:
+            raise _unreadable(f"{error.filename} cannot be read", error) from error
+
+    def hash(self) -> str:
+        """SHA-256 of the images and labels, a few MB in memory at a time."""
+        digest, step = hashlib.sha256(), max(1, CHUNK_BYTES // int(np.prod(self.shape)))
+        for first in range(0, len(self), step):
+            digest.update(self.pixels(np.arange(first, min(first + step, len(self)))).tobytes())
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()
+
+
+def _unreadable(what: str, error: Exception) -> LevyError:
+    return LevyError(f"{what} ({type(error).__name__}: {error}): run the prepare stage again")

@@ -1,37 +1,37 @@
 """Images from the packed store to training."""
 
-import hashlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from levy_core.base.conditions import of_labels
-from levy_core.base.pixels import to_unit
 from levy_core.base.samples import RECORDED, Samples
-from levy_core.datasets.images.store import read_group
+from levy_core.datasets.images.store import ImageStore
 from tasks.kinds.images.statistics import ImageStatistics
 from tasks.kinds.kind import TrainingData
 from tasks.kinds.statistics import read_statistics
 
+IN_MEMORY = 2**30  # bytes of float32 images up to which they are read once: the batches are the same
+
 
 def read_training_data(prepared: Path) -> TrainingData:
-    """Long-tailed images in [-1, 1]."""
-    found = read_group(prepared / "images.zarr", "train")
-    digest = hashlib.sha256(found.image.tobytes())
-    digest.update(found.label.tobytes())
+    """Long-tailed images in [-1, 1], from memory or, where they are many, from disk."""
+    store = ImageStore.open(prepared / "images.zarr", "train")
     statistics = read_statistics(prepared, ImageStatistics)
+    small = 4 * len(store) * prod(store.shape) <= IN_MEMORY
     return TrainingData(
-        torch.from_numpy(to_unit(found.image)),
-        of_labels(torch.from_numpy(found.label)),
+        torch.from_numpy(store[:]) if small else store,
+        of_labels(torch.from_numpy(store.labels)),
         Samples(
             "images",
-            found.classes,
+            store.classes,
             RECORDED["images"]["dtype"],
             RECORDED["images"]["exporter"],
-            tuple((np.bincount(found.label, minlength=len(found.classes)) / len(found.label)).tolist()),
+            tuple((np.bincount(store.labels, minlength=len(store.classes)) / len(store)).tolist()),
         ),
-        digest.hexdigest(),
+        store.hash(),
         statistics.flip,
         statistics.crop,
     )

@@ -1,6 +1,7 @@
 """Readers of what people bring, the long tail, and the packed store."""
 
 import gzip
+import hashlib
 import io
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from pathlib import PurePath
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
@@ -24,7 +26,7 @@ from levy_core.base.pixels import to_uint8, to_unit
 from levy_core.datasets.images.longtail import in_proportion, longtail_counts, rare_classes
 from levy_core.datasets.images.sources import Source, checked_reader, open_source
 from levy_core.datasets.images.split import Split, assign_groups
-from levy_core.datasets.images.store import read_group, write_group
+from levy_core.datasets.images.store import ImageStore, read_group, write_group
 from levy_core.datasets.starter import digits
 from tests.conftest import ROOT, SHARED
 
@@ -597,6 +599,44 @@ def test_the_packed_store_returns_what_was_written_and_xarray_opens_it(tmp_path,
         assert data["source_index"].values.tolist() == indices.tolist()
     with pytest.raises(LevyError, match="no readable group 'balanced'"):
         read_group(path, "balanced")
+
+
+def test_images_are_read_by_rows_as_a_whole_group_gives_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("levy_core.datasets.images.store.CHUNK_BYTES", 3 * 12)  # three images per chunk
+    images = np.random.default_rng(0).integers(0, 256, (7, 1, 3, 4), dtype=np.uint8)
+    images[3:6] = 0  # a chunk of nothing but zeros is a chunk, too
+    path, labels = tmp_path / "images.zarr", np.arange(7) % 2
+    write_group(path, "train", np.arange(7), labels, ["a", "b"], (1, 3, 4), lambda i: images[i], iter)
+    store = ImageStore.open(path, "train")
+    assert (len(store), store.shape, store.classes, store.labels.tolist()) == (
+        7,
+        (1, 3, 4),
+        ("a", "b"),
+        labels.tolist(),
+    )
+    assert np.array_equal(store[:], to_unit(images))
+    rows = np.array([6, 0, 4, 4, 2])
+    assert np.array_equal(store[rows], to_unit(images[rows]))
+    assert store.hash() == hashlib.sha256(images.tobytes() + labels.astype(np.int64).tobytes()).hexdigest()
+    chunk = path / "train" / "image" / "c" / "1" / "0" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    assert np.array_equal(store[np.array([0, 6])], to_unit(images[[0, 6]]))  # of other chunks
+    with pytest.raises(LevyError, match=r"image/c/1/0/0/0 cannot be read .*truncated.*run the prepare stage again"):
+        store[np.array([5])]
+    chunk.unlink()
+    with pytest.raises(LevyError, match="image/c/1/0/0/0 cannot be read"):
+        store[np.array([5])]
+    with pytest.raises(LevyError, match="no readable group 'test'"):
+        ImageStore.open(path, "test")
+
+
+def test_a_store_that_an_earlier_version_compressed_is_prepared_again(tmp_path):
+    path, images = tmp_path / "images.zarr", np.zeros((4, 1, 3, 4), dtype=np.uint8)
+    group = zarr.open_group(path, mode="a").create_group("train", attributes={"classes": ["a"]})
+    group.create_array("image", data=images, dimension_names=("sample", "channel", "y", "x"))
+    group.create_array("label", data=np.zeros(4, dtype=np.int64), dimension_names=("sample",))
+    with pytest.raises(LevyError, match=r"plain rows of uint8.*run the prepare stage again"):
+        ImageStore.open(path, "train")
 
 
 def test_a_fork_of_a_process_that_has_read_a_group_reads_it_too(tmp_path):  # stages in several processes are forks
