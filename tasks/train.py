@@ -3,7 +3,7 @@
 import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from math import prod
+from math import nan, prod
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +16,9 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, replacing
 from levy_core.base.manifest import write_manifest
-from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.nets.latent import Latent
 from levy_core.nets.mlp import MLP, MLPConfig
-from levy_core.nets.precision import Precision, parameter_count, resolve_precision
+from levy_core.nets.precision import parameter_count, resolve_precision
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.observations.kept import keep_covariance
 from levy_core.process.design import Design
@@ -37,6 +36,8 @@ from tasks.runtime import paths, processes, stage
 from tasks.runtime.finished import FinishedStage
 from tasks.runtime.live import LiveLog
 from tasks.runtime.progress import bar
+from tasks.training.held_out import CURVE, HeldOut, Point
+from tasks.training.resume import Resume
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
 READ_EVERY = 20  # steps that a GPU takes before their losses are read, at most
@@ -49,6 +50,7 @@ CODE = (
     "levy_core.training.encoding",
 )
 # And what the files of a finished training say, beside this module.
+LEAVES = ("tasks.training.held_out",)  # without what it imports
 FILES_CODE = (*CODE, "levy_core.base.determinism", "levy_core.observations.kept", "levy_core.training.checkpoint")
 
 
@@ -91,8 +93,13 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
     about["precision"] = config.precision  # what `auto` was on this processor
     kind, machine = params.kind(dataset), [params.compute.threads, state.device.type]
-    code = [hash_code(__name__, *FILES_CODE, leaves=[__name__]), kind.hash_code("data"), kind.hash_code("training")]
-    decided_by = hash_json([fingerprint.hex(), samples.to_mapping(), about, code, machine])
+    held_out = HeldOut(training, latent, config.steps)
+    code = [
+        hash_code(__name__, *LEAVES, *FILES_CODE, leaves=[__name__, *LEAVES]),
+        kind.hash_code("data"),
+        kind.hash_code("training"),
+    ]
+    decided_by = hash_json([fingerprint.hex(), samples.to_mapping(), about, code, machine, held_out.hash])
     outputs = [paths.model(dataset, design_name), paths.curve(dataset, design_name)]
     finished = FinishedStage(paths.finished_training(dataset, design_name), decided_by, outputs)
     kept = finished.is_kept()
@@ -127,10 +134,14 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     options = {"initial": trainer.step, "total": config.steps, "unit": "step", "disable": not main}
     with bar(trainer.run(), f"train {design_name}", **options) as progress:
         for p in progress:
-            curve.append((p.loss, p.grad_norm))
+            held_out_loss = held_out.loss(trainer, p.step, curve) if main else nan
+            curve.append((p.loss, p.grad_norm, held_out_loss))
             progress.set_postfix(loss=f"{p.loss:.3f}", refresh=False)
             if live:
-                live.add(p.step, {"train_loss": p.loss, "train_grad_norm": p.grad_norm, "lr": p.lr})
+                live.add(
+                    p.step,
+                    {"train_loss": p.loss, "train_grad_norm": p.grad_norm, "held_out_loss": held_out_loss, "lr": p.lr},
+                )
             if main and p.step % params.train.save_every == 0 and p.step < config.steps:
                 resume.save(trainer, curve)
     if not main:
@@ -211,53 +222,9 @@ def _largest_divisor(n: int, most: int) -> int:
     return max(d for d in range(1, most + 1) if n % d == 0)
 
 
-def _write_curve(path: Path, curve: list[tuple[float, float]]) -> None:
-    table = pd.DataFrame(curve, columns=["loss", "grad_norm"])
+def _write_curve(path: Path, curve: list[Point]) -> None:
+    table = pd.DataFrame(curve, columns=CURVE)
     table.insert(0, "step", table.index + 1)
-    points = table.groupby((table.index) // CURVE_WINDOW).agg({"step": "max", "loss": "mean", "grad_norm": "mean"})
+    points = table.groupby((table.index) // CURVE_WINDOW).agg({"step": "max", **dict.fromkeys(CURVE, "mean")})
     with replacing(path) as temporary:
         points.to_csv(temporary, index=False, float_format="%.6g")
-
-
-class Resume:
-    """The saved state of an unfinished run; used only by a run of the same design, network, settings, precision and data.
-
-    One file, replaced as a whole: a kill while saving leaves the state before.
-
-    Attributes:
-        unused: why ``restore`` did not use the state that it found; empty if it did, or found none.
-    """
-
-    def __init__(self, path: Path, fingerprint: bytes, precision: Precision):
-        self.path, self.precision, self.unused = path, precision, ""
-        self.fingerprint = torch.frombuffer(bytearray(fingerprint), dtype=torch.uint8)
-
-    def save(self, trainer: Trainer, curve: list[tuple[float, float]]) -> None:
-        """Takes the place of the state before."""
-        about = {"curve": torch.tensor(curve, dtype=torch.float64), "fingerprint": self.fingerprint}
-        about["bfloat16"] = torch.tensor(self.precision == "bfloat16")
-        write_tensors(self.path, trainer.state() | about)
-
-    def restore(self, trainer: Trainer) -> list[tuple[float, float]]:
-        """Puts a matching state into ``trainer`` and returns the curve so far; else leaves it at step 0."""
-        if not self.path.exists():
-            return []
-        anew = f"the unfinished training in {self.path} is not used, training begins at step 0"
-        try:
-            state = read_tensors(self.path)
-        except LevyError:
-            self.unused = f"{anew}: it cannot be read"
-            return []
-        curve, fingerprint = state.pop("curve"), state.pop("fingerprint")
-        before = "bfloat16" if state.pop("bfloat16", False) else "float32"
-        if not torch.equal(fingerprint, self.fingerprint):
-            precision = f"it was in {before}, and this one is in {self.precision} (see train.precision)"
-            changed = "its design, network, settings, code or data were others"
-            self.unused = f"{anew}: {precision if before != self.precision else changed}"
-            return []
-        trainer.restore(state)
-        return [(loss, norm) for loss, norm in curve.tolist()]
-
-    def clear(self) -> None:
-        """Removes the state of a finished run."""
-        self.path.unlink(missing_ok=True)

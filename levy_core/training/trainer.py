@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from levy_core.base.conditions import AUGMENT, LABEL, Condition, repeat, rows_of
 from levy_core.base.errors import LevyError
-from levy_core.base.seeds import seed_of
+from levy_core.base.seeds import generator, seed_of
 from levy_core.nets.precision import Precision
 from levy_core.process.design import Design
 from levy_core.training.augmentation import shift
@@ -112,6 +112,7 @@ class Trainer:
             )
         self.predictor = design.predictor(net.to(device))
         self.objective: Objective = objective or NoiseResidual(design)
+        self._plain = self.objective  # without what is added below
         if config.class_balancing > 0:
             self.objective = ClassBalancing(self.objective, design, config.class_balancing)
         if design.score_head:
@@ -130,7 +131,7 @@ class Trainer:
         self.data, self.cond, self.absent = data, cond, absent
         self.drawing = Drawing(config, len(data), cond, absent)
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        self.averaged = deepcopy(net).requires_grad_(False)
+        self.averaged = deepcopy(net).requires_grad_(False).eval()
         self._weights: list[Tensor] = list(net.parameters())
         self._averages: list[Tensor] = list(self.averaged.parameters())
         self._part = 0  # of the batch
@@ -162,6 +163,24 @@ class Trainer:
                     "lower train.lr or choose a loss with finite moments"
                 )
             yield Progress(t.step, loss, grad_norm, t.lr)
+
+    @torch.no_grad()
+    def held_out_loss(self, x0: Tensor, cond: Condition) -> float:
+        """The mean loss of the averaged weights on other samples, float32 [N, *S], NaN where missing, at noise that is the same at every step.
+
+        It is weighed as that of training is now, so that the two compare.
+        """
+        design, n, repeats = self.design, len(x0), self._plain.repeats
+        key = (self.config.seed, "held out")
+        rho = design.levels.draw(design.schedule, n, generator(*key)).float()
+        e, _ = draw_noise(design.noise, x0.shape[1:], key, repeats, slice(0, n), False)
+        x0, valid = fill_missing(x0)
+        copies = (repeats, *[1] * (x0.dim() - 1))
+        valid = None if valid is None else valid.repeat(copies)
+        batch = Batch(x0.repeat(copies), rho.repeat(repeats), e, repeat(cond, repeats), valid)
+        predictor = design.predictor(self.averaged)
+        parts = batch.split(-(-n // self.config.batch), repeats)
+        return sum(float(self._plain(predictor, part.to(self.device)).sum()) for part in parts) / n
 
     def _batch(self, x0: Tensor) -> Batch:
         """This process's rows, on the CPU. What is drawn does not depend on the share."""

@@ -44,6 +44,7 @@ class TrainingData:
         sigma_data: standard deviation of the values where it is known; None: the design's own.
         tail_index: the heaviest of the variables', of kinds that have one.
         areas: of the cells of each row [H], or of each cell [H, W], up to a factor; None: all the same.
+        held_out: samples that nothing is trained on, as ``data``, and their condition; None where there are none.
         save: writes what is kept with the model into its folder.
     """
 
@@ -58,6 +59,7 @@ class TrainingData:
     sigma_data: float | None = None
     tail_index: float | None = None
     areas: "np.ndarray | None" = None
+    held_out: "tuple[Data, Condition] | None" = None
     save: Callable[[Path], None] = lambda folder: None
 
 

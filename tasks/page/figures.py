@@ -189,10 +189,12 @@ def plot_tails(real: np.ndarray, generated: dict[str, np.ndarray]) -> str:
 
 
 def plot_losses(curves: dict[str, pd.DataFrame]) -> str:
-    """Training curves."""
+    """Training curves, and the losses of held-out samples as dots."""
     with open_panels([""], (10.8, 3.1)) as ([axis], svg):
         for k, (name, curve) in enumerate(curves.items()):
             axis.plot(curve.step, curve.loss, color=COLOURS[k % len(COLOURS)], label=name)
+            if "held_out_loss" in curve:  # curves of before there was one have none
+                axis.plot(curve.step, curve.held_out_loss, "o", color=COLOURS[k % len(COLOURS)], markersize=3)
         axis.set(xlabel="optimiser step", ylabel="loss", yscale="log")
         axis.legend(fontsize=9)
     return svg[0]

@@ -30,6 +30,7 @@ from tasks.registry.tracking import HOST
 from tasks.runtime import finished, paths
 
 WHY = "levy run"  # in the history of the alias
+CURVE = {"loss": "train_loss", "grad_norm": "train_grad_norm", "held_out_loss": "held_out_loss"}  # metrics of columns
 
 
 @dataclass(frozen=True)
@@ -200,9 +201,10 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str, pa
 
 def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
     metrics = [
-        mlflow.entities.Metric(f"train_{name}", float(row[name]), timestamp=0, step=int(row["step"]))
+        mlflow.entities.Metric(name, float(row[column]), timestamp=0, step=int(row["step"]))
         for row in curve.to_dict("records")
-        for name in ("loss", "grad_norm")
+        for column, name in CURVE.items()
+        if column in row and pd.notna(row[column])
     ]
     for start in range(0, len(metrics), 1000):
         mlflow.MlflowClient().log_batch(run_id, metrics=metrics[start : start + 1000])

@@ -2,7 +2,9 @@
 
 import json
 import time
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,25 @@ class LiveLog:
 
     def __init__(self, path: Path, training: str, steps: int, first: int, window: int):
         self._path, self._steps, self._window, self._begun = path, steps, window, time.monotonic()
-        self._first, self._since, self._sums, self._count = first, self._begun, dict[str, float](), 0
+        self._first, self._since = first, self._begun
+        self._sums, self._counts = defaultdict[str, float](float), Counter[str]()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"training": training, "steps": steps, "first": first}) + "\n")
 
     def add(self, step: int, numbers: Mapping[str, float]) -> None:
-        """One step."""
-        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in numbers.items()}
-        self._count += 1
+        """One step; numbers that are NaN are not there."""
+        for name, value in numbers.items():
+            if isfinite(value):
+                self._sums[name], self._counts[name] = self._sums[name] + value, self._counts[name] + 1
         now = time.monotonic()
         if step % self._window and step < self._steps and now - self._since < SECONDS:
             return
-        means = {name: value / self._count for name, value in self._sums.items()}
+        means = {name: value / self._counts[name] for name, value in self._sums.items()}
         rate = (step - self._first) / (now - self._begun)
         point = {"step": step, **means, "steps_per_second": rate, "seconds_left": (self._steps - step) / rate}
         with self._path.open("a") as file:
             file.write(json.dumps(point) + "\n")
-        self._since, self._sums, self._count = now, {}, 0
+        self._since, self._sums, self._counts = now, defaultdict(float), Counter()
 
 
 class LiveReader:

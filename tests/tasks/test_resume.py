@@ -11,7 +11,8 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.trainer import TrainConfig, Trainer
 from tasks.kinds.kind import TrainingData
-from tasks.train import Resume, _fingerprint
+from tasks.train import _fingerprint
+from tasks.training.resume import Resume
 from tests.conftest import PRECISIONS
 
 NET = UNetConfig(shape=(1, 8, 8), classes=2, channels=(8,))
@@ -44,7 +45,7 @@ def test_the_same_run_goes_on_where_it_stopped(tmp_path):
     resume = Resume(tmp_path / "state.safetensors", _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision)
     first = trainer()
     steps = first.run()
-    curve = [(p.loss, p.grad_norm) for p in (next(steps), next(steps))]
+    curve = [(p.loss, p.grad_norm, 0.5) for p in (next(steps), next(steps))]
     resume.save(first, curve)
     second = trainer()
     assert resume.restore(second) == curve
@@ -69,7 +70,7 @@ def test_another_run_starts_at_its_beginning(tmp_path, other):
     path = tmp_path / "state.safetensors"
     first = trainer()
     next(first.run())
-    Resume(path, _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision).save(first, [(1.0, 1.0)])
+    Resume(path, _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision).save(first, [(1.0, 1.0, 0.5)])
     fresh = trainer()
     resume = Resume(path, _fingerprint(*other), other[2].precision)
     assert resume.restore(fresh) == []
@@ -96,12 +97,12 @@ def test_a_save_that_fails_leaves_the_state_before(tmp_path, monkeypatch):
     resume = Resume(path, _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision)
     run = trainer()
     next(run.run())
-    resume.save(run, [(1.0, 1.0)])
+    resume.save(run, [(1.0, 1.0, 0.5)])
     broken = run.state() | {"bad": torch.zeros(2, 2).t()}  # not contiguous: safetensors refuses it in mid-save
     monkeypatch.setattr(run, "state", lambda: broken)
     with pytest.raises(ValueError, match="non contiguous"):
-        resume.save(run, [(2.0, 2.0)])
-    assert resume.restore(trainer()) == [(1.0, 1.0)]
+        resume.save(run, [(2.0, 2.0, 0.5)])
+    assert resume.restore(trainer()) == [(1.0, 1.0, 0.5)]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

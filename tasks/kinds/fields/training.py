@@ -19,6 +19,7 @@ from tasks.kinds.statistics import STATISTICS
 def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
     """Standardised fields, read from the store as they are needed."""
     store, codec = FieldStore.open(prepared / "fields.zarr", "train"), Codec.load(prepared)
+    held_out = FieldStore.open(prepared / "fields.zarr", "test")
     statistics = read_field_statistics(prepared, codec.names)
     return TrainingData(
         store,
@@ -31,4 +32,5 @@ def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
         tail_index=min(v.tail_index.nu or float("inf") for v in statistics.variables.values()),
         areas=codec.areas,
         save=codec.save,
+        held_out=(held_out, of_labels(torch.from_numpy(held_out.labels))) if len(held_out) else None,
     )

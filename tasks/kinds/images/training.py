@@ -20,6 +20,7 @@ def read_training_data(prepared: Path) -> TrainingData:
     """Long-tailed images in [-1, 1], from memory or, where they are many, from disk."""
     store = ImageStore.open(prepared / "images.zarr", "train")
     statistics = read_statistics(prepared, ImageStatistics)
+    test = None if statistics.test is None else ImageStore.open(prepared / "images.zarr", "test")
     small = 4 * len(store) * prod(store.shape) <= IN_MEMORY
     return TrainingData(
         torch.from_numpy(store[:]) if small else store,
@@ -34,4 +35,5 @@ def read_training_data(prepared: Path) -> TrainingData:
         store.hash(),
         statistics.flip,
         statistics.crop,
+        held_out=None if test is None else (test, of_labels(torch.from_numpy(test.labels))),
     )

@@ -178,6 +178,7 @@ print(json.dumps({
     assert {r["status"] for r in found["runs"]} == {"FINISHED"}
     assert {r["tags"]["levy.design"] for r in children} == {"lim", "ddpm"}
     assert {r["tags"]["mlflow.parentRunId"] for r in children} == {parent["id"]}
+    assert all("levy.training" in r["tags"] for r in children)  # the runs that watched the trainings
     assert {"grid.json", "eta.json", "params.yaml", "dvc.lock", "report"} <= set(parent["files"])
     head = checkout.run("git", "rev-parse", "HEAD").stdout.strip()
     data = yaml.safe_load((checkout.root / "data.dvc").read_text())["outs"][0]["md5"]

@@ -141,3 +141,26 @@ def test_a_stopped_training_goes_on_to_the_same_model_with_every_setting():
     second.restore(first.state())
     list(second.run())
     assert all(torch.equal(value, second.state()[name]) for name, value in whole.state().items())
+
+
+@pytest.mark.parametrize("preset", ["lim", "dlpm", "tedm"])
+def test_the_loss_of_held_out_samples_is_that_of_the_average_at_the_same_noise_every_time(preset):
+    one = trainer(preset, ema=0.0, warmup=1)
+    held = torch.randn(30, 3, generator=torch.Generator().manual_seed(5)).where(
+        torch.arange(30)[:, None] > 2, torch.nan
+    )
+    cond = of_labels(torch.arange(30) % 3)
+    losses = [one.held_out_loss(held, cond)]
+    before = one.state()
+    assert one.held_out_loss(held, cond) == losses[0]
+    assert all(torch.equal(value, one.state()[name]) for name, value in before.items())
+    for _ in one.run():
+        losses.append(one.held_out_loss(held, cond))
+    assert losses[-1] < losses[0]
+    again = trainer(preset, ema=0.0, warmup=1)
+    assert [p.loss for p in again.run()] == [
+        p.loss for p in trainer(preset, ema=0.0, warmup=1).run()
+    ]  # it disturbs nothing
+    # as training weighs its own loss: on the training samples it is about what training says
+    own = one.held_out_loss(DATA.repeat(40, 1), of_labels(LABELS.repeat(40)))
+    assert 0.3 < own / losses[-1] < 3

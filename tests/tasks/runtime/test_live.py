@@ -21,7 +21,7 @@ def test_points_are_means_over_their_steps_and_say_when_it_will_end(tmp_path, cl
     log, reader = LiveLog(path, "abc", steps=130, first=0, window=50), LiveReader(path)
     for step in range(1, 131):
         clock[0] += 0.1
-        log.add(step, {"loss": float(step), "lr": 0.5})
+        log.add(step, {"loss": float(step), "lr": 0.5, "held out": 7.0 if step == 60 else float("nan")})
     points = reader.read()
     assert reader.about == {"training": "abc", "steps": 130, "first": 0}
     assert [p["step"] for p in points] == [50, 100, 130]
@@ -29,6 +29,7 @@ def test_points_are_means_over_their_steps_and_say_when_it_will_end(tmp_path, cl
     assert [p["lr"] for p in points] == [0.5] * 3
     assert [p["steps_per_second"] for p in points] == pytest.approx([10, 10, 10])
     assert [p["seconds_left"] for p in points] == pytest.approx([8, 3, 0])
+    assert [p.get("held out") for p in points] == [None, 7.0, None]
     assert reader.read() == []
 
 
