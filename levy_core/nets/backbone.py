@@ -19,15 +19,26 @@ Convolution = type[nn.Conv2d]
 
 
 class Residual(nn.Module):
-    """Norm, SiLU, convolution, twice, with the embedding added in between; [B, C, H, W] -> [B, C', H, W]."""
+    """Norm, SiLU, convolution, twice; [B, C, H, W] -> [B, C', H, W].
+
+    The embedding is added in between or, with ``scale_shift``, says by how much what the second norm gives is scaled and shifted.
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, embedding: int, groups: int, dropout: float, convolution: Convolution
+        self,
+        inputs: int,
+        outputs: int,
+        embedding: int,
+        groups: int,
+        dropout: float,
+        convolution: Convolution,
+        scale_shift: bool,
     ):
         super().__init__()
+        self.scale_shift = scale_shift
         self.norm1 = nn.GroupNorm(groups, inputs, EPS)
         self.conv1 = convolution(inputs, outputs, 3, padding=1)
-        self.time_emb_proj = nn.Linear(embedding, outputs)
+        self.time_emb_proj = nn.Linear(embedding, outputs * (1 + scale_shift))
         self.norm2 = nn.GroupNorm(groups, outputs, EPS)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = convolution(outputs, outputs, 3, padding=1)
@@ -35,10 +46,15 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """``emb``: [B, E]."""
-        h = self.conv1(F.silu(self.norm1(x))) + self.time_emb_proj(F.silu(emb))[:, :, None, None]
+        h, told = self.conv1(F.silu(self.norm1(x))), self.time_emb_proj(F.silu(emb))[:, :, None, None]
+        if self.scale_shift:
+            scale, shift = told.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + told)
         if self.training and isinstance(self.conv_shortcut, nn.Conv2d):
             x = x.contiguous()  # attention leaves channels last; the gradient's layout would follow, which DDP warns of
-        return self.conv_shortcut(x) + self.conv2(self.dropout(F.silu(self.norm2(h))))
+        return self.conv_shortcut(x) + self.conv2(self.dropout(F.silu(h)))
 
 
 class SelfAttention(nn.Module):
@@ -80,17 +96,18 @@ class Level(nn.Module):
         self,
         inputs: list[int],
         outputs: int,
+        attends: list[bool],
         embedding: int,
         groups: int,
         dropout: float,
         convolution: Convolution,
-        attends: list[bool],
         head_channels: int,
+        scale_shift: bool,
     ):
         super().__init__()
         layers = []
         for channels, attention in zip(inputs, attends, strict=True):  # in the order in which diffusers draws weights
-            residual = Residual(channels, outputs, embedding, groups, dropout, convolution)
+            residual = Residual(channels, outputs, embedding, groups, dropout, convolution, scale_shift)
             layers.append((residual, SelfAttention(outputs, groups, head_channels) if attention else nn.Identity()))
         self.attentions = nn.ModuleList([attention for _, attention in layers])
         self.resnets = nn.ModuleList([residual for residual, _ in layers])
@@ -112,6 +129,7 @@ class Backbone(nn.Module):
         channels: one entry per resolution, multiples of ``groups``. layers: per resolution on the way down; one more on the way up.
         attends: which resolutions attend; with any, the middle does too. labels: how many there are.
         head_channels: of an attention head; narrower layers have one head.
+        scale_shift: whether the embedding scales and shifts what norms give (ADM, Dhariwal and Nichol 2021, arXiv 2105.05233) or is added (DDPM).
         convolution: the class of every convolution, with the parameters of ``nn.Conv2d``.
         augment: numbers that tell how a sample was augmented.
 
@@ -131,13 +149,14 @@ class Backbone(nn.Module):
         dropout: float,
         labels: int,
         head_channels: int = 8,
+        scale_shift: bool = False,
         convolution: Convolution = nn.Conv2d,
         augment: int = 0,
     ):
         super().__init__()
         self.checkpointing = False
         first, last, embedding = channels[0], channels[-1], 4 * channels[0]
-        common = (embedding, groups, dropout, convolution)
+        common = (embedding, groups, dropout, convolution, head_channels, scale_shift)
         self.conv_in = convolution(inputs, first, 3, padding=1)
         self.time_embedding = nn.ModuleDict(
             {"linear_1": nn.Linear(first, embedding), "linear_2": nn.Linear(embedding, embedding)}
@@ -146,21 +165,17 @@ class Backbone(nn.Module):
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         skip_widths = [first]  # channels of what the way down keeps for the way up
         for i, width in enumerate(channels):
-            level = Level(
-                [skip_widths[-1]] + [width] * (layers - 1), width, *common, [attends[i]] * layers, head_channels
-            )
+            level = Level([skip_widths[-1]] + [width] * (layers - 1), width, [attends[i]] * layers, *common)
             skip_widths += [width] * layers
             if i < len(channels) - 1:
                 level.resample("downsamplers", width, False, convolution)
                 skip_widths.append(width)
             self.down_blocks.append(level)
-        self.mid_block = Level([last, last], last, *common, [any(attends), False], head_channels)
+        self.mid_block = Level([last, last], last, [any(attends), False], *common)
         below = last
         for i, width in reversed(list(enumerate(channels))):
             widths = [below] + [width] * layers
-            level = Level(
-                [w + skip_widths.pop() for w in widths], width, *common, [attends[i]] * (layers + 1), head_channels
-            )
+            level = Level([w + skip_widths.pop() for w in widths], width, [attends[i]] * (layers + 1), *common)
             if i > 0:
                 level.resample("upsamplers", width, True, convolution)
             self.up_blocks.append(level)

@@ -22,6 +22,7 @@ class UNetConfig:
     globe, so its end continues at its start. ``coordinates``: the network is told where on the globe each cell lies.
     ``heads``: predictions of the sample's shape that it gives, one after the other along the channels.
     ``augment``: numbers that tell it how a sample was augmented. ``head_channels``: channels of an attention head.
+    ``scale_shift``: the embedding of noise level and class scales and shifts what norms give, as in ADM.
     """
 
     shape: tuple[int, int, int]  # C, H, W
@@ -36,6 +37,7 @@ class UNetConfig:
     heads: int = 1
     augment: int = 0
     head_channels: int = 8  # of models that do not say it
+    scale_shift: bool = False
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
@@ -97,6 +99,7 @@ class UNet(nn.Module):
             dropout=config.dropout,
             labels=config.classes + 1,
             head_channels=config.head_channels,
+            scale_shift=config.scale_shift,
             convolution=RoundConv if config.wraps else nn.Conv2d,
             augment=config.augment,
         )

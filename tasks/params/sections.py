@@ -47,6 +47,7 @@ class NetParams(Settings):
     layers: int = Field(ge=1)
     attention: list[bool] = Field(default_factory=list)
     head_channels: Annotated[int, Field(gt=0)] = 64
+    scale_shift: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
     width: Count = 128
     depth: Count = 3

@@ -9,13 +9,13 @@ from levy_core.nets.backbone import Backbone
 from diffusers import UNet2DModel  # isort: skip
 
 
-def theirs(channels, attends, layers, dropout, sides, head_channels=8):
+def theirs(channels, attends, layers, dropout, sides, head_channels=8, scale_shift=False):
     return UNet2DModel(
         sample_size=sides, in_channels=2, out_channels=1, block_out_channels=channels, layers_per_block=layers,
         down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
         up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
-        add_attention=any(attends), norm_num_groups=8, dropout=dropout, num_class_embeds=4,
-        attention_head_dim=head_channels,
+        add_attention=any(attends), norm_num_groups=8, attn_norm_num_groups=8, dropout=dropout, num_class_embeds=4,
+        attention_head_dim=head_channels, resnet_time_scale_shift="scale_shift" if scale_shift else "default",
     )  # fmt: skip
 
 
@@ -30,15 +30,16 @@ def theirs(channels, attends, layers, dropout, sides, head_channels=8):
         ((16, 128), (False, True), 1, 0.0, 64),
     ],
 )
+@pytest.mark.parametrize("scale_shift", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_names_outputs_and_gradients_are_those_of_diffusers(
-    channels, attends, layers, dropout, head_channels, dtype
+    channels, attends, layers, dropout, head_channels, dtype, scale_shift
 ):
     sides = (8, 12)
     torch.manual_seed(0)
-    reference = theirs(channels, attends, layers, dropout, sides, head_channels)
+    reference = theirs(channels, attends, layers, dropout, sides, head_channels, scale_shift)
     torch.manual_seed(0)
-    own = Backbone(2, 1, channels, layers, list(attends), 8, dropout, 4, head_channels)
+    own = Backbone(2, 1, channels, layers, list(attends), 8, dropout, 4, head_channels, scale_shift)
     mine, its = list(own.named_parameters()), list(reference.named_parameters())
     assert [name for name, _ in mine] == [name for name, _ in its]
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(mine, its, strict=True))
