@@ -34,6 +34,7 @@ class Variable:
         transform: a name in ``TRANSFORMS``; ``scale`` (in ``units``) and ``exponent`` are its parameters.
         minimum: physical lower bound in ``units``. Values below it in the source are an error (packing noise apart);
             samples are raised to it only when they are written to files.
+        wet: value in ``units`` from which on a cell counts as wet; None: its wet days are not measured.
         scores: of the transform normal-score, fitted to the training period; no setting of a person's.
     """
 
@@ -47,6 +48,7 @@ class Variable:
     scale: float = 1.0
     exponent: float = 0.5
     minimum: float | None = None
+    wet: float | None = None
     scores: NormalScores | None = None
 
     def __post_init__(self) -> None:
@@ -59,6 +61,10 @@ class Variable:
             raise LevyError(
                 f"variable {self.name!r} has transform log1p, which exists above -scale = {-self.scale:g} only: "
                 "set its minimum (0 for precipitation), or take power or asinh"
+            )
+        if self.wet is not None and not (math.isfinite(self.wet) and (self.minimum is None or self.wet > self.minimum)):
+            raise LevyError(
+                f"variable {self.name!r} counts as wet from {self.wet} {self.units} on: a number above its minimum was expected (1 mm day-1 for rain)"
             )
         if self.accumulated not in (None, RUNNING):
             duration(str(self.accumulated), f"`accumulated` of variable {self.name!r} (or {RUNNING})")

@@ -25,7 +25,7 @@ def measure_fields(
         generated: float64 [N, C, H, W] in the units of the real fields, nothing clamped. labels: int64 [N].
         references: real fields by name, for instance those of the held-out period and of the training period.
 
-    A variable has ``ks``, ``skew_ratio``, ``kurtosis_ratio``, ``tail_error``, ``q999``, ``q999_ratio``, ``mean95_ratio``,
+    A variable that can be wet has ``wet_ratio`` and ``wet_mean_ratio``. A variable has ``ks``, ``skew_ratio``, ``kurtosis_ratio``, ``tail_error``, ``q999``, ``q999_ratio``, ``mean95_ratio``,
     ``hill``, ``hill_ratio``, ``gpd``, ``return_error``, ``exceed99_ratio``, ``exceed999_ratio``, ``spectrum_error``, ``correlation_error`` and ``joint_error``; two
     variables ``chi_error/REFERENCE/a-b``; all together ``distance/REFERENCE``, and where there are several labels
     ``class_distance/REFERENCE/LABEL``. docs/weather-measures.md defines each. Ratios are generated over real. NaN where
@@ -74,7 +74,24 @@ def _of_values(distances: Distances, real: FieldsReference, c: int) -> dict[str,
     for name, (threshold, rate) in reference_tail.high.items():
         enough = len(distances.ordered) * rate >= marginal.BEYOND
         row[f"exceed{name}_ratio"] = ratio(marginal.share_above(distances.ordered, threshold), rate) if enough else NAN
+    if (wet := real.wet.get(real.names[c])) is not None:
+        (share, mean), (real_share, real_mean) = (
+            wet_days(values, wet) for values in (distances.ordered, real.ordered(c))
+        )
+        row |= {"wet_ratio": ratio(share, real_share), "wet_mean_ratio": ratio(mean, real_mean)}
     return row
+
+
+def wet_days(ordered: np.ndarray, wet: float) -> tuple[float, float]:
+    """Share of ascending values that are at least ``wet``, and their mean, NaN without any.
+
+    Per cell and day of rain at 1 mm day-1: the frequency of wet days, and the simple daily intensity index SDII of ETCCDI (Zhang et al. 2011,
+    Indices for monitoring changes in extremes based on daily temperature and precipitation data).
+    """
+    first = int(np.searchsorted(ordered, wet))
+    wet_values = ordered[first:]
+    share = len(wet_values) / len(ordered) if len(ordered) else NAN
+    return share, float(wet_values.mean()) if len(wet_values) else NAN
 
 
 def _of_fields(fields: np.ndarray, real: FieldsReference, c: int) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Real weather fields, measured once, and the distance of generated ones from them that samplers are chosen by."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +46,7 @@ class FieldsReference:
         areas: of cells [H, W], or [H] of the cells of each row, up to a factor; or None. config: settings.
         estimates: by variable, the real numbers with their intervals (``intervals.estimates``) and what extremes rest on
             (``intervals.count_exceedances``).
+        wet: by variable, the value from which on a cell counts as wet, for those that have one.
     """
 
     fields: np.ndarray
@@ -53,6 +55,7 @@ class FieldsReference:
     areas: np.ndarray | None
     config: FieldsMeasures
     estimates: dict[str, Any]
+    wet: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,6 +65,7 @@ class FieldsReference:
         names: tuple[str, ...],
         areas: np.ndarray | None,
         config: FieldsMeasures,
+        wet: Mapping[str, float] | None = None,
     ) -> "FieldsReference":
         """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
 
@@ -90,7 +94,7 @@ class FieldsReference:
             }
             for name, values in pooled.items()
         }
-        return cls(fields, labels[rows].astype(np.int64), tuple(names), areas, config, found)
+        return cls(fields, labels[rows].astype(np.int64), tuple(names), areas, config, found, wet or {})
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """For a safetensors file; with ``description`` all that ``read`` needs."""
@@ -103,6 +107,7 @@ class FieldsReference:
             "names": list(self.names),
             "config": asdict(self.config) | {"levels": list(self.config.levels)},
             "variables": self.estimates,
+            "wet": dict(self.wet),
         }
 
     @classmethod
@@ -116,11 +121,12 @@ class FieldsReference:
             tensors["areas"].numpy() if "areas" in tensors else None,
             config,
             description["variables"],
+            description["wet"],
         )
 
     def rows(self, rows: np.ndarray) -> "FieldsReference":
         """The reference of some of its fields, without estimates."""
-        return FieldsReference(self.fields[rows], self.labels[rows], self.names, self.areas, self.config, {})
+        return FieldsReference(self.fields[rows], self.labels[rows], self.names, self.areas, self.config, {}, self.wet)
 
     def floor(self, n: int, draws: int = 8) -> float:
         """The distance to expect of n perfect samples: what remains because they, and the real fields, are few.
@@ -157,6 +163,10 @@ class FieldsReference:
     def _real(self, c: int) -> Real:
         fields = self.fields[:, c].astype(np.float64)
         return Real.of(fields, self.pooled(fields, c), self.config.levels, self.config.tail_share)
+
+    def ordered(self, c: int) -> np.ndarray:
+        """Ascending values of variable ``c``, those that are pooled."""
+        return self.pooled(self.fields[:, c].astype(np.float64), c)
 
     @cached_property
     def return_levels(self) -> tuple[np.ndarray, ...]:

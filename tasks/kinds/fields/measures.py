@@ -45,6 +45,11 @@ MEASURES = (
             ("shape of peaks over threshold (GPD)", "gpd/test/{}"),
         ),
     ),
+    Measure(
+        "wet_ratio", "one", headline=("wet_ratio/test/*",),
+        shown=(("wet days, generated / real", "wet_ratio/test/{}"),),
+    ),
+    Measure("wet_mean_ratio", "one", shown=(("mean of wet days, generated / real", "wet_mean_ratio/test/{}"),)),
     Measure("return_error", "low", shown=(("return levels: log error", "return_error/test/{}"),)),
     Measure(
         "exceed99_ratio", "one",

@@ -152,6 +152,7 @@ class FieldMetrics:
 def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, dataset: str) -> None:
     """Writes ``NAME.safetensors`` and ``NAME.json`` per reference, the ceiling, the codec, and the classes with their shares."""
     codec, usual, made = Codec.load(prepared), FieldsMeasures(**settings.model_dump()), {}
+    wet = {v.key: v.wet for v in codec.variables if v.wet is not None}
     for name in PERIODS:
         store = FieldStore.open(prepared / "fields.zarr", name)
         measures = _in_samples(usual, store)
@@ -160,7 +161,9 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
         if codec.climatology is not None:
             views[ANOMALIES.format(name)] = codec.anomalies(store[rows])
         for view, values in views.items():
-            made[view] = reference = FieldsReference.of(values, store.labels[rows], codec.names, codec.areas, measures)
+            made[view] = reference = FieldsReference.of(
+                values, store.labels[rows], codec.names, codec.areas, measures, wet if view == name else {}
+            )
             write_tensors(folder / f"{view}.safetensors", reference.tensors())
             write_json(folder / f"{view}.json", reference.description())
     real, of_training = made["test"], made["train"]

@@ -325,6 +325,7 @@ SETTINGS = {
     "an unknown transform": lambda: Variable("t2m", "K", transform="cube"),
     "no scale": lambda: Variable("t2m", "K", scale=0.0),
     "log1p without a minimum": lambda: Variable("tp", "mm", transform="log1p"),
+    "wet at its minimum": lambda: Variable("tp", "mm", minimum=0.0, wet=0.0),
     "a wrong box": lambda: config(box=(60, 50, 0, 1)),
     "a wrong length of time": lambda: config(gap="soon"),
     "tiles without their place": lambda: config(patch=(2, 2), climatology="day"),

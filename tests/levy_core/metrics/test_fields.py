@@ -318,3 +318,24 @@ def test_power_of_fields_is_what_the_spectrum_error_compares(real):
     rings = field_power(generated[:1, 0]).shape[1]
     found = measure_samples(filtered, real)["spectrum_error/test/t2m"]
     assert found == pytest.approx(np.log(2) * np.sqrt((rings - 5.5) / rings), rel=0.1)
+
+
+def test_wet_days_are_counted_and_their_mean_is_measured_where_a_variable_can_be_wet():
+    rng = np.random.default_rng(0)
+    rain = np.where(rng.random((400, 2, 6, 6)) < 0.3, rng.exponential(5.0, (400, 2, 6, 6)), 0.0)
+    real = FieldsReference.of(rain, zeros(400), NAMES, None, FEW, {"tp": 1.0})
+    assert FieldsReference.read(real.tensors(), real.description()).wet == {"tp": 1.0}
+    row = measure_fields(rain, zeros(400), {"test": real})
+    assert row["wet_ratio/test/tp"] == 1
+    assert row["wet_mean_ratio/test/tp"] == pytest.approx(1)  # real fields are kept as float32
+    assert "wet_ratio/test/t2m" not in row
+    drizzle = np.where(rain > 0, rain / 2, 1.5)  # everywhere some, and less where it rains
+    row = measure_fields(drizzle, zeros(400), {"test": real})
+    tp, more = rain[:, 1].astype(np.float32), drizzle[:, 1]
+    assert row["wet_ratio/test/tp"] == pytest.approx((more >= 1).mean() / (tp >= 1).mean())
+    assert row["wet_mean_ratio/test/tp"] == pytest.approx(more[more >= 1].mean() / tp[tp >= 1].astype(float).mean())
+    assert row["wet_ratio/test/tp"] > 2
+    assert row["wet_mean_ratio/test/tp"] < 0.6
+    dry = measure_fields(np.zeros_like(rain), zeros(400), {"test": real})
+    assert dry["wet_ratio/test/tp"] == 0
+    assert np.isnan(dry["wet_mean_ratio/test/tp"])
