@@ -1,9 +1,13 @@
 """What a person observed of a sample, as the network sees samples."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from levy_core.base.errors import LevyError
+from levy_core.base.typed import mapping, real
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,3 +28,18 @@ class Observed:
     label: int | None
     time: Any
     text: str
+
+
+def read_std(key: str, value: Any) -> dict[str, float]:
+    """How far observed values may be from the truth, by variable, ``""`` for all others: of a number, or numbers by variable.
+
+    Raises:
+        LevyError: something else, or a number below 0; ``key`` begins the message.
+    """
+    named = (
+        {f"{key}.{name}": value[name] for name in mapping(key, value)} if isinstance(value, Mapping) else {key: value}
+    )
+    found = {name.removeprefix(key).removeprefix("."): real(name, number) for name, number in named.items()}
+    if wrong := [name for name, number in found.items() if number < 0]:
+        raise LevyError(f"{key}{'.' if wrong[0] else ''}{wrong[0]} is {found[wrong[0]]:g}, but must be 0 or more")
+    return found

@@ -10,7 +10,7 @@ from torch import Tensor
 from levy_core.base.conditions import Condition
 from levy_core.base.errors import LevyError
 from levy_core.observations.covariance import Covariance, check_size
-from levy_core.observations.guides import observe
+from levy_core.observations.guides import DIRECTIONS, observe
 from levy_core.observations.observation import Observation, inverse_of
 from levy_core.process.noise import Noise
 from levy_core.sampling.guidance import EpsHat
@@ -82,7 +82,7 @@ def sample_observed(
     cond: Condition,
     guide: str = "interpolation",
     covariance: Covariance | None = None,
-    directions: int = 3,
+    directions: int = DIRECTIONS,
     tails: Tails | None = None,
     device: str | torch.device = "cpu",
     watch: Watch | None = None,

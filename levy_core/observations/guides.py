@@ -27,6 +27,7 @@ from levy_core.process.noise import Noise
 from levy_core.process.parametrisation import broadcast
 from levy_core.sampling.guidance import EpsHat
 
+DIRECTIONS = 3  # of the guide jacobian
 KEPT = 2**31  # bytes that are kept of what belongs to noise levels
 
 
@@ -120,6 +121,7 @@ class Interpolation:
     """
 
     evaluations = 1
+    keeps_levels = True
 
     def __init__(self, observation: Observation, covariance: Covariance, noise: Noise) -> None:
         check_size(covariance, observation.operator)
@@ -150,6 +152,7 @@ class PseudoInverse:
 
     evaluations = 3
     needs_gradient = True
+    keeps_levels = True
 
     def __init__(self, observation: Observation) -> None:
         self.observation = observation
@@ -193,27 +196,38 @@ class ObservationGuide:
 
     Attributes:
         kind: its correction. build: of (observation, noise, covariance, directions of the guide jacobian).
+        most: evaluations of the network per evaluation of the guided predictor, at most, with ``DIRECTIONS``.
     """
 
     kind: type[Correction]
     build: Callable[[Observation, Noise, Covariance | None, int], Correction]
+    most: int
 
     @property
     def needs_gradient(self) -> bool:
         """Whether it asks for gradients of the network, so that all of its activations are kept."""
         return getattr(self.kind, "needs_gradient", False)
 
+    @property
+    def keeps_levels(self) -> bool:
+        """Whether it keeps matrices of the observed values for each noise level."""
+        return getattr(self.kind, "keeps_levels", False)
+
 
 OBSERVATION_GUIDES = {
-    "interpolation": ObservationGuide(Interpolation, _interpolation),
+    "interpolation": ObservationGuide(Interpolation, _interpolation, Interpolation.evaluations),
     "jacobian": ObservationGuide(
-        Jacobian, lambda observation, noise, covariance, directions: Jacobian(observation, noise, directions)
+        Jacobian,
+        lambda observation, noise, covariance, directions: Jacobian(observation, noise, directions),
+        2 + DIRECTIONS,
     ),
     "pigdm": ObservationGuide(
-        PseudoInverse, lambda observation, noise, covariance, directions: PseudoInverse(observation)
+        PseudoInverse,
+        lambda observation, noise, covariance, directions: PseudoInverse(observation),
+        PseudoInverse.evaluations,
     ),
     "projection": ObservationGuide(
-        Projection, lambda observation, noise, covariance, directions: Projection(observation)
+        Projection, lambda observation, noise, covariance, directions: Projection(observation), Projection.evaluations
     ),
 }
 
@@ -224,7 +238,7 @@ def observe(
     noise: Noise,
     guide: str = "interpolation",
     covariance: Covariance | None = None,
-    directions: int = 3,
+    directions: int = DIRECTIONS,
 ) -> EpsHat:
     """The predictor of samples given an observation; without observed values it is the predictor as it was.
 

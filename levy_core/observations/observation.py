@@ -31,10 +31,7 @@ class Observation:
 
     def __post_init__(self) -> None:
         rows = self.operator.rows
-        if rows > MOST:
-            raise LevyError(
-                f"the operator sees {rows:,} values, and at most {MOST:,} can be taken in at once: observe fewer cells, or means"
-            )
+        check_rows(rows)
         values = self.values.double()
         std = torch.as_tensor(self.std, dtype=torch.float64)
         if values.dim() not in (1, 2) or values.shape[-1] != rows:
@@ -104,6 +101,18 @@ class Observation:
                 f"exact observations contradict each other: no sample has values {named} at once; "
                 "give a std above 0, or one value for one cell"
             )
+
+
+def check_rows(rows: int) -> None:
+    """Refuses more values than guides have matrices for.
+
+    Raises:
+        LevyError: more than ``MOST``.
+    """
+    if rows > MOST:
+        raise LevyError(
+            f"the operator sees {rows:,} values, and at most {MOST:,} can be taken in at once: observe fewer cells, or means"
+        )
 
 
 def inverse_of(matrix: Tensor) -> Tensor:

@@ -128,41 +128,50 @@ def draw_samples(
     return _draw_in_batches(model, draw, labels, batch, first)
 
 
-def draw_observed(
+def observation_of(model: "Model", observed: Observed) -> Observation:
+    """What was observed, as the network's samples have it.
+
+    Raises:
+        LevyError: too many values, or exact ones that contradict each other.
+    """
+    seen = CellMeans(model.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
+    return Observation(seen, torch.from_numpy(observed.values), torch.from_numpy(observed.std))
+
+
+def draw_given(
     model: "Model",
     solver: Solver,
     seed: int,
     labels: np.ndarray,
     batch: int,
     device: torch.device,
-    observed: Observed,
+    observation: Observation,
     guide: str,
     covariance: Covariance | None,
+    watch: Watch | None = None,
 ) -> np.ndarray:
-    """As ``draw_samples``, of samples that agree with what was observed.
+    """As ``draw_samples``, of samples that agree with an observation.
 
     Args:
         guide: towards the observation, a row of ``OBSERVATION_GUIDES``. covariance: of the training data, for interpolation.
 
     Raises:
-        LevyError: as ``draw_samples``, and an observation that contradicts itself or a guide that lacks something.
+        LevyError: as ``draw_samples``, and a guide that lacks something.
     """
     check_guide(model, solver, labels)
     table, predictor, noise = step_table(solver, model.design), guide_predictor(model, solver), model.design.noise
-    seen = CellMeans(model.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
-    observation = Observation(seen, torch.from_numpy(observed.values), torch.from_numpy(observed.std))
-    through = _observe_latent(model.latent, observation) if model.latent else None
+    rows, through = len(observation.values), _observe_latent(model.latent, observation) if model.latent else None
     if through:
         observation, covariance = through.of_coefficients, _unit_covariance(model.net.shape)
 
     def draw(indices: Sequence[int], cond: Condition) -> torch.Tensor:
         drawn = sample_observed(
-            predictor, table, noise, observation, seed, indices, cond, guide, covariance, device=device
+            predictor, table, noise, observation, seed, indices, cond, guide, covariance, device=device, watch=watch
         )
         samples = _decode(model, drawn, [(seed, i) for i in indices])
         if not through:
             return samples
-        return through.complete(samples, Streams.of_samples(seed, "errors", indices).normal((len(observed.values),)))
+        return through.complete(samples, Streams.of_samples(seed, "errors", indices).normal((rows,)))
 
     return _draw_in_batches(model, draw, labels, batch)
 

@@ -1,5 +1,6 @@
 """Members of a rare event and its probability, from a model and what its exporter knows of the event."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from levy_core.base.seeds import Streams, seed_of
 from levy_core.sampling.events import Ensemble, Excess, Measure, check_effective, find_strength
 from levy_core.sampling.solver import Solver, StepTable, tabulate
 from levy_core.sampling.steering import Potential, Steered, steer
+from levy_core.serving.memory import Footprint, Need, rows_of_batch
 from levy_core.serving.occurrence import Occurrence, describe
 
 if TYPE_CHECKING:
@@ -79,6 +81,16 @@ def solver_of_events(default: Solver, steps: int | None, eta: float | None) -> S
         "sde-e", "3m-data", "uniform-log-rho", STEPS if steps is None else steps, ETA if eta is None else eta,
         rho_max=default.rho_max, rho_min=default.rho_min, denoise=True,
     )  # fmt: skip
+
+
+def need_of_particles(footprint: Footprint, model: "Model", n: int, particles: int, solver: Solver) -> Need:
+    """Memory of a system of particles at a time, those of all systems that are inside the event, and n members of it."""
+    of_system = particles // SYSTEMS
+    members = n * footprint.kept + (n + REST) * footprint.decoded
+    inside = 4 * SYSTEMS * math.prod(model.net.shape)
+    each = footprint.network(solver)
+    kept = inside + footprint.states(solver) + members // of_system
+    return Need(of_system, kept, min(of_system, rows_of_batch(each)), each)
 
 
 @dataclass(frozen=True, eq=False)

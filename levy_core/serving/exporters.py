@@ -22,8 +22,8 @@ class Exporter(Protocol):
     def __init__(self, folder: Path, samples: Samples) -> None:
         """Reads what is kept with a model."""
 
-    def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """For `predict`."""
+    def array(self, samples: np.ndarray, labels: np.ndarray, given: Given | None = None) -> np.ndarray:
+        """For `predict`; ``given`` is what they agree with, of kinds that have observations."""
 
     def write(
         self,
@@ -43,6 +43,13 @@ class Exporter(Protocol):
             LevyError: the file does not fit the model, or the kind has no observations.
         """
 
+    def parse_observed(self, described: Mapping[str, Any]) -> Observed:
+        """What a request says of a sample, in the types of JSON; its keys are the kind's.
+
+        Raises:
+            LevyError: as ``read_observed``, or values of other types.
+        """
+
     def read_event(self, text: str, time: str | None) -> Event:
         """What an event in words is of a sample; ``time`` is the moment that it is asked of.
 
@@ -51,18 +58,18 @@ class Exporter(Protocol):
         """
 
 
-def reader_of(exporter: Exporter, what: str, kind: str) -> Callable[..., Any]:
-    """The exporter's ``read_observed`` or ``read_event``, which a kind need not have.
+READERS = {"read_observed": "observations", "parse_observed": "observations", "read_event": "events"}
 
-    Args:
-        what: "observed" or "event".
+
+def reader_of(exporter: Exporter, reader: str, kind: str) -> Callable[..., Any]:
+    """The exporter's method of ``READERS``, which a kind need not have.
 
     Raises:
         LevyError: the kind has none.
     """
-    found = getattr(exporter, f"read_{what}", None)
+    found = getattr(exporter, reader, None)
     if found is None:
-        named = {"observed": "observations", "event": "events"}[what]
+        named = READERS[reader]
         raise LevyError(f"samples of the kind {kind!r} have no {named}: nothing reads them")
     return cast(Callable[..., Any], found)
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from levy_core.base.conditions import move
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.samples import Samples
-from levy_core.observations.guides import OBSERVATION_GUIDES
+from levy_core.observations.guides import OBSERVATION_GUIDES, levels_kept
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import step_table
@@ -31,6 +31,9 @@ STREAM = 16 * 2**10  # bytes of the generators of a sample's random numbers
 # guide towards observations, which computes in float64; of a mixing variable per coordinate and level, which the posterior family
 # draws at the start. And per value of a field that is made of coefficients.
 LOOP, GUIDE, PATH, DECODED = 16, 16, 10, 16
+INVERSE = (
+    8  # matrices [rows, rows] in float64 that are alive while one of observed values is inverted, with LAPACK's room
+)
 
 
 class _Alive(TorchDispatchMode):
@@ -128,6 +131,11 @@ class Footprint:
             values += PATH * made * len(jumps)
         return 4 * values + STREAM
 
+    def once(self, rows: int, levels: int, covariance: int) -> int:
+        """What a guide towards ``rows`` observed values makes once, and keeps for noise levels: inverses, and covariances of so many values."""
+        kept = sum(min(levels, levels_kept(values)) * values for values in (rows**2, covariance) if values)
+        return 8 * (INVERSE * rows**2 + kept)
+
     @property
     def decoded(self) -> int:
         """In what makes a field of coefficients."""
@@ -145,20 +153,22 @@ class Need:
 
     Attributes:
         n: samples that are kept, each of ``kept`` bytes. rows: of a batch, each of ``each`` bytes beside.
+        once: bytes beside, however many samples are drawn.
     """
 
     n: int
     kept: int
     rows: int
     each: int
+    once: int = 0
 
     @property
     def bytes(self) -> int:
-        return self.n * self.kept + self.rows * self.each
+        return self.n * self.kept + self.rows * self.each + self.once
 
     def fitting(self, left: int) -> int:
         """How many samples so many bytes hold."""
-        together = self.kept + self.each
+        left, together = left - self.once, self.kept + self.each
         return left // together if left < self.rows * together else (left - self.rows * self.each) // self.kept
 
 

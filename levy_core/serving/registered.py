@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,29 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.base.event import Given
 from levy_core.base.files import ready
+from levy_core.base.observed import Observed
 from levy_core.base.samples import Classes, Samples
+from levy_core.base.typed import mapping, text
+from levy_core.observations.covariance import Covariance
 from levy_core.observations.kept import read_covariance
-from levy_core.sampling.solver import Solver
+from levy_core.serving.asked import GUIDE, Asked, Towards, cost_of, need_of
 from levy_core.serving.batching import Batches
-from levy_core.serving.draw import check_fitted, check_guide, cost, draw_observed, draw_samples, draw_together
-from levy_core.serving.events import REST, SYSTEMS, EventSampler, check_request, solver_of_events
+from levy_core.serving.draw import (
+    check_fitted,
+    check_guide,
+    cost,
+    draw_given,
+    draw_samples,
+    draw_together,
+)  # fmt: skip
+from levy_core.serving.events import SYSTEMS, EventSampler, check_request, need_of_particles, solver_of_events
 from levy_core.serving.exporters import Exporter, exporter_of, reader_of
 from levy_core.serving.memory import Footprint, Need, rows_of_batch
 from levy_core.serving.occurrence import Occurrence
-from levy_core.serving.reading import SOLVER_KEYS, Reader, read_samplers, without_idle_guide
+from levy_core.serving.reading import Reader, read_samplers, without_idle_guide
 from levy_core.serving.requests import check_limit, check_steps, limit_of, typed
 from levy_core.serving.workload import Workload
 from levy_core.training.checkpoint import load_model
-
-INFILL_STEPS = 10  # at least: at five a posterior is 1.2 times as wide as it should be, at ten 1.1
 
 
 def _load_pyfunc(path: str) -> "RegisteredModel":
@@ -70,7 +79,8 @@ class RegisteredModel:
                 the training data and what is drawn without either; ``balanced``; ``none``; or counts such as ``8=10,9=5``, which
                 say ``n``, too), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``, ``guide``, ``strength``,
                 ``guide_rho_max``, ``guide_rho_min``, ``boost``. Without a sampler the default one draws; with ``steps`` alone the best one found
-                for so many evaluations.
+                for so many evaluations. With ``observed`` samples agree with what it says: an object as the exporter's
+                ``parse_observed`` reads it, and ``guide`` towards it; of a sampler they choose nothing but ``steps``.
 
         Raises:
             LevyError: classes that the model does not know or that do not go with ``n``, an unknown solver, a value of another type,
@@ -86,19 +96,19 @@ class RegisteredModel:
         with self.workload.drawing() as drawing:
             for row in rows:
                 drawing.check()
-                labels, solver, seed = self._reader.read(
-                    {k: v for k, v in row.items() if not (pd.api.types.is_scalar(v) and pd.isna(v))}
-                )
-                values += len(labels) * math.prod(self.shape)
+                one = self._read({str(k): v for k, v in row.items() if not (pd.api.types.is_scalar(v) and pd.isna(v))})
+                values += len(one) * math.prod(self.shape)
                 check_limit("LEVY_MAX_VALUES", values)
-                check_limit("LEVY_MAX_STEPS", solver.steps)
-                evaluations += len(labels) * cost(self._model, solver)
+                check_limit("LEVY_MAX_STEPS", one.solver.steps)
+                evaluations += len(one) * cost_of(self._model, one)
                 check_limit("LEVY_MAX_EVALUATIONS", evaluations)
-                asked.append((labels, solver, seed))
-            needs = [self._need(len(labels), solver) for labels, solver, _ in asked]
-            dearest, n = max(needs, key=lambda need: need.rows * need.each), sum(need.n for need in needs)
-            draw = lambda: np.concatenate([self._exporter.array(*self._draw(*row, drawing.check)) for row in asked])
+                asked.append(one)
+            needs = [need_of(self._footprint, one) for one in asked]
+            dearest, n = max(needs, key=lambda need: need.rows * need.each + need.once), sum(need.n for need in needs)
+            draw = lambda: np.concatenate([self._array(one, drawing.check) for one in asked])
             with self._memory(replace(dearest, n=n)):
+                for one in asked:
+                    one.prepare()
                 return self.workload.answer(values, draw)
 
     def write(self, request: dict[str, Any], folder: Path, origin: Mapping[str, str] | None = None) -> str:
@@ -110,11 +120,12 @@ class RegisteredModel:
         Raises:
             LevyError: as ``predict``; the folder cannot be written to.
         """
-        labels, solver, seed = self._reader.read(request)
+        asked = Asked(*self._reader.read(request))
+        labels, solver, seed = asked.labels, asked.solver, asked.seed
         check_steps(solver.steps)
         guided = "none" if solver.guide == "none" else f"{solver.guide}, strength {solver.strength:g}"
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guided, **(origin or {})}
-        with self._memory(need := self._need(len(labels), solver)), ready(folder):
+        with self._memory(need := need_of(self._footprint, asked)), ready(folder):
             samples = draw_samples(self._model, solver, seed, labels, need.rows, self._device)
             written = self._exporter.write(samples, labels, drawn, folder)
         return f"{written}: {self.samples.describe(labels)}" if len(self.samples.classes) > 1 else written
@@ -127,41 +138,31 @@ class RegisteredModel:
         std: Mapping[str, float],
         means: bool = False,
         time: str | None = None,
-        guide: str = "interpolation",
+        guide: str = GUIDE,
         origin: Mapping[str, str] | None = None,
     ) -> str:
         """Draws samples that agree with observed values into files of a folder, and says which.
-
-        They are drawn by the second-order ODE 2m-data on the levels of the default sampler, ended at rho = 0 so that exact values are
-        met: first-order tables give ensembles that are too narrow, even with the exact predictor (docs/observations.md).
 
         Args:
             request: as of ``predict``, with ``steps`` and no more of a sampler; a class is not needed where the observation says the season.
             observe, std, means, time: what was observed, as the kind of the samples reads it. guide: towards it.
 
         Raises:
-            LevyError: as ``predict``; as the exporter's ``read_observed``; a guide that lacks what it needs; the folder cannot be written to.
+            LevyError: as ``Reader.read_given``; as the exporter's ``read_observed``; a guide that lacks what it needs; the folder cannot
+                be written to.
         """
-        if chosen := [key for key in ("solver", *SOLVER_KEYS) if key in request and key != "steps"]:
-            raise LevyError(f"{chosen[0]} is given, but samples that agree with observations choose nothing but steps")
-        observed = reader_of(self._exporter, "observed", self.samples.kind)(observe, std, means, time)
-        needed = guide == "interpolation" and not self._model.latent
-        covariance = read_covariance(self._folder) if needed else None
-        labels, _, seed = self._reader.read(request)
-        if observed.label is not None:
-            labels = np.full(len(labels), observed.label)
-        solver = replace(
-            self._reader.default.unfitted(), family="ode", discretisation="2m-data", eta=0.0, guide="none", denoise=True, boost=1.0,
-            steps=request.get("steps", max(INFILL_STEPS, self._reader.default.steps)),
-        )  # fmt: skip
-        check_steps(solver.steps)
-        drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guide, **(origin or {})}
-        given = Given(observed.text, None if observed.time is None else np.full(len(labels), observed.time))
-        with self._memory(need := self._need(len(labels), solver, guide)), ready(folder):
-            samples = draw_observed(
-                self._model, solver, seed, labels, need.rows, self._device, observed, guide, covariance
-            )
-            return f"{self._exporter.write(samples, labels, drawn, folder, given)}, given {observed.text}"
+        observed = reader_of(self._exporter, "read_observed", self.samples.kind)(observe, std, means, time)
+        asked = self._asked_given(request, observed, guide)
+        check_steps(asked.solver.steps)
+        drawn = {
+            "seed": str(asked.seed),
+            "sampler": json.dumps(asdict(asked.solver)),
+            "guidance": guide,
+            **(origin or {}),
+        }
+        with self._memory(need_of(self._footprint, asked)), ready(folder):
+            samples = self._draw(asked, lambda: None)
+            return f"{self._exporter.write(samples, asked.labels, drawn, folder, asked.given)}, given {observed.text}"
 
     def event(
         self,
@@ -190,7 +191,7 @@ class RegisteredModel:
         self._reader.check_memory(particles // SYSTEMS, f"{particles:,} particles are asked for")
         check_steps(asked.get("steps", 0))
         *_, seed = self._reader.read({k: v for k, v in asked.items() if k in ("n", "class", "seed")})
-        event = reader_of(self._exporter, "event", self.samples.kind)(where, time)
+        event = reader_of(self._exporter, "read_event", self.samples.kind)(where, time)
         if time is not None and (per_year is not None or "class" in asked):
             raise LevyError(
                 "the time says the season, and comes once per year: leave out the class and the samples per year"
@@ -203,7 +204,7 @@ class RegisteredModel:
             labels = self.samples.usual_labels(0, particles)
         solver = solver_of_events(self._reader.default, asked.get("steps"), asked.get("eta"))
         about = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": "steered particles"}
-        need = self._need_of_particles(asked["n"], particles, solver)
+        need = need_of_particles(self._footprint, self._model, asked["n"], particles, solver)
         with self.workload.memory(need, f"{particles:,} particles are asked for", self._device), ready(folder):
             sampler = EventSampler(self._model, solver, event, labels, need.rows, self._device)
             drawn = sampler.draw(asked["n"], seed, 1.0 if time is not None else per_year)
@@ -212,30 +213,42 @@ class RegisteredModel:
             drawn.occurrence.write(folder)
         return drawn.occurrence
 
-    def _draw(
-        self, labels: np.ndarray, solver: Solver, seed: int, check: Callable[[], None]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Samples as the core draws them, and their labels; ``check`` raises where the drawing may not go on."""
-        most = rows_of_batch(self._footprint.each(solver))
-        joined = min(limit_of("LEVY_BATCH"), most)
+    def _read(self, request: dict[str, Any]) -> Asked:
+        if "observed" not in request:
+            return Asked(*self._reader.read(request))
+        described = mapping("observed", request["observed"])
+        guide = text("observed.guide", described.pop("guide", GUIDE))
+        observed = reader_of(self._exporter, "parse_observed", self.samples.kind)(described)
+        check_limit("LEVY_MAX_OBSERVED", len(observed.values))
+        return self._asked_given({k: v for k, v in request.items() if k != "observed"}, observed, guide)
+
+    def _asked_given(self, request: dict[str, Any], observed: Observed, guide: str) -> Asked:
+        labels, solver, seed = self._reader.read_given(request, observed.label)
+        needed = guide == "interpolation" and not self._model.latent
+        covariance = self._covariance if needed else None
+        return Asked(labels, solver, seed, Towards(self._model, observed, guide, covariance))
+
+    @cached_property
+    def _covariance(self) -> Covariance:
+        return read_covariance(self._folder)
+
+    def _array(self, asked: Asked, check: Callable[[], None]) -> np.ndarray:
+        samples, given = self._draw(asked, check), () if asked.given is None else (asked.given,)
+        return self._exporter.array(samples, asked.labels, *given)
+
+    def _draw(self, asked: Asked, check: Callable[[], None]) -> np.ndarray:
+        """Samples as the core draws them; ``check`` raises where the drawing may not go on."""
+        labels, solver, seed, towards = asked.labels, asked.solver, asked.seed, asked.towards
+        most, watch = need_of(self._footprint, asked).rows, lambda k, x0: check()
+        if towards is not None:
+            return draw_given(
+                self._model, solver, seed, labels, most, self._device, towards.observation, towards.guide, towards.covariance, watch
+            )  # fmt: skip
+        joined = min(limit_of("LEVY_BATCH"), rows_of_batch(self._footprint.each(solver)))
         if len(labels) <= joined:
             check_guide(self._model, solver, labels)  # of a whole batch it would not tell who is wrong
-            return self._batches.draw(solver, seed, labels, joined, check), labels
-        watch = lambda k, x0: check()
-        return draw_samples(self._model, solver, seed, labels, most, self._device, watch=watch), labels
-
-    def _need(self, n: int, solver: Solver, guide: str | None = None) -> Need:
-        each = self._footprint.each(solver, guide)
-        return Need(n, self._footprint.kept, min(n, rows_of_batch(each)), each)
-
-    def _need_of_particles(self, n: int, particles: int, solver: Solver) -> Need:
-        """Of a system of particles at a time, those of all systems that are inside the event, and n members of it."""
-        footprint, of_system = self._footprint, particles // SYSTEMS
-        members = n * footprint.kept + (n + REST) * footprint.decoded
-        inside = 4 * SYSTEMS * math.prod(self._model.net.shape)
-        each = footprint.network(solver)
-        kept = inside + footprint.states(solver) + members // of_system
-        return Need(of_system, kept, min(of_system, rows_of_batch(each)), each)
+            return self._batches.draw(solver, seed, labels, joined, check)
+        return draw_samples(self._model, solver, seed, labels, most, self._device, watch=watch)
 
     def _memory(self, need: Need) -> AbstractContextManager[None]:
         return self.workload.memory(need, f"n is {need.n:,}", self._device)

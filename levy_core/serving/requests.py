@@ -1,12 +1,11 @@
 """What a registered model may be asked for; light, so that the registry is written without loading a network."""
 
-import math
 import os
 from collections.abc import Mapping
-from numbers import Integral, Real
 from typing import Any
 
 from levy_core.base.errors import LevyError
+from levy_core.base.typed import mapping, real, text, whole
 
 SAMPLER = "sampler.json"  # in the artifact: the best solver at each number of evaluations, and which is the default
 # key -> type; `n` or counts in `classes` must be there, which a signature cannot say
@@ -25,14 +24,16 @@ COLUMNS = {
     "guide_rho_max": "double",
     "guide_rho_min": "double",
     "boost": "double",
+    "observed": "object",
 }
 MOST_STEPS = 100_000  # where nobody waits at the other end: as many as params.yaml takes
-EXACT = 2**53  # a float says whole numbers exactly up to it
-# The environment of whoever serves a model -> the most that one call of `predict` may ask for; but for steps, of all its rows together.
+# The environment of whoever serves a model -> the most that one call of `predict` may ask for; of all its rows together, but for steps and
+# observed values, of which guides make matrices.
 LIMITS = {
     "LEVY_MAX_STEPS": (1_000, "steps"),
     "LEVY_MAX_EVALUATIONS": (1_000_000, "network evaluations (those of a sample x n)"),
     "LEVY_MAX_VALUES": (100_000_000, "values (n x the values of a sample)"),
+    "LEVY_MAX_OBSERVED": (2_000, "observed values at once"),
     "LEVY_MAX_BYTES": (2**30, "bytes of memory, with the answers under way, for their text"),
 }
 # The same of what is found out while it draws (`levy_core.serving.workload`, where MLflow's server answers in as many threads as
@@ -90,25 +91,4 @@ def limit_of(name: str) -> int:
     return int(text)
 
 
-def _whole(key: str, value: Any) -> int:
-    is_whole = isinstance(value, Integral) or (
-        isinstance(value, Real) and float(value).is_integer() and abs(float(value)) <= EXACT
-    )
-    if isinstance(value, bool) or not is_whole:
-        raise LevyError(f"{key} is {value!r:.40}, but a whole number is expected (as a float, no larger than 2**53)")
-    return int(value)
-
-
-def _real(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise LevyError(f"{key} is {value!r:.40}, but a finite number is expected")
-    return float(value)
-
-
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise LevyError(f"{key} is {value!r:.40}, but text is expected")
-    return value
-
-
-_READERS = {"long": _whole, "double": _real, "string": _text}
+_READERS = {"long": whole, "double": real, "string": text, "object": mapping}

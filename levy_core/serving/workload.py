@@ -145,7 +145,7 @@ def _refusal(need: Need, asked: str, left: int, is_shared: bool) -> str:
     if fitting > 0:
         return f"{asked}, but the memory that is free holds {fitting:,} samples: ask {later}for fewer at a time"
     return (
-        f"{asked}, but drawing even one takes about {(need.kept + need.each) / 2**20:,.0f} MiB, and {max(left, 0) / 2**20:,.0f} MiB of memory "
+        f"{asked}, but drawing even one takes about {(need.kept + need.each + need.once) / 2**20:,.0f} MiB, and {max(left, 0) / 2**20:,.0f} MiB of memory "
         f"are free: {'ask again later, or ' if is_shared else ''}free memory, or load the model where there is more"
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from levy_core.serving.connection import WatchedConnections
 from levy_core.serving.requests import limit_of
 from levy_core.serving.workload import TIMEOUT
+from tasks.registry import signature
 from tasks.registry.download import fetch_whole
 
 
@@ -24,14 +25,18 @@ def serve(uri: str, host: str, port: int, seconds: int, verified: bool = False) 
     """
     import mlflow
     import uvicorn
+    from mlflow.models import ModelSignature
     from mlflow.pyfunc import scoring_server
 
     os.environ[TIMEOUT] = str(seconds)  # read by MLflow's application and by the model
     batch = limit_of("LEVY_BATCH")
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch:  # a model reads what belongs to observations once it is asked with some
         model = mlflow.pyfunc.load_model(str(fetch_whole(uri, Path(scratch) / "model", verified)))
-    server = uvicorn.Server(uvicorn.Config(WatchedConnections(scoring_server.init(model)), host=host, port=port))
-    asyncio.run(_run(server, _threads(batch)))
+        outputs = model.metadata.signature.outputs if model.metadata.signature else None
+        # That of an earlier levy would drop later keys.
+        model.metadata.signature = ModelSignature(signature.inputs(), outputs)
+        server = uvicorn.Server(uvicorn.Config(WatchedConnections(scoring_server.init(model)), host=host, port=port))
+        asyncio.run(_run(server, _threads(batch)))
 
 
 def _threads(batch: int) -> int:

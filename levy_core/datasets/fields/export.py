@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.described import parse_observed
 from levy_core.datasets.fields.events import read_event
 from levy_core.datasets.fields.observed import read_observed
 from levy_core.datasets.fields.times import drawn_times, times_of
@@ -22,13 +24,18 @@ class FieldExporter:
     def __init__(self, folder: Path, samples: Samples):
         self._codec, self._samples = Codec.load(folder), samples
 
-    def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def array(self, samples: np.ndarray, labels: np.ndarray, given: Given | None = None) -> np.ndarray:
         """NaN in cells that are always missing."""
-        return self._codec.decode(samples, times_of(self._codec, self._samples, labels)).astype(np.float32)
+        times = times_of(self._codec, self._samples, labels) if given is None else given.times
+        return self._codec.decode(samples, times).astype(np.float32)
 
     def read_observed(self, path: Path, std: Mapping[str, float], means: bool, time: str | None) -> Observed:
         """See ``observed.read_observed``."""
         return read_observed(path, self._codec, self._samples, std, means, time)
+
+    def parse_observed(self, described: Mapping[str, Any]) -> Observed:
+        """See ``described.parse_observed``."""
+        return parse_observed(described, self._codec, self._samples)
 
     def read_event(self, text: str, time: str | None) -> Event:
         """See ``events.read_event``."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +12,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.event import Event, Given
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
-from levy_core.datasets.images.observed import read_observed
+from levy_core.datasets.images.observed import parse_observed, read_observed
 
 
 class ImageExporter:
@@ -30,8 +31,17 @@ class ImageExporter:
             raise LevyError(
                 f"std is given of {', '.join(unknown)}, but images have no variables: give one number of grey levels"
             )
-        shape = json.loads((self._folder / "design.json").read_text())["net"]["shape"]
-        return read_observed(path, tuple(shape), std.get("", 0.0))
+        return read_observed(path, self._shape, std.get("", 0.0))
+
+    def parse_observed(self, described: Mapping[str, Any]) -> Observed:
+        """See ``observed.parse_observed``."""
+        return parse_observed(described, self._shape)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the model's images."""
+        channels, height, width = json.loads((self._folder / "design.json").read_text())["net"]["shape"]
+        return channels, height, width
 
     def read_event(self, text: str, time: str | None) -> Event:
         """Refuses all: what is on an image no number of its pixels says, and nobody can tell here whether it happened."""
@@ -39,7 +49,7 @@ class ImageExporter:
             f"images have no events such as {text!r}, which are of physical variables: ask a model of fields"
         )
 
-    def array(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def array(self, samples: np.ndarray, labels: np.ndarray, given: Given | None = None) -> np.ndarray:
         """Channels last."""
         return samples.transpose(0, 2, 3, 1)
 

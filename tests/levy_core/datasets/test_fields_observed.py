@@ -159,7 +159,7 @@ def test_a_file_that_there_is_not_is_named(tmp_path):
 
 
 BAD = {
-    "no std": (lambda d: d, {}, {}, "no std of the observed values of t2m: .*--std t2m=0.5"),
+    "no std": (lambda d: d, {}, {}, "no std of the observed values of t2m: .*std t2m=0.5"),
     "no time": (lambda d: d.drop_vars("time"), EXACT, {}, "does not say when it was observed"),
     "a season that the model has not": (lambda d: d, EXACT, {"time": "2019-04-01"}, "2019-04-01"),
     "another grid": (lambda d: d.assign_coords(latitude=d.latitude + 0.3), EXACT, {}, "has latitude 60.3, which is none of the model's"),

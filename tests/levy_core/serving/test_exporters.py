@@ -4,7 +4,7 @@ import pytest
 
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import RECORDED, Samples
-from levy_core.serving.exporters import exporter_of, reader_of
+from levy_core.serving.exporters import READERS, exporter_of, reader_of
 
 
 def named(exporter):
@@ -35,10 +35,10 @@ def test_what_is_no_exporter_of_this_project_is_refused(exporter, message):
         exporter_of(named(exporter))
 
 
-@pytest.mark.parametrize(("what", "named"), [("observed", "observations"), ("event", "events")])
-def test_a_kind_without_a_reader_says_so(what, named):
+@pytest.mark.parametrize(("reader", "named"), READERS.items())
+def test_a_kind_without_a_reader_says_so(reader, named):
     class Bare:
         array = write = None
 
     with pytest.raises(LevyError, match=f"samples of the kind 'series' have no {named}"):
-        reader_of(Bare(), what, "series")
+        reader_of(Bare(), reader, "series")

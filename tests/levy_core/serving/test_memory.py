@@ -20,8 +20,8 @@ from levy_core.observations.covariance import Covariance
 from levy_core.observations.guides import OBSERVATION_GUIDES
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES
-from levy_core.serving.draw import draw_observed, draw_samples
-from levy_core.serving.events import solver_of_events
+from levy_core.serving.draw import draw_given, draw_samples, observation_of
+from levy_core.serving.events import need_of_particles, solver_of_events
 from levy_core.serving.memory import BATCH, ROOM, SCRATCH, Footprint, Need, most_alive, rows_of_batch
 from levy_core.serving.registered import RegisteredModel
 from levy_core.serving.workload import Workload
@@ -101,7 +101,8 @@ def test_no_sampler_keeps_more_alive_than_is_expected(design):
 def observing_alive(model, solver, guide, covariance):
     """What a sample more adds, as inverses and covariances are made once."""
     seen = Observed(np.arange(5)[:, None], np.ones((5, 1)), np.zeros(5), np.full(5, 0.1), None, None, "")
-    draw = lambda n: draw_observed(model, solver, 0, np.zeros(n, int), n, CPU, seen, guide, covariance)
+    observation = observation_of(model, seen)
+    draw = lambda n: draw_given(model, solver, 0, np.zeros(n, int), n, CPU, observation, guide, covariance)
     return (most_alive(lambda: draw(24)) - most_alive(lambda: draw(4))) / 20
 
 
@@ -114,6 +115,20 @@ def test_no_guide_towards_observations_keeps_more_alive_than_is_expected(guide):
     covariance = Covariance(torch.zeros(D).double(), torch.zeros(D, 0).double(), torch.ones(D).double())
     alive = observing_alive(model, solver, guide, covariance)
     assert alive <= expected(model, solver, guide) <= 5 * alive
+
+
+@pytest.mark.parametrize("guide", OBSERVATION_GUIDES)
+def test_what_guides_make_once_is_counted(guide):
+    model, solver, rows = make_model(MLPConfig((D,), 2, 8), {"preset": "tedm"}), Solver("ode", "2m-data", "karras", 4, denoise=True), 500  # fmt: skip
+    covariance = Covariance(torch.zeros(D).double(), torch.randn(D, 20).double(), torch.ones(D).double())
+    seen = Observed(np.arange(rows)[:, None], np.ones((rows, 1)), np.zeros(rows), np.full(rows, 0.1), None, None, "")
+    draw = lambda: draw_given(
+        model, solver, 0, np.zeros(1, int), 1, CPU, observation_of(model, seen), guide, covariance
+    )
+    levels = solver.steps * OBSERVATION_GUIDES[guide].keeps_levels
+    once = Footprint(model, CPU).once(rows, levels, covariance.patterns.numel() + D)
+    alive = most_alive(draw) - expected(model, solver, guide)
+    assert alive <= once <= 5 * alive
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +249,9 @@ def test_the_most_that_is_admitted_can_be_drawn_and_what_is_refused_could_not(fo
 
 def test_files_are_refused_before_anything_is_written(folder, tmp_path):
     model = RegisteredModel(folder)
-    Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "seen.png")
+    seen = np.zeros((64, 64, 2), np.uint8)
+    seen[0, :, 1] = 255
+    Image.fromarray(seen, "LA").save(tmp_path / "seen.png")
     ways = {
         "n is 100": lambda out: model.write({"n": 100}, out),
         "n is 99": lambda out: model.infill({"n": 99}, tmp_path / "seen.png", out, {}, guide="jacobian"),
@@ -251,7 +268,7 @@ def test_files_are_refused_before_anything_is_written(folder, tmp_path):
 def test_a_guide_with_gradients_needs_more(folder):
     model = RegisteredModel(folder)
     plain, observed, differentiated = (
-        model._need(8, model._reader.default, guide).bytes for guide in (None, "jacobian", "pigdm")
+        model._footprint.each(model._reader.default, guide) for guide in (None, "jacobian", "pigdm")
     )
     assert plain < observed < differentiated / 1.5
 
@@ -273,7 +290,7 @@ def test_particles_are_refused_as_samples_are(weather, tmp_path):
 def test_particles_keep_no_more_alive_than_is_expected(weather, tmp_path):
     ask = lambda: weather.event({"n": 5, "steps": 10}, "t2m at 52,0 > 12 degC", tmp_path / "out", 400)
     solver = solver_of_events(weather._reader.default, 10, None)
-    assert most_alive(ask) <= weather._need_of_particles(5, 400, solver).bytes
+    assert most_alive(ask) <= need_of_particles(weather._footprint, weather._model, 5, 400, solver).bytes
 
 
 LOADED = """

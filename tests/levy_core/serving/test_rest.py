@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.support.served import LEVY, MLFLOW, URI, answers, serving_model
@@ -33,9 +34,38 @@ def test_rest_gives_what_python_gives(served):
     assert np.array_equal(json.loads(answer)["predictions"], model.predict({"n": 3, "classes": "b=1,a=2"}))
 
 
+HALF = [[30.0 * row] * 8 if row < 4 else [None] * 8 for row in range(8)]
+
+
+def test_rest_takes_observations(served):
+    import mlflow
+
+    mlflow.set_tracking_uri(served.database)
+    model = mlflow.pyfunc.load_model(URI)
+    rows = [{"n": 2, "seed": 3, "steps": 4, "observed": {"pixels": HALF, "guide": "jacobian"}}, {"n": 1, "seed": 4}]
+    status, answer = served.ask({"dataframe_records": rows})
+    images = np.array(json.loads(answer)["predictions"], dtype=np.uint8)
+    assert status == 200
+    assert np.array_equal(images, model.predict(pd.DataFrame(rows)))
+    assert np.abs(images[:2, :4, :, 0].astype(int) - np.array(HALF[:4])).max() <= 1
+    assert not np.array_equal(images[0, 4:], images[1, 4:])
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
+        *(
+            ({"dataframe_records": [{"n": 1, "observed": observed}]}, message)
+            for observed, message in (
+                ({"pixels": HALF}, "keeps no covariance of its training data"),
+                ({"pixels": HALF, "guide": "magic"}, "unknown guide towards observations 'magic'"),
+                ({"pixels": HALF[1:]}, "observed.pixels are [7, 8], but the model draws [8, 8, 1]"),
+                ({"pixels": [["1"] * 8] * 8}, "observed.pixels has the entry '1', but numbers are expected"),
+                ({"stations": []}, "observed has the unknown key 'stations'"),
+                ([HALF], "but an object is expected"),
+            )
+        ),
+        ({"inputs": {"n": 1, "observed": {"pixels": HALF}}}, "but an object is expected"),
         ({"dataframe_records": [{"n": 1, "class": "c"}]}, "unknown class 'c': the model knows a, b"),
         ({"dataframe_records": [{"n": 0}]}, "n is 0, but a request asks for at least 1 sample"),
         ({"dataframe_records": [{"n": 1, "solver": "magic"}]}, "unknown solver 'magic'"),
