@@ -47,6 +47,12 @@ def infill(
             help="Towards what was observed: interpolation, jacobian, pigdm or projection (docs/observations.md)."
         ),
     ] = "interpolation",
+    judge: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of the same kind with the true values: those that were not observed are judged, also in OUT/judged.json."
+        ),
+    ] = None,
     verified: Annotated[
         bool, typer.Option("--verified", help="Refuse a version that `levy verify` would refuse.")
     ] = False,
@@ -58,7 +64,7 @@ def infill(
     errors = _read_std(std or [])
     request = given({"n": n, "class": class_name, "seed": seed, "steps": steps})
     with open_model(model, verified) as (found, origin):
-        print(found.infill(request, observe, out, errors, means, time, guide, origin))
+        print(found.infill(request, observe, out, errors, means, time, guide, origin, judge))
 
 
 def _read_std(texts: list[str]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What a person observed of a sample, as the network sees samples."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,24 @@ from levy_core.base.typed import mapping, real
 
 
 @dataclass(frozen=True, eq=False)
+class Reported:
+    """Observed values as people have them.
+
+    Attributes:
+        values, std: float64 [rows]. variable: int64 [rows], which of ``names`` each is of. names: (name, units) of each variable.
+        decode: samples [N, C, H, W] as the core draws them -> the same in these units at the observed moment.
+        reach: what values can span, 255 of pixels; None where they have no ends.
+    """
+
+    values: np.ndarray
+    std: np.ndarray
+    variable: np.ndarray
+    names: tuple[tuple[str, str], ...]
+    decode: Callable[[np.ndarray], np.ndarray]
+    reach: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Observed:
     """``values[i] = sum_j weights[i, j] x[cells[i, j]] + std[i] n``, n ~ N(0, 1), of a flattened sample x.
 
@@ -18,7 +36,7 @@ class Observed:
         cells: int64 [rows, k]. weights: float64 [rows, k]. values, std: float64 [rows].
         label: the class of samples that the observation belongs to; None where it says nothing of it.
         time: the moment that was observed, for samples that have one; else None.
-        text: what was read, for people.
+        text: what was read, for people. reported: the values in their units.
     """
 
     cells: np.ndarray
@@ -28,6 +46,21 @@ class Observed:
     label: int | None
     time: Any
     text: str
+    reported: Reported
+
+    def look(self, decoded: np.ndarray) -> np.ndarray:
+        """What would have been observed of samples in the units of people [N, C, H, W]: [N, rows]."""
+        seen = decoded.reshape(len(decoded), -1)[:, self.cells]
+        return (np.where(self.weights != 0, seen, 0.0) * self.weights).sum(-1)
+
+    @property
+    def places(self) -> list[frozenset[tuple[int, float]]]:
+        """The cells and weights of each row, for comparing rows of several observations."""
+        digits = np.round(self.weights, 9)
+        return [
+            frozenset((int(c), float(w)) for c, w in zip(*row, strict=True) if w)
+            for row in zip(self.cells, digits, strict=True)
+        ]
 
 
 def read_std(key: str, value: Any) -> dict[str, float]:

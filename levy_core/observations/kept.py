@@ -25,13 +25,18 @@ def keep_covariance(data: Tensor | Rows, size: int, folder: Path) -> None:
         fit_covariance(fields, most=PATTERNS).save(folder / FILE)
 
 
+def keeps_covariance(folder: Path) -> bool:
+    """Whether ``keep_covariance`` wrote one."""
+    return (folder / FILE).exists()
+
+
 def read_covariance(folder: Path) -> Covariance:
     """What ``keep_covariance`` wrote.
 
     Raises:
         LevyError: the model has none.
     """
-    if not (folder / FILE).exists():
+    if not keeps_covariance(folder):
         raise LevyError(
             f"{folder} keeps no covariance of its training data (it was trained by an earlier levy, or its samples are too large), "
             "which the guide interpolation needs: train it again, or choose the guide jacobian"

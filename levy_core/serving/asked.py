@@ -13,7 +13,8 @@ from levy_core.observations.covariance import Covariance
 from levy_core.observations.guides import OBSERVATION_GUIDES
 from levy_core.observations.observation import Observation, check_rows
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import cost, observation_of
+from levy_core.serving.draw import cost
+from levy_core.serving.given import observation_of
 from levy_core.serving.memory import Footprint, Need, rows_of_batch
 
 if TYPE_CHECKING:

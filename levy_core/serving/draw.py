@@ -14,15 +14,9 @@ from levy_core.base.code import hash_code
 from levy_core.base.conditions import LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json
-from levy_core.base.observed import Observed
 from levy_core.base.pixels import to_uint8
 from levy_core.base.seeds import Streams
-from levy_core.nets.latent import LATENT, Latent
-from levy_core.observations.coefficients import ObservedFields
-from levy_core.observations.conditional import sample_observed
-from levy_core.observations.covariance import Covariance
-from levy_core.observations.observation import Observation
-from levy_core.observations.operators import CellMeans
+from levy_core.nets.latent import LATENT
 from levy_core.sampling.guidance import GUIDES, EpsHat
 from levy_core.sampling.loop import Watch, evaluations, sample
 from levy_core.sampling.solver import Solver, StepTable, guide_evaluations, tabulate
@@ -123,79 +117,20 @@ def draw_samples(
 
     def draw(indices: Sequence[int], cond: Condition) -> torch.Tensor:
         drawn = sample(predictor, table, noise, seed, indices, model.net.shape, cond, device, watch)
-        return _decode(model, drawn, [(seed, i) for i in indices])
+        return decode_samples(model, drawn, [(seed, i) for i in indices])
 
-    return _draw_in_batches(model, draw, labels, batch, first)
-
-
-def observation_of(model: "Model", observed: Observed) -> Observation:
-    """What was observed, as the network's samples have it.
-
-    Raises:
-        LevyError: too many values, or exact ones that contradict each other.
-    """
-    seen = CellMeans(model.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
-    return Observation(seen, torch.from_numpy(observed.values), torch.from_numpy(observed.std))
+    return draw_in_batches(model, draw, labels, batch, first)
 
 
-def draw_given(
-    model: "Model",
-    solver: Solver,
-    seed: int,
-    labels: np.ndarray,
-    batch: int,
-    device: torch.device,
-    observation: Observation,
-    guide: str,
-    covariance: Covariance | None,
-    watch: Watch | None = None,
-) -> np.ndarray:
-    """As ``draw_samples``, of samples that agree with an observation.
-
-    Args:
-        guide: towards the observation, a row of ``OBSERVATION_GUIDES``. covariance: of the training data, for interpolation.
-
-    Raises:
-        LevyError: as ``draw_samples``, and a guide that lacks something.
-    """
-    check_guide(model, solver, labels)
-    table, predictor, noise = step_table(solver, model.design), guide_predictor(model, solver), model.design.noise
-    rows, through = len(observation.values), _observe_latent(model.latent, observation) if model.latent else None
-    if through:
-        observation, covariance = through.of_coefficients, _unit_covariance(model.net.shape)
-
-    def draw(indices: Sequence[int], cond: Condition) -> torch.Tensor:
-        drawn = sample_observed(
-            predictor, table, noise, observation, seed, indices, cond, guide, covariance, device=device, watch=watch
-        )
-        samples = _decode(model, drawn, [(seed, i) for i in indices])
-        if not through:
-            return samples
-        return through.complete(samples, Streams.of_samples(seed, "errors", indices).normal((rows,)))
-
-    return _draw_in_batches(model, draw, labels, batch)
-
-
-def _observe_latent(latent: Latent, observation: Observation) -> ObservedFields:
-    flat = {name: getattr(latent, name).double() for name in ("mean", "rest", "white")}
-    rest = Covariance(flat["mean"].flatten(), flat["rest"].flatten(1).T, flat["white"].flatten() ** 2)
-    return ObservedFields(observation, latent.patterns, rest)
-
-
-def _unit_covariance(shape: tuple[int, ...]) -> Covariance:
-    """Of whitened coefficients [K]."""
-    zeros = torch.zeros(shape, dtype=torch.float64)
-    return Covariance(zeros, zeros[:, None][:, :0], zeros + 1)
-
-
-def _draw_in_batches(
+def draw_in_batches(
     model: "Model", draw: Callable[[range, Condition], torch.Tensor], labels: np.ndarray, batch: int, first: int = 0
 ) -> np.ndarray:
+    """Samples [N, C, H, W] as people keep them, of what ``draw`` makes of the numbers and conditions of each batch."""
     parts = []
     for start in range(0, len(labels), batch):
         part = labels[start : start + batch]
         drawn = draw(range(first + start, first + start + len(part)), model.samples.condition(part))
-        parts.append(_convert_samples(model, drawn.numpy()))
+        parts.append(convert_samples(model, drawn.numpy()))
     return np.concatenate(parts)
 
 
@@ -217,18 +152,18 @@ def draw_together(
     )
     drawn = sample(predictor, table, model.design.noise, seeds, indices, model.net.shape, cond, device, watch)
     ends = np.cumsum([len(part) for _, part in requests])[:-1]
-    samples = _decode(model, drawn, list(zip(seeds, indices, strict=True)))
-    return np.split(_convert_samples(model, samples.numpy()), ends)
+    samples = decode_samples(model, drawn, list(zip(seeds, indices, strict=True)))
+    return np.split(convert_samples(model, samples.numpy()), ends)
 
 
-def _decode(model: "Model", drawn: torch.Tensor, keys: Sequence[tuple[int, int]]) -> torch.Tensor:
+def decode_samples(model: "Model", drawn: torch.Tensor, keys: Sequence[tuple[int, int]]) -> torch.Tensor:
     """Samples from what the network makes: of coefficients fields, with the rest of each (seed, index)."""
     if not model.latent:
         return drawn
     return model.latent.decode(drawn) + model.latent.draw_rest(Streams([(seed, "rest", i) for seed, i in keys]))
 
 
-def _convert_samples(model: "Model", values: np.ndarray) -> np.ndarray:
+def convert_samples(model: "Model", values: np.ndarray) -> np.ndarray:
     """Pixels, or values as they are where their extremes matter."""
     return to_uint8(values) if model.samples.dtype == "uint8" else values
 
@@ -239,7 +174,7 @@ def trajectories(model: "Model", solver: Solver, seed: int, labels: np.ndarray) 
     cond, keys = model.samples.condition(labels), [(seed, i) for i in range(len(labels))]
     sample(
         guide_predictor(model, solver), table, model.design.noise, seed, range(len(labels)), model.net.shape, cond,
-        watch=lambda k, x0: predictions.append(_convert_samples(model, _decode(model, x0.cpu(), keys).numpy())),
+        watch=lambda k, x0: predictions.append(convert_samples(model, decode_samples(model, x0.cpu(), keys).numpy())),
     )  # fmt: skip
     return np.stack(predictions)
 

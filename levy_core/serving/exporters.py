@@ -43,6 +43,13 @@ class Exporter(Protocol):
             LevyError: the file does not fit the model, or the kind has no observations.
         """
 
+    def read_truth(self, path: Path, moment: Any) -> Observed:
+        """What a file says is true of a sample at the observed moment.
+
+        Raises:
+            LevyError: as ``read_observed``, or the file is of another moment.
+        """
+
     def parse_observed(self, described: Mapping[str, Any]) -> Observed:
         """What a request says of a sample, in the types of JSON; its keys are the kind's.
 
@@ -58,7 +65,12 @@ class Exporter(Protocol):
         """
 
 
-READERS = {"read_observed": "observations", "parse_observed": "observations", "read_event": "events"}
+READERS = {
+    "read_observed": "observations",
+    "parse_observed": "observations",
+    "read_truth": "observations",
+    "read_event": "events",
+}
 
 
 def reader_of(exporter: Exporter, reader: str, kind: str) -> Callable[..., Any]:

@@ -22,19 +22,19 @@ from levy_core.base.observed import Observed
 from levy_core.base.samples import Classes, Samples
 from levy_core.base.typed import mapping, text
 from levy_core.observations.covariance import Covariance
-from levy_core.observations.kept import read_covariance
+from levy_core.observations.kept import keeps_covariance, read_covariance
 from levy_core.serving.asked import GUIDE, Asked, Towards, cost_of, need_of
 from levy_core.serving.batching import Batches
 from levy_core.serving.draw import (
     check_fitted,
     check_guide,
     cost,
-    draw_given,
     draw_samples,
     draw_together,
 )  # fmt: skip
 from levy_core.serving.events import SYSTEMS, EventSampler, check_request, need_of_particles, solver_of_events
 from levy_core.serving.exporters import Exporter, exporter_of, reader_of
+from levy_core.serving.given import draw_given
 from levy_core.serving.memory import Footprint, Need, rows_of_batch
 from levy_core.serving.occurrence import Occurrence
 from levy_core.serving.reading import Reader, read_samplers, without_idle_guide
@@ -140,18 +140,21 @@ class RegisteredModel:
         time: str | None = None,
         guide: str = GUIDE,
         origin: Mapping[str, str] | None = None,
+        truth: Path | None = None,
     ) -> str:
         """Draws samples that agree with observed values into files of a folder, and says which.
 
         Args:
             request: as of ``predict``, with ``steps`` and no more of a sampler; a class is not needed where the observation says the season.
             observe, std, means, time: what was observed, as the kind of the samples reads it. guide: towards it.
+            truth: a file of true values, by which those that were not observed are judged, in ``judged.json``.
 
         Raises:
-            LevyError: as ``Reader.read_given``; as the exporter's ``read_observed``; a guide that lacks what it needs; the folder cannot
-                be written to.
+            LevyError: as ``Reader.read_given``; as the exporter's ``read_observed`` and ``read_truth``; a guide that lacks what it needs;
+                the folder cannot be written to.
         """
         observed = reader_of(self._exporter, "read_observed", self.samples.kind)(observe, std, means, time)
+        true = None if truth is None else self._read_truth(truth, observed)
         asked = self._asked_given(request, observed, guide)
         check_steps(asked.solver.steps)
         drawn = {
@@ -162,7 +165,8 @@ class RegisteredModel:
         }
         with self._memory(need_of(self._footprint, asked)), ready(folder):
             samples = self._draw(asked, lambda: None)
-            return f"{self._exporter.write(samples, asked.labels, drawn, folder, asked.given)}, given {observed.text}"
+            said = f"{self._exporter.write(samples, asked.labels, drawn, folder, asked.given)}, given {observed.text}"
+            return said if true is None else f"{said}\n{self._judge(samples, asked, true, truth, folder)}"
 
     def event(
         self,
@@ -227,6 +231,21 @@ class RegisteredModel:
         needed = guide == "interpolation" and not self._model.latent
         covariance = self._covariance if needed else None
         return Asked(labels, solver, seed, Towards(self._model, observed, guide, covariance))
+
+    def _read_truth(self, path: Path, observed: Observed) -> Observed:
+        from levy_core.serving.judging import check_truth
+
+        truth: Observed = reader_of(self._exporter, "read_truth", self.samples.kind)(path, observed.time)
+        check_truth(observed, truth, str(path))
+        return truth
+
+    def _judge(self, samples: np.ndarray, asked: Asked, true: Observed, truth: Path | None, folder: Path) -> str:
+        from levy_core.serving.judging import judge_asked  # xarray, scipy and scores, for whoever judges
+
+        known = self._covariance if keeps_covariance(self._folder) else None
+        judgement = judge_asked(self._model, asked, samples, known, true, str(truth))
+        judgement.write(folder)
+        return str(judgement)
 
     @cached_property
     def _covariance(self) -> Covariance:

@@ -14,7 +14,7 @@ from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.described import parse_observed
 from levy_core.datasets.fields.events import read_event
-from levy_core.datasets.fields.observed import read_observed
+from levy_core.datasets.fields.observed import read_observed, read_truth
 from levy_core.datasets.fields.times import drawn_times, times_of
 
 
@@ -36,6 +36,10 @@ class FieldExporter:
     def parse_observed(self, described: Mapping[str, Any]) -> Observed:
         """See ``described.parse_observed``."""
         return parse_observed(described, self._codec, self._samples)
+
+    def read_truth(self, path: Path, moment: Any) -> Observed:
+        """See ``observed.read_truth``."""
+        return read_truth(path, self._codec, self._samples, moment)
 
     def read_event(self, text: str, time: str | None) -> Event:
         """See ``events.read_event``."""

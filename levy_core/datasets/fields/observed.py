@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.base.observed import Observed
+from levy_core.base.observed import Observed, Reported
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.fill import HUGE
@@ -18,6 +18,8 @@ from levy_core.datasets.fields.reported import Values, place_stations, read_grid
 from levy_core.datasets.fields.sources import open_source
 from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.times import label_of, read_moment
+
+EXACT = {"": 0.0}  # the std of what is true
 
 
 def read_observed(
@@ -44,6 +46,24 @@ def read_observed(
     return observe_stations(
         table, [f"{path}: line {line + 2}" for line in table.index], str(path), codec, samples, std, time
     )
+
+
+def read_truth(path: Path, codec: Codec, samples: Samples, moment: Any) -> Observed:
+    """True values at an observed moment, None where fields have none, from a file as of ``read_observed``.
+
+    Raises:
+        LevyError: as ``read_observed``; the file is of another time.
+    """
+    time = None if moment is None else str(moment)
+    if path.suffix.lower() == ".csv" or not path.exists():
+        return read_observed(path, codec, samples, EXACT, time=time)
+    where = str(path)
+    found, said = read_grid(open_source(where), where, codec, _grid_of(codec, EXACT, where), EXACT, False, time)
+    if moment is not None and said is not None and read_moment(say(said), codec.calendar) != moment:
+        raise LevyError(
+            f"{where} is of {say(said)}, but what was observed is of {say(moment)}: give the truth of that time"
+        )
+    return _assemble(found, where, codec, samples, moment)
 
 
 def observe_grid(
@@ -113,6 +133,13 @@ def _assemble(found: Mapping[int, Values], where: str, codec: Codec, samples: Sa
         label_of(samples, moment, where),
         moment,
         counts + (f" at {say(moment)}" if moment is not None else ""),
+        Reported(
+            np.concatenate([part.values for part in found.values()]),
+            np.concatenate([part.std for part in found.values()]),
+            np.repeat(np.array(list(found)), [len(part.values) for part in found.values()]),
+            tuple((v.key, v.units) for v in codec.variables),
+            lambda x: codec.decode(x, None if moment is None else np.full(len(x), moment)),
+        ),
     )
 
 

@@ -33,6 +33,10 @@ class ImageExporter:
             )
         return read_observed(path, self._shape, std.get("", 0.0))
 
+    def read_truth(self, path: Path, moment: Any) -> Observed:
+        """The opaque pixels of a picture; images have no moment."""
+        return read_observed(path, self._shape, 0.0)
+
     def parse_observed(self, described: Mapping[str, Any]) -> Observed:
         """See ``observed.parse_observed``."""
         return parse_observed(described, self._shape)

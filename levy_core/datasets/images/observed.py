@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from levy_core.base.errors import LevyError
-from levy_core.base.observed import Observed
+from levy_core.base.observed import Observed, Reported
 from levy_core.base.typed import array, mapping, real
 
 KEYS = ("pixels", "std", "guide")  # the guide is whoever's who draws
@@ -85,4 +85,12 @@ def _observe(pixels: np.ndarray, seen: np.ndarray, std: float, shape: tuple[int,
         None,
         None,
         f"{places} of {height * width} pixels",
+        Reported(
+            pixels[seen].astype(np.float64),
+            np.full(len(cells), std),
+            np.zeros(len(cells), dtype=np.int64),
+            (("pixels", "levels"),),
+            lambda images: images.astype(np.float64),
+            LEVELS,
+        ),
     )

@@ -108,7 +108,12 @@ class Skill:
 
 
 def skill(scores: Withheld, rival: Withheld) -> Skill:
-    """Of a way against a rival, paired by case; cases are taken to be independent.
+    """Of a way against a rival by their CRPS, as ``skill_of``."""
+    return skill_of(scores.crps, rival.crps)
+
+
+def skill_of(own: np.ndarray, rival: np.ndarray) -> Skill:
+    """Of a way's CRPS [T] against a rival's [T], paired by case; cases are taken to be independent.
 
     The error is that of a ratio of two means by the delta method (Cochran, 1977, Sampling Techniques, chapter 6): 0 for a way that is
     better by the same share in every case.
@@ -116,12 +121,12 @@ def skill(scores: Withheld, rival: Withheld) -> Skill:
     Raises:
         LevyError: other cases, or fewer than two.
     """
-    if len(scores) != len(rival) or len(scores) < 2:
+    if len(own) != len(rival) or len(own) < 2:
         raise LevyError(
-            f"{len(scores)} cases are compared with {len(rival)} of a rival: the same two or more are expected"
+            f"{len(own)} cases are compared with {len(rival)} of a rival: the same two or more are expected"
         )
-    left = scores.crps.mean() / rival.crps.mean()
-    gains = (left * rival.crps - scores.crps) / rival.crps.mean()
+    left = own.mean() / rival.mean()
+    gains = (left * rival - own) / rival.mean()
     mean, low, high = interval(1 - left + gains)
     return Skill(mean, float(gains.std(ddof=1)) / len(gains) ** 0.5, low, high)
 

@@ -1,5 +1,7 @@
 """`levy infill`: what was seen of a picture comes back in every sample, and what cannot be asked is refused in a line."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,6 +45,17 @@ def test_what_was_seen_comes_back_in_every_sample(seen):
     assert len({image.tobytes() for image in drawn}) == 3
 
 
+def test_the_truth_judges_what_was_not_seen(seen):
+    folder, pixels = seen
+    Image.fromarray(pixels, "L").save(folder / "true.png")
+    answer = ask(folder, "-n", "3", "--steps", "4", "--guide", "jacobian", "--judge", str(folder / "true.png"))
+    names, scores = (line.split() for line in answer.output.splitlines()[1:3])
+    said = dict(zip(names, scores, strict=True))
+    assert (said["variable"], said["withheld"]) == ("pixels", "32")
+    judged = json.loads((folder / "out" / "judged.json").read_text())["scores"][0]
+    assert float(said["crps"]) == pytest.approx(judged["crps"], rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -52,6 +65,7 @@ def test_what_was_seen_comes_back_in_every_sample(seen):
         (("--std", "-1"), "--std -1: it must be 0 or more"),
         (("--std", "t2m=1"), "std is given of t2m, but images have no variables"),
         (("--mean",), "images have no means"),
+        (("--judge", "none.png"), "none.png is no picture"),
         (
             ("--guide", "jacobian", "--std", "0", "--steps", "1000000000"),
             "steps is 1,000,000,000, but 100,000 are the most",

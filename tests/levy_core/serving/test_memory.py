@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from levy_core.base.errors import LevyError
-from levy_core.base.observed import Observed
+from levy_core.base.observed import Observed, Reported
 from levy_core.nets.latent import Latent
 from levy_core.nets.mlp import MLPConfig
 from levy_core.nets.unet import UNetConfig
@@ -20,8 +20,9 @@ from levy_core.observations.covariance import Covariance
 from levy_core.observations.guides import OBSERVATION_GUIDES
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.steps import FAMILIES
-from levy_core.serving.draw import draw_given, draw_samples, observation_of
+from levy_core.serving.draw import draw_samples
 from levy_core.serving.events import need_of_particles, solver_of_events
+from levy_core.serving.given import draw_given, observation_of
 from levy_core.serving.memory import BATCH, ROOM, SCRATCH, Footprint, Need, most_alive, rows_of_batch
 from levy_core.serving.registered import RegisteredModel
 from levy_core.serving.workload import Workload
@@ -98,10 +99,16 @@ def test_no_sampler_keeps_more_alive_than_is_expected(design):
     assert tried >= 6
 
 
+def observe_cells(rows):
+    """So many cells, each with an error."""
+    values, std = np.zeros(rows), np.full(rows, 0.1)
+    reported = Reported(values, std, np.zeros(rows, int), (("x", "1"),), lambda x: x)
+    return Observed(np.arange(rows)[:, None], np.ones((rows, 1)), values, std, None, None, "", reported)
+
+
 def observing_alive(model, solver, guide, covariance):
     """What a sample more adds, as inverses and covariances are made once."""
-    seen = Observed(np.arange(5)[:, None], np.ones((5, 1)), np.zeros(5), np.full(5, 0.1), None, None, "")
-    observation = observation_of(model, seen)
+    observation = observation_of(model, observe_cells(5))
     draw = lambda n: draw_given(model, solver, 0, np.zeros(n, int), n, CPU, observation, guide, covariance)
     return (most_alive(lambda: draw(24)) - most_alive(lambda: draw(4))) / 20
 
@@ -121,7 +128,7 @@ def test_no_guide_towards_observations_keeps_more_alive_than_is_expected(guide):
 def test_what_guides_make_once_is_counted(guide):
     model, solver, rows = make_model(MLPConfig((D,), 2, 8), {"preset": "tedm"}), Solver("ode", "2m-data", "karras", 4, denoise=True), 500  # fmt: skip
     covariance = Covariance(torch.zeros(D).double(), torch.randn(D, 20).double(), torch.ones(D).double())
-    seen = Observed(np.arange(rows)[:, None], np.ones((rows, 1)), np.zeros(rows), np.full(rows, 0.1), None, None, "")
+    seen = observe_cells(rows)
     draw = lambda: draw_given(
         model, solver, 0, np.zeros(1, int), 1, CPU, observation_of(model, seen), guide, covariance
     )
