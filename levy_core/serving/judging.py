@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import pandas as pd
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.observed import Observed
-from levy_core.metrics.common.withheld import Skill, judge, misfit, psnr, skill_of
+from levy_core.metrics.common.withheld import Skill, judge, misfit, psnr, skill_of, ssim
 from levy_core.observations.covariance import Covariance
 from levy_core.serving.asked import Asked
 from levy_core.serving.given import krige_given
@@ -37,7 +37,7 @@ class Score:
         kriging_crps: of as many samples by kriging with the covariance of the training data. skill: 1 - crps / kriging_crps.
         spread_error: the ensemble's spread over the error of its mean; 1 for a reliable ensemble.
         misfit: root mean square of what samples miss of observed values, over their std. largest_miss: of values without error, in ``units``.
-        psnr: of the ensemble's mean on what was withheld, in dB.
+        psnr: of the ensemble's mean on what was withheld, in dB. ssim: of it, there; of whole true images.
     """
 
     variable: str
@@ -50,6 +50,7 @@ class Score:
     misfit: float | None
     largest_miss: float | None
     psnr: float | None
+    ssim: float | None
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,19 @@ def judge_samples(
                 name, units, int(rows.sum()), crps, rival_crps, _or_none(1 - crps / rival_crps) if rival_crps else None,
                 _or_none(score.spread_error), _or_none(weighed), _or_none(missed),
                 None if known.reach is None else float(psnr(mean, true, known.reach)[0]),
+                None if known.reach is None else _or_none(_ssim(own.mean(0), truth, withheld, known.reach)),
             )
         )  # fmt: skip
     return Judgement(observed.text, where, tuple(scores))
+
+
+def _ssim(mean: np.ndarray, truth: Observed, withheld: np.ndarray, reach: float) -> float:
+    """Of a mean [C, H, W] of samples where it was withheld; NaN where not all of the image is true."""
+    if len(withheld) != mean.size:
+        return nan
+    true, hidden = np.zeros(mean.size), np.zeros(mean.size, dtype=bool)
+    true[truth.cells[:, 0]], hidden[truth.cells[:, 0]] = truth.reported.values, withheld
+    return float(ssim(mean[None], true.reshape(1, *mean.shape), reach, hidden.reshape(1, *mean.shape))[0])
 
 
 def _or_none(value: float) -> float | None:

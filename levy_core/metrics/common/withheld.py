@@ -17,6 +17,7 @@ from levy_core.metrics.common.marginal import NAN, ratio
 from levy_core.metrics.common.paired import interval
 
 ROUNDING = 1e-10  # of shares of ranks
+WINDOW = 11  # pixels of the windows of SSIM
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +204,29 @@ def psnr(images: np.ndarray, truth: np.ndarray, reach: float) -> np.ndarray:
     error = ((images - truth) ** 2).reshape(len(truth), -1).mean(1)
     with np.errstate(divide="ignore"):
         return 10 * np.log10(reach**2 / error)
+
+
+def ssim(images: np.ndarray, truth: np.ndarray, reach: float, where: np.ndarray | None = None) -> np.ndarray:
+    """Structural similarity of images [T, C, H, W] to the truth [T, C, H, W], [T]: 1 where they are the same; values span ``reach``.
+
+    Windows are Gaussian, of width 1.5 and 11 x 11 pixels, and reach over the edge by reflection; NaN for smaller images. As ``psnr`` it judges
+    estimates and no ensembles. Source: Wang et al. (2004), Image quality assessment: from error visibility to structural similarity.
+
+    Args:
+        where: bool [T, C, H, W], the pixels over whose windows the mean is taken; None: all.
+    """
+    from skimage.metrics import structural_similarity
+
+    if min(truth.shape[-2:]) < WINDOW:
+        return np.full(len(truth), NAN)
+    maps = [
+        structural_similarity(
+            image, true, data_range=reach, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+        )[1]
+        for image, true in zip(images.astype(np.float64), truth.astype(np.float64), strict=True)
+    ]  # fmt: skip
+    chosen = np.ones(truth.shape, dtype=bool) if where is None else where
+    return np.array([own[here].mean() for own, here in zip(maps, chosen, strict=True)])
 
 
 def most_extreme(sizes: np.ndarray, share: float, apart: int = 1) -> np.ndarray:

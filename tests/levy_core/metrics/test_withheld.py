@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from levy_core.base.errors import LevyError
-from levy_core.metrics.common.withheld import Withheld, flatness, judge, misfit, most_extreme, psnr, skill
+from levy_core.metrics.common.withheld import Withheld, flatness, judge, misfit, most_extreme, psnr, skill, ssim
 
 T, M, K = 300, 19, 40
 
@@ -219,3 +219,34 @@ def test_what_cannot_be_judged_is_named():
         judge(np.where(np.arange(members.size).reshape(members.shape) == 7, np.inf, members), truth)
     with pytest.raises(LevyError, match="3 cases cannot tell"):
         flatness(judge(members, truth).ranks[:3])
+
+
+def test_ssim_of_flat_images_is_the_closed_form_and_of_the_same_ones_1():
+    """With no variance only luminance is left: (2 a b + c) / (a^2 + b^2 + c), c = (0.01 reach)^2 (Wang et al., 2004, equation 6)."""
+    a, b = np.full((2, 3, 16, 16), 100.0), np.full((2, 3, 16, 16), 150.0)
+    c = (0.01 * 255) ** 2
+    assert ssim(a, b, 255) == pytest.approx([(2 * 100 * 150 + c) / (100**2 + 150**2 + c)] * 2)
+    noise = np.random.default_rng(0).integers(0, 256, a.shape)
+    assert ssim(noise, noise, 255) == pytest.approx([1, 1])
+
+
+def test_ssim_is_the_formula_written_out():
+    """At a pixel whose window touches no edge, from weighted moments (equations 13 to 16), in 2-D sums."""
+    rng = np.random.default_rng(1)
+    x, y = rng.integers(0, 256, (2, 1, 1, 15, 15)).astype(float)
+    at = np.arange(-5, 6)
+    weights = np.exp(-(at[:, None] ** 2 + at**2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    u, v = x[0, 0, 2:13, 2:13], y[0, 0, 2:13, 2:13]
+    mean = lambda values: (weights * values).sum()
+    c, s = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    cov = mean(u * v) - mean(u) * mean(v)
+    of = mean(u**2) - mean(u) ** 2 + mean(v**2) - mean(v) ** 2
+    expected = (2 * mean(u) * mean(v) + c) * (2 * cov + s) / ((mean(u) ** 2 + mean(v) ** 2 + c) * (of + s))
+    where = np.zeros(x.shape, dtype=bool)
+    where[..., 7, 7] = True
+    assert ssim(x, y, 255, where) == pytest.approx([expected])
+
+
+def test_images_smaller_than_a_window_have_no_ssim():
+    assert np.isnan(ssim(np.zeros((2, 1, 8, 28)), np.zeros((2, 1, 8, 28)), 255)).all()

@@ -12,11 +12,12 @@ from scipy import stats
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
-from levy_core.metrics.common.withheld import Withheld, judge, psnr, skill
+from levy_core.datasets.images.observed import read_observed
+from levy_core.metrics.common.withheld import Withheld, judge, psnr, skill, ssim
 from levy_core.nets.unet import UNetConfig
 from levy_core.observations.covariance import Covariance
 from levy_core.observations.kept import FILE as COVARIANCE
-from levy_core.serving.judging import FILE, pool
+from levy_core.serving.judging import FILE, judge_samples, pool
 from levy_core.serving.registered import RegisteredModel
 from tests.conftest import save_untrained
 from tests.support.events import LATITUDE, LONGITUDE, make_codec, save_fields
@@ -138,6 +139,20 @@ def test_images_are_judged_by_the_pixels_that_were_not_seen(images, tmp_path):
     assert score["psnr"] == pytest.approx(float(psnr(hidden.mean(0)[None], true, 255)[0]))
     assert score["largest_miss"] <= 1
     assert score["kriging_crps"] is score["skill"] is None  # no covariance is kept
+    assert score["ssim"] is None  # windows of 11 pixels do not fit
+
+
+def test_ssim_is_that_of_the_mean_where_it_was_withheld(tmp_path):
+    rng = np.random.default_rng(0)
+    shape, hidden = (3, 12, 12), np.arange(12) >= 7
+    true, samples = rng.integers(0, 256, shape), rng.integers(0, 256, (5, *shape)).astype(np.uint8)
+    for name, alpha in (("true", np.full((12, 12), 255)), ("seen", 255 * ~hidden * np.ones((12, 1)))):
+        Image.fromarray(np.dstack([*true, alpha]).astype(np.uint8), "RGBA").save(tmp_path / f"{name}.png")
+    observed, truth = (read_observed(tmp_path / f"{name}.png", shape, 0.0) for name in ("seen", "true"))
+    (score,) = judge_samples(samples, None, observed, truth, "true.png").scores
+    where = np.broadcast_to(hidden, shape)[None]
+    assert score.ssim == pytest.approx(float(ssim(samples.mean(0)[None], true[None], 255, where)[0]))
+    assert score.withheld == 3 * 12 * 5
 
 
 @pytest.mark.parametrize(
