@@ -14,13 +14,15 @@ def event(
         str,
         typer.Option(
             help="What happens: VARIABLE, where (at LAT,LON; at STATION; mean, max or min, perhaps of LAT1..LAT2,LON1..LON2), then > or < "
-            "VALUE UNIT. For example 't2m at 51.5,-0.1 > 38 degC' (docs/events.md)."
+            "VALUE UNIT. For example 't2m at 51.5,-0.1 > 38 degC'; of images 'brightness mean > 120 levels' (docs/events.md)."
         ),
     ],
-    model: Annotated[str, typer.Option(help="Any MLflow model URI, of fields.")] = "models:/levy-weather@champion",
+    model: Annotated[
+        str, typer.Option(help="Any MLflow model URI, of fields or images.")
+    ] = "models:/levy-weather@champion",
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many members of the event.")] = 50,
     particles: Annotated[int, typer.Option(min=1, help="How many particles: more make the interval narrower.")] = 2000,
-    class_name: Annotated[str | None, typer.Option("--class", help="Only this season.")] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="Only this season, or class of images.")] = None,
     time: Annotated[
         str | None,
         typer.Option(

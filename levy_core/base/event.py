@@ -20,6 +20,7 @@ class Event:
         threshold: in the units of the measure. above: whether it happens above it.
         label: the class of samples in which it is asked for; None: that of the request.
         units: of the measure. text: what was asked, for people.
+        recurs: whether samples are moments, so that it returns; else it is one of so many samples.
     """
 
     times: Callable[[np.ndarray], np.ndarray | None]
@@ -31,6 +32,7 @@ class Event:
     label: int | None
     units: str
     text: str
+    recurs: bool
 
 
 @dataclass(frozen=True, eq=False)

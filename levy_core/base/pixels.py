@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LEVELS = 255  # the lightest of a channel
+
 
 def to_unit(image: np.ndarray) -> np.ndarray:
     """uint8 -> float32 in [-1, 1]."""

@@ -16,6 +16,7 @@ from levy_core.base.seeds import Streams, seed_of
 from levy_core.sampling.events import Ensemble, Excess, Measure, check_effective, find_strength
 from levy_core.sampling.solver import Solver, StepTable, tabulate
 from levy_core.sampling.steering import Potential, Steered, steer
+from levy_core.serving.draw import convert_samples
 from levy_core.serving.memory import Footprint, Need, rows_of_batch
 from levy_core.serving.occurrence import Occurrence, describe
 
@@ -95,7 +96,7 @@ def need_of_particles(footprint: Footprint, model: "Model", n: int, particles: i
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Members of an event: samples [n, C, H, W] as the network has them, labels [n], times [n] or None; and how probable it is."""
+    """Members of an event: samples [n, C, H, W] as the core draws them, labels [n], times [n] or None; and how probable it is."""
 
     samples: np.ndarray
     labels: np.ndarray
@@ -166,7 +167,7 @@ class EventSampler:
             samples = latent.decode(samples) + latent.draw_rest(Streams.of_samples(seed, "rest", came.tolist()))
         occurrence = describe(self.event, ensemble, self._level, per_year, strength, pilots, n, len(np.unique(came)))
         times = None if self._times is None else self._times[came]
-        return Drawn(samples.numpy(), self.labels[came], times, occurrence)
+        return Drawn(convert_samples(self.model, samples.numpy()), self.labels[came], times, occurrence)
 
     def _indices(self, system: int) -> range:
         """Of the samples that start where the particles of a system do."""

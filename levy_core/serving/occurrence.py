@@ -16,7 +16,7 @@ class Occurrence:
     """An event's probability and what it rests on.
 
     Attributes:
-        event: in words. units: of thresholds.
+        event: in words. units: of thresholds. recurs: whether samples are moments, so that it returns.
         probability: that it happens in one sample, without bias. low, high: its interval.
         return_period: in independent samples, 1 / probability, and its interval.
         samples_per_year: how many independent samples a year is taken to have; None: unknown, and so are years.
@@ -29,6 +29,7 @@ class Occurrence:
 
     event: str
     units: str
+    recurs: bool
     probability: float
     low: float
     high: float
@@ -48,7 +49,8 @@ class Occurrence:
     def __str__(self) -> str:
         lines = [
             f"P({self.event}) = {self.probability:.3g} per sample ({SHARE:.0%} interval {self.low:.3g} to {self.high:.3g})",
-            f"return period: {self.return_period:,.4g} independent samples ({self.return_low:,.4g} to {self.return_high:,.4g})",
+            f"{'return period:' if self.recurs else 'one in'} {self.return_period:,.4g} {'independent ' if self.recurs else ''}samples "
+            f"({self.return_low:,.4g} to {self.return_high:,.4g})",
         ]
         if self.return_years is not None:
             years, low, high = self.return_years
@@ -56,7 +58,8 @@ class Occurrence:
                 f"in years: {years:,.4g} ({low:,.4g} to {high:,.4g}), with {self.samples_per_year:g} independent "
                 f"sample{'' if self.samples_per_year == 1 else 's'} per year"
             )
-        table = pd.DataFrame(self.thresholds).to_string(index=False, float_format=lambda value: f"{value:.4g}")
+        rows = pd.DataFrame(self.thresholds).rename(columns={} if self.recurs else {"return_period": "one_in"})
+        table = rows.to_string(index=False, float_format=lambda value: f"{value:.4g}")
         lines += [
             f"effective sample size: {self.effective:.0f} of {self.particles} particles; {self.members} members come from {self.starts} of them",
             f"thresholds in {self.units}:",
@@ -97,7 +100,7 @@ def describe(
     periods = (1 / found.probability, 1 / found.high, 1 / found.low)
     years = None if per_year is None else (periods[0] / per_year, periods[1] / per_year, periods[2] / per_year)
     return Occurrence(
-        event.text, event.units, found.probability, found.low, found.high, *periods, per_year, years, found.effective,
+        event.text, event.units, event.recurs, found.probability, found.low, found.high, *periods, per_year, years, found.effective,
         ensemble.values.numel(), strength, pilots, members, starts, rows,
     )  # fmt: skip
 

@@ -196,6 +196,10 @@ class RegisteredModel:
         check_steps(asked.get("steps", 0))
         *_, seed = self._reader.read({k: v for k, v in asked.items() if k in ("n", "class", "seed")})
         event = reader_of(self._exporter, "read_event", self.samples.kind)(where, time)
+        if per_year is not None and not event.recurs:
+            raise LevyError(
+                "samples per year are given, but these samples have no time, and nothing returns: leave them out"
+            )
         if time is not None and (per_year is not None or "class" in asked):
             raise LevyError(
                 "the time says the season, and comes once per year: leave out the class and the samples per year"

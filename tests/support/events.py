@@ -33,12 +33,18 @@ def make_codec() -> Codec:
 
 
 def save_fields(folder: Path) -> Path:
-    """The model's folder: a denoiser whose network returns 0, so that x0_hat = y / (1 + rho**2)."""
-    net = UNetConfig((2, 4, 4), len(SEASONS), (8,))
+    """The model's folder, with the codec."""
+    save_normal(folder, (2, 4, 4), SAMPLES)
+    make_codec().save(folder)
+    return folder
+
+
+def save_normal(folder: Path, shape: tuple[int, int, int], samples: Samples) -> Path:
+    """The folder of a model whose values are N(0, 1) each: a denoiser whose network returns 0, so that x0_hat = y / (1 + rho**2)."""
+    net = UNetConfig(shape, len(samples.classes), (8,))
     state = {
         name: value * 0 if name.startswith("unet.conv_out") else value for name, value in UNet(net).state_dict().items()
     }
     named = Design.from_mapping({"preset": "edm", "sigma_data": 1.0})
-    save_model(folder, {k: torch.clone(v) for k, v in state.items()}, named, net, SAMPLES, {})
-    make_codec().save(folder)
+    save_model(folder, {k: torch.clone(v) for k, v in state.items()}, named, net, samples, {})
     return folder

@@ -1,7 +1,7 @@
 """Events of fields, in words such as ``t2m at 51.5,-0.1 > 38 degC``, as numbers of fields in physical units."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from levy_core.base.errors import LevyError
 from levy_core.base.event import Event
 from levy_core.base.samples import Samples
+from levy_core.base.words import OVER, POINT, STATISTICS, Reduction, read_words
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.placing import Grid
@@ -18,22 +19,11 @@ from levy_core.datasets.fields.times import drawn_times, label_of, read_moment
 from levy_core.datasets.fields.transforms import TRANSFORMS
 from levy_core.datasets.fields.units import convert
 
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-PLACE = re.compile(rf"at\s+({NUMBER})\s*,\s*({NUMBER})")
 STATION = re.compile(r"at\s+(.+)")
-OVER = re.compile(rf"(\w+)(?:\s+of\s+({NUMBER})\.\.({NUMBER})\s*,\s*({NUMBER})\.\.({NUMBER}))?")
-WORDS = re.compile(rf"\s*(\S+)\s*(.*?)\s*([<>])\s*({NUMBER})\s*(.*?)\s*")
 GRAMMAR = (
     "VARIABLE [at LAT,LON | at STATION | mean | max | min] > or < VALUE UNIT is expected, where mean, max and min may be 'of LAT1..LAT2,LON1..LON2', "
     "such as 't2m at 51.5,-0.1 > 38 degC' or 'tp mean of 49..55,-6..2 > 20 mm day-1'"
 )
-Reduction = Callable[[np.ndarray, np.ndarray], np.ndarray]
-# name -> of values [n, k] with weights [k] that sum to 1
-STATISTICS: Mapping[str, Reduction] = {
-    "mean": lambda values, weights: values @ weights,
-    "max": lambda values, weights: values.max(1),
-    "min": lambda values, weights: values.min(1),
-}
 
 
 class Place(NamedTuple):
@@ -53,16 +43,13 @@ def read_event(text: str, codec: Codec, samples: Samples, time: str | None = Non
     Raises:
         LevyError: words that are no event, a variable, place, unit or time that the model does not know, or what never or always happens.
     """
-    found = WORDS.fullmatch(text)
-    if found is None:
-        raise LevyError(f"the event {text!r} cannot be read: {GRAMMAR}")
-    name, where, sign, value, unit = found.groups()
+    name, where, above, value, unit = read_words(text, GRAMMAR)
     if name not in codec.names:
         raise LevyError(f"the event {text!r} is of {name!r}: the model has {', '.join(codec.names)}")
     channel = codec.names.index(name)
     variable = codec.variables[channel]
-    threshold = convert(float(value), unit, variable.units, f"the event {text!r}: the threshold")
-    _check_possible(text, variable, codec, channel, threshold, sign == ">")
+    threshold = convert(value, unit, variable.units, f"the event {text!r}: the threshold")
+    _check_possible(text, variable, codec, channel, threshold, above)
     place = _find_place(text, where, codec, channel)
     moment = None
     if time is not None:
@@ -85,7 +72,7 @@ def read_event(text: str, codec: Codec, samples: Samples, time: str | None = Non
         decode = codec.decode_cells(channel, place.cells, times)
         return lambda values, which: place.reduction(decode(values, which), place.weights)
 
-    return Event(own, cells, measure, scale, threshold, sign == ">", label, variable.units, spoken)
+    return Event(own, cells, measure, scale, threshold, above, label, variable.units, spoken, recurs=True)
 
 
 def _check_possible(text: str, variable: Variable, codec: Codec, channel: int, threshold: float, above: bool) -> None:
@@ -114,7 +101,7 @@ def _find_place(text: str, where: str, codec: Codec, channel: int) -> Place:
         if size > 1:
             raise LevyError(f"the event {text!r} says of no place where: {GRAMMAR}")
         return Place(np.zeros(1, dtype=np.int64), np.ones(1), STATISTICS["mean"])
-    if point := PLACE.fullmatch(where):
+    if point := POINT.fullmatch(where):
         place = _at(text, float(point[1]), float(point[2]), codec)
         if not valid[place.cells[place.weights > 0]].all():
             raise LevyError(

@@ -12,6 +12,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.event import Event, Given
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
+from levy_core.datasets.images.events import read_event
 from levy_core.datasets.images.observed import parse_observed, read_observed
 
 
@@ -48,10 +49,8 @@ class ImageExporter:
         return channels, height, width
 
     def read_event(self, text: str, time: str | None) -> Event:
-        """Refuses all: what is on an image no number of its pixels says, and nobody can tell here whether it happened."""
-        raise LevyError(
-            f"images have no events such as {text!r}, which are of physical variables: ask a model of fields"
-        )
+        """See ``events.read_event``."""
+        return read_event(text, self._shape, time)
 
     def array(self, samples: np.ndarray, labels: np.ndarray, given: Given | None = None) -> np.ndarray:
         """Channels last."""

@@ -9,10 +9,10 @@ from PIL import Image, UnidentifiedImageError
 
 from levy_core.base.errors import LevyError
 from levy_core.base.observed import Observed, Reported
+from levy_core.base.pixels import LEVELS
 from levy_core.base.typed import array, mapping, real
 
 KEYS = ("pixels", "std", "guide")  # the guide is whoever's who draws
-LEVELS = 255  # the lightest of a channel
 
 
 def read_observed(path: Path, shape: tuple[int, int, int], std: float) -> Observed:

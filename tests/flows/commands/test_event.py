@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -13,13 +12,10 @@ from typer.testing import CliRunner
 
 from flows import cli
 from levy_core.base.errors import LevyError
-from levy_core.base.files import write_json
 from levy_core.datasets.fields.events import read_event
-from levy_core.sampling.solver import Solver
 from levy_core.serving.registered import RegisteredModel
-from levy_core.serving.requests import SAMPLER
 from tests.support.events import SAMPLES, make_codec, save_fields
-from tests.support.registered import register, registry_in, save_images
+from tests.support.registered import register, registry_in
 
 WORDS = "t2m at 52,0 > 26 degC"
 
@@ -170,10 +166,3 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_drawn(
     model._model.predictor.register_forward_pre_hook(lambda *_: pytest.fail("drawn"))
     with pytest.raises(LevyError, match="taken cannot be written to"):
         model.event({"n": 2}, WORDS, taken)
-
-
-def test_images_have_no_events(tmp_path):
-    model = save_images(tmp_path / "model")
-    write_json(model / SAMPLER, {"default": 3, "samplers": {"3": asdict(Solver("ode", "ei-noise", "karras", 3))}})
-    with pytest.raises(LevyError, match=r"images have no events such as 'brightness > 3'.*: ask a model of fields"):
-        RegisteredModel(model).event({"n": 2}, "brightness > 3", tmp_path / "none")

@@ -24,7 +24,9 @@ def test_the_probability_of_an_event_is_exact_with_the_rest(eofs, far):
     threshold = mean + far * deviation
     measure = lambda times: lambda values, which: values[:, 0].astype(np.float64)
     cells = np.array([np.ravel_multi_index(CELL, x.shape[1:])])
-    event = Event(lambda labels: None, cells, measure, lambda values: values, threshold, True, None, "K", "it is hot")
+    event = Event(
+        lambda labels: None, cells, measure, lambda values: values, threshold, True, None, "K", "it is hot", True
+    )
     solver = solver_of_events(Solver("ode", "2m-data", "karras", 20, rho_max=80, rho_min=0.002), None, None)
     sampler = EventSampler(model, solver, event, np.zeros(2000, int), 250, torch.device("cpu"))
     found = sampler.draw(5, 0, None)
@@ -38,7 +40,7 @@ def test_systems_have_days_of_their_own_which_are_those_of_all_particles_togethe
     seen = []
     event = Event(
         lambda labels: np.arange(len(labels)), np.array([0]), lambda times: seen.append(times), lambda values: values, 1.0, True,
-        None, "K", "it is hot",
+        None, "K", "it is hot", True,
     )  # fmt: skip
     solver = solver_of_events(Solver("ode", "2m-data", "karras", 20, rho_max=80, rho_min=0.002), None, None)
     model = gaussian_model(fit_latent(data(50), 3))
