@@ -44,7 +44,7 @@ def text(key: str, value: Any) -> str:
     Raises:
         LevyError: anything else.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):  # half a letter of JSON
         raise LevyError(f"{key} is {value!r:.40}, but text is expected")
     return value
 

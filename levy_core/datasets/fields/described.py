@@ -101,5 +101,9 @@ def _variable(where: str, name: str, value: Any) -> tuple[list[str], np.ndarray,
         data = data if several else data[0]
     else:
         data = array(f"{where}.data", data)
+    if len(dims) != np.ndim(data):
+        raise LevyError(
+            f"{where} has {len(dims)} dims, but lists in lists of data make {np.ndim(data)}: one name for each is expected"
+        )
     said = mapping(f"{where}.attrs", described.get("attrs", {}))
     return [text(f"{where}.dims", part) for part in dims], data, {k: v for k, v in said.items() if isinstance(v, str)}

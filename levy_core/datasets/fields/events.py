@@ -13,7 +13,7 @@ from levy_core.base.words import OVER, POINT, STATISTICS, Reduction, read_words
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.placing import Grid
-from levy_core.datasets.fields.plausible import find_quantities, in_units_of
+from levy_core.datasets.fields.plausible import find_beyond
 from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.times import drawn_times, label_of, read_moment
 from levy_core.datasets.fields.transforms import TRANSFORMS
@@ -85,13 +85,12 @@ def _check_possible(text: str, variable: Variable, codec: Codec, channel: int, t
             "take a threshold above"
         )
     attributes = codec.attributes[channel] if codec.attributes else {}
-    for quantity in find_quantities(variable.name, attributes, variable.level):
-        number = in_units_of(threshold, variable.units, quantity)
-        if number is not None and not quantity.low <= number <= quantity.high:
-            raise LevyError(
-                f"the event {text!r} cannot be meant: {threshold:g} {variable.units} is beyond what {quantity.names.split()[0]} is anywhere, "
-                f"{quantity.low:g} to {quantity.high:g} {quantity.units}; look at the value and its unit"
-            )
+    beyond = find_beyond(threshold, variable.units, variable.name, attributes, variable.level)
+    if beyond is not None:
+        raise LevyError(
+            f"the event {text!r} cannot be meant: {threshold:g} {variable.units} is beyond what {beyond.names.split()[0]} is anywhere, "
+            f"{beyond.low:g} to {beyond.high:g} {beyond.units}; look at the value and its unit"
+        )
 
 
 def _find_place(text: str, where: str, codec: Codec, channel: int) -> Place:

@@ -14,6 +14,7 @@ from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.fill import HUGE
 from levy_core.datasets.fields.placing import Grid
+from levy_core.datasets.fields.plausible import find_beyond
 from levy_core.datasets.fields.reported import Values, place_stations, read_grid, read_table
 from levy_core.datasets.fields.sources import open_source
 from levy_core.datasets.fields.timeline import say
@@ -149,7 +150,7 @@ def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Value
     Errors go through the slope of the transform.
 
     Raises:
-        LevyError: cells without values, values below the variable's minimum, an impossible std, means of a transformed variable.
+        LevyError: cells without values, values below the variable's minimum, an impossible value or std, means of a transformed variable.
     """
     variable = codec.variables[c]
     gone = ~codec.valid[c].reshape(-1)[rows.cells] & (rows.weights > 0)
@@ -161,6 +162,14 @@ def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Value
         raise LevyError(
             f"{where}: {variable.key} has {rows.values.min():g} {variable.units}, but its minimum is {variable.minimum:g}"
         )
+    for value in (rows.values.min(), rows.values.max()):
+        attributes = codec.attributes[c] if codec.attributes else {}
+        beyond = find_beyond(float(value), variable.units, variable.name, attributes, variable.level)
+        if beyond is not None:
+            raise LevyError(
+                f"{where}: {variable.key} has {value:g} {variable.units}, beyond what {beyond.names.split()[0]} is anywhere, {beyond.low:g} to "
+                f"{beyond.high:g} {beyond.units}; look at the value and its unit"
+            )
     if not ((rows.std >= 0) & (rows.std < HUGE)).all():
         wrong = rows.std[~((rows.std >= 0) & (rows.std < HUGE))][0]
         raise LevyError(f"{where}: the std of {variable.key} is {wrong:g}, but must be from 0 to {HUGE:g}")

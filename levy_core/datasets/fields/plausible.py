@@ -92,3 +92,16 @@ def in_units_of(value: float, unit: str, quantity: Quantity) -> float | None:
     except Exception:  # pint raises many kinds
         return None
     return None
+
+
+def find_beyond(value: float, unit: str, name: str, attributes: dict[str, str], level: float | None) -> Quantity | None:
+    """The quantity that a variable is and whose bounds a value is beyond; None where nothing is known against it.
+
+    Args:
+        unit: of the value. name, attributes, level: as of ``find_quantities``.
+    """
+    for quantity in find_quantities(name, attributes, level):
+        number = in_units_of(value, unit, quantity)
+        if number is not None and not quantity.low <= number <= quantity.high:
+            return quantity
+    return None

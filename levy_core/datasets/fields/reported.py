@@ -1,7 +1,7 @@
 """Observed values in the units of people: of data sets on a grid, and of tables of stations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.fill import looks_like_fill
 from levy_core.datasets.fields.opening import choose_variable
 from levy_core.datasets.fields.placing import Grid
-from levy_core.datasets.fields.units import conversion
+from levy_core.datasets.fields.units import conversion_from
 
 COLUMNS = ("variable", "latitude", "longitude", "value")
 
@@ -57,10 +57,8 @@ def read_grid(
             named = ", ".join(f"{array.sizes[name]} entries along {name}" for name in sorted(map(str, left)))
             raise LevyError(f"{where} has {named}: choose one of them, so that a single field is left")
         values = array.transpose(*latitude.dims, *longitude.dims).to_numpy()
-        plain = replace(variable, accumulated=None, stamped=None, source_units=None)
-        standard_name = str(array.attrs.get("standard_name", ""))
         _refuse_fill(values.reshape(-1), where)
-        values = conversion(plain, array.attrs.get("units"), source, standard_name)(values)
+        values = conversion_from(str(array.attrs.get("units", "")), variable.units, where)(values)
         place = grid.blocks if means else grid.cells
         cells, weights = place(latitude.to_numpy(), longitude.to_numpy(), where)
         seen = ~np.isnan(values).reshape(-1)

@@ -108,8 +108,14 @@ def conversion(variable: Variable, attribute: str | None, where: str, standard_n
 def convert(value: float, unit: str, target: str, name: str) -> float:
     """A value that a person gives, in units of the data.
 
-    Args:
-        name: what it is of, for messages.
+    Raises:
+        LevyError: as ``conversion_from``.
+    """
+    return float(conversion_from(unit, target, name)(np.array(value)))
+
+
+def conversion_from(unit: str, target: str, name: str) -> Conversion:
+    """How values that a person gives become values in units of the data; ``name`` is what they are of, for messages.
 
     Raises:
         LevyError: units that are missing, ambiguous, unknown or of another quantity.
@@ -118,7 +124,7 @@ def convert(value: float, unit: str, target: str, name: str) -> float:
     found = _between(source, _parse(target, name, "correct them in params"))
     if found is None:
         raise LevyError(f"{name} is given in {unit!r}, which cannot become {target!r}: write units of that quantity")
-    return float(found(np.array(value)))
+    return found
 
 
 def is_amount(variable: Variable, attribute: str | None) -> bool:
