@@ -10,10 +10,10 @@ from torch import Tensor
 from levy_core.base.eofs import fit_eofs
 from levy_core.base.errors import LevyError
 from levy_core.base.tensors import read_tensors, write_tensors
-from levy_core.observations.operators import Operator
+from levy_core.observations.operators import Operator, weights_of
 
 LEAST = 1e-6  # of the mean variance: what a coordinate varies by at least, so that no observation of it is impossible
-CHUNK = 64  # rows of an operator at a time
+CHUNK, PATTERNS, CELLS = 64, 8, 2**18  # rows of an operator, patterns, and coordinates at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,22 +33,25 @@ class Covariance:
         flat = x.flatten(1)
         return (flat * self.diagonal + (flat @ self.patterns) @ self.patterns.T).view_as(x)
 
-    def posterior(self, variance: float) -> "Covariance":
-        """``(Sigma^-1 + I / variance)^-1``: of Gaussian data once they are seen through noise of this variance (mean kept).
-
-        By Woodbury, in a form without differences: the diagonal is ``v d / (v + d)``, and patterns stay patterns.
-        """
+    def posterior(self, variance: float) -> "Posterior":
+        """``(Sigma^-1 + I / variance)^-1``: of Gaussian data once they are seen through noise of this variance."""
         seen = self.diagonal + variance
-        scaled = self.patterns / seen[:, None]
-        inner = torch.eye(self.patterns.shape[1]).to(self.patterns) + self.patterns.T @ scaled
-        root = torch.linalg.cholesky(inner)
-        patterns = torch.linalg.solve_triangular(root, variance * scaled.T, upper=False).T
-        return Covariance(self.mean, patterns, variance * self.diagonal / seen)
+        inner = torch.eye(self.patterns.shape[1]).to(self.patterns)
+        for some, theirs in zip(self.patterns.split(CELLS), seen.split(CELLS), strict=True):
+            inner += some.T @ (some / theirs[:, None])
+        weight = variance / seen
+        return Posterior(self, weight, weight * self.diagonal, torch.linalg.cholesky(inner))
 
     def observed(self, operator: Operator) -> Tensor:
         """``H Sigma H^T``, [rows, rows]."""
-        seen = operator.apply(self.patterns.T.reshape(-1, *operator.shape))
+        seen = self.seen(operator)
         return seen.T @ seen + gram(operator, self.diagonal)
+
+    def seen(self, operator: Operator, weight: Tensor | None = None) -> Tensor:
+        """What an operator sees of each pattern, times a weight of each coordinate [D] if one is given: [k, rows], a few patterns at a time."""
+        parts = (some.T if weight is None else some.T * weight for some in self.patterns.split(PATTERNS, 1))
+        found = [operator.apply(part.reshape(-1, *operator.shape)) for part in parts]
+        return torch.cat(found) if found else self.patterns.new_zeros(0, operator.rows)
 
     def to(self, device: torch.device) -> "Covariance":
         """The same on a device."""
@@ -75,8 +78,51 @@ class Covariance:
         return cls(tensors["mean"], tensors["patterns"], tensors["diagonal"])
 
 
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """A covariance conditioned on noise, which shares the patterns P of the one before it: ``diag(diagonal) + W P (L L^T)^-1 P^T W``.
+
+    By Woodbury, in a form without differences: with noise of variance v, ``W = v / (v + d)``, the diagonal is ``W d``, and
+    ``L L^T = I + P^T diag(1 / (v + d)) P``. It holds [D] and [k, k] values, and no patterns of its own.
+
+    Args:
+        prior: whose patterns and diagonal d these are. weight: W, [D]. diagonal: [D]. root: L, [k, k].
+    """
+
+    prior: Covariance
+    weight: Tensor
+    diagonal: Tensor
+    root: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """[N, *S] -> [N, *S], D values per row."""
+        flat, patterns = x.flatten(1), self.prior.patterns
+        amounts = torch.cholesky_solve(((flat * self.weight) @ patterns).T, self.root).T
+        return (flat * self.diagonal + (amounts @ patterns.T) * self.weight).view_as(x)
+
+    def observed(self, operator: Operator) -> Tensor:
+        """``H C H^T``, [rows, rows]."""
+        seen = torch.linalg.solve_triangular(self.root, self.prior.seen(operator, self.weight), upper=False)
+        return seen.T @ seen + gram(operator, self.diagonal)
+
+    def on(self, prior: Covariance) -> "Posterior":
+        """The same on the device of its prior, which is there already."""
+        device = prior.diagonal.device
+        return Posterior(prior, self.weight.to(device), self.diagonal.to(device), self.root.to(device))
+
+
+def values_kept(covariance: Covariance) -> int:
+    """How many values a posterior holds beside the patterns."""
+    size, patterns = covariance.patterns.shape
+    return 2 * size + patterns**2
+
+
 def gram(operator: Operator, diagonal: Tensor) -> Tensor:
-    """``H diag(diagonal) H^T`` of diagonal [D], [rows, rows], a few rows at a time."""
+    """``H diag(diagonal) H^T`` of diagonal [D], [rows, rows]: exactly where rows see few cells, else a few rows at a time."""
+    if (seen := weights_of(operator)) is not None:
+        from scipy.sparse import diags_array  # which others do without
+
+        return torch.from_numpy((seen @ diags_array(diagonal.cpu().numpy()) @ seen.T).toarray()).to(diagonal)
     unit = torch.eye(operator.rows).to(diagonal)
     weights = diagonal.view(operator.shape)
     parts = [operator.apply(operator.adjoint(rows) * weights) for rows in unit.split(CHUNK)]

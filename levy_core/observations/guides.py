@@ -20,7 +20,7 @@ from torch import Tensor
 from levy_core.base.conditions import Condition
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.seeds import BatchStream
-from levy_core.observations.covariance import Covariance, check_size
+from levy_core.observations.covariance import Covariance, check_size, values_kept
 from levy_core.observations.jacobian import Jacobian
 from levy_core.observations.observation import Observation, inverse_of
 from levy_core.process.noise import Noise
@@ -127,8 +127,9 @@ class Interpolation:
         check_size(covariance, observation.operator)
         self.observation, self.a = observation, typical_mixing(noise)
         self._gains = Gains(self._matrix, observation.operator.rows)
-        size = covariance.patterns.numel() + covariance.diagonal.numel()
-        self._posterior = lru_cache(maxsize=levels_kept(size))(lambda level: covariance.posterior(level**2 * self.a))
+        self._prior = lru_cache(maxsize=1)(covariance.to)
+        kept = levels_kept(values_kept(covariance))
+        self._posterior = lru_cache(maxsize=kept)(lambda level: covariance.posterior(level**2 * self.a))
 
     def _matrix(self, level: float) -> Tensor:
         return self._posterior(level).observed(self.observation.operator) + self.observation.variance.diag()
@@ -140,7 +141,7 @@ class Interpolation:
         shift = self.observation.operator.adjoint(weights)
         for level in rho.unique().tolist():
             at = rho == level
-            shift[at] = self._posterior(level).to(y.device).apply(shift[at])
+            shift[at] = self._posterior(level).on(self._prior(y.device)).apply(shift[at])
         return eps_hat, shift
 
 

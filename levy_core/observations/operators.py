@@ -7,7 +7,7 @@ Every operator works on any floating type and device: ``apply`` goes from [N, *S
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi, prod
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor
 
 from levy_core.base import cells
 from levy_core.base.errors import LevyError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 class Operator(Protocol):
@@ -221,3 +224,18 @@ class Stack:
         return torch.stack([operator.adjoint(part) for operator, part in zip(self.operators, parts, strict=True)]).sum(
             0
         )
+
+
+def weights_of(operator: Operator) -> "csr_array | None":
+    """An operator as a sparse matrix, float64 [rows, D], where each of its rows sees a few cells; None of one that sees all at once."""
+    from scipy.sparse import csr_array, vstack
+
+    if isinstance(operator, Stack):
+        parts = [weights_of(part) for part in operator.operators]
+        return None if any(part is None for part in parts) else vstack(parts, format="csr")
+    if not isinstance(operator, CellMeans):
+        return None
+    rows, k = operator.cells.shape
+    ends = np.arange(0, rows * k + 1, k) if k else np.zeros(rows + 1, dtype=np.int64)
+    weights, cells_seen = operator.weights.double().flatten().numpy(), operator.cells.flatten().numpy()
+    return csr_array((weights, cells_seen, ends), shape=(rows, prod(operator.shape)))

@@ -95,8 +95,6 @@ def need_of(footprint: Footprint, asked: Asked) -> Need:
     towards, once = asked.towards, 0
     each = footprint.each(asked.solver, None if towards is None else towards.guide)
     if towards is not None:
-        known = towards.covariance
-        size = 0 if known is None else known.patterns.numel() + known.diagonal.numel()
         levels = asked.solver.steps * OBSERVATION_GUIDES[towards.guide].keeps_levels
-        once = footprint.once(len(towards.observed.values), levels, size)
+        once = footprint.once(len(towards.observed.values), levels, towards.covariance)
     return Need(len(asked), footprint.kept, min(len(asked), rows_of_batch(each)), each, once)

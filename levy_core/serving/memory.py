@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from levy_core.base.conditions import move
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.samples import Samples
+from levy_core.observations.covariance import PATTERNS, Covariance, values_kept
 from levy_core.observations.guides import OBSERVATION_GUIDES, levels_kept
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.solver import Solver
@@ -31,6 +32,7 @@ STREAM = 16 * 2**10  # bytes of the generators of a sample's random numbers
 # guide towards observations, which computes in float64; of a mixing variable per coordinate and level, which the posterior family
 # draws at the start. And per value of a field that is made of coefficients.
 LOOP, GUIDE, PATH, DECODED = 16, 16, 10, 16
+COPIES = 3  # of patterns, weighed and in another layout
 INVERSE = (
     8  # matrices [rows, rows] in float64 that are alive while one of observed values is inverted, with LAPACK's room
 )
@@ -131,10 +133,12 @@ class Footprint:
             values += PATH * made * len(jumps)
         return 4 * values + STREAM
 
-    def once(self, rows: int, levels: int, covariance: int) -> int:
-        """What a guide towards ``rows`` observed values makes once, and keeps for noise levels: inverses, and covariances of so many values."""
-        kept = sum(min(levels, levels_kept(values)) * values for values in (rows**2, covariance) if values)
-        return 8 * (INVERSE * rows**2 + kept)
+    def once(self, rows: int, levels: int, covariance: Covariance | None) -> int:
+        """What a guide towards ``rows`` observed values makes once, and keeps for noise levels: inverses, and what is left of a covariance."""
+        of_level = [rows**2] + ([] if covariance is None else [values_kept(covariance)])
+        kept = sum(min(levels, levels_kept(values)) * values for values in of_level if values)
+        some = 0 if covariance is None else COPIES * PATTERNS * len(covariance.mean)  # patterns at a time
+        return 8 * (INVERSE * rows**2 + kept + some)
 
     @property
     def decoded(self) -> int:

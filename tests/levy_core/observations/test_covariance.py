@@ -1,11 +1,13 @@
 """The data's covariance: what its fit keeps, Woodbury against dense matrices, files."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.observations.covariance import Covariance, fit_covariance
-from levy_core.observations.operators import block_mean
+from levy_core.observations.covariance import Covariance, fit_covariance, gram, values_kept
+from levy_core.observations.operators import Blur, Stack, block_mean, mask, points
 from tests.support.observed import D, one_regime
 
 FIELDS = one_regime().data(4000, (1, 4, 4), seed=1)
@@ -40,6 +42,68 @@ def test_what_is_observed_of_it_is_h_sigma_h():
     fitted, operator = fit_covariance(FIELDS, 0.9), block_mean((1, 4, 4), (2, 2))
     h = operator.apply(torch.eye(D).double().view(D, 1, 4, 4)).T
     torch.testing.assert_close(fitted.observed(operator), h @ dense(fitted) @ h.T)
+
+
+@pytest.mark.parametrize("variance", [1e-8, 0.1, 1e8])
+def test_what_is_observed_of_the_posterior_is_that_of_the_dense_one(variance):
+    posterior, operator = fit_covariance(FIELDS, 0.9).posterior(variance), block_mean((1, 4, 4), (2, 2))
+    h = operator.apply(torch.eye(D).double().view(D, 1, 4, 4)).T
+    torch.testing.assert_close(posterior.observed(operator), h @ dense(posterior) @ h.T, rtol=1e-9, atol=1e-14)
+
+
+def test_a_posterior_keeps_no_patterns_of_its_own():
+    fitted = fit_covariance(FIELDS, 0.9)
+    posterior = fitted.posterior(0.1)
+    assert posterior.prior is fitted
+    assert values_kept(fitted) == sum(t.numel() for t in (posterior.weight, posterior.diagonal, posterior.root))
+    moved = posterior.on(fitted.to(torch.device("cpu")))
+    torch.testing.assert_close(dense(moved), dense(posterior), rtol=0, atol=0)
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """An operator of which only the protocol is known."""
+
+    operator: object
+
+    @property
+    def shape(self):
+        return self.operator.shape
+
+    @property
+    def rows(self):
+        return self.operator.rows
+
+    def apply(self, x):
+        return self.operator.apply(x)
+
+    def adjoint(self, v):
+        return self.operator.adjoint(v)
+
+
+SEEN = (1, 12, 16)
+STATIONS = points(
+    SEEN, 11 * torch.rand(150, 2, generator=torch.Generator().manual_seed(0))
+)  # more than a few rows at a time
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        STATIONS,
+        block_mean(SEEN, (4, 4)),
+        mask(torch.arange(192).view(SEEN) % 5 == 0),
+        mask(torch.zeros(SEEN, dtype=torch.bool)),
+        Stack((STATIONS, block_mean(SEEN, (3, 4)))),
+        Stack((STATIONS, Blur(SEEN, 1.5))),
+    ],
+    ids=["points", "means", "mask", "nothing", "stack", "stack with a blur"],
+)
+def test_products_of_operators_are_the_same_by_sparse_matrices(operator):
+    diagonal = torch.rand(192, generator=torch.Generator().manual_seed(1)).double()
+    found, expected = gram(operator, diagonal), gram(Opaque(operator), diagonal)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    assert found.shape == (operator.rows, operator.rows)
 
 
 def test_a_constant_cell_keeps_a_little_variance():

@@ -133,7 +133,7 @@ def test_what_guides_make_once_is_counted(guide):
         model, solver, 0, np.zeros(1, int), 1, CPU, observation_of(model, seen), guide, covariance
     )
     levels = solver.steps * OBSERVATION_GUIDES[guide].keeps_levels
-    once = Footprint(model, CPU).once(rows, levels, covariance.patterns.numel() + D)
+    once = Footprint(model, CPU).once(rows, levels, covariance)
     alive = most_alive(draw) - expected(model, solver, guide)
     assert alive <= once <= 5 * alive
 
