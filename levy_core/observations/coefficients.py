@@ -19,7 +19,7 @@ class ObservedFields:
     they do not, it is an observation as any other.
 
     Args:
-        observation: of fields, with values [rows]. patterns: [K, *S]. rest: the covariance of the rest, and the fields' mean.
+        observation: of fields, with values [rows], or [N, rows] for N fields. patterns: [K, *S]. rest: the covariance of the rest, and the fields' mean.
     """
 
     observation: Observation
@@ -42,7 +42,7 @@ class ObservedFields:
         kept = variances > len(variances) * torch.finfo(variances.dtype).eps * variances.max()
         directions = directions[:, kept]
         seen = operator.apply(self.patterns.double()).T  # [rows, K]
-        offset = self.observation.residual(self.rest.mean.view(1, *operator.shape))[0]
+        offset = self.observation.values - operator.apply(self.rest.mean.view(1, *operator.shape))[0]
         return Observation(Matrix(directions.T @ seen), offset @ directions, variances[kept].sqrt())
 
     def complete(self, x: Tensor, n: Tensor) -> Tensor:

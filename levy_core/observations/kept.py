@@ -17,12 +17,17 @@ PATTERNS = 256  # at most
 
 def keep_covariance(data: Tensor | Rows, size: int, folder: Path) -> None:
     """Writes the covariance of training data, of ``size`` values per sample, into a model's folder; nothing for samples too large."""
-    rows = thin_rows(len(data), min(SAMPLES, VALUES // size), 1)
-    if len(rows) < FEWEST:
+    if not suffices(len(data), size):
         return
+    rows = thin_rows(len(data), min(SAMPLES, VALUES // size), 1)
     fields = torch.nan_to_num(read_rows(data, rows).flatten(1).double())
     if fields.std(0).max() > 0:
         fit_covariance(fields, most=PATTERNS).save(folder / FILE)
+
+
+def suffices(samples: int, size: int) -> bool:
+    """Whether a covariance is kept of so many training samples, of ``size`` values each."""
+    return min(samples, SAMPLES, VALUES // size) >= FEWEST
 
 
 def keeps_covariance(folder: Path) -> bool:

@@ -1,14 +1,18 @@
-"""What conditional samples of a model have to beat: kriging with the same covariance, and analogues from the training data."""
+"""What conditional samples of a model have to beat: kriging with the same covariance, analogues from the training data, interpolation."""
 
 from math import inf
 
+import numpy as np
 import torch
+from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+from scipy.spatial import QhullError
 from torch import Tensor
 
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, generator
 from levy_core.observations.covariance import Covariance, check_size
 from levy_core.observations.observation import Observation, inverse_of
+from levy_core.observations.operators import CellMeans
 from levy_core.process.noise import StudentT
 
 
@@ -67,3 +71,40 @@ def find_analogues(fields: Tensor, observation: Observation, count: int) -> Tens
     unit = seen.std(0)
     distance = (((seen - observation.values) / torch.where(unit > 0, unit, 1.0)) ** 2).sum(1)
     return fields[distance.topk(count, largest=False).indices]
+
+
+def interpolate(operator: CellMeans, values: Tensor, wraps: bool) -> Tensor:
+    """Linear between observed cells or centres of blocks, the nearest beyond them; [N, rows] -> [N, C, H, W].
+
+    Args:
+        wraps: whether the last column touches the first.
+
+    Raises:
+        LevyError: a channel of which nothing was observed.
+    """
+    channels, height, width = operator.shape
+    of = operator.cells[:, 0] // (height * width)
+    places = operator.cells % (height * width)
+    centre = torch.stack([((part * operator.weights).sum(1)) for part in (places // width, places % width)], 1)
+    return torch.stack(
+        [_interpolate_one(centre[of == c], values[:, of == c], (height, width), wraps) for c in range(channels)], 1
+    )
+
+
+def _interpolate_one(centre: Tensor, values: Tensor, side: tuple[int, int], wraps: bool) -> Tensor:
+    if not len(centre):
+        raise LevyError(
+            "nothing was observed of a channel, so that there is nothing to interpolate: observe more cells"
+        )
+    at, seen = centre.numpy(), values.T.numpy()
+    if wraps:
+        at = np.concatenate([at + np.array([0, turn]) for turn in (-side[1], 0, side[1])])
+        seen = np.tile(seen, (3, 1))
+    cells = np.stack(np.meshgrid(np.arange(side[0]), np.arange(side[1]), indexing="ij"), -1).reshape(-1, 2)
+    filled = NearestNDInterpolator(at, seen)(cells)
+    try:
+        linear = LinearNDInterpolator(at, seen)(cells)
+    except (QhullError, ValueError):  # values in one line, or fewer than three
+        linear = np.full_like(filled, np.nan)
+    filled = np.where(np.isnan(linear), filled, linear)
+    return torch.from_numpy(filled.T.copy()).view(len(values), *side)

@@ -81,8 +81,7 @@ class Reader:
     def read_given(self, request: dict[Any, Any], label: int | None) -> tuple[np.ndarray, Solver, int]:
         """As ``read``, of samples that agree with observations, which choose nothing of a sampler but ``steps``.
 
-        They are drawn by the second-order ODE 2m-data on the levels of the default sampler, ended at rho = 0 so that exact values are
-        met: first-order tables give ensembles that are too narrow, even with the exact predictor (docs/observations.md).
+        They are drawn by ``solver_of_observations`` on the levels of the default sampler.
 
         Args:
             label: the class that the observation belongs to; None where it says nothing of it.
@@ -101,11 +100,7 @@ class Reader:
                 )
             labels = np.full(len(labels), label)
         steps = request.get("steps", max(GIVEN_STEPS, self.default.steps))
-        solver = replace(
-            self.default.unfitted(), family="ode", discretisation="2m-data", eta=0.0, guide="none", denoise=True, boost=1.0,
-            steps=steps,
-        )  # fmt: skip
-        return labels, solver, seed
+        return labels, solver_of_observations(self.default, steps), seed
 
     def labels(self, request: dict[Any, Any]) -> np.ndarray:
         """The label of each sample that a request asks for.
@@ -169,3 +164,13 @@ class Reader:
                 f"the guide {solver.guide} came without a strength: 1 is the class itself, more exaggerates it"
             )
         return solver
+
+
+def solver_of_observations(levels: Solver, steps: int) -> Solver:
+    """The second-order ODE on the levels of a sampler, ended at rho = 0 so that exact values are met.
+
+    First-order tables give ensembles that are too narrow, even with the exact predictor (docs/observations.md).
+    """
+    return replace(
+        levels.unfitted(), family="ode", discretisation="2m-data", eta=0.0, guide="none", denoise=True, boost=1.0, steps=steps
+    )  # fmt: skip
