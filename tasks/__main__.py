@@ -14,6 +14,11 @@ PROGRAMS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "train": ("tasks.train", ("dataset", "design"), "one design on one data set; interrupted, it goes on"),
     "tune": ("tasks.tune", ("dataset", "design"), "the best sampler at each number of network evaluations"),
     "sample": ("tasks.sample", ("dataset", "design"), "the grid of samplers, and those that tune found"),
+    "observe": (
+        "tasks.observe",
+        ("dataset", "design"),
+        "held-out data of which a part is observed, and the rest drawn",
+    ),
     "evaluate": ("tasks.evaluate", ("dataset", "design"), "every cell of the grid against the real data"),
     "compare": ("tasks.compare", ("dataset",), "all designs in one table, and the winner"),
     "report": ("tasks.report", ("dataset",), "one page for people"),

@@ -15,12 +15,13 @@ from levy_core.process.twins import describe_missing_twin
 from levy_core.serving.draw import evaluation_flops, trajectories
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.comparison import read_eta, read_winner
+from tasks.cells.observed import read_scores, read_shown
 from tasks.cells.selection import Row, cell_label, rows_of_cell, select_default, solver_of
 from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tables import metric_name, read_rows
 from tasks.cells.tuned import read_spent
 from tasks.kinds.kind import Page
-from tasks.page import contrasts, figures, pictures, tables
+from tasks.page import contrasts, figures, observed, pictures, tables
 from tasks.page.default_sampler import DefaultSampler
 from tasks.params.schema import Params
 from tasks.params.sections import TrainParams
@@ -87,6 +88,7 @@ def report(params: Params, dataset: str) -> None:
             if svg:
                 (folder / f"{title}.svg").write_text(svg.replace("currentColor", "#1d232b"))
         page["pictures"] = of_kind.pictures(folder, samplers)
+        page["observed"] = _write_observed(folder, params, dataset, designs, winner["design"], of_kind)
         page["ways"] = _write_trajectories(folder, models, samplers, of_kind)
         (folder / "index.html").write_text(template.render(**page))
     print(f"report: {paths.report(dataset) / 'index.html'}")
@@ -149,6 +151,32 @@ def _cost(
             }
         )
     return rows
+
+
+def _write_observed(
+    folder: Path, params: Params, dataset: str, designs: list[str], shown_of: str, page: Page
+) -> list[dict[str, Any]]:
+    """What was observed of held-out data: one table for each experiment, and pictures of one design."""
+    experiments = params.experiments(dataset)
+    if not experiments:
+        return []
+    scores = {d: read_scores(paths.observed(dataset, d)) for d in designs}
+    shown, entries = read_shown(paths.observed(dataset, shown_of)), []
+    for name, experiment in experiments.items():
+        cases = shown[name]  # none where all of the model's ways failed
+        png = pictures.save_png(folder / f"observed-{name}.png", page.draw_observed(cases)) if cases else ""
+        entries.append(
+            {
+                "title": name,
+                "text": f"{experiment.text}; {observed.describe_numbers(scores[shown_of], name)}, {experiment.members} members of each",
+                "rows": observed.tabulate_observed(scores, name, page.variables, page.units),
+                "design": shown_of,
+                "way": cases[0].way if cases else "",
+                "cases": [f"{case.name}{', extreme' * case.extreme}" for case in cases],
+                "png": png,
+            }
+        )
+    return entries
 
 
 def _write_trajectories(

@@ -51,6 +51,7 @@ TINY = {
         "n": 16,
         "batch": 16,
     },
+    "observe": {"images": {"half": {"steps": [2], "cases": 4, "members": 2}}},
     "evaluate": {
         "images": {
             "kid_subsets": 3,

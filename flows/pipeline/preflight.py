@@ -2,9 +2,15 @@
 
 import shutil
 import sys
+from math import prod
 from pathlib import Path
 
+import torch
+
 from levy_core.base.errors import LevyError
+from levy_core.observations.kept import suffices
+from levy_core.observations.observation import MOST
+from levy_core.observations.views import Scene
 from levy_core.training.encoding import count_fitted
 from tasks.params.schema import Params
 from tasks.params.sections import TrainParams
@@ -18,7 +24,8 @@ def check_sources(params: Params) -> None:
 
     Raises:
         LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; it has no classes, which
-            are to be balanced, or fewer EOFs than a design asks for, or samples too large for EOFs; a nearly full disk.
+            are to be balanced, or fewer EOFs than a design asks for, or samples too large for EOFs; experiments that its held-out
+            samples do not suit; a nearly full disk.
     """
     for dataset in params.datasets:
         counts = params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
@@ -29,6 +36,7 @@ def check_sources(params: Params) -> None:
                     f"set train.{key} to 0, or name only data sets with classes in datasets"
                 )
         _check_eofs(params, dataset, sum(counts.values()))
+        _check_experiments(params, dataset, sum(counts.values()))
         for line in _find_repeated(dataset, counts, params.train):
             print(f"warning: {line}", file=sys.stderr)
     free = shutil.disk_usage(Path.cwd()).free
@@ -55,6 +63,36 @@ def _check_eofs(params: Params, dataset: str, samples: int) -> None:
                 f"models.{name}.eofs is {eofs}, but the {fitted} training samples of {dataset} that EOFs are fitted to have at most "
                 f"{most} EOFs: give fewer, or a share of the variance such as 0.95"
             )
+
+
+def _check_experiments(params: Params, dataset: str, samples: int) -> None:
+    """Refuses experiments that the held-out samples do not suit or are too few for, and samples too large for what they are judged by."""
+    experiments, kind = params.experiments(dataset), params.kind(dataset)
+    if not experiments or kind.observing is None:
+        return
+    shape, held_out = kind.observing.inspect(paths.raw(dataset), params.data[dataset])
+    for name, experiment in experiments.items():
+        where = f"observe.{kind.name}.{name} on {dataset}"
+        if experiment.cases > held_out:
+            raise LevyError(
+                f"{where} has {experiment.cases} cases, but {held_out} samples are held out: lower cases, hold out more, or take the "
+                "experiment out"
+            )
+        try:
+            rows = experiment.operator(Scene(torch.ones(shape, dtype=torch.bool))).rows
+        except LevyError as error:
+            raise LevyError(f"{where}: {error}") from error
+        if rows > MOST:
+            raise LevyError(
+                f"{where} observes {rows:,} values, and at most {MOST:,} can be taken in at once: observe less"
+            )
+    if samples and not suffices(samples, size := prod(shape)):
+        for design in params.designs:
+            if params.models[design].get("eofs") is None:
+                raise LevyError(
+                    f"observe.{kind.name} on {dataset}: {samples:,} training samples of {size:,} values leave {design} without the "
+                    "covariance by which experiments are judged: take smaller samples or designs with eofs, or take the experiments out"
+                )
 
 
 def _find_repeated(dataset: str, counts: dict[str, int], train: TrainParams) -> list[str]:

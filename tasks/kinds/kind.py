@@ -2,11 +2,11 @@
 
 Nothing else names a kind. A new one is a folder here and its entries in params.yaml (docs/architecture.md). What its functions
 import late lies in modules of these names, so that the code of each is known apart from the others': ``data`` (preparation),
-``training``, ``metrics``, ``page``; ``measures`` and ``settings`` are imported at once. A whole example that runs is
+``training``, ``metrics``, ``held_out``, ``page``; ``measures`` and ``settings`` are imported at once. A whole example that runs is
 tests/support/series_kind.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -18,17 +18,20 @@ from levy_core.base.code import hash_code
 from levy_core.base.errors import choose
 from levy_core.base.measure import Measure
 from levy_core.base.settings import Settings
+from tasks.kinds.held_out import Observing
 from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from PIL.Image import Image
     from torch import Tensor, device
 
     from levy_core.base.conditions import Condition
     from levy_core.base.samples import Samples
     from levy_core.process.design import Design
     from levy_core.training.batches import Data
+    from tasks.cells.observed import Shown
     from tasks.page.default_sampler import DefaultSampler
 
 
@@ -118,6 +121,7 @@ class Page(Protocol):
     trajectories: int  # samples whose way from noise is shown
     picture_width: int  # pixels that a sheet of samples needs at least
     variables: list[str]  # names that stand in the place of `{}` in the metrics that are shown
+    units: list[str]  # of the variables; without, of a sample's values; of kinds that have ``observing``
 
     def card(self, design: str, cell: "pd.Series") -> dict[str, str]:
         """What to know of a design at a glance: title, value, unit, text."""
@@ -133,6 +137,9 @@ class Page(Protocol):
 
     def pixels(self, samples: "np.ndarray") -> "np.ndarray":
         """Samples [..., *S] as uint8 [..., C, H, W] with 1 or 3 channels."""
+
+    def draw_observed(self, cases: "Sequence[Shown]") -> "Image":
+        """Cases of an experiment, of kinds that have ``observing``: what was observed, the truth, members, their mean and spread."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ class Kind:
         open_page: (``Folders``, evaluation settings, torch device) -> ``Page``.
         output_shape: shape of an exported sample, of that of a sample.
         drift: None for a kind whose new data are not held against those before.
+        observing: None for a kind of which experiments observe nothing.
         advise: (settings, design) -> what speaks against this design for such data, in a line; "" for nothing.
         measure_size: (raw folder, settings) -> values of a training sample, without reading one; None where preparation decides it.
     """
@@ -202,6 +210,7 @@ class Kind:
     open_page: "Callable[[Folders, Any, device], Page]"
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     drift: DriftMeasure | None = None
+    observing: Observing | None = None
     advise: "Callable[[Any, Design], str]" = lambda settings, design: ""
     measure_size: Callable[[Path, Any], int | None] = lambda raw, settings: None
 

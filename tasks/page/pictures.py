@@ -33,6 +33,11 @@ def draw_comparison(rows: list[np.ndarray]) -> Image.Image:
     return _draw_sheet([list(images[:COMPARED]) for images in rows], shape, COMPARED, LEGIBLE, APART)
 
 
+def draw_rows(rows: list[list[np.ndarray]]) -> Image.Image:
+    """Pictures uint8 [C, H, W], enlarged as ``draw_comparison`` does."""
+    return _draw_sheet(rows, rows[0][0].shape, max(map(len, rows)), LEGIBLE, APART)
+
+
 def draw_trajectories(steps: np.ndarray, most: int = 12) -> Image.Image:
     """uint8 [steps, n, C, H, W]: one row per sample, one column per evaluation (``most`` of them, spread evenly)."""
     columns = np.unique(np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int))

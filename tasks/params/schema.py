@@ -11,6 +11,7 @@ from levy_core.base.settings import Settings
 from levy_core.metrics.common.paired import Rule
 from levy_core.sampling.guidance import GUIDES
 from tasks.kinds.kind import Kind, kind_of
+from tasks.params.experiments import Experiment
 from tasks.params.names import Name, refuse_twins
 from tasks.params.resolution import design_of, takes_tail_index
 from tasks.params.sections import (
@@ -18,6 +19,7 @@ from tasks.params.sections import (
     ComputeParams,
     EvaluateParams,
     NetParams,
+    ObserveParams,
     RetrainParams,
     SampleParams,
     TrainParams,
@@ -52,6 +54,7 @@ class Params(Settings):
     train: TrainParams
     tune: TuneParams
     sample: SampleParams
+    observe: ObserveParams
     evaluate: EvaluateParams
     compare: CompareParams
     retrain: RetrainParams
@@ -143,6 +146,13 @@ class Params(Settings):
                         f"models.{name}.eofs is {eofs}: {dataset} is of the kind {kind.name}, whose values have a range that sums of "
                         "EOFs leave; take eofs out, or run this design on fields"
                     )
+        for name, experiment in self.experiments(dataset).items():
+            assert kind.observing is not None  # or there would be no experiment
+            try:
+                kind.observing.check(self.data[dataset], experiment.see, experiment.std)
+                experiment.check_designs({name: self.models[name] for name in self.designs})
+            except LevyError as error:
+                raise ValueError(f"observe.{kind.name}.{name} on {dataset}: {error}") from None
         if not kind.has_tail_index:
             for name in self.designs:
                 if takes_tail_index(self.models[name]):
@@ -169,6 +179,10 @@ class Params(Settings):
         """How samples of a data set are measured."""
         kind = self.kind(dataset)
         return getattr(self.evaluate, kind.name) or kind.evaluation()
+
+    def experiments(self, dataset: str) -> dict[str, Experiment]:
+        """What is observed of the held-out data of a data set, by name; {} for nothing."""
+        return getattr(self.observe, self.kind(dataset).name, None) or {}
 
     def metric(self, dataset: str) -> str:
         """What the samplers of a data set are compared by."""

@@ -1,4 +1,4 @@
-"""The sections of params.yaml that every data set shares: net, train, tune, sample, evaluate, compare, retrain, compute."""
+"""The sections of params.yaml that every data set shares: net, train, tune, sample, observe, evaluate, compare, retrain, compute."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -22,6 +22,7 @@ from levy_core.sampling.space import Space
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, discretisations_of, fits
 from levy_core.training.rates import LrSchedule
 from tasks.kinds.kind import Kind, kind_names, kind_of
+from tasks.params.experiments import experiments_of
 from tasks.params.names import Name
 
 
@@ -267,11 +268,13 @@ def _gate_of(kind: Kind) -> Any:
 
 
 if TYPE_CHECKING:  # made when this module is imported
+    ObserveParams: TypeAlias = Any
     EvaluateParams: TypeAlias = Any
     CompareParams: TypeAlias = Any
     GateParams: TypeAlias = Any
     DriftParams: TypeAlias = Any
 else:
+    ObserveParams = _per_kind("ObserveParams", "Experiments on held-out data, by name.", experiments_of)
     EvaluateParams = _per_kind("EvaluateParams", "How samples are measured.", lambda kind: kind.evaluation)
     CompareParams = _per_kind("CompareParams", "What makes a winner.", lambda kind: Literal[kind.ranks])
     GateParams = _per_kind("GateParams", "What a challenger must be: metric -> rule. All rules must hold.", _gate_of)

@@ -18,6 +18,7 @@ from levy_core.base.files import write_json
 from levy_core.base.manifest import MANIFEST, write_manifest
 from levy_core.serving.requests import SAMPLER
 from tasks.cells.comparison import read_eta, read_winner
+from tasks.cells.observed import WAY, read_scores
 from tasks.cells.selection import cell_label, select_default
 from tasks.cells.tables import read_rows
 from tasks.kinds.kind import Kind
@@ -192,11 +193,27 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str, pa
         mlflow.log_metrics(_finite_metrics(cell))
         for nfe, budget in result.eta[design]["budgets"].items():  # a curve over evaluations
             mlflow.log_metric(f"best {params.metric(result.dataset)}", budget["mean"], step=int(nfe))
+        _log_observed(mlflow, run.info.run_id, read_scores(paths.observed(result.dataset, design)))
         if not watched:
             _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
         mlflow.log_table(grid, "grid.json")
         mlflow.log_artifact(str(paths.report(result.dataset) / f"samples-{design}.png"))
         return _log_model(mlflow, result, design_json["about"]) if design == result.winner["design"] else None
+
+
+def _log_observed(mlflow: Any, run_id: str, scores: pd.DataFrame) -> None:
+    """Scores of experiments as ``observe/EXPERIMENT/WAY/SCORE``, of a guide as a curve over steps; and the table."""
+    metrics = [
+        mlflow.entities.Metric(
+            f"observe/{row['experiment']}/{row['rival'] if pd.notna(row['rival']) else row['guide']}/{name}", value, timestamp=0,
+            step=0 if pd.isna(row["steps"]) else int(row["steps"]),
+        )
+        for row in scores.to_dict("records")
+        for name, value in _finite_metrics({k: v for k, v in row.items() if k not in WAY}).items()
+    ]  # fmt: skip
+    if metrics:
+        _log_metrics(mlflow, run_id, metrics)
+        mlflow.log_table(scores, "observed.json")
 
 
 def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
@@ -206,6 +223,10 @@ def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
         for column, name in CURVE.items()
         if column in row and pd.notna(row[column])
     ]
+    _log_metrics(mlflow, run_id, metrics)
+
+
+def _log_metrics(mlflow: Any, run_id: str, metrics: list[Any]) -> None:
     for start in range(0, len(metrics), 1000):
         mlflow.MlflowClient().log_batch(run_id, metrics=metrics[start : start + 1000])
 

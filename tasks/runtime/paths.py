@@ -87,6 +87,16 @@ def samples(dataset: str, design: str) -> Path:
     return OUTPUTS / dataset / "samples" / design
 
 
+def observed(dataset: str, design: str) -> Path:
+    """Folder of the scores of experiments on held-out data, and of what the report shows of them."""
+    return OUTPUTS / dataset / "observed" / design
+
+
+def finished_observe(dataset: str, design: str) -> Path:
+    """What finished experiments were made of, under a name that no design has; no DVC output."""
+    return OUTPUTS / dataset / "resume" / f"{design}.observed.json"
+
+
 def evaluation(dataset: str, design: str) -> Path:
     """One row per cell and seed."""
     return OUTPUTS / dataset / "evaluations" / f"{design}.csv"
@@ -94,7 +104,7 @@ def evaluation(dataset: str, design: str) -> Path:
 
 def outputs_of_design(dataset: str, design: str) -> list[Path]:
     """Every output of a design, each in a folder with those of the other designs, which later stages read as a whole."""
-    return [output(dataset, design) for output in (model, curve, tuned, trials, samples, evaluation)]
+    return [output(dataset, design) for output in (model, curve, tuned, trials, samples, observed, evaluation)]
 
 
 def pruned(dataset: str) -> Path:

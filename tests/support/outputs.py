@@ -25,8 +25,8 @@ from importlib import import_module
 from tasks.params import loading
 
 settings = loading.load()
-for stage in ("prepare", "reference", "train", "tune", "sample", "evaluate", "compare", "report"):
-    names = ["digits", "ddpm"] if stage in ("train", "tune", "sample", "evaluate") else ["digits"]
+for stage in ("prepare", "reference", "train", "tune", "sample", "observe", "evaluate", "compare", "report"):
+    names = ["digits", "ddpm"] if stage in ("train", "tune", "sample", "observe", "evaluate") else ["digits"]
     getattr(import_module(f"tasks.{stage}"), stage)(settings, *names)
 """
 

@@ -29,6 +29,7 @@ STAGES = {
     "train": OF_DESIGN,
     "tune": OF_DESIGN,
     "sample": OF_DESIGN,
+    "observe": OF_DESIGN,
     "evaluate": OF_DESIGN,
     "compare": OF_DATASET,
     "report": OF_DATASET,
@@ -36,7 +37,7 @@ STAGES = {
 # What they import when they are called, and what that imports late.
 PRELOADED = [
     *(f"tasks.{stage}" for stage in STAGES),
-    *(f"tasks.kinds.images.{module}" for module in ("answer", "data", "metrics", "page", "training")),
+    *(f"tasks.kinds.images.{module}" for module in ("answer", "data", "held_out", "metrics", "page", "training")),
     *(
         "levy_core.metrics.images.measures",
         "optuna",

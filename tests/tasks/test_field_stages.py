@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
+from PIL import Image
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.codec import Codec
@@ -21,12 +22,16 @@ from levy_core.metrics.fields.decidable import FEWEST
 from levy_core.metrics.fields.spatial import even_cells
 from levy_core.process.noise import StudentT
 from levy_core.training.checkpoint import load_model
+from tasks.cells.observed import read_scores, read_shown
 from tasks.cells.store import read_cells, read_labels
 from tasks.compare import compare
 from tasks.evaluate import evaluate
 from tasks.kinds.fields.metrics import make_reference
 from tasks.kinds.opening import open_metrics
+from tasks.observe import observe
+from tasks.observing.cases import observe_cases
 from tasks.params import loading as settings
+from tasks.params.experiments import Experiment
 from tasks.params.resolution import check_tail_index
 from tasks.prepare import prepare
 from tasks.reference import reference
@@ -50,6 +55,7 @@ SMALL = {
     "sample": {"grid": {"usual": {"steps": [2], "etas": [0.2]}}, "seeds": [0, 1], "n": 40, "batch": 40},
     "evaluate": {"fields": {"resamples": 20, "most": 200}},
 }
+OBSERVE = {"fields": {"stations": {"see": "cells", "share": 0.3, "steps": [2], "cases": 4, "members": 3}}}
 REAL = {
     "era5-2mt-2019-03-uk.grib": {"variables": [{"name": "t2m", "units": "degC"}], "climatology": "hour", "gap": "1D"},
     "pr_day_CanESM2_rcp85_2095.nc": {
@@ -80,7 +86,7 @@ def begin(folder, patch, data, source, **changes):
     paths.raw("weather").mkdir(parents=True)
     shutil.copy(source, paths.raw("weather"))
     values = weather_params()
-    values = merged(merged(values, SMALL), changes)
+    values = merged(merged({**values, "observe": OBSERVE}, SMALL), changes)
     starter = values["data"]["weather"] | {"variables": [T2M, RAIN]}
     values["data"]["weather"] = {"kind": "fields", **data} if data else starter
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
@@ -96,6 +102,7 @@ def run(read, designs):
         train(read, "weather", design)
         tune(read, "weather", design)
         sample(read, "weather", design)
+        observe(read, "weather", design)
         evaluate(read, "weather", design)
     compare(read, "weather")
     report(read, "weather")
@@ -146,6 +153,54 @@ def test_fields_go_from_file_to_report(done):
     grid = pd.read_csv(paths.grid("weather"))
     assert grid.failed.isna().all()
     assert (grid["floor/distance/test"] > 0).all()
+
+
+def test_what_was_observed_of_held_out_fields_is_judged_in_physical_units_and_shown_on_maps(done):
+    page = (paths.report("weather") / "index.html").read_text()
+    section = re.search(r"<h2>What was observed</h2>(.*?)</section>", page, re.DOTALL)[1]
+    assert "stations: a share of 0.3 of the cells, at random, without error; 4 held-out cases" in section
+    for named in ("<td>t2m [degC]</td>", "<td>tp [mm day-1]</td>", "bilinear", "tedm", "lim"):
+        assert named in section
+    with Image.open(paths.report("weather") / "observed-stations.png") as sheet:
+        assert sheet.width > 1000
+    codec, store = (
+        Codec.load(paths.prepared("weather")),
+        FieldStore.open(paths.prepared("weather") / "fields.zarr", "test"),
+    )
+    real = codec.decode(store[:], store.times)
+    for design in done.designs:
+        table = read_scores(paths.observed("weather", design))
+        assert table.rival.dropna().tolist() == ["kriging", "analogues", "bilinear"]
+        for v in codec.names:
+            assert table[f"verdict/{v}"].isin(["ahead", "behind", "not decidable"]).sum() == 3  # all but kriging
+            assert (
+                table[f"misfit/{v}"][table.rival != "analogues"].max() < 2e-3
+            )  # float32 of values up to 100, and a transform
+        assert table["crps/t2m"][0] < 5  # kriging's; a network of six steps may be anywhere
+        for case in read_shown(paths.observed("weather", design))["stations"]:
+            seen = ~np.isnan(case.observed)
+            assert seen.sum() == 2 * round(0.3 * 16 * 32)
+            np.testing.assert_allclose(case.observed[seen], case.truth[seen], rtol=1e-5, atol=1e-5)
+            assert np.abs(case.members - case.observed)[:, seen].max() < 2e-3
+            assert case.members[:, 1].min() >= 0  # rain
+            assert np.isclose(real, case.truth, rtol=1e-5, atol=1e-5).all((1, 2, 3)).any()
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d", case.name)
+
+
+def test_errors_of_stations_go_through_the_transform_of_each_case(done):
+    held_out = done.kind("weather").observing.open(paths.prepared("weather"), done.data["weather"])
+    experiment = Experiment(see="cells", share=0.1, std={"t2m": 1.0, "tp": 2.0}, cases=6, members=2)
+    cases = observe_cases(held_out, "noisy", experiment).take(np.arange(6))
+    rain = cases.error == 2.0
+    assert rain.sum() == (~rain).sum() == round(0.1 * 16 * 32)
+    assert (cases.seen[:, rain] >= 0).all()
+    assert len(np.unique(cases.std[:, ~rain].round(12))) == 1  # in units of one standard deviation
+    assert len(np.unique(cases.std[:, rain].round(12))) > 10
+    assert [part.indices(6)[:2] for part, _ in cases.parts(2)] == [(i, i + 1) for i in range(6)]
+    codec = Codec.load(paths.prepared("weather"))
+    through = np.log1p(cases.seen[:, rain] + 2) - np.log1p(np.maximum(cases.seen[:, rain] - 2, 0))
+    reach = cases.seen[:, rain] + 2 - np.maximum(cases.seen[:, rain] - 2, 0)
+    np.testing.assert_allclose(cases.std[:, rain], 2 * through / reach / codec.std[1])
 
 
 def test_a_design_takes_nu_and_alpha_from_the_heaviest_tail_of_the_training_period(done):

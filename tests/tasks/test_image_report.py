@@ -13,16 +13,19 @@ from PIL import Image
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
+from levy_core.base.pixels import to_unit
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets import starter
 from levy_core.datasets.images.store import read_group
 from levy_core.nets.unet import UNet, UNetConfig
+from levy_core.observations.kept import keep_covariance
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import save_model
 from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tuned import write_tuned
 from tasks.compare import compare
 from tasks.evaluate import evaluate
+from tasks.observe import observe
 from tasks.page.pictures import APART, COMPARED
 from tasks.params import loading as settings
 from tasks.prepare import prepare
@@ -37,6 +40,12 @@ CHANGES = {
     "designs": ["lim", "tedm"],
     "data": {"digits": {"reference_per_class": 40}},
     "models": {"tedm": {"preset": "tedm"}},
+    "observe": {
+        "images": {
+            "half": {"steps": [2, 3], "cases": 4, "members": 3},
+            "coarse": {"see": "means", "block": 2, "std": 3, "steps": [2], "cases": 4, "members": 3},
+        }
+    },
     "evaluate": {"images": {"classifier": {"steps": 40, "batch": 64, "width": 8, "features": 8}}},
 }
 SAMPLE = {
@@ -80,13 +89,15 @@ def reported(tmp_path_factory):
         read = settings.load()
         prepare(read, "digits")
         reference(read, "digits")
-        counts = np.bincount(read_group(paths.prepared("digits") / "images.zarr", "train").label)
+        images = read_group(paths.prepared("digits") / "images.zarr", "train")
+        counts, pixels = np.bincount(images.label), torch.from_numpy(to_unit(images.image))
         net = UNetConfig((1, 8, 8), 10, (8,))
         torch.manual_seed(0)
         weights = dict(UNet(net).state_dict())
         samples = Samples("images", DIGITS, **RECORDED["images"], shares=tuple(counts / counts.sum()))
         for name in read.designs:
             save_model(paths.model("digits", name), weights, Design.from_mapping({"preset": name}), net, samples, {})
+            keep_covariance(pixels, 64, paths.model("digits", name))
             paths.curve("digits", name).parent.mkdir(parents=True, exist_ok=True)
             paths.curve("digits", name).write_text("step,loss,grad_norm\n50,1,1\n100,0.5,1\n")
             write_tuned(paths.tuned("digits", name), {})
@@ -102,6 +113,7 @@ def write(folder, changes):
 def run(read):
     for name in read.designs:
         sample(read, "digits", name)
+        observe(read, "digits", name)
         evaluate(read, "digits", name)
     compare(read, "digits")
     report(read, "digits")
@@ -186,13 +198,35 @@ def test_rare_classes_stand_as_training_images_above_the_samples_that_were_asked
     assert page.count("from above") == 3
 
 
+def test_what_was_observed_of_held_out_images_stands_in_a_table_and_a_picture_of_the_winner(reported, page):
+    section = re.search(r"<h2>What was observed</h2>(.*?)</section>", page, re.DOTALL)[1]
+    second, first = section.split("<h3")[1:]  # in the order of params.yaml
+    assert "half: the left half, without error; 4 held-out cases" in first
+    assert "coarse: means over blocks of 2 x 2 cells, with errors of standard deviation 3;" in second
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", first)[1:]]
+    ways = [row[:2] for row in rows]
+    assert ways[:2] == [["kriging", ""], ["analogues", ""]]  # of no design, as they are the same for both
+    assert ways[2:] == [[f"interpolation, {steps} steps", name] for name in reported[1].designs for steps in (2, 3)]
+    assert all(re.fullmatch(r"[+-]\d\.\d{3} ± \d\.\d{3} \((ahead|behind|not decidable)\)", row[4]) for row in rows[1:])
+    assert "bilinear" in second
+    for name in ("half", "coarse"):
+        sheet = np.asarray(Image.open(paths.report("digits") / f"observed-{name}.png"))
+        assert sheet.shape == (
+            4 * TILE,
+            (2 + 3 + 2) * TILE,
+        )  # observed, truth, three members, mean and spread of four cases
+    assert 'alt="half: what was observed, the truth, and members"' in first
+
+
 def test_samples_without_a_class_are_reported_as_such(reported, tmp_path, monkeypatch):
     folder = tmp_path / "work"
     shutil.copytree(reported[0], folder)
     monkeypatch.chdir(folder)
-    write(folder, {"sample": {"classes": "none"}})
+    write(folder, {"sample": {"classes": "none"}, "observe": {"images": None}})
     run(settings.load())
     page = (paths.report("digits") / "index.html").read_text()
+    assert "What was observed" not in page
+    assert not list(paths.report("digits").glob("observed-*"))
     assert '<span class="badge">Samples drawn without asking for a class</span>' in page
     assert "No class was asked for, so that nothing is known" in page
     assert "without a class that was asked for, those that the classifier takes for it" in page

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.kinds.fields.measures import MEASURES
 from tasks.kinds.fields.settings import FieldDrift, FieldEvaluation, FieldSettings
+from tasks.kinds.held_out import HeldOut, Observing
 from tasks.kinds.kind import Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
 from tasks.runtime.paths import Folders
 
@@ -94,6 +95,32 @@ def _find_drift(
     return find_drift(raw, settings, before, drift)
 
 
+def _check_observed(settings: FieldSettings, view: str, std: float | dict[str, float]) -> None:
+    from levy_core.base.errors import LevyError
+
+    for v in settings.config.variables:
+        if isinstance(std, dict) and v.key not in std:
+            raise LevyError(f"std is {std}, without {v.key}: give one number for all variables, or one of each")
+        if view == "means" and v.transform != "identity":
+            raise LevyError(
+                f"means of {v.key} are no means of what the network sees, its {v.transform}: take single cells (see: cells), or a model "
+                "of the variable as it is"
+            )
+
+
+def _inspect_held_out(raw: Path, settings: FieldSettings) -> tuple[tuple[int, ...], int]:
+    from levy_core.datasets.fields.prepare import inspect
+
+    found = inspect(raw, settings.config)
+    return found.shape, len(found.labels["test"]) * found.samples
+
+
+def _open_held_out(prepared: Path, settings: FieldSettings) -> HeldOut:
+    from tasks.kinds.fields.held_out import HeldOutFields
+
+    return HeldOutFields(prepared)
+
+
 KIND = Kind(
     name="fields",
     settings=FieldSettings,
@@ -112,6 +139,7 @@ KIND = Kind(
     open_page=_open_page,
     output_shape=lambda shape: shape,
     drift=DriftMeasure(FieldDrift, _find_drift),
+    observing=Observing(("half", "cells", "means", "box"), _check_observed, _inspect_held_out, _open_held_out),
     advise=_advise,
     measure_size=_measure_size,
 )

@@ -1,5 +1,6 @@
 """Fields in the report: maps, tails, spectra, return levels, and a file of samples that other tools read."""
 
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.datasets.fields.times import drawn_times
 from levy_core.metrics.fields.spatial import Pairs
+from tasks.cells.observed import Shown
 from tasks.kinds.fields import figures, sheets
 from tasks.kinds.fields.answer import answer, tabulate_decidable
 from tasks.kinds.fields.metrics import ANOMALIES, FieldMetrics
@@ -42,6 +44,7 @@ class FieldPage:
     def __init__(self, folders: Folders):
         self._prepared, self._metrics = folders.prepared, FieldMetrics(folders.reference)
         self._codec, self.variables = self._metrics.codec, list(self._metrics.codec.names)
+        self.units = list(self._codec.units)
         self._real = self._metrics.references["test"]
         self._statistics = read_field_statistics(folders.prepared, self.variables)
         self.training_samples = self._statistics.train.samples
@@ -153,6 +156,10 @@ class FieldPage:
                 sheet = sheets.draw_statistics(codec, c, real[:, c], generated[:, c], design)
                 add(sheet, f"{design}-{name}", name, design)
         return made
+
+    def draw_observed(self, cases: Sequence[Shown]) -> Image.Image:
+        """The first and the last case, an extreme one."""
+        return sheets.draw_observed(self._codec, [cases[0], cases[-1]] if len(cases) > 1 else list(cases))
 
     def _write(self, path: Path, design: str, sampler: DefaultSampler) -> None:
         n = min(WRITTEN, len(sampler.samples))

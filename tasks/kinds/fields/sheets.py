@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from levy_core.datasets.fields.codec import Codec
+from tasks.cells.observed import Shown
 from tasks.kinds.fields.maps import Panel, Scale, draw_maps, scale_of, scale_of_difference, scale_of_spread
 
 MEMBERS = 3  # fields beside the most extreme one
@@ -29,6 +30,28 @@ def draw_members(
         most = int(np.nanargmax(highest)) if np.isfinite(highest).any() else 0
         panels.append(Panel(f"{name}, highest of {len(fields)}: {highest[most]:.3g}", fields[most, c], of_variables[c]))
         rows.append(panels)
+    return draw_maps(codec, rows)
+
+
+def draw_observed(codec: Codec, cases: Sequence[Shown]) -> Image.Image:
+    """Two rows per case and variable: what was observed, the truth, mean and spread of the members; then members."""
+    rows = []
+    for case in cases:
+        for c, name in enumerate(codec.names):
+            variable = codec.variables[c]
+            scale = scale_of(variable, np.concatenate([case.truth[c][None], case.members[:, c]]))
+            units = codec.anomaly_units[c] if variable.transform == "identity" else variable.units
+            spread = scale_of_spread(case.spread[c], units)
+            title = f"{name}, {case.name}{', extreme' * case.extreme}"
+            rows.append(
+                [
+                    Panel(f"{title}: observed", case.observed[c], scale),
+                    Panel("the truth", case.truth[c], scale),
+                    Panel("mean of the members", case.mean[c], scale),
+                    Panel("their spread", case.spread[c], spread),
+                ]
+            )
+            rows.append([Panel(f"{name}, member {k + 1}", member[c], scale) for k, member in enumerate(case.members)])
     return draw_maps(codec, rows)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.kinds.held_out import HeldOut, Observing
 from tasks.kinds.images.measures import MEASURES
 from tasks.kinds.images.settings import ImageDrift, ImageEvaluation, ImageSettings
 from tasks.kinds.kind import Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
@@ -78,6 +79,28 @@ def _find_drift(
     return find_drift(before, after, drift)
 
 
+def _check_observed(settings: ImageSettings, view: str, std: float | dict[str, float]) -> None:
+    from levy_core.base.errors import LevyError
+
+    if isinstance(std, dict):
+        raise LevyError(f"std is {std}, but images have no variables: give one number, in grey levels of 255")
+
+
+def _inspect_held_out(raw: Path, settings: ImageSettings) -> tuple[tuple[int, ...], int]:
+    from levy_core.datasets.images.sources import open_source
+    from levy_core.datasets.images.split import assign_groups
+
+    source = open_source(raw)
+    groups = assign_groups(source, **settings.selection)
+    return source.read(int(groups["balanced"][0])).shape, len(groups.get("test", []))
+
+
+def _open_held_out(prepared: Path, settings: ImageSettings) -> HeldOut:
+    from tasks.kinds.images.held_out import HeldOutImages
+
+    return HeldOutImages(prepared)
+
+
 KIND = Kind(
     name="images",
     settings=ImageSettings,
@@ -96,4 +119,5 @@ KIND = Kind(
     open_page=_open_page,
     output_shape=lambda shape: (*shape[1:], shape[0]),  # channels last
     drift=DriftMeasure(ImageDrift, _find_drift),
+    observing=Observing(("half", "cells", "means", "box", "blur"), _check_observed, _inspect_held_out, _open_held_out),
 )

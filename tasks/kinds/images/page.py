@@ -1,15 +1,18 @@
 """Images in the report: whether rare classes come back, samples by class, tails in feature space."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from torch import device
 
 from levy_core.datasets.images.longtail import rare_classes
 from levy_core.datasets.images.store import Images, read_group
 from levy_core.metrics.images.classifier import classify, describe_classifier
+from tasks.cells.observed import Shown
 from tasks.kinds.images.answer import (
     DRAWN,
     PER_CLASS,
@@ -21,7 +24,7 @@ from tasks.kinds.images.answer import (
 )
 from tasks.kinds.images.measures import MEASURES
 from tasks.kinds.images.metrics import ImageMetrics, classifier_folder
-from tasks.kinds.images.settings import ImageEvaluation
+from tasks.kinds.images.settings import GREY_LEVELS, ImageEvaluation
 from tasks.kinds.images.statistics import ImageStatistics
 from tasks.kinds.statistics import read_statistics
 from tasks.page import figures, pictures
@@ -51,6 +54,7 @@ class ImagePage:
     def __init__(self, folders: Folders, settings: ImageEvaluation, on: device):
         self._inception = settings.inception_weights is not None
         self.variables: list[str] = []
+        self.units = ["grey levels"]
         self._folders = folders
         self._metrics = ImageMetrics(folders.reference, folders.prepared, settings, on)
         statistics = read_statistics(folders.prepared, ImageStatistics)
@@ -144,9 +148,22 @@ class ImagePage:
             )
         return entries
 
+    def draw_observed(self, cases: Sequence[Shown]) -> Image.Image:
+        """One row per case: what was observed, the truth, members, their mean and their standard deviation, twice as bright."""
+        rows = [
+            [case.observed, case.truth, *case.members, case.mean, np.minimum(2 * case.spread, GREY_LEVELS)]
+            for case in cases
+        ]
+        return pictures.draw_rows([[_to_pixels(tile) for tile in row] for row in rows])
+
     def pixels(self, samples: np.ndarray) -> np.ndarray:
         """The samples themselves, which are pixels already."""
         return samples
+
+
+def _to_pixels(values: np.ndarray) -> np.ndarray:
+    """Grey levels [C, H, W] as uint8; grey where nothing was observed."""
+    return np.nan_to_num(values, nan=GREY_LEVELS / 2).round().clip(0, GREY_LEVELS).astype(np.uint8)
 
 
 def _describe_drawing(samplers: dict[str, DefaultSampler]) -> list[str]:

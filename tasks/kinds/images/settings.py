@@ -7,6 +7,8 @@ from pydantic import Field
 
 from levy_core.base.settings import Settings
 
+GREY_LEVELS = 255.0  # that pixels span
+
 
 class ImageSettings(Settings):
     """How one data set of images is selected."""

@@ -321,7 +321,7 @@ def test_damaged_cache_entries_are_named_and_the_advice_mends_them(here):
     shell(text.rsplit(" -> ", 1)[1].split(";")[0])
     assert is_well("cache")
     assert pulled.read_bytes() == good[pulled]
-    assert " 0 of 8 stages" not in find("data")[1]  # the next run makes the other one again
+    assert " 0 of 9 stages" not in find("data")[1]  # the next run makes the other one again
     made.write_bytes(good[made])
 
 

@@ -32,7 +32,7 @@ def test_a_stage_that_meets_a_lock_is_tried_again(ran):
 
 def test_it_ends_with_the_report_the_best_cell_and_the_look_up(ran):
     checkout, output, _ = ran
-    assert "12 of 12 stages ran." in output
+    assert "14 of 14 stages ran." in output
     assert re.search(r"best cell  (lim|ddpm) with .*: fid_classes/longtail \d+\.\d+ ± \d+\.\d+ over 2 seeds", output)
     report = Path(re.search(r"report     (.*)", output)[1])
     assert report == checkout.root / "outputs/digits/report/index.html"
@@ -74,7 +74,7 @@ def test_a_second_run_runs_no_stage_and_adds_no_version(ran):
     checkout, _, _ = ran
     before = checkout.lock()
     output = checkout.levy("run").stdout
-    assert "0 of 12 stages ran." in output
+    assert "0 of 14 stages ran." in output
     assert "levy-digits version 1, alias champion (already there)" in output
     assert checkout.lock() == before
 

@@ -92,7 +92,7 @@ def test_dvc_repro_gives_the_lock_of_the_flow_also_after_kills(killed, lock_of_t
 def test_a_recorded_dvc_repro_is_the_same_result(killed):
     checkout, _ = killed
     output = checkout.levy("run").stdout
-    assert "0 of 12 stages ran." in output
+    assert "0 of 14 stages ran." in output
     assert re.search(r"registry   levy-digits version 1, alias champion$", output, re.MULTILINE)
 
 
@@ -111,7 +111,7 @@ def test_what_fails_beside_a_stage_fails_the_run_and_nothing_is_recorded(finishe
     assert not (finished.root / "mlflow.db").exists()
     assert finished.lock()["stages"]["train@digits-ddpm"]["params"]["params.yaml"]["train"]["steps"] == 11
     (finished.root / KEPT).rmdir()
-    assert "5 of 8 stages ran." in finished.levy("run", "--no-record").stdout  # the training is not lost
+    assert "6 of 9 stages ran." in finished.levy("run", "--no-record").stdout  # the training is not lost
 
 
 def test_a_stage_whose_end_is_not_kept_for_a_full_disk_says_so():
@@ -122,20 +122,20 @@ def test_a_stage_whose_end_is_not_kept_for_a_full_disk_says_so():
 @pytest.mark.long
 def test_a_run_goes_on_from_what_a_kill_leaves_of_dvcs_files(finished):
     lock, rwlock = finished.root / "dvc.lock", finished.root / ".dvc/tmp/rwlock"
-    assert "0 of 8 stages ran." in finished.levy("run", "--no-record").stdout
+    assert "0 of 9 stages ran." in finished.levy("run", "--no-record").stdout
     whole = lock.read_bytes()
     for remains in (b"", whole[: whole.index(b" md5: ", len(whole) // 2) + 3]):
         lock.write_bytes(remains)
         rwlock.write_text('{"write": {"half')
         done = finished.levy("run", "--no-record")
-        assert "0 of 8 stages ran." in done.stdout
+        assert "0 of 9 stages ran." in done.stdout
         assert "dvc.lock was damaged" in done.stderr
         assert ".dvc/tmp/rwlock was half written" in done.stderr
         assert lock.read_bytes() == whole
     # Cut off between two stages it can be read, and is left alone: the stages that it does not name run again.
     lock.write_bytes(whole[: whole.index(b"  train@")])
     done = finished.levy("run", "--no-record")
-    assert "0 of 8 stages ran." not in done.stdout
+    assert "0 of 9 stages ran." not in done.stdout
     assert finished.lock() == yaml.safe_load(whole)
 
 
@@ -155,5 +155,5 @@ def test_a_damaged_model_is_neither_registered_nor_promoted(finished):
     assert str(weights.relative_to(finished.root)) in mended
     assert weights.read_bytes() == whole
     output = finished.levy("run").stdout
-    assert "0 of 8 stages ran." in output
+    assert "0 of 9 stages ran." in output
     assert "levy-digits version 1, alias champion" in output

@@ -166,7 +166,7 @@ def test_runs_with_different_files_leave_the_checkout_as_it_is(checkout, at_once
 def test_they_run_only_what_their_settings_make_stale_with_the_files_of_the_working_tree(checkout, at_once):
     _, (first, other) = at_once
     assert "a new module is here" in first  # in the stage compare, whose code was edited as well
-    assert ["4 of 8 stages ran." in said for said in (first, other)] == [True, True]
+    assert ["4 of 9 stages ran." in said for said in (first, other)] == [True, True]
     assert "0 to draw" in first  # the cells of this seed are those of the checkout
     for name, said in (("first", first), ("other", other)):
         root = checkout.root / f".levy/run-{name}"
@@ -189,12 +189,12 @@ def test_they_are_recorded_with_the_commit_of_the_checkout_and_as_changed(checko
 
 @pytest.mark.pipeline
 def test_the_same_command_computes_nothing_again_and_follows_the_working_tree(checkout, at_once):
-    assert "0 of 8 stages ran." in checkout.levy("run", "--params", "first.yaml").stdout
+    assert "0 of 9 stages ran." in checkout.levy("run", "--params", "first.yaml").stdout
     (checkout.root / "tasks/novelty.py").write_text('print("it was edited")\n')
     with (checkout.root / "tasks/report.py").open("a") as stream:
         stream.write("# a comment\n")
     said = checkout.levy("run", "--params", "first.yaml").stdout
-    assert "1 of 8 stages ran." in said  # report; dvc.yaml does not know the new module
+    assert "1 of 9 stages ran." in said  # report; dvc.yaml does not know the new module
     assert (checkout.root / ".levy/run-first/tasks/novelty.py").read_text() == 'print("it was edited")\n'
 
 

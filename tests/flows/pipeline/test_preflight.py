@@ -35,6 +35,7 @@ def warned_of(tmp_path, monkeypatch, capsys):
 
     def run(data, train):
         settings = {"datasets": ["pets"], "data": {"pets": {"test_share": 0, **data}}, "train": {**TRAIN, **train}}
+        settings |= {"observe": {"images": None}}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged(shipped, settings)))
         check_sources(loading.load())
         return capsys.readouterr().err.splitlines()
@@ -98,3 +99,73 @@ def test_a_class_that_balance_would_show_from_one_image_is_warned_of_with_how_of
     assert "about 261 times" in line
     assert warned_of(of_one, {"balance": 0}) == []
     assert warned_of({"imbalance": 4}, {"balance": 1}) == []  # 8 and 2
+
+
+@pytest.fixture
+def with_experiment(tmp_path, monkeypatch):
+    """Checks the starter data with one experiment."""
+    for name in ("digits", "weather"):
+        shutil.copytree(ROOT / "data" / name, tmp_path / "data" / name)
+    monkeypatch.chdir(tmp_path)
+
+    def run(kind, **experiment):
+        values = weather_params() if kind == "fields" else yaml.safe_load((ROOT / "params.yaml").read_text())
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump({**values, "observe": {kind: {"mine": experiment}}}))
+        check_sources(loading.load())
+
+    return run
+
+
+def test_experiments_that_the_held_out_samples_do_not_suit_are_refused_in_a_line(with_experiment):
+    with_experiment("images", see="means", block=4)
+    with_experiment("fields", see="means", block=8)
+    for kind, experiment, message in (
+        (
+            "images",
+            {"see": "half", "cases": 5000},
+            r"observe.images.mine on digits has 5000 cases, but 3\d\d samples are held out: lower cases",
+        ),
+        (
+            "fields",
+            {"see": "half", "cases": 5000},
+            r"observe.fields.mine on weather has 5000 cases, but \d+ samples are held out: lower cases",
+        ),
+        (
+            "images",
+            {"see": "means", "block": 3},
+            "observe.images.mine on digits: blocks of 3 x 3 cells do not divide fields of 8 x 8: choose",
+        ),
+        (
+            "fields",
+            {"see": "means", "block": 5},
+            "observe.fields.mine on weather: blocks of 5 x 5 cells do not divide fields of 16 x 32",
+        ),
+        (
+            "images",
+            {"see": "cells", "share": 0.001},
+            "observe.images.mine on digits: 0 of 64 cells would be observed, but some have to be",
+        ),
+        (
+            "images",
+            {"see": "blur", "width": 9},
+            "observe.images.mine on digits: the blur is 9.0 cells wide, but must be above 0 and below",
+        ),
+    ):
+        with pytest.raises(LevyError, match=message):
+            with_experiment(kind, **experiment)
+
+
+def test_experiments_on_samples_too_large_for_a_covariance_are_refused_but_for_designs_with_eofs(
+    with_experiment, monkeypatch
+):
+    monkeypatch.setattr("levy_core.observations.kept.VALUES", 1000)
+    with pytest.raises(
+        LevyError, match=r"observe.images on digits: \d+ training samples of 64 values leave lim without the covariance"
+    ):
+        with_experiment("images", see="half")
+    with_experiment("fields", see="half")  # of tedm-eofs and edm-eofs
+    monkeypatch.setattr("flows.pipeline.preflight.MOST", 10)
+    with pytest.raises(
+        LevyError, match=r"observe.fields.mine on weather observes 512 values, and at most 10 can be taken in at once"
+    ):
+        with_experiment("fields", see="half")

@@ -107,8 +107,8 @@ def compare_again(checkout, identity, check=False):
 @pytest.mark.long
 def test_a_version_is_made_again_with_equal_hashes_after_a_kill_though_code_params_data_and_runs_are_gone(reproduced):
     output = reproduced[3]
-    assert "reproduced: 8 stages, all hashes equal" in output
-    assert "of 8 stages were rerun before: going on" in output
+    assert "reproduced: 9 stages, all hashes equal" in output
+    assert "of 9 stages were rerun before: going on" in output
     assert "prepare@digits: " not in output
     assert "\nwarning: " not in output
     assert "evaluate@digits-ddpm: " in output
@@ -150,7 +150,7 @@ def test_a_difference_of_the_model_is_named_by_stage_tensor_and_size(reproduced)
     path.write_bytes(kept[0])
     lock.write_text(kept[1])
     assert done.returncode == 1
-    assert "the outputs of 1 of 8 stages differ. First: train@digits-ddpm\nits inputs are equal" in done.stdout
+    assert "the outputs of 1 of 9 stages differ. First: train@digits-ddpm\nits inputs are equal" in done.stdout
     assert f"model.safetensors: 1 of {len(tensors)} differ; largest difference 0.25 ({name})" in done.stdout
     assert "design.json" not in done.stdout
 
@@ -169,7 +169,7 @@ def test_a_tampered_lock_names_its_stage_and_says_that_only_hashes_can_be_compar
     path.write_text(kept)
     assert done.returncode == 1
     assert "the dvc.lock that it carries is not the one of its tag levy.lock" in done.stdout
-    assert "the outputs of 1 of 8 stages differ. First: compare@digits" in done.stdout
+    assert "the outputs of 1 of 9 stages differ. First: compare@digits" in done.stdout
     assert f"winner.json: md5 {md5}, was {'f' * 32}; no cache and no remote has the recorded files" in done.stdout
     with pytest.raises(LevyError, match="levy-digits/7 is not in sqlite"):
         find("models:/levy-digits/7")

@@ -98,7 +98,7 @@ def test_new_data_are_versioned_and_the_new_model_is_judged(home, second):
     said, _, _ = second
     assert re.search(r"^(Promoted|Kept): levy-digits version 2 .*against version 1: ", said, re.MULTILINE)
     assert "1617 -> 1797 samples" in said
-    assert "8 of 8 stages ran." in said
+    assert "9 of 9 stages ran." in said
     found = lookup(checkout)
     tags = found["versions"]["2"]
     assert tags["levy.verdict"] in ("promoted", "kept as challenger")

@@ -357,6 +357,54 @@ def twins(first, second, *designs):
             {"models": {"edm": {"preset": "edm", "eofs": 1.5}}},
             r"models.edm is .*: eofs is 1.5, but must be a share of the",
         ),
+        (
+            {"observe": {"images": {"half": {"see": "left"}}}},
+            r"params.yaml: observe.images.half: unknown view of images 'left': choose one of blur, ",
+        ),
+        (
+            {"observe": {"fields": {"stations": {"see": "blur", "width": 1}}}},
+            r"params.yaml: observe.fields.stations: unknown view of fields 'blur': choose one of box, cells, half, means$",
+        ),
+        (
+            {"observe": {"images": {"x": {"see": "means"}}}},
+            r"params.yaml: observe.images.x: means needs block, which is missing$",
+        ),
+        (
+            {"observe": {"images": {"x": {"see": "cells", "share": 0.1, "block": 2}}}},
+            r"params.yaml: observe.images.x: block is 2, but cells takes share: take it out$",
+        ),
+        (
+            {"observe": {"images": {"x": {"see": "cells", "share": 1.5}}}},
+            r"params.yaml: observe.images.x.share is 1.5: input should be less than 1$",
+        ),
+        (
+            {"observe": {"images": {"half": {"guides": ["dps"]}}}},
+            r"params.yaml: observe.images.half: unknown guide towards observations 'dps': choose one of interpolation, ",
+        ),
+        (
+            {
+                "observe": {"images": {"half": {"guides": ["jacobian"]}}},
+                "models": {"lim": {"isotropic": False}},
+            },
+            r"params.yaml: observe.images.half on digits: the guide jacobian needs one A for all coordinates, which .* of the design lim ",
+        ),
+        (
+            {"observe": {"images": {"half": {"steps": [5, 5]}}}},
+            r"params.yaml: observe.images.half: steps is \[5, 5\]: name each once$",
+        ),
+        (
+            {"observe": {"images": {"half": {"cases": 3}}}},
+            r"params.yaml: observe.images.half.cases is 3: input should be greater than or equal to 4$",
+        ),
+        (
+            {"observe": {"images": {"half": {"std": -1}}}},
+            r"params.yaml: observe.images.half.std is -1: a number of at least 0 is expected, or one for each variable",
+        ),
+        (
+            {"observe": {"images": {"half": {"std": {"red": 1}}}}},
+            r"params.yaml: observe.images.half on digits: std is {'red': 1.0}, but images have no variables: give one number, in grey levels",
+        ),
+        ({"observe": {"sound": {}}}, r"params.yaml: unknown key observe.sound \(value {}\): check its spelling [^;]*$"),
         ({"net": {"width": 0}}, r"net.width is 0: input should be greater than or equal to 1"),
         ({"compute": {"device": "tpu"}}, r"compute.device is 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
     ],
@@ -364,6 +412,38 @@ def twins(first, second, *designs):
 def test_faults_are_named(tmp_path, changes, message):
     with pytest.raises(LevyError, match=message):
         load(tmp_path, changes)
+
+
+RAIN = {"name": "tp", "units": "mm day-1", "transform": "log1p", "minimum": 0}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "message"),
+    [
+        (
+            {"see": "means", "block": 4},
+            r"observe.fields.x on wind: means of tp are no means of what the network sees, its log1p: take single",
+        ),
+        (
+            {"see": "half", "std": {"u": 0.5}},
+            r"observe.fields.x on wind: std is {'u': 0.5}, without tp: give one number for all variables, or",
+        ),
+    ],
+)
+def test_experiments_that_do_not_suit_the_variables_are_refused(tmp_path, experiment, message):
+    wind = {"kind": "fields", "variables": [{"name": "u", "units": "m s-1"}, RAIN]}
+    changes = {"data": {"wind": wind}, "datasets": ["wind"], "observe": {"fields": {"x": experiment}}}
+    with pytest.raises(LevyError, match=message):
+        load(tmp_path, changes)
+
+
+def test_experiments_are_those_of_the_kind_of_a_data_set_and_none_where_the_section_is_empty(tmp_path):
+    read = load(tmp_path, {})
+    assert list(read.experiments("digits")) == ["half"]
+    for empty in ({}, {"images": None}, {"images": {}}, {"fields": {"x": {"see": "half"}}}):
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump({**SHIPPED, "observe": empty}))
+        assert loading.load(path).experiments("digits") == {}
 
 
 def test_a_weight_called_data_is_not_taken_from_the_data(tmp_path):

@@ -9,10 +9,12 @@ import pytest
 from flows.pipeline.workspace import git
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import sha256_of
+from tasks.cells.observed import read_scores
 from tasks.params import loading
 from tasks.registry import integrity, keys, lineage, provenance, tracking
 from tasks.registry.record import model_name, record
 from tasks.registry.tracking import HOST
+from tasks.runtime import paths
 from tests.conftest import wait_until
 from tests.support import victims
 from tests.support.outputs import finished_checkout
@@ -62,6 +64,20 @@ def test_only_runs_that_this_checkout_left_running_are_marked_as_killed(here):
     designs = [status for run, status in statuses.items() if client.get_run(run).data.tags.get("levy.design")]
     assert designs.count("FINISHED") == 2
     assert "RUNNING" not in designs
+
+
+def test_the_run_of_a_design_has_the_scores_of_experiments_as_curves_over_steps(here):
+    recorded = record(loading.load(), "digits")
+    client = tracking.connect().MlflowClient()
+    experiment = client.get_run(recorded.run_id).info.experiment_id
+    (run,) = client.search_runs([experiment], "tags.`levy.design` = 'ddpm'")
+    table = read_scores(paths.observed("digits", "ddpm"))
+    for way, row in (("kriging", table[table.rival == "kriging"]), ("interpolation", table[table.rival.isna()])):
+        for score in ("crps", "extreme_crps", "spread_error"):
+            (point,) = client.get_metric_history(run.info.run_id, f"observe/half/{way}/{score}")
+            assert point.value == row[score].item()
+            assert point.step == (2 if way == "interpolation" else 0)
+    assert "observed.json" in [artifact.path for artifact in client.list_artifacts(run.info.run_id)]
 
 
 def test_a_record_signs_what_it_registers_and_the_next_one_completes_what_a_crash_left(here, monkeypatch, tmp_path):
