@@ -16,7 +16,7 @@ from levy_core.observations.kept import FILE as COVARIANCE
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import CODE as DRAWING
 from levy_core.serving.draw import hash_model
-from levy_core.serving.observed import solver_of_observations
+from levy_core.serving.reading import solver_of_observations
 from levy_core.training.checkpoint import load_model
 from tasks.cells.observed import EXTREME, WAY, Shown, write_observed
 from tasks.cells.tuned import read_tuned

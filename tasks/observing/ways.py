@@ -18,8 +18,8 @@ from levy_core.observations.operators import CellMeans
 from levy_core.observations.rivals import find_analogues, interpolate, krige
 from levy_core.observations.views import VIEWS
 from levy_core.sampling.solver import Solver
+from levy_core.serving.given import data_covariance, draw_given, guided_cost
 from levy_core.serving.memory import Footprint, rows_of_batch
-from levy_core.serving.observed import data_covariance, draw_given, guided_cost
 from levy_core.training.checkpoint import Model
 from tasks.kinds.kind import TrainingData
 from tasks.observing.cases import Cases

@@ -10,7 +10,8 @@ from torch import Tensor
 from levy_core.base.files import hash_files
 from levy_core.datasets.fields.append import PREPARED
 from levy_core.datasets.fields.codec import JSON, TENSORS, Codec
-from levy_core.datasets.fields.observed import Values, standardise
+from levy_core.datasets.fields.observed import standardise
+from levy_core.datasets.fields.reported import Values
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.timeline import say
 from levy_core.observations.operators import CellMeans, Operator

@@ -12,7 +12,7 @@ from levy_core.observations.oracles import Mixture
 from levy_core.process.design import Design
 from levy_core.process.noise import Gaussian
 from levy_core.sampling.solver import Solver
-from levy_core.serving.observed import solver_of_observations
+from levy_core.serving.reading import solver_of_observations
 from levy_core.training.checkpoint import Model
 from tasks.kinds.kind import TrainingData
 from tasks.observing.cases import choose_extreme, choose_usual, observe_cases
