@@ -13,6 +13,8 @@ from levy_core.base.files import hash_files, hash_json
 from levy_core.base.memory import free_memory
 from levy_core.base.seeds import seed_of
 from levy_core.observations.kept import FILE as COVARIANCE
+from levy_core.observations.observation import MOST
+from levy_core.observations.views import Scene
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import CODE as DRAWING
 from levy_core.serving.draw import hash_model
@@ -21,7 +23,7 @@ from levy_core.training.checkpoint import load_model
 from tasks.cells.observed import EXTREME, WAY, Shown, write_observed
 from tasks.cells.tuned import read_tuned
 from tasks.kinds.held_out import HeldOut
-from tasks.observing.cases import choose_extreme, choose_usual, observe_cases
+from tasks.observing.cases import choose_extreme, choose_usual, observe_cases, why_none
 from tasks.observing.pictures import show_cases
 from tasks.observing.scores import Judged, judge_members
 from tasks.observing.ways import Filler
@@ -49,7 +51,13 @@ def observe(params: Params, dataset: str, design: str) -> None:
     kind, settings, device = params.kind(dataset), params.data[dataset], stage.device(params.compute.device)
     assert kind.observing is not None
     folder, prepared = paths.model(dataset, design), paths.prepared(dataset)
-    held_out, training = kind.observing.open(prepared, settings), kind.training_data(prepared, settings)
+    training = kind.training_data(prepared, settings)
+    if why := why_none(training, params.models[design].get("eofs") is not None):
+        _write(out, [], {})
+        print(f"{design} on {dataset}: nothing is observed, because {why}")
+        return
+    held_out = kind.observing.open(prepared, settings)
+    experiments = {name: one for name, one in experiments.items() if _is_taken_in(name, one, held_out)}
     tuned = read_tuned(paths.tuned(dataset, design))
     decided_by = [
         hash_model(folder), hash_files(*folder.glob(COVARIANCE)), held_out.hash, training.hash, kind.hash_code("held_out"),
@@ -74,6 +82,14 @@ def observe(params: Params, dataset: str, design: str) -> None:
     _write(out, rows, shown)
     finished.write()
     print(f"{design} on {dataset}: {len(experiments)} experiments, {len(rows)} ways to fill in what was withheld")
+
+
+def _is_taken_in(name: str, experiment: Experiment, held_out: HeldOut) -> bool:
+    """Whether so many values can be taken in at once; says so where not."""
+    rows = experiment.operator(Scene(held_out.valid, held_out.area)).rows
+    if rows > MOST:
+        print(f"{name} is left out: it observes {rows:,} values, and at most {MOST:,} can be taken in at once")
+    return rows <= MOST
 
 
 def _check_memory(where: str, experiment: Experiment, size: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import torch
@@ -12,10 +13,13 @@ from levy_core.base.rows import thin_rows
 from levy_core.base.seeds import Streams, seed_of
 from levy_core.metrics.common.withheld import most_extreme
 from levy_core.observations.covariance import Covariance
+from levy_core.observations.kept import suffices
 from levy_core.observations.observation import Observation, inverse_of
 from levy_core.observations.operators import Operator
 from levy_core.observations.views import Scene, withheld
+from levy_core.training.batches import sample_shape
 from tasks.kinds.held_out import HeldOut
+from tasks.kinds.kind import TrainingData
 from tasks.params.experiments import FEWEST, Experiment
 
 CANDIDATES = 1000  # held-out samples of which the most extreme are looked for, at most
@@ -67,11 +71,22 @@ class Cases:
             start = stop
 
 
+def why_none(training: TrainingData, on_eofs: bool) -> str:
+    """Why nothing can be observed of a data set: too few held-out samples, or no covariance of the training samples; empty where it can."""
+    held_out = 0 if training.held_out is None else len(training.held_out[0])
+    if held_out < FEWEST:
+        return f"{held_out} samples are held out, and at least {FEWEST} are needed"
+    samples, size = len(training.data), prod(sample_shape(training.data))
+    if not on_eofs and not suffices(samples, size):
+        return f"{samples:,} training samples of {size:,} values give no covariance, by which experiments are judged"
+    return ""
+
+
 def observe_cases(held_out: HeldOut, name: str, experiment: Experiment) -> Cases:
     """What an experiment sees of up to ``CANDIDATES`` held-out samples.
 
     Raises:
-        LevyError: the view does not suit the samples, or fewer of them are whole than cases are asked for.
+        LevyError: the view does not suit the samples, or too few of them are whole.
     """
     seed = seed_of(experiment.seed, name)
     operator = experiment.operator(Scene(held_out.valid, held_out.area, seed))
@@ -80,10 +95,10 @@ def observe_cases(held_out: HeldOut, name: str, experiment: Experiment) -> Cases
     truth = held_out.read(rows)
     whole = np.isfinite(truth[:, held_out.valid.numpy()]).all(1)
     rows, truth = rows[whole], truth[whole]
-    if len(rows) < experiment.cases:
+    if len(rows) < FEWEST:
         raise LevyError(
-            f"{experiment.cases} cases are asked for, but {len(rows)} of {len(held_out)} held-out samples are without missing values: "
-            "lower cases, or hold out more"
+            f"{len(rows)} of {len(held_out)} held-out samples are without missing values, and at least {FEWEST} are needed: "
+            "hold out more, or take the experiment out"
         )
     error = held_out.errors(operator, experiment.std)
     exact = operator.apply(torch.from_numpy(np.nan_to_num(truth))).numpy()

@@ -113,7 +113,8 @@ class Filler:
             labels = np.repeat(label[part], members)
             drawn.append(
                 draw_given(
-                    self.model, solver, seed, labels, batch, self.device, observation, way.guide, self._guiding(way), part.start * members
+                    self.model, solver, seed, labels, batch, self.device, observation, way.guide, self._guiding(way),
+                    first=part.start * members,
                 )
             )  # fmt: skip
         return np.concatenate(drawn).reshape(len(cases), members, *self.model.shape)

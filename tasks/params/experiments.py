@@ -33,7 +33,7 @@ class Experiment(Settings):
     Attributes:
         see: a row of ``VIEWS``. share, block, width: the number that it takes.
         std: of the errors, in the units of the data, one number or one per variable. steps: of the sampler.
-        cases: held-out samples, and as many of the most extreme ones. members: samples per case.
+        cases: held-out samples, or as many as there are, and as many of the most extreme ones. members: samples per case.
     """
 
     see: str

@@ -1,6 +1,7 @@
 """The stage observe on the starter digits, with a network of random weights."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -198,12 +199,6 @@ def test_what_is_missing_is_told_with_its_remedy(here):
     (OUT / SCORES).write_text("a,b\n1,2\n")
     with pytest.raises(LevyError, match=r"no column experiment, guide, rival, steps\): run the observe stage again"):
         read_scores(OUT)
-    many = change({"half": {"see": "half", "cases": 5000}})
-    with pytest.raises(
-        LevyError,
-        match=r"observe.images.half on digits with lim: 5000 cases are asked for, but \d+ of \d+ held-out samples",
-    ):
-        observe(many, "digits", "lim")
     (paths.model("digits", "lim") / "covariance.safetensors").unlink()
     write_manifest(paths.model("digits", "lim"))
     with pytest.raises(
@@ -211,7 +206,36 @@ def test_what_is_missing_is_told_with_its_remedy(here):
     ):
         observe(change({"half": EXPERIMENTS["half"]}), "digits", "lim")
     shutil.rmtree(paths.prepared("digits") / "images.zarr" / "test")
-    with pytest.raises(
-        LevyError, match="no images were held out of outputs/digits/data: set test_share of the data set above 0"
-    ):
+    with pytest.raises(LevyError, match=r"has no readable group 'test'.*run the prepare stage again"):
         observe(settings.load(), "digits", "lim")
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "says"),
+    [
+        ("tasks.observing.cases.FEWEST", 5000, r"because 3\d\d samples are held out, and at least 5000 are needed"),
+        (
+            "levy_core.observations.kept.VALUES",
+            1000,
+            r"because [\d,]+ training samples of 64 values give no covariance",
+        ),
+    ],
+)
+def test_data_that_experiments_do_not_suit_go_without_and_it_is_said(here, monkeypatch, capsys, target, value, says):
+    monkeypatch.setattr(target, value)
+    observe(here, "digits", "lim")
+    assert re.search(says, capsys.readouterr().out)
+    assert read_scores(OUT).empty
+    assert read_shown(OUT) == {}
+
+
+def test_an_experiment_that_observes_too_much_is_left_out_alone(here, monkeypatch, capsys):
+    monkeypatch.setattr("tasks.observe.MOST", 20)
+    observe(change({name: EXPERIMENTS[name] for name in ("half", "coarse")}), "digits", "lim")
+    assert "half is left out: it observes 32 values, and at most 20 can be taken in at once" in capsys.readouterr().out
+    assert set(read_scores(OUT).experiment) == {"coarse"}
+
+
+def test_as_many_cases_as_there_are_do_where_more_are_asked_for(here):
+    observe(change({"coarse": EXPERIMENTS["coarse"] | {"cases": 5000, "members": 2}}), "digits", "lim")
+    assert 300 < read_scores(OUT).cases.iloc[0] < 400

@@ -122,16 +122,6 @@ def test_experiments_that_the_held_out_samples_do_not_suit_are_refused_in_a_line
     for kind, experiment, message in (
         (
             "images",
-            {"see": "half", "cases": 5000},
-            r"observe.images.mine on digits has 5000 cases, but 3\d\d samples are held out: lower cases",
-        ),
-        (
-            "fields",
-            {"see": "half", "cases": 5000},
-            r"observe.fields.mine on weather has 5000 cases, but \d+ samples are held out: lower cases",
-        ),
-        (
-            "images",
             {"see": "means", "block": 3},
             "observe.images.mine on digits: blocks of 3 x 3 cells do not divide fields of 8 x 8: choose",
         ),
@@ -153,19 +143,3 @@ def test_experiments_that_the_held_out_samples_do_not_suit_are_refused_in_a_line
     ):
         with pytest.raises(LevyError, match=message):
             with_experiment(kind, **experiment)
-
-
-def test_experiments_on_samples_too_large_for_a_covariance_are_refused_but_for_designs_with_eofs(
-    with_experiment, monkeypatch
-):
-    monkeypatch.setattr("levy_core.observations.kept.VALUES", 1000)
-    with pytest.raises(
-        LevyError, match=r"observe.images on digits: \d+ training samples of 64 values leave lim without the covariance"
-    ):
-        with_experiment("images", see="half")
-    with_experiment("fields", see="half")  # of tedm-eofs and edm-eofs
-    monkeypatch.setattr("flows.pipeline.preflight.MOST", 10)
-    with pytest.raises(
-        LevyError, match=r"observe.fields.mine on weather observes 512 values, and at most 10 can be taken in at once"
-    ):
-        with_experiment("fields", see="half")
