@@ -1,0 +1,86 @@
+"""C-PiGDM: a step is the exact flow of VP with what is frozen, and it samples another law than the posterior."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from levy_core.observations.conjugate import Conjugate, sample_conjugate, vp_levels
+from levy_core.observations.guides import observe
+from levy_core.observations.observation import Observation
+from levy_core.observations.operators import Matrix, block_mean
+from levy_core.process.noise import Gaussian
+from tests.support.observed import D, compare, draw, observe_each, one_regime, table, three_regimes
+
+SIZE, ROWS = 6, 3
+
+
+def exact_step(h, o, std, w, y, rho, to, eps, gradient):
+    """The flow in x = a y, integrated as it stands in the paper's coordinates, with eps_hat and the gradient in x frozen."""
+    _, s, vt = np.linalg.svd(h, full_matrices=False)
+    u = h @ vt.T / s
+    a = lambda q: (1 + q * q) ** -0.5
+    of_x = gradient / a(rho)  # (d eps / dx)^T of the residual
+
+    def flow(q, x):
+        r2 = q * q / (1 + q * q)
+        missing = (u.T @ o) / s - vt @ (x / a(q) - q * eps)
+        seen = vt.T @ (r2 * s**2 / (r2 * s**2 + std**2) * missing)
+        pulled = seen - q * a(q) * of_x
+        return -q * a(q) ** 2 * x + a(q) * (eps - w * q / (1 + q * q) * pulled)
+
+    found = solve_ivp(flow, (rho, to), a(rho) * y, method="DOP853", rtol=1e-12, atol=1e-13)
+    return found.y[:, -1] / a(to)
+
+
+@pytest.mark.parametrize(("rho", "to"), [(6.1, 3.0), (1.2, 0.4), (0.1, 0.0105)])
+@pytest.mark.parametrize("std", [0.0, 0.3])
+@pytest.mark.parametrize("w", [2.0, 15.0])
+def test_a_step_is_the_flow_of_the_published_coordinates(w, std, rho, to):
+    g = torch.Generator().manual_seed(0)
+    h, o, y, eps, gradient = (
+        torch.randn(*shape, generator=g).double() for shape in ((ROWS, SIZE), (ROWS,), (SIZE,), (SIZE,), (SIZE,))
+    )
+    integrator = Conjugate(Observation(Matrix(h), o, std), w)
+    found = integrator.step(y[None], rho, to, eps[None], gradient[None])[0].numpy()
+    expected = exact_step(
+        *(t.numpy() for t in (h, o)), std, w, *(t.numpy() for t in (y,)), rho, to, eps.numpy(), gradient.numpy()
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
+
+
+def test_without_guidance_a_step_is_that_of_the_ode():
+    operator = block_mean((1, 4, 4), (2, 2))
+    integrator = Conjugate(Observation(operator, torch.ones(4)), 0.0)
+    y, eps, gradient = (torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(i)).double() for i in range(3))
+    torch.testing.assert_close(integrator.step(y, 2.0, 0.5, eps, gradient), y - 1.5 * eps)
+
+
+def test_the_levels_are_the_published_ones():
+    levels = vp_levels(5)
+    assert levels[0] == pytest.approx(6.1, abs=0.01)
+    assert levels[-1] == pytest.approx(0.0105, abs=1e-4)
+    assert (levels.diff() < 0).all()
+
+
+def apart(oracle, weight, steps):
+    """Energy distance from exact posteriors, in units of their width: of C-PiGDM, and of the default guide."""
+    count, n = 6, 300
+    fields = oracle.data(count, (D,), seed=5)
+    observation, laws = observe_each(oracle, n, fields)
+    guided = observe(oracle, observation, Gaussian(), "interpolation", oracle.covariance())
+    usual = draw(guided, table(steps), Gaussian(), n * count)
+    own = sample_conjugate(oracle, observation, weight, vp_levels(steps), 0, range(n * count), {})
+    means = lambda drawn: np.mean([compare(x, law)[0] for x, law in zip(drawn.split(n), laws, strict=True)])
+    return means(own), means(usual)
+
+
+@pytest.mark.parametrize(
+    ("oracle", "weight", "low", "high"),
+    [(one_regime(), 15.0, 0.01, 0.08), (three_regimes(), 8.0, 0.1, 0.5), (three_regimes(), 15.0, 0.04, 0.2)],
+    ids=["one regime", "three regimes", "three regimes, heavier"],
+)
+def test_it_samples_another_law_which_more_steps_do_not_cure(oracle, weight, low, high):
+    own, usual = apart(oracle, weight, 10)
+    assert low < own < high
+    assert usual < own / 2
