@@ -9,6 +9,8 @@ import numpy as np
 from levy_core.base.errors import LevyError
 from levy_core.base.typed import mapping, real
 
+Function = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True, eq=False)
 class Reported:
@@ -37,6 +39,8 @@ class Observed:
         label: the class of samples that the observation belongs to; None where it says nothing of it.
         time: the moment that was observed, for samples that have one; else None.
         text: what was read, for people. reported: the values in their units.
+        through: (F, T) where ``values[i] = T(sum_j weights[i, j] F(x[cells[i, j]])) + std[i] n``: F of cells [N, rows, k], T of means [N, rows]; None: both
+            leave them as they are.
     """
 
     cells: np.ndarray
@@ -47,6 +51,7 @@ class Observed:
     time: Any
     text: str
     reported: Reported
+    through: tuple[Function, Function] | None = None
 
     def look(self, decoded: np.ndarray) -> np.ndarray:
         """What would have been observed of samples in the units of people [N, C, H, W]: [N, rows]."""

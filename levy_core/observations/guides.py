@@ -22,12 +22,14 @@ from levy_core.base.errors import LevyError, choose
 from levy_core.base.seeds import BatchStream
 from levy_core.observations.covariance import Covariance, check_size, values_kept
 from levy_core.observations.jacobian import Jacobian
+from levy_core.observations.nonlinear import Through
 from levy_core.observations.observation import Observation, inverse_of
 from levy_core.process.noise import Noise
 from levy_core.process.parametrisation import broadcast
 from levy_core.sampling.guidance import EpsHat
 
 DIRECTIONS = 3  # of the guide jacobian
+ITERATIONS = 4  # of observations that are not linear
 KEPT = 2**31  # bytes that are kept of what belongs to noise levels
 
 
@@ -137,12 +139,33 @@ class Interpolation:
     def correct(self, predictor: EpsHat, y: Tensor, rho: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
         """See ``Correction``."""
         eps_hat = predictor(y, rho, cond)
-        weights = self._gains.solve(self.observation.residual(y - broadcast(rho, y) * eps_hat), rho)
-        shift = self.observation.operator.adjoint(weights)
+        x0 = y - broadcast(rho, y) * eps_hat
+        if isinstance(self.observation.operator, Through):
+            return eps_hat, self._iterate(self.observation.operator, x0.double(), rho)
+        weights = self._gains.solve(self.observation.residual(x0), rho)
+        return eps_hat, self._spread(self.observation.operator.adjoint(weights), rho)
+
+    def _spread(self, shift: Tensor, rho: Tensor) -> Tensor:
+        """C times what is in each sample, [B, *S]."""
         for level in rho.unique().tolist():
             at = rho == level
-            shift[at] = self._posterior(level).on(self._prior(y.device)).apply(shift[at])
-        return eps_hat, shift
+            shift[at] = self._posterior(level).on(self._prior(shift.device)).apply(shift[at])
+        return shift
+
+    def _iterate(self, operator: Through, x0: Tensor, rho: Tensor) -> Tensor:
+        """What observations that are not linear add, by Gauss and Newton: ``x <- x0 + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x) + H_k (x - x0))``.
+
+        Each sample has a matrix [rows, rows] of its own.
+        """
+        x = x0
+        for _ in range(ITERATIONS):
+            residual, pulled = self.observation.residual(x), torch.empty_like(x)
+            for i, seen in enumerate(operator.linearised(x)):
+                own = self._posterior(float(rho[i])).observed(seen) + self.observation.variance.diag()
+                missing = residual[i].cpu() + seen.apply((x[i : i + 1] - x0[i : i + 1]).cpu())[0]
+                pulled[i] = seen.adjoint((inverse_of(own) @ missing)[None])[0].to(x)
+            x = x0 + self._spread(pulled, rho)
+        return x - x0
 
 
 class PseudoInverse:
@@ -253,4 +276,8 @@ def observe(
     row = choose("guide towards observations", guide, OBSERVATION_GUIDES)
     if observation.operator.rows == 0:
         return predictor
+    if isinstance(observation.operator, Through) and row.kind is not Interpolation:
+        raise LevyError(
+            f"the guide {guide} needs observations that are linear, which means of a transformed variable are not: choose interpolation"
+        )
     return Observing(predictor, row.build(observation, noise, covariance, directions))

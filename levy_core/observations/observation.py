@@ -76,9 +76,9 @@ class Observation:
         return self.values.to(x.device) - self.operator.apply(x.double())
 
     def gram(self) -> Tensor:
-        """``H H^T``, float64 [rows, rows]."""
+        """``H H^T``, float64 [rows, rows]; of means behind a transform that of the means."""
         size = torch.Size(self.operator.shape).numel()
-        return gram(self.operator, torch.ones(size, dtype=torch.float64))
+        return gram(getattr(self.operator, "means", self.operator), torch.ones(size, dtype=torch.float64))
 
     def _refuse_contradictions(self) -> None:
         matrix = self.gram() * self.exact * self.exact[:, None]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from levy_core.base.conditions import Condition
+from levy_core.base.errors import LevyError
 from levy_core.base.observed import Observed
 from levy_core.base.seeds import Streams
 from levy_core.observations.coefficients import ObservedFields
@@ -16,6 +17,7 @@ from levy_core.observations.conditional import sample_observed
 from levy_core.observations.covariance import Covariance
 from levy_core.observations.guides import DIRECTIONS, OBSERVATION_GUIDES
 from levy_core.observations.kept import read_covariance
+from levy_core.observations.nonlinear import Through
 from levy_core.observations.observation import Observation
 from levy_core.observations.operators import CellMeans
 from levy_core.observations.rivals import krige
@@ -39,10 +41,18 @@ def observation_of(model: "Model", observed: Observed) -> Observation:
     """What was observed, as the network's samples have it.
 
     Raises:
-        LevyError: too many values, or exact ones that contradict each other.
+        LevyError: too many values, exact ones that contradict each other, or means of transformed variables for a model of coefficients.
     """
-    seen = CellMeans(model.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
-    return Observation(seen, torch.from_numpy(observed.values), torch.from_numpy(observed.std))
+    cells = CellMeans(model.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
+    values, std = torch.from_numpy(observed.values), torch.from_numpy(observed.std)
+    if observed.through is not None:
+        if model.latent:
+            raise LevyError(
+                "means of a variable with a transform cannot be given to a model on EOFs, of whose coefficients they say nothing that is linear: give "
+                "values of single cells, or ask a model on cells"
+            )
+        return Observation(Through(cells, *observed.through), values, std)
+    return Observation(cells, values, std)
 
 
 def draw_given(

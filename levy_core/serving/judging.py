@@ -97,7 +97,9 @@ def judge_asked(
     towards = asked.towards
     assert towards is not None, "what was observed was asked for"
     kriged = None
-    if model.latent or covariance is not None:
+    if (
+        model.latent or covariance is not None
+    ) and towards.observed.through is None:  # kriging is of linear observations
         kriged = krige_given(model, asked.seed, len(asked), towards.observation, covariance)
     return judge_samples(samples, kriged, towards.observed, truth, where)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.base.observed import Observed, Reported
+from levy_core.base.observed import Function, Observed, Reported
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.fill import HUGE
@@ -19,6 +19,7 @@ from levy_core.datasets.fields.reported import Values, place_stations, read_grid
 from levy_core.datasets.fields.sources import open_source
 from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.times import label_of, read_moment
+from levy_core.datasets.fields.transforms import TRANSFORMS
 
 EXACT = {"": 0.0}  # the std of what is true
 
@@ -121,7 +122,8 @@ def _grid_of(codec: Codec, std: Mapping[str, float], where: str) -> Grid:
 def _assemble(found: Mapping[int, Values], where: str, codec: Codec, samples: Samples, moment: Any) -> Observed:
     """Values by channel as the network sees samples."""
     cycle = np.zeros(codec.shape) if codec.climatology is None else codec.climatology.at(np.array([moment]))[0]
-    rows = {c: standardise(where, codec, c, cycle[c], own) for c, own in found.items()}
+    behind = {c for c, own in found.items() if own.cells.shape[1] > 1 and codec.variables[c].transform != "identity"}
+    rows = {c: standardise(where, codec, c, cycle[c], own, c in behind) for c, own in found.items()}
     width = max(part.cells.shape[1] for part in rows.values())
     pad = lambda values: np.pad(values, ((0, 0), (0, width - values.shape[1])))  # weights of 0 for cell 0
     size = codec.shape[1] * codec.shape[2]
@@ -141,13 +143,49 @@ def _assemble(found: Mapping[int, Values], where: str, codec: Codec, samples: Sa
             tuple((v.key, v.units) for v in codec.variables),
             lambda x: codec.decode(x, None if moment is None else np.full(len(x), moment)),
         ),
+        through=_functions(codec, cycle, rows, behind, width) if behind else None,
     )
 
 
-def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Values) -> Values:
+def _functions(
+    codec: Codec, cycle: np.ndarray, rows: Mapping[int, Values], behind: set[int], width: int
+) -> tuple[Function, Function]:
+    """What leads from cells as the network sees them to values whose means were observed, and from means to what the network sees."""
+    counts = [len(part.values) for part in rows.values()]
+    of_row = lambda by_channel: np.repeat(np.array([by_channel[c] for c in rows]), counts)
+    std, mean = of_row(codec.std), of_row(codec.mean)
+    pad = lambda c, cells: np.pad(np.nan_to_num(cycle[c].reshape(-1)[cells]), ((0, 0), (0, width - cells.shape[1])))
+    expected = np.concatenate([pad(c, part.cells) for c, part in rows.items()])
+    ends = dict(zip(rows, np.cumsum(counts), strict=True))
+    parts = {c: slice(int(ends[c]) - len(rows[c].values), int(ends[c])) for c in behind}
+
+    def inside(cells: np.ndarray) -> np.ndarray:
+        values = cells * std[:, None] + mean[:, None] + expected
+        for c, part in parts.items():
+            values[:, part] = TRANSFORMS[codec.variables[c].transform].inverse(values[:, part], codec.variables[c])
+        return values
+
+    weights = np.concatenate([np.pad(p.weights, ((0, 0), (0, width - p.weights.shape[1]))) for p in rows.values()])
+    offset = mean + (weights * expected).sum(1)
+    for part in parts.values():
+        offset[part] = 0.0
+
+    def outside(means: np.ndarray) -> np.ndarray:
+        values = means.copy()
+        for c, part in parts.items():
+            values[:, part] = TRANSFORMS[codec.variables[c].transform].forward(values[:, part], codec.variables[c])
+        return (values - offset) / std
+
+    return inside, outside
+
+
+def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Values, means: bool = False) -> Values:
     """Values of a variable, in its units, as a model sees samples: transformed, less the cycle [H, W] of their time.
 
     Errors go through the slope of the transform.
+
+    Args:
+        means: whether means of a transformed variable are taken: transformed, with their cycle.
 
     Raises:
         LevyError: cells without values, values below the variable's minimum, an impossible value or std, means of a transformed variable.
@@ -173,13 +211,15 @@ def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Value
     if not ((rows.std >= 0) & (rows.std < HUGE)).all():
         wrong = rows.std[~((rows.std >= 0) & (rows.std < HUGE))][0]
         raise LevyError(f"{where}: the std of {variable.key} is {wrong:g}, but must be from 0 to {HUGE:g}")
-    if rows.cells.shape[1] > 1 and variable.transform != "identity":
+    if rows.cells.shape[1] > 1 and variable.transform != "identity" and not means:
         raise LevyError(
             f"{where}: means over cells of {variable.key} are no means of what the network sees, its {variable.transform}: "
             "give values of single cells, or a model of the variable as it is"
         )
     through = lambda values: transform((variable,), values[:, None])[:, 0]
-    expected = (cycle.reshape(-1)[rows.cells] * rows.weights).sum(1) + codec.mean[c]
+    expected = (
+        np.zeros(len(rows.values)) if means else (cycle.reshape(-1)[rows.cells] * rows.weights).sum(1) + codec.mean[c]
+    )
     low = rows.values - rows.std if variable.minimum is None else np.maximum(rows.values - rows.std, variable.minimum)
     spread = through(rows.values + rows.std) - through(low)
     reach = rows.values + rows.std - low

@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+from levy_core.base.errors import LevyError
+from levy_core.base.observed import Observed, Reported
 from levy_core.base.seeds import BatchStream
 from levy_core.nets.latent import fit_latent
+from levy_core.nets.mlp import MLPConfig
+from levy_core.observations.covariance import Covariance
 from levy_core.observations.observation import Observation
 from levy_core.observations.operators import CellMeans
 from levy_core.sampling.solver import Solver
-from levy_core.serving.given import data_covariance, draw_given, guided_cost
+from levy_core.serving.given import data_covariance, draw_given, guided_cost, observation_of
 from levy_core.serving.reading import solver_of_observations
 from tests.levy_core.nets.test_latent import data, gaussian_model
+from tests.levy_core.serving.test_memory import make_model
 
 CPU = torch.device("cpu")
 SOLVER = solver_of_observations(Solver("sde-e", "2m-data", "karras", 20, 0.3, rho_max=20.0, rho_min=0.05), 5)
@@ -53,3 +58,20 @@ def test_the_covariance_of_a_model_of_coefficients_is_that_of_its_fields(model, 
     exact = covariance.apply(torch.eye(size).double())
     assert ((drawn.T.cov() - exact).abs() / exact.diagonal().max()).max() < 0.07
     torch.testing.assert_close(covariance.mean, latent.mean.double().flatten())
+
+
+def test_means_behind_a_transform_are_met_by_any_network_and_refused_for_coefficients(model):
+    cells, weights = np.arange(8).reshape(2, 4), np.full((2, 4), 0.25)
+    log = (np.exp, np.log)
+    values = np.array([0.4, -0.3])
+    reported = Reported(values, np.zeros(2), np.zeros(2, int), (("tp", "mm"),), lambda x: x)
+    observed = Observed(cells, weights, values, np.zeros(2), None, None, "", reported, log)
+    with pytest.raises(LevyError, match="means of a variable with a transform cannot be given to a model on EOFs"):
+        observation_of(model, observed)
+    size = 16
+    plain = make_model(MLPConfig((size,), 2, 8), {"preset": "edm"})
+    covariance = Covariance(torch.zeros(size).double(), torch.zeros(size, 0).double(), torch.ones(size).double())
+    observation = observation_of(plain, observed)
+    drawn = draw_given(plain, SOLVER, 0, np.zeros(5, int), 5, CPU, observation, "interpolation", covariance)
+    seen = np.log(np.exp(drawn.reshape(5, -1)[:, cells]).mean(-1))
+    np.testing.assert_allclose(seen, np.tile(values, (5, 1)), atol=0.02)
