@@ -26,7 +26,7 @@ class Forwarder:
     def __init__(self, dataset: str, design: str, path: Path, warn: Callable[[str], None]):
         self.dataset, self.design, self._warn = dataset, design, warn
         self._reader, self._waiting, self._run = LiveReader(path), list[dict[str, float]](), ""
-        self._over, self._status, self._lost = threading.Event(), "KILLED", False
+        self._over, self._status, self._lost, self._client = threading.Event(), "KILLED", False, None
         self._thread = threading.Thread(target=self._follow, name=f"live {design}", daemon=True)
         path.unlink(missing_ok=True)
 
@@ -53,13 +53,14 @@ class Forwarder:
     def _forward(self, over: bool) -> bool:
         """Sends what waits, and the run's end; whether that went well."""
         try:
-            client = tracking.connect().MlflowClient()
+            client = self._client = self._client or tracking.connect().MlflowClient()
             self._run = self._run or _begin(client, self.dataset, self.design, self._reader.about)
             client.log_batch(self._run, metrics=_metrics(self._waiting))
             self._waiting = []
             if over:
                 client.set_terminated(self._run, self._status)
         except Exception as error:  # of a server, a database, the network
+            self._client = None
             if not self._lost:
                 what = " ".join(str(tracking.explain(error) or error).split())[:300]
                 self._warn(
@@ -86,12 +87,14 @@ def _begin(client: Any, dataset: str, design: str, about: dict[str, Any]) -> str
     return str(run.info.run_id)
 
 
-def find_run(client: Any, experiment: str, training: str | None) -> str | None:
-    """The run in which a training ended here that no record has made its own; None where nobody watched it."""
-    ended = (
-        [run for run in _unrecorded(client, experiment, training) if run.info.status == "FINISHED"] if training else []
-    )
-    return ended[0].info.run_id if ended else None
+def find_run(client: Any, experiment: str, training: str | None) -> tuple[str | None, bool]:
+    """The run of a training that has ended here, which no record has made its own, and whether it has all points; (None, False) where nobody watched.
+
+    One that still seems to run lost its server, or its flow was killed, before the end was said.
+    """
+    left = _unrecorded(client, experiment, training) if training else []
+    left.sort(key=lambda run: run.info.status != "FINISHED")
+    return (left[0].info.run_id, left[0].info.status == "FINISHED") if left else (None, False)
 
 
 def _unrecorded(client: Any, experiment: str, training: str) -> list[Any]:

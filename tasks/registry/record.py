@@ -171,7 +171,7 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str, pa
     grid = result.grid[result.grid.design == design]
     cell = select_default(grid, params.metric(result.dataset)).to_dict()
     training = finished.fingerprint_of(paths.finished_training(result.dataset, design))
-    watched = live.find_run(mlflow.MlflowClient(), result.experiment, training)
+    watched, whole = live.find_run(mlflow.MlflowClient(), result.experiment, training)
     tags = {**result.tags, HOST: tracking.host(), lineage.DESIGN: design}
     with mlflow.start_run(
         run_id=watched,
@@ -194,7 +194,7 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str, pa
         for nfe, budget in result.eta[design]["budgets"].items():  # a curve over evaluations
             mlflow.log_metric(f"best {params.metric(result.dataset)}", budget["mean"], step=int(nfe))
         _log_observed(mlflow, run.info.run_id, read_scores(paths.observed(result.dataset, design)))
-        if not watched:
+        if not whole:
             _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
         mlflow.log_table(grid, "grid.json")
         mlflow.log_artifact(str(paths.report(result.dataset) / f"samples-{design}.png"))
