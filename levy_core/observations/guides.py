@@ -23,7 +23,7 @@ from levy_core.base.seeds import BatchStream
 from levy_core.observations.covariance import Covariance, check_size, values_kept
 from levy_core.observations.jacobian import Jacobian
 from levy_core.observations.nonlinear import Through
-from levy_core.observations.observation import Observation, inverse_of
+from levy_core.observations.observation import Observation, inverse_of, solve_for
 from levy_core.process.noise import Noise
 from levy_core.process.parametrisation import broadcast
 from levy_core.sampling.guidance import EpsHat
@@ -163,7 +163,7 @@ class Interpolation:
             for i, seen in enumerate(operator.linearised(x)):
                 own = self._posterior(float(rho[i])).observed(seen) + self.observation.variance.diag()
                 missing = residual[i].cpu() + seen.apply((x[i : i + 1] - x0[i : i + 1]).cpu())[0]
-                pulled[i] = seen.adjoint((inverse_of(own) @ missing)[None])[0].to(x)
+                pulled[i] = seen.adjoint(solve_for(own, missing)[None])[0].to(x)
             x = x0 + self._spread(pulled, rho)
         return x - x0
 

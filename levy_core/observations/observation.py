@@ -10,6 +10,7 @@ from levy_core.observations.covariance import gram
 from levy_core.observations.operators import Operator
 
 MOST = 10_000  # values: guides need matrices [rows, rows], here of 0.8 GB
+LOST = 1e-5  # of a pivot of a matrix with ones on its diagonal: below it, rows say nearly the same thing
 AGREE = 1e-5  # of the largest value: how well noise-free values that say the same thing have to agree
 
 
@@ -113,6 +114,15 @@ def check_rows(rows: int) -> None:
         raise LevyError(
             f"the operator sees {rows:,} values, and at most {MOST:,} can be taken in at once: observe fewer cells, or means"
         )
+
+
+def solve_for(matrix: Tensor, values: Tensor) -> Tensor:
+    """``matrix^-1 values`` of a symmetric matrix of observed values, [rows, rows] and [rows]: by Cholesky, and by ``inverse_of`` where directions are lost."""
+    scale = _root_scale(matrix)
+    root, failed = torch.linalg.cholesky_ex(matrix * scale * scale[:, None])
+    if int(failed) or root.diagonal().min() < LOST:
+        return inverse_of(matrix) @ values
+    return scale * torch.cholesky_solve((scale * values)[:, None], root)[:, 0]
 
 
 def inverse_of(matrix: Tensor) -> Tensor:

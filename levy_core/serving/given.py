@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
 
 
+MOST_MEANS = 1000  # values, where some are means behind a transform
+
+
 def observation_of(model: "Model", observed: Observed) -> Observation:
     """What was observed, as the network's samples have it.
 
@@ -50,6 +53,11 @@ def observation_of(model: "Model", observed: Observed) -> Observation:
             raise LevyError(
                 "means of a variable with a transform cannot be given to a model on EOFs, of whose coefficients they say nothing that is linear: give "
                 "values of single cells, or ask a model on cells"
+            )
+        if len(values) > MOST_MEANS:
+            raise LevyError(
+                f"{len(values):,} values with means of a variable with a transform are observed, and at most {MOST_MEANS:,} can be taken in, as each sample "
+                "solves for them anew: give coarser means"
             )
         return Observation(Through(cells, *observed.through), values, std)
     return Observation(cells, values, std)

@@ -8,7 +8,7 @@ from levy_core.base.errors import LevyError
 from levy_core.observations.covariance import Covariance
 from levy_core.observations.guides import observe
 from levy_core.observations.nonlinear import Through
-from levy_core.observations.observation import Observation
+from levy_core.observations.observation import Observation, inverse_of, solve_for
 from levy_core.observations.operators import CellMeans, block_mean
 from levy_core.observations.oracles import Mixture
 from levy_core.process.noise import Gaussian
@@ -107,3 +107,14 @@ def test_guides_that_need_linear_observations_refuse_them():
                 guide,
                 Covariance(torch.zeros(D), torch.zeros(D, 0), torch.ones(D)),
             )
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_solving_is_multiplying_by_the_inverse_also_where_values_say_the_same_thing_twice(repeated):
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randn(6, 9, generator=g).double() * torch.logspace(-3, 3, 6).double()[:, None]
+    if repeated:
+        rows = torch.cat([rows, rows[2:3]])
+    values = rows @ torch.randn(9, generator=g).double()
+    matrix = rows @ rows.T
+    torch.testing.assert_close(solve_for(matrix, values), inverse_of(matrix) @ values, rtol=1e-6, atol=1e-9)

@@ -1,5 +1,7 @@
 """Samples given observations of many cases at once are those of each case, for models of samples and of coefficients."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -68,9 +70,16 @@ def test_means_behind_a_transform_are_met_by_any_network_and_refused_for_coeffic
     observed = Observed(cells, weights, values, np.zeros(2), None, None, "", reported, log)
     with pytest.raises(LevyError, match="means of a variable with a transform cannot be given to a model on EOFs"):
         observation_of(model, observed)
+    many = replace(
+        observed, cells=np.zeros((1001, 4), int), weights=np.ones((1001, 4)), values=np.zeros(1001), std=np.ones(1001)
+    )
     size = 16
     plain = make_model(MLPConfig((size,), 2, 8), {"preset": "edm"})
     covariance = Covariance(torch.zeros(size).double(), torch.zeros(size, 0).double(), torch.ones(size).double())
+    with pytest.raises(
+        LevyError, match="1,001 values with means of a variable with a transform are observed, and at most 1,000"
+    ):
+        observation_of(plain, many)
     observation = observation_of(plain, observed)
     drawn = draw_given(plain, SOLVER, 0, np.zeros(5, int), 5, CPU, observation, "interpolation", covariance)
     seen = np.log(np.exp(drawn.reshape(5, -1)[:, cells]).mean(-1))
