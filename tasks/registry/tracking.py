@@ -19,7 +19,7 @@ from tasks.runtime import health
 HOST = "levy.host"  # tag of a run: where it was begun, so that it is ended nowhere else
 KIND = {
     "mlflow.experimentKind": "custom_model_development"
-}  # without it, MLflow's page opens on traces, of which there are none
+}  # what its pages are to show: runs, not traces, of which there are none
 
 
 _making = threading.Lock()  # the migrations that make a database share variables of their module

@@ -57,7 +57,7 @@ print(sorted(row[0] for row in db.execute("select name from task_run where name 
     assert "| train@digits-lim | ran |" in shown
     assert "models:/levy-digits@champion" in shown
     assert shown.splitlines()[-2] == "1"
-    assert shown.splitlines()[-1].count("@digits") == 12
+    assert shown.splitlines()[-1].count("@digits") == 14
 
 
 @pytest.mark.skipif(not traceable(), reason="strace is not installed, or may not trace here")
