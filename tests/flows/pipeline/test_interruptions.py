@@ -5,9 +5,11 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 import yaml
@@ -108,7 +110,10 @@ def test_what_fails_beside_a_stage_fails_the_run_and_nothing_is_recorded(finishe
     done = finished.levy("run", check=False)
     assert done.returncode == 1
     assert re.search(r"^error: stage train@digits-ddpm failed: IsADirectoryError: ", done.stderr, re.MULTILINE)
-    assert not (finished.root / "mlflow.db").exists()
+    with closing(sqlite3.connect(finished.root / "mlflow.db")) as database:  # the training was watched, and no more
+        assert database.execute("select count(*) from model_versions").fetchone() == (0,)
+        assert database.execute("select count(*) from tags where key = 'levy.lock'").fetchone() == (0,)
+        assert database.execute("select name, status from runs").fetchall() == [("digits ddpm", "FINISHED")]
     assert finished.lock()["stages"]["train@digits-ddpm"]["params"]["params.yaml"]["train"]["steps"] == 11
     (finished.root / KEPT).rmdir()
     assert "6 of 9 stages ran." in finished.levy("run", "--no-record").stdout  # the training is not lost
