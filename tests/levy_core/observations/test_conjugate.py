@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import solve_ivp
+from scipy.integrate import quad, solve_ivp
 
-from levy_core.observations.conjugate import Conjugate, sample_conjugate, vp_levels
+from levy_core.observations.conjugate import BETA, END, START, Conjugate, sample_conjugate, vp_levels
 from levy_core.observations.guides import observe
 from levy_core.observations.observation import Observation
 from levy_core.observations.operators import Matrix, block_mean
@@ -47,6 +47,51 @@ def test_a_step_is_the_flow_of_the_published_coordinates(w, std, rho, to):
         *(t.numpy() for t in (h, o)), std, w, *(t.numpy() for t in (y,)), rho, to, eps.numpy(), gradient.numpy()
     )
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
+
+
+def published_step(h, o, std, w, x, t, to, eps, gradient):
+    """As the paper takes it: in x over VP's time, ``A x`` moves by eps, the values and the gradient (in x), each times an integral of its own.
+
+    ``A`` is ``exp(int beta (1 - w share) / 2)``, share that of PiGDM's weight which the error of the values leaves to a direction; unseen ones
+    have none.
+    """
+    _, s, vt = np.linalg.svd(h, full_matrices=False)
+    u = h @ vt.T / s
+    beta = lambda time: BETA[0] + (BETA[1] - BETA[0]) * time
+    whole = lambda time: BETA[0] * time + (BETA[1] - BETA[0]) * time**2 / 2
+    mu, sigma = lambda time: np.exp(-whole(time) / 2), lambda time: np.sqrt(-np.expm1(-whole(time)))
+
+    def moved(share, along, value, eps, gradient):
+        pulled = lambda time: quad(lambda q: beta(q) / 2 * share(q), 0, time, epsabs=1e-15, epsrel=1e-13)[0]
+        a = lambda time: np.exp(whole(time) / 2 - w * pulled(time))
+        over = lambda f: quad(lambda q: a(q) * beta(q) / 2 * f(q), t, to, epsabs=1e-14, epsrel=1e-13)[0]
+        of_eps = over(lambda q: 1 / sigma(q) - w * sigma(q) * share(q))
+        of_value, of_gradient = over(lambda q: -w * mu(q) * share(q)), over(lambda q: w * mu(q) * sigma(q))
+        return (a(t) * along + of_eps * eps + of_value * value + of_gradient * gradient) / a(to)
+
+    unseen = lambda v: v - vt.T @ (vt @ v)
+    after = moved(lambda q: 0.0, unseen(x), 0.0, unseen(eps), unseen(gradient))
+    for size, left, axis in zip(s, u.T, vt, strict=True):
+        share = lambda q, seen=size**2: seen * sigma(q) ** 2 / (seen * sigma(q) ** 2 + std**2)
+        after = after + axis * moved(share, axis @ x, left @ o / size, axis @ eps, axis @ gradient)
+    return after
+
+
+@pytest.mark.parametrize("step", [0, 2, 4])
+@pytest.mark.parametrize("std", [0.0, 0.3])
+@pytest.mark.parametrize("w", [2.0, 15.0])
+def test_steps_are_the_published_ones(w, std, step):
+    g = torch.Generator().manual_seed(1)
+    h, o, y, eps, gradient = (
+        torch.randn(*shape, generator=g).double() for shape in ((ROWS, SIZE), (ROWS,), (SIZE,), (SIZE,), (SIZE,))
+    )
+    times, levels = np.linspace(START, END, 6), vp_levels(5).tolist()
+    t, to, rho, at_end = times[step], times[step + 1], levels[step], levels[step + 1]
+    mu = lambda rho: (1 + rho**2) ** -0.5
+    found = Conjugate(Observation(Matrix(h), o, std), w).step(y[None], rho, at_end, eps[None], gradient[None])[0]
+    given = [v.numpy() for v in (mu(rho) * y, eps, gradient / mu(rho))]
+    expected = published_step(h.numpy(), o.numpy(), std, w, given[0], t, to, *given[1:])
+    np.testing.assert_allclose(mu(at_end) * found.numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_without_guidance_a_step_is_that_of_the_ode():
