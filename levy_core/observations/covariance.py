@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,8 @@ from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.observations.operators import Operator, weights_of
 
 LEAST = 1e-6  # of the mean variance: what a coordinate varies by at least, so that no observation of it is impossible
-CHUNK, PATTERNS, CELLS = 64, 8, 2**18  # rows of an operator, patterns, and coordinates at a time
+CHUNK, PATTERNS = 64, 8  # rows of an operator, and patterns at a time
+PART = 2**22  # values of patterns at a time, where they are taken by cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,8 @@ class Covariance:
         """``(Sigma^-1 + I / variance)^-1``: of Gaussian data once they are seen through noise of this variance."""
         seen = self.diagonal + variance
         inner = torch.eye(self.patterns.shape[1]).to(self.patterns)
-        for some, theirs in zip(self.patterns.split(CELLS), seen.split(CELLS), strict=True):
+        cells = _fitting(len(inner))
+        for some, theirs in zip(self.patterns.split(cells), seen.split(cells), strict=True):
             inner += some.T @ (some / theirs[:, None])
         weight = variance / seen
         return Posterior(self, weight, weight * self.diagonal, torch.linalg.cholesky(inner))
@@ -48,10 +51,19 @@ class Covariance:
         return seen.T @ seen + gram(operator, self.diagonal)
 
     def seen(self, operator: Operator, weight: Tensor | None = None) -> Tensor:
-        """What an operator sees of each pattern, times a weight of each coordinate [D] if one is given: [k, rows], a few patterns at a time."""
-        parts = (some.T if weight is None else some.T * weight for some in self.patterns.split(PATTERNS, 1))
-        found = [operator.apply(part.reshape(-1, *operator.shape)) for part in parts]
-        return torch.cat(found) if found else self.patterns.new_zeros(0, operator.rows)
+        """What an operator sees of each pattern, times a weight of each coordinate [D] if one is given: [k, rows], a few patterns at a time.
+
+        Of operators whose rows see few cells only those cells are read.
+        """
+        weight, together = torch.ones_like(self.diagonal) if weight is None else weight, PATTERNS
+        if (rows := weights_of(operator)) is None:
+            look = lambda some: operator.apply((some.T * weight).reshape(-1, *operator.shape))
+        else:
+            cells = np.unique(rows.indices)
+            few, at, together = rows[:, cells], torch.from_numpy(cells).long().to(weight.device), _fitting(len(cells))
+            look = lambda some: torch.from_numpy((few @ (some[at] * weight[at, None]).cpu().numpy()).T)
+        found = [look(some) for some in self.patterns.split(together, 1)]
+        return torch.cat(found).to(self.patterns) if found else self.patterns.new_zeros(0, operator.rows)
 
     def to(self, device: torch.device) -> "Covariance":
         """The same on a device."""
@@ -115,6 +127,16 @@ def values_kept(covariance: Covariance) -> int:
     """How many values a posterior holds beside the patterns."""
     size, patterns = covariance.patterns.shape
     return 2 * size + patterns**2
+
+
+def values_made(covariance: Covariance) -> int:
+    """How many values of patterns are taken at a time, at most, while a posterior is made or observed."""
+    return max(PATTERNS * len(covariance.mean), min(PART, covariance.patterns.numel()))
+
+
+def _fitting(values: int) -> int:
+    """How many rows of so many values make a part."""
+    return max(1, PART // max(1, values))
 
 
 def gram(operator: Operator, diagonal: Tensor) -> Tensor:

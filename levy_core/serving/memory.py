@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from levy_core.base.conditions import move
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.samples import Samples
-from levy_core.observations.covariance import PATTERNS, Covariance, values_kept
+from levy_core.observations.covariance import Covariance, values_kept, values_made
 from levy_core.observations.guides import OBSERVATION_GUIDES, levels_kept
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.solver import Solver
@@ -137,8 +137,12 @@ class Footprint:
         """What a guide towards ``rows`` observed values makes once, and keeps for noise levels: inverses, and what is left of a covariance."""
         of_level = [rows**2] + ([] if covariance is None else [values_kept(covariance)])
         kept = sum(min(levels, levels_kept(values)) * values for values in of_level if values)
-        some = 0 if covariance is None else COPIES * PATTERNS * len(covariance.mean)  # patterns at a time
-        return 8 * (INVERSE * rows**2 + kept + some)
+        some = 0 if covariance is None else COPIES * values_made(covariance)
+        return 8 * (INVERSE * rows**2 + kept + some + self._moved(covariance))
+
+    def _moved(self, covariance: Covariance | None) -> int:
+        """Values of a covariance that become a copy on the device."""
+        return 0 if covariance is None or self._device.type == "cpu" else covariance.patterns.numel()
 
     @property
     def decoded(self) -> int:
