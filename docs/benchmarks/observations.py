@@ -1,8 +1,11 @@
-"""Guides towards observations against exact posteriors, the table of docs/observations.md: python docs/benchmarks/observations.py
+"""Guides towards observations against exact posteriors, the table of docs/observations.md: python docs/benchmarks/observations.py [--conjugate]
 
 Twelve observations of 5 of 16 correlated values, or of four means of four, 400 samples of each; energy distance and width E|X - X'|, both in units of the
-posterior's own width. C-PiGDM at 5, 10, 20 and 50 steps, with two weights.
+posterior's own width. C-PiGDM at 5, 10, 20 and 50 steps, with two weights, 24 observations, with standard errors between them; --conjugate
+measures nothing else.
 """
+
+import argparse
 
 import torch
 
@@ -16,7 +19,7 @@ from levy_core.process.noise import Gaussian, Noise, StudentT
 from levy_core.sampling.solver import StepTable
 from tests.support.observed import SEEN, D, compare, draw, observe_each, one_regime, table, three_regimes
 
-COUNT, SAMPLES = 12, 400
+COUNT, MANY, SAMPLES = 12, 24, 400
 TAILED = StudentT(5.0)
 
 
@@ -54,8 +57,8 @@ def compare_guides(name: str, oracle: Mixture, noise: Noise, tables: list[StepTa
 
 
 def compare_conjugate(name: str, oracle: Mixture, seen: CellMeans) -> None:
-    """One line per weight of C-PiGDM at 5, 10, 20 and 50 steps of its own: energy distances."""
-    fields = oracle.data(COUNT, (D,), seed=5).double().view(COUNT, *seen.shape)
+    """One line per weight of C-PiGDM at 5, 10, 20 and 50 steps of its own: energy distances, with standard errors between observations."""
+    fields = oracle.data(MANY, (D,), seed=5).double().view(MANY, *seen.shape)
     values = seen.apply(fields)
     laws = [oracle.given(Observation(seen, v)) for v in values]
     observation = Observation(seen, values.repeat_interleave(SAMPLES, 0))
@@ -63,10 +66,11 @@ def compare_conjugate(name: str, oracle: Mixture, seen: CellMeans) -> None:
     for weight in (8.0, 15.0):
         found = []
         for steps in (5, 10, 20, 50):
-            drawn = sample_conjugate(flat, observation, weight, vp_levels(steps), 0, range(SAMPLES * COUNT), {})
+            drawn = sample_conjugate(flat, observation, weight, vp_levels(steps), 0, range(SAMPLES * MANY), {})
             parts = zip(drawn.flatten(1).split(SAMPLES), laws, strict=True)
-            found.append(float(torch.tensor([compare(x, law)[0] for x, law in parts]).mean()))
-        print("|", name, "| C-PiGDM, w", weight, "|", " | ".join(f"{one:.3f}" for one in found), "|", flush=True)
+            apart = torch.tensor([compare(x, law)[0] for x, law in parts])
+            found.append(f"{apart.mean():.3f} ± {apart.std() / MANY**0.5:.3f}")
+        print(f"| {name} | {weight:g} | {' | '.join(found)} |", flush=True)
 
 
 def compare_extremes() -> None:
@@ -81,7 +85,16 @@ def compare_extremes() -> None:
             print("extreme,", guide, "rescaled:" if given else "plain:", found, flush=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Prints Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--conjugate", action="store_true")
+    arguments = parser.parse_args()
+    for regimes, oracle in (("Gaussian", one_regime()), ("three regimes", three_regimes())):
+        compare_conjugate(f"{regimes}, cells", oracle, SEEN)
+        compare_conjugate(f"{regimes}, means", oracle, block_mean((1, 1, D), (1, 4)))
+    if arguments.conjugate:
+        return
     every = ["exact", "interpolation", "jacobian", "pigdm", "projection"]
     second, first = [table(n) for n in (5, 10, 20)], [table(n, "ei-noise") for n in (5, 10, 20)]
     compare_guides("Gaussian, 2m-data", one_regime(), Gaussian(), second, every)
@@ -90,11 +103,12 @@ if __name__ == "__main__":
     compare_guides("three regimes, ei-noise", three_regimes(), Gaussian(), first, ["pigdm"])
     compare_guides("Student-t, 2m-data", one_regime(TAILED, 4.0), TAILED, second, [*every[:3], "projection"])
     compare_extremes()
-    for regimes, oracle in (("Gaussian", one_regime()), ("three regimes", three_regimes())):
-        compare_conjugate(f"{regimes}, cells", oracle, SEEN)
-        compare_conjugate(f"{regimes}, means", oracle, block_mean((1, 1, D), (1, 4)))
     injecting = [table(n, "ei-noise", eta=0.5) for n in (10, 20, 50)]
     compare_guides("Gaussian, SDE-E(0.5), 10 20 50", one_regime(), Gaussian(), injecting, ["exact", "interpolation"])
     compare_guides(
         "Student-t, SDE-E(0.5), 10 20 50", one_regime(TAILED, 4.0), TAILED, injecting, ["exact", "interpolation"]
     )
+
+
+if __name__ == "__main__":
+    main()

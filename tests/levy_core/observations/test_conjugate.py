@@ -5,12 +5,12 @@ import pytest
 import torch
 from scipy.integrate import quad, solve_ivp
 
-from levy_core.observations.conjugate import BETA, END, START, Conjugate, sample_conjugate, vp_levels
+from levy_core.observations.conjugate import BETA, END, EVALUATIONS, START, Conjugate, sample_conjugate, vp_levels
 from levy_core.observations.guides import observe
 from levy_core.observations.observation import Observation
 from levy_core.observations.operators import Matrix, block_mean
 from levy_core.process.noise import Gaussian
-from tests.support.observed import D, compare, draw, observe_each, one_regime, table, three_regimes
+from tests.support.observed import SEEN, D, compare, draw, observe_each, one_regime, table, three_regimes
 
 SIZE, ROWS = 6, 3
 
@@ -129,3 +129,34 @@ def test_it_samples_another_law_which_more_steps_do_not_cure(oracle, weight, low
     own, usual = apart(oracle, weight, 10)
     assert low < own < high
     assert usual < own / 2
+
+
+@pytest.mark.parametrize(
+    ("weight", "elsewhere"), [(8.0, (0.035, 0.012, 0.006, 0.004)), (15.0, (0.064, 0.030, 0.014, 0.007))]
+)
+def test_distances_given_means_are_those_of_an_independent_implementation(weight, elsewhere):
+    # of the same law and the same four means of four, there over 20 to 32 other observations, at 5, 10, 20 and 50 steps. Within three
+    # standard errors of the difference, and 0.005 of samples: of other seeds about one row in 400 would fail
+    oracle, operator, count, n = one_regime(), block_mean((1, 1, D), (1, 4)), 16, 200
+    values = operator.apply(oracle.data(count, operator.shape, seed=5))
+    laws = [oracle.given(Observation(operator, v)) for v in values]
+    observation = Observation(operator, values.repeat_interleave(n, 0))
+    flat = lambda y, rho, cond: oracle(y.flatten(1), rho, cond).view_as(y)
+    for steps, expected in zip((5, 10, 20, 50), elsewhere, strict=True):
+        drawn = sample_conjugate(flat, observation, weight, vp_levels(steps), 0, range(n * count), {}).flatten(1)
+        found = [compare(x, law)[0] for x, law in zip(drawn.split(n), laws, strict=True)]
+        assert abs(np.mean(found) - expected) < 3 * np.std(found, ddof=1) * (1 / count + 1 / 20) ** 0.5 + 0.005
+
+
+def test_a_step_is_one_evaluation_and_a_backward_pass_which_counts_as_two():
+    asked = []
+
+    def counted(y, rho, cond):
+        asked.append("evaluation")
+        eps_hat = y / (1 + rho[:, None] ** 2)
+        eps_hat.register_hook(lambda gradient: asked.append("backward"))
+        return eps_hat
+
+    sample_conjugate(counted, Observation(SEEN, torch.ones(5)), 2.0, vp_levels(4), 0, range(2), {})
+    assert asked == ["evaluation", "backward"] * 4
+    assert EVALUATIONS == 1 + 2

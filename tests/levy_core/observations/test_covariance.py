@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.observations.covariance import Covariance, fit_covariance, gram, values_kept
+from levy_core.observations.covariance import Covariance, fit_covariance, gram, values_kept, values_made
 from levy_core.observations.operators import Blur, Stack, block_mean, mask, points
 from tests.support.observed import D, one_regime
 
@@ -104,6 +104,22 @@ def test_products_of_operators_are_the_same_by_sparse_matrices(operator):
     found, expected = gram(operator, diagonal), gram(Opaque(operator), diagonal)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
     assert found.shape == (operator.rows, operator.rows)
+    patterns = torch.randn(192, 11, generator=torch.Generator().manual_seed(2)).double()
+    covariance = Covariance(torch.zeros(192).double(), patterns, diagonal)
+    for law in (covariance, covariance.posterior(0.3)):
+        torch.testing.assert_close(law.observed(operator), law.observed(Opaque(operator)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("part", [1, 40, 192 * 11])  # values at a time
+def test_a_posterior_in_parts_is_the_whole_one(monkeypatch, part):
+    g = torch.Generator().manual_seed(2)
+    covariance = Covariance(torch.zeros(192).double(), torch.randn(192, 11, generator=g).double(), torch.rand(192, generator=g).double())  # fmt: skip
+    whole = covariance.posterior(0.3)
+    monkeypatch.setattr("levy_core.observations.covariance.PART", part)
+    parts = covariance.posterior(0.3)
+    torch.testing.assert_close(parts.root, whole.root, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(parts.observed(STATIONS), whole.observed(STATIONS), rtol=1e-12, atol=1e-12)
+    assert values_made(covariance) == max(8 * 192, part)
 
 
 def test_a_constant_cell_keeps_a_little_variance():
