@@ -41,6 +41,7 @@ class Conjugate:
     """Steps towards an observation.
 
     Args:
+        observation: exact, or with one error of all values; of errors that differ only their variance in each direction counts.
         weight: w, tuned per task: 15 (super-resolution, 5 steps), 2 (with errors) in the paper.
     """
 
