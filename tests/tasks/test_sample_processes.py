@@ -70,13 +70,17 @@ def test_two_processes_draw_the_missing_cells_with_the_bytes_of_one(by_one):
 
 def test_a_killed_stage_leaves_no_process_and_a_rerun_completes_it(by_one):
     folder, expected = by_one
-    shutil.rmtree(folder.root / SAMPLES)
-    process = folder.start(*STAGE)
-    assert wait_until(folder.cells)
-    assert len(workers(process)) == 2
-    process.kill()
-    process.join()
-    assert wait_until(lambda: not folder.processes(), 5)
+    for _ in range(5):  # on a busy machine all cells may be there before the kill
+        shutil.rmtree(folder.root / SAMPLES)
+        process = folder.start(*STAGE)
+        assert wait_until(folder.cells)
+        started = len(workers(process))
+        process.kill()
+        process.join()
+        assert wait_until(lambda: not folder.processes(), 5)
+        if len(folder.cells()) < 8:
+            break
+    assert started == 2
     assert 0 < len(folder.cells()) < 8
     assert folder.finish(*STAGE) == 0
     assert folder.files() == expected
