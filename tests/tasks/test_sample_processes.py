@@ -20,7 +20,7 @@ GRID = {
     "solvers": ["ode", "sde-e"],
     "discretisations": ["euler-maruyama"],
     "grids": ["uniform-t"],
-    "steps": [2, 20],
+    "steps": [2, 100],
     "etas": [0.2],
 }
 COMMAND = (sys.executable, "-m", "tasks", "sample", "--dataset", "digits", "--design", "lim")
@@ -73,7 +73,7 @@ def test_a_killed_stage_leaves_no_process_and_a_rerun_completes_it(by_one):
     for _ in range(5):  # on a busy machine all cells may be there before the kill
         shutil.rmtree(folder.root / SAMPLES)
         process = folder.start(*STAGE)
-        assert wait_until(folder.cells)
+        assert wait_until(folder.cells, every=0.02)
         started = len(workers(process))
         process.kill()
         process.join()
@@ -90,7 +90,7 @@ def test_a_killed_worker_stops_the_others_and_finished_cells_stay(by_one):
     folder, _ = by_one
     shutil.rmtree(folder.root / SAMPLES)
     process = folder.start(*STAGE)
-    assert wait_until(folder.cells)
+    assert wait_until(folder.cells, every=0.02)
     os.kill(workers(process)[1], signal.SIGKILL)
     process.join()
     assert process.exitcode == 1
