@@ -1,7 +1,7 @@
 """What a person observed of a sample, as the network sees samples."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,22 @@ class Reported:
 
 
 @dataclass(frozen=True, eq=False)
+class Behind:
+    """What lies behind a transform: values are ``T(sum_j weights[i, j] F(x[cells[i, j]])) + std[i] n``, T the inverse of F.
+
+    Attributes:
+        inside: F, of cells [N, rows, k]. outside: T, of means [N, rows]. rows: which values F is not linear for, bool [rows].
+        offsets: what F adds to each cell, where cells differ in it, float64 [rows, k]. points: whether values are of points between cells.
+    """
+
+    inside: Function
+    outside: Function
+    rows: np.ndarray
+    offsets: np.ndarray
+    points: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Observed:
     """``values[i] = sum_j weights[i, j] x[cells[i, j]] + std[i] n``, n ~ N(0, 1), of a flattened sample x.
 
@@ -39,8 +55,7 @@ class Observed:
         label: the class of samples that the observation belongs to; None where it says nothing of it.
         time: the moment that was observed, for samples that have one; else None.
         text: what was read, for people. reported: the values in their units.
-        through: (F, T) where ``values[i] = T(sum_j weights[i, j] F(x[cells[i, j]])) + std[i] n``: F of cells [N, rows, k], T of means [N, rows]; None: both
-            leave them as they are.
+        behind: what is not linear in x; None: nothing.
     """
 
     cells: np.ndarray
@@ -51,12 +66,21 @@ class Observed:
     time: Any
     text: str
     reported: Reported
-    through: tuple[Function, Function] | None = None
+    behind: Behind | None = None
 
     def look(self, decoded: np.ndarray) -> np.ndarray:
         """What would have been observed of samples in the units of people [N, C, H, W]: [N, rows]."""
         seen = decoded.reshape(len(decoded), -1)[:, self.cells]
         return (np.where(self.weights != 0, seen, 0.0) * self.weights).sum(-1)
+
+    def nearest(self) -> "Observed":
+        """With the nearest cell in the place of points between cells, where these are not linear in x."""
+        if self.behind is None:
+            return self
+        heaviest = np.arange(self.weights.shape[1]) == self.weights.argmax(1)[:, None]
+        weights = np.where(self.behind.rows[:, None], heaviest, self.weights)
+        values = self.values + ((self.weights - weights) * self.behind.offsets).sum(1)
+        return replace(self, weights=weights, values=values, behind=None)
 
     @property
     def places(self) -> list[frozenset[tuple[int, float]]]:

@@ -22,14 +22,13 @@ from levy_core.base.errors import LevyError, choose
 from levy_core.base.seeds import BatchStream
 from levy_core.observations.covariance import Covariance, check_size, values_kept
 from levy_core.observations.jacobian import Jacobian
-from levy_core.observations.nonlinear import Through
-from levy_core.observations.observation import Observation, inverse_of, solve_for
+from levy_core.observations.nonlinear import Through, fit
+from levy_core.observations.observation import Observation, inverse_of
 from levy_core.process.noise import Noise
 from levy_core.process.parametrisation import broadcast
 from levy_core.sampling.guidance import EpsHat
 
 DIRECTIONS = 3  # of the guide jacobian
-ITERATIONS = 4  # of observations that are not linear
 KEPT = 2**31  # bytes that are kept of what belongs to noise levels
 
 
@@ -123,7 +122,7 @@ class Interpolation:
     """
 
     evaluations = 1
-    keeps_levels = True
+    keeps_levels = takes_nonlinear = True
 
     def __init__(self, observation: Observation, covariance: Covariance, noise: Noise) -> None:
         check_size(covariance, observation.operator)
@@ -141,7 +140,7 @@ class Interpolation:
         eps_hat = predictor(y, rho, cond)
         x0 = y - broadcast(rho, y) * eps_hat
         if isinstance(self.observation.operator, Through):
-            return eps_hat, self._iterate(self.observation.operator, x0.double(), rho)
+            return eps_hat, self._fit(self.observation.operator, x0.double(), rho)
         weights = self._gains.solve(self.observation.residual(x0), rho)
         return eps_hat, self._spread(self.observation.operator.adjoint(weights), rho)
 
@@ -152,20 +151,14 @@ class Interpolation:
             shift[at] = self._posterior(level).on(self._prior(shift.device)).apply(shift[at])
         return shift
 
-    def _iterate(self, operator: Through, x0: Tensor, rho: Tensor) -> Tensor:
-        """What observations that are not linear add, by Gauss and Newton: ``x <- x0 + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x) + H_k (x - x0))``.
-
-        Each sample has a matrix [rows, rows] of its own.
-        """
-        x = x0
-        for _ in range(ITERATIONS):
-            residual, pulled = self.observation.residual(x), torch.empty_like(x)
-            for i, seen in enumerate(operator.linearised(x)):
-                own = self._posterior(float(rho[i])).observed(seen) + self.observation.variance.diag()
-                missing = residual[i].cpu() + seen.apply((x[i : i + 1] - x0[i : i + 1]).cpu())[0]
-                pulled[i] = seen.adjoint(solve_for(own, missing)[None])[0].to(x)
-            x = x0 + self._spread(pulled, rho)
-        return x - x0
+    def _fit(self, operator: Through, x0: Tensor, rho: Tensor) -> Tensor:
+        """What observations that are not linear add, [B, *S]."""
+        shift, values = torch.empty_like(x0), self.observation.values.expand(len(x0), -1)
+        for level in rho.unique().tolist():
+            at = (rho == level).cpu()
+            found = fit(operator, values[at], self.observation.variance, x0[at].cpu(), self._posterior(level))
+            shift[at] = found.to(shift)
+        return shift
 
 
 class PseudoInverse:
@@ -237,6 +230,11 @@ class ObservationGuide:
         """Whether it keeps matrices of the observed values for each noise level."""
         return getattr(self.kind, "keeps_levels", False)
 
+    @property
+    def takes_nonlinear(self) -> bool:
+        """Whether it takes in observations that are not linear."""
+        return getattr(self.kind, "takes_nonlinear", False)
+
 
 OBSERVATION_GUIDES = {
     "interpolation": ObservationGuide(Interpolation, _interpolation, Interpolation.evaluations),
@@ -276,7 +274,7 @@ def observe(
     row = choose("guide towards observations", guide, OBSERVATION_GUIDES)
     if observation.operator.rows == 0:
         return predictor
-    if isinstance(observation.operator, Through) and row.kind is not Interpolation:
+    if isinstance(observation.operator, Through) and not row.takes_nonlinear:
         raise LevyError(
             f"the guide {guide} needs observations that are linear, which means of a transformed variable are not: choose interpolation"
         )

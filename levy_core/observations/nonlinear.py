@@ -1,23 +1,31 @@
-"""Means of what lies behind a transform, as rain's that a network sees the logarithm of: not linear in what the network sees."""
+"""Means of what lies behind a transform, over blocks or between cells, as rain's that a network sees the logarithm of: not linear in what the network sees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from levy_core.observations.covariance import PART, Posterior
+from levy_core.observations.observation import solve_for
 from levy_core.observations.operators import CellMeans
+from levy_core.process.parametrisation import broadcast
 
 Function = Callable[[np.ndarray], np.ndarray]
 STEP = 1e-4  # of the differences that slopes are taken by, in units of what the network sees
+FARTHEST, SETTLED = 2.0, 1e-7  # that a cell moves in an iteration, and below which a sample is done, in the same units
+ITERATIONS, ANCHORED = 30, 8  # at most, and how many of them start at x0 again
+TOGETHER = 2**18  # values of samples that are fitted at a time, about
 
 
 @dataclass(frozen=True, eq=False)
 class Through:
-    """``T(sum_j weights[i, j] F(x[cells[i, j]]))``: a mean of F of each cell, seen through T, the inverse of F but for constants.
+    """``T(sum_j weights[i, j] F(x[cells[i, j]]))``: a mean of F of each cell, seen through T, the inverse of F.
 
-    In T's units a single cell is seen as it is, and a mean of several is nearly linear, however steep F is.
+    In T's units a single cell is seen as it is, and a mean of several is nearly linear, however steep F is. F may be flat, as rain's is
+    where the network's numbers lie below those of dry cells.
 
     Args:
         means: the cells and weights. inside: F, values of the cells [N, rows, k] -> the same. outside: T, means [N, rows] -> the same.
@@ -43,22 +51,114 @@ class Through:
         """Of the means: [N, rows] -> [N, *S]."""
         return self.means.adjoint(v)
 
-    def linearised(self, x: Tensor) -> list[CellMeans]:
-        """The derivative at each sample of x [N, *S], as an operator."""
-        at, weights = self._cells(x), self.means.weights.numpy()
-        slope = (self.inside(at + STEP) - self.inside(at - STEP)) / (2 * STEP)
-        up, down = (self.outside(self._means(at + step)) for step in (STEP, -STEP))
-        moved = (self._means(at + STEP) - self._means(at - STEP)) / (
-            2 * STEP
-        )  # of the mean, where all cells move alike
-        of_mean = np.divide((up - down) / (2 * STEP), moved, out=np.ones_like(moved), where=moved != 0)
-        return [
-            CellMeans(self.shape, self.means.cells, torch.from_numpy(own))
-            for own in of_mean[:, :, None] * weights * slope
-        ]
+    def linearised(self, x: Tensor, values: Tensor, wakes: bool = False) -> "Tangents":
+        """At each sample of x [N, *S], towards values [rows] or [N, rows].
+
+        Where F is flat in all cells of a row, the row is their mean as it is, which leads out of the flat part, or stays where it is if its
+        value is met.
+
+        Args:
+            wakes: whether cells where F is flat count as they do in a mean in all rows.
+        """
+        cells, weights = self._cells(x), self.means.weights.numpy()
+        slope = (self.inside(cells + STEP) - self.inside(cells - STEP)) / (2 * STEP)
+        high, low = (self._means(cells + step) for step in (STEP, -STEP))
+        flat = high == low  # of the mean, where all cells move alike
+        of_mean = np.divide(self.outside(high) - self.outside(low), high - low, out=np.ones_like(high), where=~flat)
+        own = np.where(flat[:, :, None], weights, of_mean[:, :, None] * weights * slope)
+        own = np.where((slope == 0) & wakes, weights, own)
+        missing = values.numpy() - self.outside(self._means(cells))
+        leading = np.where(missing > SETTLED, values.numpy() - (cells * weights).sum(-1), 0.0)
+        missing = np.where(flat, leading, missing)
+        return Tangents(self, torch.from_numpy(own), torch.from_numpy(missing))
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Two entries of ``weights``, flattened, that see the same cell, and that cell: [p] each."""
+        from scipy.sparse import csr_array  # which others do without
+
+        entries = self.means.weights.flatten().nonzero()[:, 0].numpy()
+        cells = self.means.cells.flatten().numpy()[entries]
+        found, each = np.unique(cells, return_inverse=True)
+        place = np.arange(len(entries))
+        sees = csr_array((np.ones(len(entries)), (place, each)), shape=(len(entries), len(found)))
+        first, second = (sees @ sees.T).tocoo().coords
+        one, other, seen = (torch.from_numpy(part) for part in (entries[first], entries[second], cells[first]))
+        return one, other, seen
 
     def _cells(self, x: Tensor) -> np.ndarray:
         return x.double().cpu().flatten(1)[:, self.means.cells].numpy()
 
     def _means(self, cells: np.ndarray) -> np.ndarray:
         return (self.inside(cells) * self.means.weights.numpy()).sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Tangents:
+    """Linear operators H [rows, D] of samples, in the place of one that is not linear near them.
+
+    Args:
+        of: whose cells they see. weights: [N, rows, k]. missing: of the values in each sample, [N, rows].
+    """
+
+    of: Through
+    weights: Tensor
+    missing: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """[N, *S] -> [N, rows], each sample by its own."""
+        return (x.flatten(1)[:, self.of.means.cells] * self.weights).sum(-1)
+
+    def adjoint(self, v: Tensor) -> Tensor:
+        """[N, rows] -> [N, *S]."""
+        flat = v.new_zeros(len(v), int(np.prod(self.of.shape)))
+        spread = (v[:, :, None] * self.weights).flatten(1)
+        return flat.index_add(1, self.of.means.cells.flatten(), spread).view(-1, *self.of.shape)
+
+    def observed(self, posterior: Posterior) -> Tensor:
+        """``H C H^T``, [N, rows, rows]."""
+        n, rows, k = self.weights.shape
+        cells, patterns = self.of.means.cells.flatten(), posterior.prior.patterns
+        each, seen = self.weights.transpose(0, 1), []
+        for some in patterns.split(max(1, PART // cells.numel()), 1):
+            seen.append(each @ (some[cells] * posterior.weight[cells, None]).view(rows, k, -1))
+        white = torch.linalg.solve_triangular(posterior.root, torch.cat(seen, 2).flatten(0, 1).T, upper=False)
+        white = white.view(-1, rows, n).permute(2, 1, 0)
+        first, second, at = self.of.pairs
+        flat, size = self.weights.flatten(1), rows * rows
+        place = first // k * rows + second // k
+        own = flat.new_zeros(n, size).index_add(1, place, flat[:, first] * flat[:, second] * posterior.diagonal[at])
+        return white @ white.mT + own.view(n, rows, rows)
+
+
+def fit(operator: Through, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
+    """What values add to samples x0 [N, *S] of covariance C, float64 on the CPU, by Gauss and Newton:
+    ``x <- x0 + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x) + H_k (x - x0))``. Each sample has its own H_k.
+
+    Most samples are done after four iterations. Those that go around or stand still between places where F is flat and where it is not then
+    start from where they are, ``x <- x + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x))``, with exact values only, and wake flat cells every other time.
+
+    Args:
+        values: [N, rows]. variance: of their errors, [rows].
+    """
+    own = operator.rows * max(operator.rows, *operator.means.cells.shape, posterior.prior.patterns.shape[1])
+    together = max(1, TOGETHER // max(1, own))
+    parts = zip(x0.split(together), values.split(together), strict=True)
+    return torch.cat([_fit(operator, o, variance, some, posterior) for some, o in parts])
+
+
+def _fit(operator: Through, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
+    x, left, exact = x0.clone(), torch.arange(len(x0)), variance == 0
+    for iteration in range(ITERATIONS):
+        again = iteration >= ANCHORED
+        tangents = operator.linearised(x[left], values[left], wakes=again and iteration % 2 == 1)
+        off = torch.where(exact, tangents.missing, 0.0)
+        start, missing = (x, off) if again else (x0, tangents.missing + tangents.apply(x[left] - x0[left]))
+        weights = solve_for(tangents.observed(posterior) + variance.diag(), missing)
+        step = start[left] - x[left] + posterior.apply(tangents.adjoint(weights))
+        size = step.flatten(1).abs().amax(1)
+        x[left] += step * broadcast((FARTHEST / size).clamp(max=1), step)
+        left = left[(size > SETTLED) | (off.abs().amax(1) > SETTLED)]
+        if not len(left):
+            break
+    return x - x0

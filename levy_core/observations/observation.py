@@ -117,12 +117,14 @@ def check_rows(rows: int) -> None:
 
 
 def solve_for(matrix: Tensor, values: Tensor) -> Tensor:
-    """``matrix^-1 values`` of a symmetric matrix of observed values, [rows, rows] and [rows]: by Cholesky, and by ``inverse_of`` where directions are lost."""
+    """``matrix^-1 values`` of symmetric matrices of observed values, [N, rows, rows] and [N, rows]: by Cholesky, and by ``inverse_of`` where directions are lost."""
     scale = _root_scale(matrix)
-    root, failed = torch.linalg.cholesky_ex(matrix * scale * scale[:, None])
-    if int(failed) or root.diagonal().min() < LOST:
-        return inverse_of(matrix) @ values
-    return scale * torch.cholesky_solve((scale * values)[:, None], root)[:, 0]
+    root, failed = torch.linalg.cholesky_ex(matrix * scale[:, :, None] * scale[:, None])
+    lost = (failed != 0) | (root.diagonal(dim1=1, dim2=2).amin(1) < LOST)
+    solved = scale * torch.cholesky_solve((scale * values)[:, :, None], root)[:, :, 0]
+    for i in lost.nonzero()[:, 0]:
+        solved[i] = inverse_of(matrix[i]) @ values[i]
+    return solved
 
 
 def inverse_of(matrix: Tensor) -> Tensor:
@@ -138,6 +140,6 @@ def inverse_of(matrix: Tensor) -> Tensor:
 
 
 def _root_scale(matrix: Tensor) -> Tensor:
-    """1 / root of the diagonal, 0 for rows that see nothing, [rows]."""
-    diagonal = matrix.diagonal()
+    """1 / root of the diagonal, 0 for rows that see nothing, [..., rows]."""
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     return torch.where(diagonal > 0, diagonal.rsqrt(), 0.0)

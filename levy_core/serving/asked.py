@@ -51,7 +51,7 @@ class Towards:
         Raises:
             LevyError: exact values that contradict each other.
         """
-        return observation_of(self.model, self.observed)
+        return observation_of(self.model, self.observed, self.guide)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,30 +37,36 @@ if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
 
 
-MOST_MEANS = 1000  # values, where some are means behind a transform
+MOST_BEHIND = 1000  # values, where some lie behind a transform: each sample solves for them anew
 
 
-def observation_of(model: "Model", observed: Observed) -> Observation:
+def observation_of(model: "Model", observed: Observed, guide: str) -> Observation:
     """What was observed, as the network's samples have it.
 
+    Points between cells of variables with a transform are the nearest cell where the guide or the model's coefficients take in nothing else,
+    or values are many.
+
     Raises:
-        LevyError: too many values, exact ones that contradict each other, or means of transformed variables for a model of coefficients.
+        LevyError: exact values that contradict each other; too many means of transformed variables, or any for a model of coefficients.
     """
+    behind, many = observed.behind, len(observed.values) > MOST_BEHIND
+    if behind is not None and behind.points and (many or model.latent or not OBSERVATION_GUIDES[guide].takes_nonlinear):
+        observed, behind = observed.nearest(), None
     cells = CellMeans(model.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
     values, std = torch.from_numpy(observed.values), torch.from_numpy(observed.std)
-    if observed.through is not None:
-        if model.latent:
-            raise LevyError(
-                "means of a variable with a transform cannot be given to a model on EOFs, of whose coefficients they say nothing that is linear: give "
-                "values of single cells, or ask a model on cells"
-            )
-        if len(values) > MOST_MEANS:
-            raise LevyError(
-                f"{len(values):,} values with means of a variable with a transform are observed, and at most {MOST_MEANS:,} can be taken in, as each sample "
-                "solves for them anew: give coarser means"
-            )
-        return Observation(Through(cells, *observed.through), values, std)
-    return Observation(cells, values, std)
+    if behind is None:
+        return Observation(cells, values, std)
+    if model.latent:
+        raise LevyError(
+            "means of a variable with a transform cannot be given to a model on EOFs, of whose coefficients they say nothing that is linear: give "
+            "values of single cells, or ask a model on cells"
+        )
+    if many:
+        raise LevyError(
+            f"{len(values):,} values with means of a variable with a transform are observed, and at most {MOST_BEHIND:,} can be taken in, as each sample "
+            "solves for them anew: give coarser means"
+        )
+    return Observation(Through(cells, behind.inside, behind.outside), values, std)
 
 
 def draw_given(

@@ -113,7 +113,7 @@ class Codec:
         values = self.anomalies(x)
         values += self._cycle(times, len(x))
         for c, v in enumerate(self.variables):
-            values[:, c] = _physical(v, values[:, c])
+            values[:, c] = physical(v, values[:, c])
         return values
 
     def decode_cells(
@@ -131,7 +131,7 @@ class Codec:
         if self.climatology is not None:
             assert times is not None, "a climatology was taken off, so that samples have times"
             cycle = self.climatology.at_cells(times, channel, cells)
-        return lambda x, which: _physical(variable, x * std + mean + (0.0 if cycle is None else cycle[which]))
+        return lambda x, which: physical(variable, x * std + mean + (0.0 if cycle is None else cycle[which]))
 
     def recode(self, x: np.ndarray, times: np.ndarray | None, source: "Codec") -> np.ndarray:
         """Fields that ``source`` standardised -> as this codec standardises them, float32; ``source`` must cover this codec.
@@ -249,7 +249,7 @@ def transform(variables: tuple[Variable, ...], values: np.ndarray) -> np.ndarray
     return transformed
 
 
-def _physical(variable: Variable, transformed: np.ndarray) -> np.ndarray:
+def physical(variable: Variable, transformed: np.ndarray) -> np.ndarray:
     """Back through the transform of one variable, and not below its minimum; keeps NaN."""
     values = TRANSFORMS[variable.transform].inverse(transformed, variable)
     return values if variable.minimum is None else np.maximum(values, variable.minimum)

@@ -9,9 +9,9 @@ import pandas as pd
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.base.observed import Function, Observed, Reported
+from levy_core.base.observed import Behind, Observed, Reported
 from levy_core.base.samples import Samples
-from levy_core.datasets.fields.codec import Codec, transform
+from levy_core.datasets.fields.codec import Codec, physical, transform
 from levy_core.datasets.fields.fill import HUGE
 from levy_core.datasets.fields.placing import Grid
 from levy_core.datasets.fields.plausible import find_beyond
@@ -106,7 +106,7 @@ def observe_stations(
         LevyError: as ``read_observed``.
     """
     found = place_stations(table, names, where, codec, _grid_of(codec, std, where), std)
-    return _assemble(found, where, codec, samples, _moment(where, codec, samples, time, None))
+    return _assemble(found, where, codec, samples, _moment(where, codec, samples, time, None), points=True)
 
 
 def _grid_of(codec: Codec, std: Mapping[str, float], where: str) -> Grid:
@@ -119,18 +119,22 @@ def _grid_of(codec: Codec, std: Mapping[str, float], where: str) -> Grid:
     return Grid(codec.latitude, codec.longitude, codec.wraps)
 
 
-def _assemble(found: Mapping[int, Values], where: str, codec: Codec, samples: Samples, moment: Any) -> Observed:
-    """Values by channel as the network sees samples."""
+def _assemble(
+    found: Mapping[int, Values], where: str, codec: Codec, samples: Samples, moment: Any, points: bool = False
+) -> Observed:
+    """Values by channel as the network sees samples; ``points``: between cells."""
     cycle = np.zeros(codec.shape) if codec.climatology is None else codec.climatology.at(np.array([moment]))[0]
-    behind = {c for c, own in found.items() if own.cells.shape[1] > 1 and codec.variables[c].transform != "identity"}
-    rows = {c: standardise(where, codec, c, cycle[c], own, c in behind) for c, own in found.items()}
+    rows = {c: standardise(where, codec, c, cycle[c], own) for c, own in found.items()}
     width = max(part.cells.shape[1] for part in rows.values())
     pad = lambda values: np.pad(values, ((0, 0), (0, width - values.shape[1])))  # weights of 0 for cell 0
     size = codec.shape[1] * codec.shape[2]
     counts = ", ".join(f"{len(part.values)} values of {codec.names[c]}" for c, part in rows.items())
+    cells = np.concatenate([pad(part.cells) + c * size for c, part in rows.items()])
+    weights = np.concatenate([pad(part.weights) for part in rows.values()])
+    channels = np.repeat(np.array(list(found)), [len(part.values) for part in found.values()])
     return Observed(
-        np.concatenate([pad(part.cells) + c * size for c, part in rows.items()]),
-        np.concatenate([pad(part.weights) for part in rows.values()]),
+        cells,
+        weights,
         np.concatenate([part.values for part in rows.values()]),
         np.concatenate([part.std for part in rows.values()]),
         label_of(samples, moment, where),
@@ -139,56 +143,59 @@ def _assemble(found: Mapping[int, Values], where: str, codec: Codec, samples: Sa
         Reported(
             np.concatenate([part.values for part in found.values()]),
             np.concatenate([part.std for part in found.values()]),
-            np.repeat(np.array(list(found)), [len(part.values) for part in found.values()]),
+            channels,
             tuple((v.key, v.units) for v in codec.variables),
             lambda x: codec.decode(x, None if moment is None else np.full(len(x), moment)),
         ),
-        through=_functions(codec, cycle, rows, behind, width) if behind else None,
+        look_behind(codec, cycle, channels, cells, weights, points),
     )
 
 
-def _functions(
-    codec: Codec, cycle: np.ndarray, rows: Mapping[int, Values], behind: set[int], width: int
-) -> tuple[Function, Function]:
-    """What leads from cells as the network sees them to values whose means were observed, and from means to what the network sees."""
-    counts = [len(part.values) for part in rows.values()]
-    of_row = lambda by_channel: np.repeat(np.array([by_channel[c] for c in rows]), counts)
-    std, mean = of_row(codec.std), of_row(codec.mean)
-    pad = lambda c, cells: np.pad(np.nan_to_num(cycle[c].reshape(-1)[cells]), ((0, 0), (0, width - cells.shape[1])))
-    expected = np.concatenate([pad(c, part.cells) for c, part in rows.items()])
-    ends = dict(zip(rows, np.cumsum(counts), strict=True))
-    parts = {c: slice(int(ends[c]) - len(rows[c].values), int(ends[c])) for c in behind}
+def look_behind(
+    codec: Codec, cycle: np.ndarray, channels: np.ndarray, cells: np.ndarray, weights: np.ndarray, points: bool = False
+) -> Behind | None:
+    """What leads from cells as the network sees them to their means in the variables' units, and from these to what the network sees.
+
+    Args:
+        cycle: of the fields' time, [C, H, W]. channels: of each value, int64 [rows]. cells: of a flattened sample, [rows, k].
+
+    Returns:
+        None where all values are linear in what the network sees: single cells, and variables without a transform.
+    """
+    several = (weights != 0).sum(1) > 1
+    parts = {
+        c: channels == c
+        for c in np.unique(channels)
+        if codec.variables[c].transform != "identity" and several[channels == c].any()
+    }
+    if not parts:
+        return None
+    std, mean = codec.std[channels], codec.mean[channels]
+    offsets = np.where(weights != 0, np.nan_to_num(cycle).reshape(-1)[cells], 0.0)
 
     def inside(cells: np.ndarray) -> np.ndarray:
-        values = cells * std[:, None] + mean[:, None] + expected
-        for c, part in parts.items():
-            values[:, part] = TRANSFORMS[codec.variables[c].transform].inverse(values[:, part], codec.variables[c])
+        values = cells * std[:, None] + mean[:, None] + offsets
+        for c, own in parts.items():
+            values[:, own] = physical(codec.variables[c], values[:, own])
         return values
-
-    weights = np.concatenate([np.pad(p.weights, ((0, 0), (0, width - p.weights.shape[1]))) for p in rows.values()])
-    offset = mean + (weights * expected).sum(1)
-    for part in parts.values():
-        offset[part] = 0.0
 
     def outside(means: np.ndarray) -> np.ndarray:
         values = means.copy()
-        for c, part in parts.items():
-            values[:, part] = TRANSFORMS[codec.variables[c].transform].forward(values[:, part], codec.variables[c])
-        return (values - offset) / std
+        for c, own in parts.items():
+            values[:, own] = TRANSFORMS[codec.variables[c].transform].forward(values[:, own], codec.variables[c])
+        return (values - mean - (weights * offsets).sum(1)) / std
 
-    return inside, outside
+    rows = np.isin(channels, list(parts))
+    return Behind(inside, outside, rows, offsets / std[:, None], points)
 
 
-def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Values, means: bool = False) -> Values:
+def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Values) -> Values:
     """Values of a variable, in its units, as a model sees samples: transformed, less the cycle [H, W] of their time.
 
     Errors go through the slope of the transform.
 
-    Args:
-        means: whether means of a transformed variable are taken: transformed, with their cycle.
-
     Raises:
-        LevyError: cells without values, values below the variable's minimum, an impossible value or std, means of a transformed variable.
+        LevyError: cells without values, values below the variable's minimum, an impossible value or std.
     """
     variable = codec.variables[c]
     gone = ~codec.valid[c].reshape(-1)[rows.cells] & (rows.weights > 0)
@@ -211,15 +218,9 @@ def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Value
     if not ((rows.std >= 0) & (rows.std < HUGE)).all():
         wrong = rows.std[~((rows.std >= 0) & (rows.std < HUGE))][0]
         raise LevyError(f"{where}: the std of {variable.key} is {wrong:g}, but must be from 0 to {HUGE:g}")
-    if rows.cells.shape[1] > 1 and variable.transform != "identity" and not means:
-        raise LevyError(
-            f"{where}: means over cells of {variable.key} are no means of what the network sees, its {variable.transform}: "
-            "give values of single cells, or a model of the variable as it is"
-        )
     through = lambda values: transform((variable,), values[:, None])[:, 0]
-    expected = (
-        np.zeros(len(rows.values)) if means else (cycle.reshape(-1)[rows.cells] * rows.weights).sum(1) + codec.mean[c]
-    )
+    seen = np.where(rows.weights != 0, cycle.reshape(-1)[rows.cells], 0.0)
+    expected = (seen * rows.weights).sum(1) + codec.mean[c]
     low = rows.values - rows.std if variable.minimum is None else np.maximum(rows.values - rows.std, variable.minimum)
     spread = through(rows.values + rows.std) - through(low)
     reach = rows.values + rows.std - low

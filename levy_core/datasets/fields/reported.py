@@ -117,9 +117,8 @@ def place_stations(
         cells, weights = grid.points(
             own.latitude.to_numpy(), own.longitude.to_numpy(), [names[row] for row in own.index]
         )
-        if codec.variables[c].transform != "identity":  # what lies between cells is no mean of what the network sees
-            cells = cells[np.arange(len(cells)), weights.argmax(1)][:, None]
-            weights = np.ones(cells.shape)
+        gone = (~codec.valid[c].reshape(-1)[cells] & (weights > 0)).any(1)  # as on a coast: there, the nearest cell
+        weights = np.where(gone[:, None], np.arange(4) == weights.argmax(1)[:, None], weights)
         spread = own["std"].to_numpy() if "std" in own else np.full(len(own), _std_of(std, codec.variables[c], where))
         found[c] = Values(cells, weights, values, spread.astype(np.float64))
     return found

@@ -127,18 +127,44 @@ def test_stations_are_interpolated_between_cells_as_xarray_does(tmp_path, globe)
     found = read_observed(tmp_path / "a.csv", it, ALL, {}, time=TIME)
     assert np.allclose(found.values, seen(found, x), atol=1e-4)
     assert np.allclose(found.std, 0.04)
-    rain = pd.DataFrame(
-        {
-            "variable": ["tp"],
-            "latitude": [LATITUDE[3] + 0.1],
-            "longitude": [it.longitude[4] - 0.2],
-            "value": values[0, 1, 3, 4],
-        }
-    )
-    rain.to_csv(tmp_path / "b.csv", index=False)
-    nearest = read_observed(tmp_path / "b.csv", it, ALL, EXACT, time=TIME)  # of a logarithm, the nearest cell
-    assert nearest.cells.tolist() == [[8 * 12 + 3 * 12 + 4]]
-    assert np.allclose(nearest.values, seen(nearest, x), atol=1e-4)
+    table.assign(variable="tp", value=around.tp.interp(at), std=0.0).to_csv(tmp_path / "b.csv", index=False)
+    rain = read_observed(tmp_path / "b.csv", it, ALL, {}, time=TIME)
+    behind, cells = rain.behind, x[rain.cells][None]
+    means = (behind.inside(cells) * rain.weights).sum(-1)
+    assert np.allclose(means[0], rain.reported.values, atol=1e-4)
+    assert np.allclose(behind.outside(means)[0], rain.values, atol=1e-4)
+    assert behind.points
+
+
+def test_the_nearest_cell_stands_for_points_behind_a_transform_only(tmp_path):
+    it = codec()
+    values, x = field(it)
+    near = {"latitude": LATITUDE[3] + 0.1, "longitude": LONGITUDE[4] - 0.2}
+    table = pd.DataFrame([{"variable": name, **near, "value": values[0, c, 3, 4]} for c, name in enumerate(it.names)])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    found = read_observed(tmp_path / "a.csv", it, ALL, EXACT, time=TIME)
+    nearest = found.nearest()
+    assert nearest.behind is None
+    assert nearest.places[1] == {(8 * 12 + 3 * 12 + 4, 1.0)}
+    assert nearest.places[0] == found.places[0]
+    assert np.allclose(nearest.values[1], seen(nearest, x)[1], atol=1e-4)  # the cycle of that cell
+
+
+def test_a_station_beside_cells_without_values_is_the_nearest_cell(tmp_path):
+    """As on a coast; where the nearest cell has no values, it is refused."""
+    valid = np.ones((2, 8, 12), dtype=bool)
+    valid[:, 3, 5] = False
+    it = codec(valid=valid)
+    line = f"{{}},{LATITUDE[3] + 0.1},{{}},7\n"
+    head = "variable,latitude,longitude,value\n"
+    for c, name in enumerate(it.names):
+        (tmp_path / "a.csv").write_text(head + line.format(name, LONGITUDE[4] + 0.2))
+        found = read_observed(tmp_path / "a.csv", it, ALL, EXACT, time=TIME)
+        assert found.places == [{(c * 96 + 3 * 12 + 4, 1.0)}]
+        assert found.behind is None
+        (tmp_path / "b.csv").write_text(head + line.format(name, LONGITUDE[5] + 0.2))
+        with pytest.raises(LevyError, match="is observed in 1 places where the model's fields have no values"):
+            read_observed(tmp_path / "b.csv", it, ALL, EXACT, time=TIME)
 
 
 def test_the_season_is_that_of_the_moment(tmp_path):
@@ -164,17 +190,28 @@ def test_means_of_a_transformed_variable_are_means_of_what_lies_behind_it(tmp_pa
     coarse = dataset(it, values).coarsen(latitude=2, longitude=2).mean(keep_attrs=True)
     coarse.to_netcdf(tmp_path / "coarse.nc")
     found = read_observed(tmp_path / "coarse.nc", it, SEASONAL, {"": 0.1}, means=True)
-    inside, outside = found.through
-    seen = outside((inside(x[found.cells][None]) * found.weights).sum(-1))[0]
+    behind, rain = found.behind, found.reported.variable == 1
+    assert behind.rows.tolist() == rain.tolist()
+    assert not behind.points
+    means = (behind.inside(x[found.cells][None]) * found.weights).sum(-1)
     physical = (values.reshape(-1)[found.cells] * found.weights).sum(-1)
-    np.testing.assert_allclose(seen, outside(physical[None])[0], atol=1e-5)
-    np.testing.assert_allclose(outside(found.reported.values[None])[0], found.values, atol=1e-9)
+    np.testing.assert_allclose(means[0, rain], physical[rain], atol=1e-5)
+    seen = behind.outside(means)[0]
     linear = (x[found.cells] * found.weights).sum(-1)
-    rain = found.reported.variable == 1
     np.testing.assert_allclose(linear[~rain], seen[~rain], atol=1e-5)
-    without_cycle = outside(inside(np.zeros_like(x[found.cells])[None])[..., 0])[0]
-    assert np.abs((linear - (seen - without_cycle))[rain]).max() > 0.05  # which the mean of rain's logarithm is not
+    assert np.abs(linear - seen)[rain].max() > 0.05  # a mean of logarithms is not the logarithm of a mean
+    in_units = np.where(rain, found.reported.values, behind.inside(found.values[None, :, None])[0, :, 0])
+    np.testing.assert_allclose(behind.outside(in_units[None])[0, rain], found.values[rain], atol=1e-9)
     assert np.allclose(found.std[~rain], 0.1 / 5.0)
+
+
+def test_cells_that_are_alike_are_seen_as_they_are_behind_a_transform(tmp_path):
+    it = codec(climatology=None)
+    table = pd.DataFrame([{"variable": "tp", "latitude": 50.3, "longitude": 1.1, "value": 2.0}])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    behind = read_observed(tmp_path / "a.csv", it, ALL, EXACT).behind
+    means = (behind.inside(np.full((1, 1, 4), 0.3)) * np.full(4, 0.25)).sum(-1)
+    np.testing.assert_allclose(behind.outside(means), 0.3)
 
 
 BAD = {

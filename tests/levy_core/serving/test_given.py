@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.observed import Observed, Reported
+from levy_core.base.observed import Behind, Observed, Reported
 from levy_core.base.seeds import BatchStream
 from levy_core.nets.latent import fit_latent
 from levy_core.nets.mlp import MLPConfig
@@ -62,25 +62,50 @@ def test_the_covariance_of_a_model_of_coefficients_is_that_of_its_fields(model, 
     torch.testing.assert_close(covariance.mean, latent.mean.double().flatten())
 
 
-def test_means_behind_a_transform_are_met_by_any_network_and_refused_for_coefficients(model):
-    cells, weights = np.arange(8).reshape(2, 4), np.full((2, 4), 0.25)
-    log = (np.exp, np.log)
-    values = np.array([0.4, -0.3])
+def behind(points):
+    """Two means of the exponentials of four cells, seen through the logarithm."""
+    cells, weights, values = np.arange(8).reshape(2, 4), np.array([[0.4, 0.3, 0.2, 0.1]] * 2), np.array([0.4, -0.3])
     reported = Reported(values, np.zeros(2), np.zeros(2, int), (("tp", "mm"),), lambda x: x)
-    observed = Observed(cells, weights, values, np.zeros(2), None, None, "", reported, log)
-    with pytest.raises(LevyError, match="means of a variable with a transform cannot be given to a model on EOFs"):
-        observation_of(model, observed)
-    many = replace(
-        observed, cells=np.zeros((1001, 4), int), weights=np.ones((1001, 4)), values=np.zeros(1001), std=np.ones(1001)
+    through = Behind(np.exp, np.log, np.ones(2, dtype=bool), np.zeros((2, 4)), points)
+    return Observed(cells, weights, values, np.zeros(2), None, None, "", reported, through)
+
+
+def enlarge(observed):
+    """1,001 values."""
+    cells, ones = np.arange(4004).reshape(1001, 4) % 16, np.ones(1001)
+    through = replace(observed.behind, rows=ones > 0, offsets=np.zeros(cells.shape))
+    return replace(
+        observed, cells=cells, weights=ones[:, None] * observed.weights[:1], values=ones, std=ones, behind=through
     )
-    size = 16
-    plain = make_model(MLPConfig((size,), 2, 8), {"preset": "edm"})
-    covariance = Covariance(torch.zeros(size).double(), torch.zeros(size, 0).double(), torch.ones(size).double())
+
+
+PLAIN = make_model(MLPConfig((16,), 2, 8), {"preset": "edm"})
+
+
+@pytest.mark.parametrize("points", [False, True])
+def test_means_and_points_behind_a_transform_are_met_by_any_network(points):
+    observed = behind(points)
+    covariance = Covariance(torch.zeros(16).double(), torch.zeros(16, 0).double(), torch.ones(16).double())
+    observation = observation_of(PLAIN, observed, "interpolation")
+    drawn = draw_given(PLAIN, SOLVER, 0, np.zeros(5, int), 5, CPU, observation, "interpolation", covariance)
+    seen = np.log((np.exp(drawn.reshape(5, -1)[:, observed.cells]) * observed.weights).sum(-1))
+    np.testing.assert_allclose(seen, np.tile(observed.values, (5, 1)), atol=1e-5)
+
+
+def test_means_behind_a_transform_are_refused_for_coefficients_and_where_they_are_many(model):
+    with pytest.raises(LevyError, match="means of a variable with a transform cannot be given to a model on EOFs"):
+        observation_of(model, behind(False), "interpolation")
     with pytest.raises(
         LevyError, match="1,001 values with means of a variable with a transform are observed, and at most 1,000"
     ):
-        observation_of(plain, many)
-    observation = observation_of(plain, observed)
-    drawn = draw_given(plain, SOLVER, 0, np.zeros(5, int), 5, CPU, observation, "interpolation", covariance)
-    seen = np.log(np.exp(drawn.reshape(5, -1)[:, cells]).mean(-1))
-    np.testing.assert_allclose(seen, np.tile(values, (5, 1)), atol=0.02)
+        observation_of(PLAIN, enlarge(behind(False)), "interpolation")
+
+
+def test_points_behind_a_transform_are_the_nearest_cell_where_nothing_else_is_taken_in(model):
+    observed = behind(True)
+    for asked, guide in ((model, "interpolation"), (PLAIN, "jacobian")):
+        x = torch.randn(2, *asked.shape, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(observation_of(asked, observed, guide).operator.apply(x), x.flatten(1)[:, [0, 4]])
+    many = observation_of(PLAIN, enlarge(observed), "interpolation").operator
+    assert (many.weights.sum(1) == 1).all()
+    assert ((many.weights > 0).sum(1) == 1).all()

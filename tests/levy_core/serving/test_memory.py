@@ -108,7 +108,7 @@ def observe_cells(rows):
 
 def observing_alive(model, solver, guide, covariance):
     """What a sample more adds, as inverses and covariances are made once."""
-    observation = observation_of(model, observe_cells(5))
+    observation = observation_of(model, observe_cells(5), "interpolation")
     draw = lambda n: draw_given(model, solver, 0, np.zeros(n, int), n, CPU, observation, guide, covariance)
     return (most_alive(lambda: draw(24)) - most_alive(lambda: draw(4))) / 20
 
@@ -130,7 +130,7 @@ def test_what_guides_make_once_is_counted(guide):
     covariance = Covariance(torch.zeros(D).double(), torch.randn(D, 20).double(), torch.ones(D).double())
     seen = observe_cells(rows)
     draw = lambda: draw_given(
-        model, solver, 0, np.zeros(1, int), 1, CPU, observation_of(model, seen), guide, covariance
+        model, solver, 0, np.zeros(1, int), 1, CPU, observation_of(model, seen, guide), guide, covariance
     )
     levels = solver.steps * OBSERVATION_GUIDES[guide].keeps_levels
     once = Footprint(model, CPU).once(rows, levels, covariance)

@@ -69,8 +69,8 @@ def ask(model, observed, **request):
     return model.predict([json.loads(json.dumps({"n": 3, "seed": 5, **request, "observed": observed}))])
 
 
-def from_file(model, folder, path, std, **options):
-    model.infill({"n": 3, "seed": 5}, path, folder / "out", std, **options)
+def from_file(model, folder, path, std, steps=10, n=3, **options):
+    model.infill({"n": n, "seed": 5, "steps": steps}, path, folder / "out", std, **options)
     with xr.open_dataset(folder / "out" / "samples.nc") as drawn:
         return np.stack([drawn[name].transpose("realization", ...).to_numpy() for name in ("t2m", "tp")], 1)
 
@@ -106,6 +106,30 @@ def test_means_are_those_of_a_file(weather, tmp_path):
     assert np.allclose(drawn, of_file, atol=1e-5)
     area = np.cos(np.deg2rad(LATITUDE[:2]))[:, None] * np.ones(2)
     assert np.allclose((drawn[:, 0, :2, :2] * area).sum((1, 2)) / area.sum(), 20.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [5, 10])
+def test_rain_whose_logarithm_the_network_sees_has_the_means_and_stations_that_were_observed(weather, tmp_path, steps):
+    """In mm per day, from dry to 60, to the rounding of float32."""
+    amounts = np.array([[0.0, 0.02], [3.0, 60.0]])
+    coarse = {"latitude": [53.0, 49.0], "longitude": [-3.0, 1.0]}
+    data = xr.Dataset({"tp": (("latitude", "longitude"), amounts, {"units": "mm day-1"})}, coarse)
+    data.to_netcdf(tmp_path / "a.nc")
+    options = {"std": {"": 0.0}, "time": TIME}
+    drawn = from_file(weather, tmp_path, tmp_path / "a.nc", means=True, steps=steps, n=40, **options)[:, 1]
+    area = np.cos(np.deg2rad(LATITUDE))[:, None] * np.ones(4)
+    sums = lambda values: values.reshape(-1, 2, 2, 2, 2).sum((2, 4))
+    np.testing.assert_allclose(
+        sums(drawn * area) / sums(area), np.broadcast_to(amounts, (40, 2, 2)), rtol=2e-6, atol=1e-6
+    )
+    places = [(52.5, -1.0, 0.0), (49.0, 1.5, 0.3), (50.9, -3.2, 12.0)]
+    rows = [{"variable": "tp", "latitude": a, "longitude": b, "value": v} for a, b, v in places]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    drawn = from_file(weather, tmp_path, tmp_path / "a.csv", steps=steps, n=40, **options)[:, 1]
+    fields = xr.DataArray(drawn, SPACE, ("n", "latitude", "longitude"))
+    for latitude, longitude, value in places:
+        seen = fields.interp(latitude=latitude, longitude=longitude)
+        np.testing.assert_allclose(seen, value, rtol=2e-6, atol=1e-6)
 
 
 def test_pixels_are_those_of_a_picture(images, tmp_path):
