@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from levy_core.observations.covariance import Covariance
+from levy_core.observations.nonlinear import Through, ThroughPatterns
 from levy_core.observations.observation import Observation, inverse_of
 from levy_core.observations.operators import Matrix
 
 
 @dataclass(frozen=True, eq=False)
 class ObservedFields:
-    """An observation of fields [*S] as one of coefficients [K], and the rest that agrees with both. Exact.
+    """An observation of fields [*S] as one of coefficients [K], and the rest that agrees with both. Exact where it is linear.
 
     What is seen of z has the error of the observation and what it sees of the rest, whose values go together; in directions in which
     they do not, it is an observation as any other.
@@ -38,6 +39,9 @@ class ObservedFields:
         Values that say the same thing twice are one.
         """
         operator = self.observation.operator
+        if isinstance(operator, Through):
+            through = ThroughPatterns(operator, self.patterns.double().flatten(1).T, self.rest)
+            return Observation(through, self.observation.values, self.observation.std)
         variances, directions = torch.linalg.eigh(self._error)
         kept = variances > len(variances) * torch.finfo(variances.dtype).eps * variances.max()
         directions = directions[:, kept]
@@ -48,8 +52,15 @@ class ObservedFields:
     def complete(self, x: Tensor, n: Tensor) -> Tensor:
         """Fields given z and the observation, from fields x [N, *S] given z alone, and n ~ N(0, I) [N, rows]; float32.
 
-        Source: Matheron's rule (Journel and Huijbregts, 1978).
+        Source: Matheron's rule (Journel and Huijbregts, 1978); where the observation is not linear, randomised maximum likelihood
+        (Oliver, He and Reynolds, 1996), which is this rule where it is.
         """
-        off = self.observation.residual(x) - n.double() * self.observation.std
-        moved = self.rest.apply(self.observation.operator.adjoint(off @ inverse_of(self._error)))
+        operator, noise = self.observation.operator, n.double() * self.observation.std
+        if isinstance(operator, Through):
+            pulled = operator.fit(
+                self.observation.values - noise, self.observation.variance, x.double(), self.rest.unseen
+            )
+            return (x.double() + self.rest.apply(pulled)).float()
+        off = self.observation.residual(x) - noise
+        moved = self.rest.apply(operator.adjoint(off @ inverse_of(self._error)))
         return (x.double() + moved).float()

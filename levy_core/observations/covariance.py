@@ -45,6 +45,12 @@ class Covariance:
         weight = variance / seen
         return Posterior(self, weight, weight * self.diagonal, torch.linalg.cholesky(inner))
 
+    @property
+    def unseen(self) -> "Posterior":
+        """Itself, as that of data of which nothing was seen."""
+        ones, unit = torch.ones_like(self.diagonal), torch.eye(self.patterns.shape[1]).to(self.patterns)
+        return Posterior(self, ones, self.diagonal, unit)
+
     def observed(self, operator: Operator) -> Tensor:
         """``H Sigma H^T``, [rows, rows]."""
         seen = self.seen(operator)

@@ -22,7 +22,7 @@ from levy_core.base.errors import LevyError, choose
 from levy_core.base.seeds import BatchStream
 from levy_core.observations.covariance import Covariance, check_size, values_kept
 from levy_core.observations.jacobian import Jacobian
-from levy_core.observations.nonlinear import Through, fit
+from levy_core.observations.nonlinear import Nonlinear
 from levy_core.observations.observation import Observation, inverse_of
 from levy_core.process.noise import Noise
 from levy_core.process.parametrisation import broadcast
@@ -139,10 +139,11 @@ class Interpolation:
         """See ``Correction``."""
         eps_hat = predictor(y, rho, cond)
         x0 = y - broadcast(rho, y) * eps_hat
-        if isinstance(self.observation.operator, Through):
-            return eps_hat, self._fit(self.observation.operator, x0.double(), rho)
+        operator = self.observation.operator
+        if isinstance(operator, Nonlinear):
+            return eps_hat, self._spread(self._fit(operator, x0.double(), rho), rho)
         weights = self._gains.solve(self.observation.residual(x0), rho)
-        return eps_hat, self._spread(self.observation.operator.adjoint(weights), rho)
+        return eps_hat, self._spread(operator.adjoint(weights), rho)
 
     def _spread(self, shift: Tensor, rho: Tensor) -> Tensor:
         """C times what is in each sample, [B, *S]."""
@@ -151,14 +152,14 @@ class Interpolation:
             shift[at] = self._posterior(level).on(self._prior(shift.device)).apply(shift[at])
         return shift
 
-    def _fit(self, operator: Through, x0: Tensor, rho: Tensor) -> Tensor:
-        """What observations that are not linear add, [B, *S]."""
-        shift, values = torch.empty_like(x0), self.observation.values.expand(len(x0), -1)
+    def _fit(self, operator: Nonlinear, x0: Tensor, rho: Tensor) -> Tensor:
+        """What observations that are not linear pull by, [B, *S]."""
+        pulled, values = torch.empty_like(x0), self.observation.values.expand(len(x0), -1)
         for level in rho.unique().tolist():
             at = (rho == level).cpu()
-            found = fit(operator, values[at], self.observation.variance, x0[at].cpu(), self._posterior(level))
-            shift[at] = found.to(shift)
-        return shift
+            found = operator.fit(values[at], self.observation.variance, x0[at].cpu(), self._posterior(level))
+            pulled[at] = found.to(pulled)
+        return pulled
 
 
 class PseudoInverse:
@@ -274,7 +275,7 @@ def observe(
     row = choose("guide towards observations", guide, OBSERVATION_GUIDES)
     if observation.operator.rows == 0:
         return predictor
-    if isinstance(observation.operator, Through) and not row.takes_nonlinear:
+    if isinstance(observation.operator, Nonlinear) and not row.takes_nonlinear:
         raise LevyError(
             f"the guide {guide} needs observations that are linear, which means of a transformed variable are not: choose interpolation"
         )

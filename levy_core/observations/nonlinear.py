@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from levy_core.observations.covariance import PART, Posterior
+from levy_core.observations.covariance import PART, Covariance, Posterior
 from levy_core.observations.observation import solve_for
 from levy_core.observations.operators import CellMeans
 from levy_core.process.parametrisation import broadcast
@@ -72,6 +72,41 @@ class Through:
         missing = np.where(flat, leading, missing)
         return Tangents(self, torch.from_numpy(own), torch.from_numpy(missing))
 
+    def fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
+        """What values pull samples x0 [N, *S] of covariance C by, which become x0 + C times it; float64 on the CPU. By Gauss and Newton,
+        ``x <- x0 + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x) + H_k (x - x0))``, where each sample has its own H_k.
+
+        Most samples are done after four iterations. Those that go around or stand still between places where F is flat and where it is not
+        then start from where they are, ``x <- x + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x))``, with exact values only, and wake flat
+        cells every other time.
+
+        Args:
+            values: [N, rows]. variance: of their errors, [rows].
+        """
+        own = self.rows * max(self.rows, *self.means.cells.shape, posterior.prior.patterns.shape[1])
+        together = max(1, TOGETHER // max(1, own))
+        parts = zip(x0.split(together), values.split(together), strict=True)
+        return torch.cat([self._fit(o, variance, some, posterior) for some, o in parts])
+
+    def _fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
+        x, pulled, left, exact = x0.clone(), torch.zeros_like(x0), torch.arange(len(x0)), variance == 0
+        for iteration in range(ITERATIONS):
+            again = iteration >= ANCHORED
+            tangents = self.linearised(x[left], values[left], wakes=again and iteration % 2 == 1)
+            off = torch.where(exact, tangents.missing, 0.0)
+            missing = off if again else tangents.missing + tangents.apply(x[left] - x0[left])
+            pull = tangents.adjoint(solve_for(tangents.observed(posterior) + variance.diag(), missing))
+            pull = pull if again else pull - pulled[left]
+            step = posterior.apply(pull)
+            size = step.flatten(1).abs().amax(1)
+            share = broadcast((FARTHEST / size).clamp(max=1), step)
+            x[left] += share * step
+            pulled[left] += share * pull
+            left = left[(size > SETTLED) | (off.abs().amax(1) > SETTLED)]
+            if not len(left):
+                break
+        return pulled
+
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
         """Two entries of ``weights``, flattened, that see the same cell, and that cell: [p] each."""
@@ -131,34 +166,51 @@ class Tangents:
         return white @ white.mT + own.view(n, rows, rows)
 
 
-def fit(operator: Through, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
-    """What values add to samples x0 [N, *S] of covariance C, float64 on the CPU, by Gauss and Newton:
-    ``x <- x0 + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x) + H_k (x - x0))``. Each sample has its own H_k.
-
-    Most samples are done after four iterations. Those that go around or stand still between places where F is flat and where it is not then
-    start from where they are, ``x <- x + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x))``, with exact values only, and wake flat cells every other time.
+@dataclass(frozen=True, eq=False)
+class ThroughPatterns:
+    """What ``Through`` sees of samples ``x = mean + z patterns + rest``, given z [K]: a normal rest is part of what it cannot tell.
 
     Args:
-        values: [N, rows]. variance: of their errors, [rows].
+        of: the operator on x [*S]. patterns: [D, K], float64. rest: the covariance of the rest, and the mean.
     """
-    own = operator.rows * max(operator.rows, *operator.means.cells.shape, posterior.prior.patterns.shape[1])
-    together = max(1, TOGETHER // max(1, own))
-    parts = zip(x0.split(together), values.split(together), strict=True)
-    return torch.cat([_fit(operator, o, variance, some, posterior) for some, o in parts])
+
+    of: Through
+    patterns: Tensor
+    rest: Covariance
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.patterns.shape[1],)
+
+    @property
+    def rows(self) -> int:
+        return self.of.rows
+
+    @property
+    def means(self) -> CellMeans:
+        return self.of.means
+
+    def apply(self, z: Tensor) -> Tensor:
+        """[N, K] -> [N, rows], without a rest."""
+        return self.of.apply(self._decode(z)).to(z)
+
+    def adjoint(self, v: Tensor) -> Tensor:
+        """Of the means: [N, rows] -> [N, K]."""
+        return self.means.adjoint(v).flatten(1) @ self.patterns.to(v)
+
+    def fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
+        """As ``Through.fit`` of coefficients x0 [N, K] and their covariance: z and the rest are fitted together."""
+        inverse = torch.linalg.inv(posterior.apply(torch.eye(len(self.patterns.T)).to(x0)))
+        root = torch.block_diag(torch.linalg.cholesky(inverse), torch.eye(self.rest.patterns.shape[1]).to(x0))
+        together = Posterior(self._both, torch.ones_like(self.rest.diagonal), self.rest.diagonal, root)
+        return self.of.fit(values, variance, self._decode(x0), together).flatten(1) @ self.patterns
+
+    @cached_property
+    def _both(self) -> Covariance:
+        return Covariance(self.rest.mean, torch.cat([self.patterns, self.rest.patterns], 1), self.rest.diagonal)
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return (self.rest.mean + z.double().cpu() @ self.patterns.T).view(-1, *self.of.shape)
 
 
-def _fit(operator: Through, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
-    x, left, exact = x0.clone(), torch.arange(len(x0)), variance == 0
-    for iteration in range(ITERATIONS):
-        again = iteration >= ANCHORED
-        tangents = operator.linearised(x[left], values[left], wakes=again and iteration % 2 == 1)
-        off = torch.where(exact, tangents.missing, 0.0)
-        start, missing = (x, off) if again else (x0, tangents.missing + tangents.apply(x[left] - x0[left]))
-        weights = solve_for(tangents.observed(posterior) + variance.diag(), missing)
-        step = start[left] - x[left] + posterior.apply(tangents.adjoint(weights))
-        size = step.flatten(1).abs().amax(1)
-        x[left] += step * broadcast((FARTHEST / size).clamp(max=1), step)
-        left = left[(size > SETTLED) | (off.abs().amax(1) > SETTLED)]
-        if not len(left):
-            break
-    return x - x0
+Nonlinear = Through | ThroughPatterns

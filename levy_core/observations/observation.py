@@ -78,8 +78,8 @@ class Observation:
 
     def gram(self) -> Tensor:
         """``H H^T``, float64 [rows, rows]; of means behind a transform that of the means."""
-        size = torch.Size(self.operator.shape).numel()
-        return gram(getattr(self.operator, "means", self.operator), torch.ones(size, dtype=torch.float64))
+        operator = getattr(self.operator, "means", self.operator)
+        return gram(operator, torch.ones(torch.Size(operator.shape).numel(), dtype=torch.float64))
 
     def _refuse_contradictions(self) -> None:
         matrix = self.gram() * self.exact * self.exact[:, None]

@@ -11,6 +11,7 @@ from torch import Tensor
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, generator
 from levy_core.observations.covariance import Covariance, check_size
+from levy_core.observations.nonlinear import Nonlinear
 from levy_core.observations.observation import Observation, inverse_of
 from levy_core.observations.operators import CellMeans
 from levy_core.process.noise import StudentT
@@ -28,11 +29,16 @@ def krige(covariance: Covariance, observation: Observation, seed: int, count: in
             ``(degrees - 2 + q) / chi2``, q the squared size of the values in units of the covariance, chi2 of degrees + rows degrees of
             freedom. Exact for values without error.
 
+    Of observations that are not linear it is randomised maximum likelihood (Oliver, He and Reynolds, 1996), and no longer exact.
+
     Raises:
-        LevyError: a covariance of another size, values for another number of samples, or degrees without a covariance.
+        LevyError: a covariance of another size, values for another number of samples, degrees without a covariance, or of observations
+            that are not linear.
     """
     operator = observation.operator
     check_size(covariance, operator)
+    if isinstance(operator, Nonlinear) and degrees < inf:
+        raise LevyError("Student-t kriging needs observations that are linear, which means behind a transform are not")
     if not degrees > 2:
         raise LevyError(f"Student-t data of {degrees} degrees of freedom have no covariance: more than 2 are expected")
     g = generator(seed, "kriging")
@@ -40,6 +46,11 @@ def krige(covariance: Covariance, observation: Observation, seed: int, count: in
     drawn = normal(covariance.patterns.shape[1]) @ covariance.patterns.T
     deviation = (drawn + normal(len(covariance.mean)) * covariance.diagonal.sqrt()).view(count, *operator.shape)
     error = normal(operator.rows) * observation.variance.sqrt()
+    if isinstance(operator, Nonlinear):
+        x0 = covariance.mean.view(1, *operator.shape) + deviation
+        return x0 + covariance.apply(
+            operator.fit(observation.values - error, observation.variance, x0, covariance.unseen)
+        )
     inverse = inverse_of(covariance.observed(operator) + observation.variance.diag())
     project = lambda v: covariance.apply(operator.adjoint(v @ inverse))
     deviation = deviation - project(operator.apply(deviation) + error)

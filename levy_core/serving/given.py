@@ -43,24 +43,18 @@ MOST_BEHIND = 1000  # values, where some lie behind a transform: each sample sol
 def observation_of(model: "Model", observed: Observed, guide: str) -> Observation:
     """What was observed, as the network's samples have it.
 
-    Points between cells of variables with a transform are the nearest cell where the guide or the model's coefficients take in nothing else,
-    or values are many.
+    Points between cells of variables with a transform are the nearest cell where the guide takes in nothing else, or values are many.
 
     Raises:
-        LevyError: exact values that contradict each other; too many means of transformed variables, or any for a model of coefficients.
+        LevyError: exact values that contradict each other, or too many means of transformed variables.
     """
     behind, many = observed.behind, len(observed.values) > MOST_BEHIND
-    if behind is not None and behind.points and (many or model.latent or not OBSERVATION_GUIDES[guide].takes_nonlinear):
+    if behind is not None and behind.points and (many or not OBSERVATION_GUIDES[guide].takes_nonlinear):
         observed, behind = observed.nearest(), None
     cells = CellMeans(model.shape, torch.from_numpy(observed.cells), torch.from_numpy(observed.weights))
     values, std = torch.from_numpy(observed.values), torch.from_numpy(observed.std)
     if behind is None:
         return Observation(cells, values, std)
-    if model.latent:
-        raise LevyError(
-            "means of a variable with a transform cannot be given to a model on EOFs, of whose coefficients they say nothing that is linear: give "
-            "values of single cells, or ask a model on cells"
-        )
     if many:
         raise LevyError(
             f"{len(values):,} values with means of a variable with a transform are observed, and at most {MOST_BEHIND:,} can be taken in, as each sample "

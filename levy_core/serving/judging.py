@@ -16,7 +16,7 @@ from levy_core.base.observed import Observed
 from levy_core.metrics.common.withheld import Skill, judge, misfit, psnr, skill_of, ssim
 from levy_core.observations.covariance import Covariance
 from levy_core.serving.asked import Asked
-from levy_core.serving.given import krige_given, observation_of
+from levy_core.serving.given import krige_given
 
 if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
@@ -96,12 +96,9 @@ def judge_asked(
     """
     towards = asked.towards
     assert towards is not None, "what was observed was asked for"
-    kriged, known = None, towards.observed
-    if known.behind is not None and known.behind.points:  # kriging takes what is linear
-        known = known.nearest()
-    if (model.latent or covariance is not None) and known.behind is None:
-        observation = observation_of(model, known, towards.guide)
-        kriged = krige_given(model, asked.seed, len(asked), observation, covariance)
+    kriged = None
+    if model.latent or covariance is not None:
+        kriged = krige_given(model, asked.seed, len(asked), towards.observation, covariance)
     return judge_samples(samples, kriged, towards.observed, truth, where)
 
 

@@ -15,7 +15,7 @@ from levy_core.observations.covariance import Covariance
 from levy_core.observations.observation import Observation
 from levy_core.observations.operators import CellMeans
 from levy_core.sampling.solver import Solver
-from levy_core.serving.given import data_covariance, draw_given, guided_cost, observation_of
+from levy_core.serving.given import data_covariance, draw_given, guided_cost, krige_given, observation_of
 from levy_core.serving.reading import solver_of_observations
 from tests.levy_core.nets.test_latent import data, gaussian_model
 from tests.levy_core.serving.test_memory import make_model
@@ -83,29 +83,29 @@ PLAIN = make_model(MLPConfig((16,), 2, 8), {"preset": "edm"})
 
 
 @pytest.mark.parametrize("points", [False, True])
-def test_means_and_points_behind_a_transform_are_met_by_any_network(points):
+def test_means_and_points_behind_a_transform_are_met_by_any_network_and_by_kriging(model, points):
     observed = behind(points)
     covariance = Covariance(torch.zeros(16).double(), torch.zeros(16, 0).double(), torch.ones(16).double())
-    observation = observation_of(PLAIN, observed, "interpolation")
-    drawn = draw_given(PLAIN, SOLVER, 0, np.zeros(5, int), 5, CPU, observation, "interpolation", covariance)
-    seen = np.log((np.exp(drawn.reshape(5, -1)[:, observed.cells]) * observed.weights).sum(-1))
-    np.testing.assert_allclose(seen, np.tile(observed.values, (5, 1)), atol=1e-5)
+    for asked in (PLAIN, model):
+        observation = observation_of(asked, observed, "interpolation")
+        drawn = draw_given(asked, SOLVER, 0, np.zeros(5, int), 5, CPU, observation, "interpolation", covariance)
+        kriged = krige_given(asked, 0, 5, observation, covariance)
+        for samples in (drawn, kriged):
+            seen = np.log((np.exp(samples.reshape(5, -1)[:, observed.cells]) * observed.weights).sum(-1))
+            np.testing.assert_allclose(seen, np.tile(observed.values, (5, 1)), atol=1e-5)
 
 
-def test_means_behind_a_transform_are_refused_for_coefficients_and_where_they_are_many(model):
-    with pytest.raises(LevyError, match="means of a variable with a transform cannot be given to a model on EOFs"):
-        observation_of(model, behind(False), "interpolation")
+def test_too_many_means_behind_a_transform_are_refused():
     with pytest.raises(
         LevyError, match="1,001 values with means of a variable with a transform are observed, and at most 1,000"
     ):
         observation_of(PLAIN, enlarge(behind(False)), "interpolation")
 
 
-def test_points_behind_a_transform_are_the_nearest_cell_where_nothing_else_is_taken_in(model):
+def test_points_behind_a_transform_are_the_nearest_cell_where_nothing_else_is_taken_in():
     observed = behind(True)
-    for asked, guide in ((model, "interpolation"), (PLAIN, "jacobian")):
-        x = torch.randn(2, *asked.shape, generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(observation_of(asked, observed, guide).operator.apply(x), x.flatten(1)[:, [0, 4]])
+    x = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(observation_of(PLAIN, observed, "jacobian").operator.apply(x), x[:, [0, 4]])
     many = observation_of(PLAIN, enlarge(observed), "interpolation").operator
     assert (many.weights.sum(1) == 1).all()
     assert ((many.weights > 0).sum(1) == 1).all()
