@@ -13,7 +13,7 @@ from flows.reproduce import rerun
 from flows.reproduce.versions import Version, find, find_registered
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST, sha256_of
-from levy_core.serving.requests import SAMPLER
+from levy_core.serving.requests import MEASURED_BY, SAMPLER
 from tasks.registry import integrity, lineage, tracking
 from tasks.runtime import paths
 
@@ -86,7 +86,8 @@ def _is(file: Path, content: str) -> bool:
 def _is_trained(name: str) -> bool:
     """Whether a file of the artifact was made by a stage, so that DVC may have it; the others were added with the record."""
     inner = name.removeprefix(f"{integrity.INNER}/")
-    return inner != name and inner not in (SAMPLER, MANIFEST) and not inner.startswith(f"{lineage.FOLDER}/")
+    added = inner in (SAMPLER, MANIFEST) or inner.startswith((f"{lineage.FOLDER}/", f"{MEASURED_BY}/"))
+    return inner != name and not added
 
 
 def _sources(mlflow: Any, registered: Any, scratch: Path, say: Callable[[str], None]) -> Iterator[tuple[str, Files]]:

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+# Images, uint8 [N, C, H, W] -> log probability of each class, float64 [N, K].
+Classify = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True, eq=False)
 class Event:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from levy_core.base.errors import LevyError
-from levy_core.base.event import Event, Given
+from levy_core.base.event import Classify, Event, Given
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 
@@ -57,8 +57,8 @@ class Exporter(Protocol):
             LevyError: as ``read_observed``, or values of other types.
         """
 
-    def read_event(self, text: str, time: str | None) -> Event:
-        """What an event in words is of a sample; ``time`` is the moment that it is asked of.
+    def read_event(self, text: str, time: str | None, classify: Callable[[], Classify]) -> Event:
+        """What an event in words is of a sample; ``time`` is the moment that it is asked of, ``classify`` opens what tells classes apart.
 
         Raises:
             LevyError: the words do not fit the model, or the kind has no events.

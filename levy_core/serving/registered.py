@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.event import Given
 from levy_core.base.files import ready
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Classes, Samples
@@ -32,14 +31,14 @@ from levy_core.serving.draw import (
     draw_samples,
     draw_together,
 )  # fmt: skip
-from levy_core.serving.events import SYSTEMS, EventSampler, check_request, need_of_particles, solver_of_events
+from levy_core.serving.event_requests import PARTICLES, EventRequests, Question
 from levy_core.serving.exporters import Exporter, exporter_of, reader_of
 from levy_core.serving.given import draw_given
 from levy_core.serving.memory import Footprint, Need, rows_of_batch
 from levy_core.serving.occurrence import Occurrence
 from levy_core.serving.reading import Reader, read_samplers, without_idle_guide
-from levy_core.serving.requests import check_limit, check_steps, limit_of, typed
-from levy_core.serving.workload import Workload
+from levy_core.serving.requests import check_limit, check_steps, limit_of
+from levy_core.serving.workload import Drawing, Workload
 from levy_core.training.checkpoint import load_model
 
 
@@ -66,13 +65,18 @@ class RegisteredModel:
             lambda solver, asked, watch: draw_together(self._model, solver, asked, self._device, watch)
         )
         self._exporter: Exporter = exporter_of(self._model.samples)(folder, self._model.samples)
+        self._events = EventRequests(
+            self._model, folder, self._reader, self._exporter, self._footprint, self.workload, self._device
+        )
 
     def get_raw_model(self) -> "RegisteredModel":
         """This object, for MLflow's method of this name."""
         return self
 
-    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray:
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> np.ndarray | dict[str, Any]:
         """Images, uint8 [N, H, W, C], or fields in physical units, float32 [N, C, H, W]; one block per request row.
+
+        Of an event the numbers of ``Occurrence`` beside ``samples``, its members.
 
         Args:
             model_input: rows with ``n``, and optionally ``class`` (the name of one) or ``classes`` (``training``, the proportions of
@@ -80,7 +84,8 @@ class RegisteredModel:
                 say ``n``, too), ``seed`` (0), ``solver``, ``discretisation``, ``grid``, ``steps``, ``eta``, ``guide``, ``strength``,
                 ``guide_rho_max``, ``guide_rho_min``, ``boost``. Without a sampler the default one draws; with ``steps`` alone the best one found
                 for so many evaluations. With ``observed`` samples agree with what it says: an object as the exporter's
-                ``parse_observed`` reads it, and ``guide`` towards it; of a sampler they choose nothing but ``steps``.
+                ``parse_observed`` reads it, and ``guide`` towards it; of a sampler they choose nothing but ``steps``. With ``event``, an object
+                with ``where`` and perhaps what else ``Question`` has, members of a rare event are drawn; such a row comes alone.
 
         Raises:
             LevyError: classes that the model does not know or that do not go with ``n``, an unknown solver, a value of another type,
@@ -89,14 +94,20 @@ class RegisteredModel:
         """
         import pandas as pd  # half a second, which `write` does without
 
+        if isinstance(model_input, Mapping) and any(isinstance(value, Mapping) for value in model_input.values()):
+            model_input = [model_input]  # of which pandas would make a row for each key inside
         rows = pd.DataFrame(model_input).to_dict("records")
         if not rows:
             raise LevyError("the request has no row: give at least one, such as {'n': 16}")
+        known = lambda value: not (pd.api.types.is_scalar(value) and pd.isna(value))
+        requests: list[dict[str, Any]] = [{str(k): v for k, v in row.items() if known(v)} for row in rows]
         asked, evaluations, values = [], 0, 0
         with self.workload.drawing() as drawing:
-            for row in rows:
+            if any("event" in row for row in requests):
+                return self._answer_event(requests, drawing)
+            for row in requests:
                 drawing.check()
-                one = self._read({str(k): v for k, v in row.items() if not (pd.api.types.is_scalar(v) and pd.isna(v))})
+                one = self._read(row)
                 values += len(one) * math.prod(self.shape)
                 check_limit("LEVY_MAX_VALUES", values)
                 check_limit("LEVY_MAX_STEPS", one.solver.steps)
@@ -173,7 +184,7 @@ class RegisteredModel:
         request: dict[str, Any],
         where: str,
         folder: Path,
-        particles: int = 2000,
+        particles: int = PARTICLES,
         time: str | None = None,
         per_year: float | None = None,
         origin: Mapping[str, str] | None = None,
@@ -182,44 +193,14 @@ class RegisteredModel:
 
         Args:
             request: ``n``, and optionally ``class``, ``seed``, ``steps`` and ``eta``, as of ``predict``.
-            where: the event in words, as the kind of the samples reads it. particles: of all systems together.
-            time: the moment of the year that is asked about; a year then has one independent sample.
-            per_year: how many independent samples a year has; None: return periods are in samples only.
+            where, particles, time, per_year: see ``Question``.
 
         Raises:
-            LevyError: as ``predict``; as the exporter's ``read_event``; as ``check_request`` and ``EventSampler.draw``; the folder
-                cannot be written to.
+            LevyError: as ``EventRequests.read`` and ``EventRequests.write``.
         """
-        asked = typed(request)
-        check_request(asked, particles, per_year)
-        self._reader.check_memory(particles // SYSTEMS, f"{particles:,} particles are asked for")
-        check_steps(asked.get("steps", 0))
-        *_, seed = self._reader.read({k: v for k, v in asked.items() if k in ("n", "class", "seed")})
-        event = reader_of(self._exporter, "read_event", self.samples.kind)(where, time)
-        if per_year is not None and not event.recurs:
-            raise LevyError(
-                "samples per year are given, but these samples have no time, and nothing returns: leave them out"
-            )
-        if time is not None and (per_year is not None or "class" in asked):
-            raise LevyError(
-                "the time says the season, and comes once per year: leave out the class and the samples per year"
-            )
-        if event.label is not None:
-            labels = np.full(particles, event.label)
-        elif "class" in asked:
-            labels = self.samples.labels_of_counts({asked["class"]: particles})
-        else:
-            labels = self.samples.usual_labels(0, particles)
-        solver = solver_of_events(self._reader.default, asked.get("steps"), asked.get("eta"))
-        about = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": "steered particles"}
-        need = need_of_particles(self._footprint, self._model, asked["n"], particles, solver)
-        with self.workload.memory(need, f"{particles:,} particles are asked for", self._device), ready(folder):
-            sampler = EventSampler(self._model, solver, event, labels, need.rows, self._device)
-            drawn = sampler.draw(asked["n"], seed, 1.0 if time is not None else per_year)
-            about |= drawn.occurrence.about | dict(origin or {})
-            self._exporter.write(drawn.samples, drawn.labels, about, folder, Given(event.text, drawn.times))
-            drawn.occurrence.write(folder)
-        return drawn.occurrence
+        return self._events.write(
+            self._events.read(request, Question(where, particles, time, per_year)), folder, origin
+        )
 
     def _read(self, request: dict[str, Any]) -> Asked:
         if "observed" not in request:
@@ -229,6 +210,16 @@ class RegisteredModel:
         observed = reader_of(self._exporter, "parse_observed", self.samples.kind)(described)
         check_limit("LEVY_MAX_OBSERVED", len(observed.values))
         return self._asked_given({k: v for k, v in request.items() if k != "observed"}, observed, guide)
+
+    def _answer_event(self, rows: list[dict[str, Any]], drawing: Drawing) -> dict[str, Any]:
+        if len(rows) > 1:
+            raise LevyError(f"an event is asked for in one of {len(rows)} rows: ask for it in a request of its own")
+        request = {key: value for key, value in rows[0].items() if key != "event"}
+        asked = self._events.read(request, Question.parse(rows[0]["event"]))
+        check_limit("LEVY_MAX_VALUES", values := asked.n * math.prod(self.shape))
+        check_limit("LEVY_MAX_STEPS", asked.solver.steps)
+        check_limit("LEVY_MAX_EVALUATIONS", self._events.evaluations(asked))
+        return self._events.answer(asked, values, drawing.check)
 
     def _asked_given(self, request: dict[str, Any], observed: Observed, guide: str) -> Asked:
         labels, solver, seed = self._reader.read_given(request, observed.label)

@@ -8,6 +8,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.typed import mapping, real, text, whole
 
 SAMPLER = "sampler.json"  # in the artifact: the best solver at each number of evaluations, and which is the default
+MEASURED_BY = "measured_by"  # in the artifact: a folder of what its samples were measured by, such as a classifier
 # key -> type; `n` or counts in `classes` must be there, which a signature cannot say
 COLUMNS = {
     "n": "long",
@@ -25,6 +26,7 @@ COLUMNS = {
     "guide_rho_min": "double",
     "boost": "double",
     "observed": "object",
+    "event": "object",
 }
 MOST_STEPS = 100_000  # where nobody waits at the other end: as many as params.yaml takes
 # The environment of whoever serves a model -> the most that one call of `predict` may ask for; of all its rows together, but for steps and

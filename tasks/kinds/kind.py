@@ -190,6 +190,7 @@ class Kind:
         drift: None for a kind whose new data are not held against those before.
         observing: None for a kind of which experiments observe nothing.
         advise: (settings, design) -> what speaks against this design for such data, in a line; "" for nothing.
+        keeps: folders of the reference that a registered model keeps.
         measure_size: (raw folder, settings) -> values of a training sample, without reading one; None where preparation decides it.
     """
 
@@ -211,6 +212,7 @@ class Kind:
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     drift: DriftMeasure | None = None
     observing: Observing | None = None
+    keeps: tuple[str, ...] = ()
     advise: "Callable[[Any, Design], str]" = lambda settings, design: ""
     measure_size: Callable[[Path, Any], int | None] = lambda raw, settings: None
 

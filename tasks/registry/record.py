@@ -16,7 +16,7 @@ import pandas as pd
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.manifest import MANIFEST, write_manifest
-from levy_core.serving.requests import SAMPLER
+from levy_core.serving.requests import MEASURED_BY, SAMPLER
 from tasks.cells.comparison import read_eta, read_winner
 from tasks.cells.observed import WAY, read_scores
 from tasks.cells.selection import cell_label, select_default
@@ -262,6 +262,8 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         shutil.copytree(paths.model(result.dataset, result.winner["design"]), folder)
+        for name in result.kind.keeps:
+            shutil.copytree(paths.reference(result.dataset) / name, folder / MEASURED_BY / name)
         write_json(folder / SAMPLER, sampler)
         lineage.Lineage.here(result.dataset, result.environment).write(folder / lineage.FOLDER)
         write_manifest(folder)

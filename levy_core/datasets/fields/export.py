@@ -1,13 +1,13 @@
 """Fields as people want them: physical units, and CF files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from levy_core.base.event import Event, Given
+from levy_core.base.event import Classify, Event, Given
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.cf import write_cf
@@ -41,8 +41,8 @@ class FieldExporter:
         """See ``observed.read_truth``."""
         return read_truth(path, self._codec, self._samples, moment)
 
-    def read_event(self, text: str, time: str | None) -> Event:
-        """See ``events.read_event``."""
+    def read_event(self, text: str, time: str | None, classify: Callable[[], Classify]) -> Event:
+        """See ``events.read_event``; the season of a field is no event."""
         return read_event(text, self._codec, self._samples, time)
 
     def write(

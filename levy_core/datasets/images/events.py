@@ -1,40 +1,47 @@
-"""Events of images, in words such as ``brightness mean > 120 levels``, as numbers of pixels in levels from 0 to 255."""
+"""Events of images, in words such as ``brightness mean > 120 levels``, as numbers of pixels in levels from 0 to 255; or such as ``class 8``."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from levy_core.base.errors import LevyError
-from levy_core.base.event import Event
+from levy_core.base.event import Classify, Event
 from levy_core.base.pixels import LEVELS, to_uint8
-from levy_core.base.words import OVER, POINT, STATISTICS, Reduction, read_words
+from levy_core.base.words import NUMBER, OVER, POINT, STATISTICS, Reduction, read_words
 
 BRIGHTNESS, COLOURS, UNIT = "brightness", ("red", "green", "blue"), "levels"
-CLASS = re.compile(r"\s*class\s*(=|is\b).*")
+CLASS = re.compile(rf"\s*class\s+(.+?)(?:\s*([<>])\s*({NUMBER})\s*(.*?))?\s*")
+PROBABILITY = "probability"
+CERTAIN = 36.0  # log odds at which a probability is 1 in 16 digits
 GRAMMAR = (
     f"MEASURE [at ROW,COLUMN | mean | max | min] > or < VALUE {UNIT} is expected, where mean, max and min may be 'of ROW1..ROW2,COLUMN1..COLUMN2', "
-    f"rows and columns counted from 0, such as 'brightness mean > 120 {UNIT}' or 'brightness max of 0..3,0..27 < 10 {UNIT}'"
+    f"rows and columns counted from 0, such as 'brightness mean > 120 {UNIT}' or 'brightness max of 0..3,0..27 < 10 {UNIT}'; "
+    f"or class NAME [> or < VALUE {PROBABILITY}], such as 'class 8'"
 )
 
 
-def read_event(text: str, shape: tuple[int, int, int], time: str | None = None) -> Event:
+def read_event(
+    text: str,
+    shape: tuple[int, int, int],
+    classes: Sequence[str],
+    time: str | None,
+    classify: Callable[[], Classify],
+) -> Event:
     """The event that a person asks for.
 
     Args:
         text: by the grammar of ``GRAMMAR``; brightness is the mean of a pixel's channels. shape: C, H, W of the model's images.
-        time: of which images have none.
+        classes: their names. time: of which images have none. classify: opens what tells classes apart, for events of a class.
 
     Raises:
-        LevyError: words that are no event, a measure, place or unit that images have not, a class, or what never or always happens.
+        LevyError: words that are no event, a measure, place, class or unit that images have not, or what never or always happens; as
+            ``classify``.
     """
     if time is not None:
         raise LevyError(f"the time {time} is given, but images have none: leave it out")
-    if CLASS.fullmatch(text):
-        raise LevyError(
-            f"the event {text!r} is of a class, which only a classifier sees, and a registered model carries none: draw samples of a class by "
-            f"--class, or ask for a measure of pixels ({GRAMMAR})"
-        )
+    if named := CLASS.fullmatch(text):
+        return _read_class(text, named.groups(), shape, classes, classify)
     what, where, above, threshold, unit = read_words(text, GRAMMAR)
     channels = _channels(text, what, shape[0])
     if unit != UNIT:
@@ -57,6 +64,41 @@ def read_event(text: str, shape: tuple[int, int, int], time: str | None = None) 
 
     return Event(
         lambda labels: None, cells, measure, lambda values: values, threshold, above, None, UNIT, " ".join(text.split()), recurs=False
+    )  # fmt: skip
+
+
+def _read_class(
+    text: str,
+    words: tuple[str | None, ...],
+    shape: tuple[int, int, int],
+    classes: Sequence[str],
+    classify: Callable[[], Classify],
+) -> Event:
+    """The event that a classifier gives a class a probability above a threshold, or below it; particles are steered by its log odds."""
+    name, sign, value, unit = words
+    if name not in classes:
+        raise LevyError(f"the event {text!r} is of the class {name!r}: the model's images are of {', '.join(classes)}")
+    if sign is not None and unit not in ("", PROBABILITY):
+        raise LevyError(f"the event {text!r} has the unit {unit!r}, but a class has a {PROBABILITY}, from 0 to 1")
+    threshold, above = 0.5 if value is None else float(value), sign != "<"
+    if not 0 < threshold < 1:
+        raise LevyError(f"the event {text!r} never or always happens: take a {PROBABILITY} between 0 and 1")
+    column, probabilities = classes.index(name), classify()
+
+    def measure(times: np.ndarray | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        def of(values: np.ndarray, which: np.ndarray) -> np.ndarray:
+            found: np.ndarray = np.exp(probabilities(to_uint8(values).reshape(-1, *shape))[:, column])
+            return found
+
+        return of
+
+    def scale(values: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return np.clip(np.log(values) - np.log1p(-values), -CERTAIN, CERTAIN)
+
+    spoken = f"class {name} {'>' if above else '<'} {threshold:g} {PROBABILITY}"
+    return Event(
+        lambda labels: None, np.arange(np.prod(shape)), measure, scale, threshold, above, None, PROBABILITY, spoken, recurs=False
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Images as people want them: arrays with channels last, and PNG files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from levy_core.base.errors import LevyError
-from levy_core.base.event import Event, Given
+from levy_core.base.event import Classify, Event, Given
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Samples
 from levy_core.datasets.images.events import read_event
@@ -20,7 +20,7 @@ class ImageExporter:
     """uint8 [N, H, W, C], and PNG files."""
 
     def __init__(self, folder: Path, samples: Samples):
-        self._folder = folder
+        self._folder, self._samples = folder, samples
 
     def read_observed(self, path: Path, std: Mapping[str, float], means: bool, time: str | None) -> Observed:
         """The opaque pixels of a picture; see ``observed.read_observed``."""
@@ -48,9 +48,9 @@ class ImageExporter:
         channels, height, width = json.loads((self._folder / "design.json").read_text())["net"]["shape"]
         return channels, height, width
 
-    def read_event(self, text: str, time: str | None) -> Event:
+    def read_event(self, text: str, time: str | None, classify: Callable[[], Classify]) -> Event:
         """See ``events.read_event``."""
-        return read_event(text, self._shape, time)
+        return read_event(text, self._shape, self._samples.classes, time, classify)
 
     def array(self, samples: np.ndarray, labels: np.ndarray, given: Given | None = None) -> np.ndarray:
         """Channels last."""

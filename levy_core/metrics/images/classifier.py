@@ -109,6 +109,14 @@ def classify(net: Classifier, image: np.ndarray, batch: int = 500) -> np.ndarray
     return np.concatenate([net(part.to(device)).argmax(1).cpu().numpy() for part in parts])
 
 
+@torch.inference_mode()
+def log_probabilities(net: Classifier, image: np.ndarray, batch: int = 500) -> np.ndarray:
+    """Of each class, float64 [N, classes], from uint8 [N, C, H, W]."""
+    device = next(net.parameters()).device
+    parts = torch.from_numpy(image).split(batch)
+    return np.concatenate([net(part.to(device)).double().log_softmax(1).cpu().numpy() for part in parts])
+
+
 def save_classifier(folder: Path, net: Classifier, about: dict[str, Any]) -> None:
     """``classifier.safetensors`` and ``classifier.json``."""
     folder.mkdir(parents=True, exist_ok=True)

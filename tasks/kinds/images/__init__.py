@@ -117,6 +117,7 @@ KIND = Kind(
     make_reference=_make_reference,
     open_metrics=_open_metrics,
     open_page=_open_page,
+    keeps=("classifier",),
     output_shape=lambda shape: (*shape[1:], shape[0]),  # channels last
     drift=DriftMeasure(ImageDrift, _find_drift),
     observing=Observing(("half", "cells", "means", "box", "blur"), _check_observed, _inspect_held_out, _open_held_out),

@@ -166,3 +166,46 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_drawn(
     model._model.predictor.register_forward_pre_hook(lambda *_: pytest.fail("drawn"))
     with pytest.raises(LevyError, match="taken cannot be written to"):
         model.event({"n": 2}, WORDS, taken)
+
+
+def test_a_request_gives_the_members_and_numbers_that_the_command_writes(weather, tmp_path):
+    model = RegisteredModel(weather / "model")
+    request = {"n": 4, "seed": 2, "steps": 20}
+    found = model.event(request, WORDS, tmp_path, 400, time="2019-07-02T12")
+    answer = model.predict({**request, "event": {"where": WORDS, "particles": 400, "time": "2019-07-02T12"}})
+    samples = answer.pop("samples")
+    assert json.loads(json.dumps(answer)) == json.loads((tmp_path / "event.json").read_text())
+    assert answer["probability"] == found.probability
+    with xr.open_dataset(tmp_path / "samples.nc") as members:
+        np.testing.assert_array_equal(samples[:, 0], members.t2m.transpose("realization", ...).squeeze())
+
+
+EVENT = {"where": WORDS, "particles": 400}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"n": 2, "event": EVENT}, {"n": 1}], "an event is asked for in one of 2 rows"),
+        ([{"n": 2, "event": WORDS}], "event is .* but an object is expected"),
+        ([{"n": 2, "event": {}}], "event has no where"),
+        ([{"n": 2, "event": {**EVENT, "place": "here"}}], "event has the unknown key 'place'"),
+        ([{"n": 2, "event": {**EVENT, "particles": 400.5}}], "event.particles is 400.5, but a whole number"),
+        ([{"n": 2, "event": {**EVENT, "per_year": "60"}}], "event.per_year is '60', but a finite number"),
+        ([{"n": 2, "event": {**EVENT, "particles": 401}}], "401 particles are asked for"),
+        ([{"event": EVENT}], "n is missing: say how many members"),
+        ([{"n": 2, "solver": "ode", "event": EVENT}], "events choose nothing of a sampler but steps and eta"),
+        ([{"n": 2, "observed": {"std": 0}, "event": EVENT}], "observed is given, but events choose"),
+        ([{"n": 2, "steps": 1_001, "event": EVENT}], "asks for 1,001 steps, but 1,000 is the limit"),
+        ([{"n": 2, "steps": 1000, "event": {**EVENT, "particles": 4000}}], "10,000,000 network evaluations"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused(weather, rows, message):
+    with pytest.raises(LevyError, match=message):
+        RegisteredModel(weather / "model").predict(pd.DataFrame(rows))
+
+
+def test_a_request_whose_time_is_over_is_given_up(weather, monkeypatch):
+    monkeypatch.setenv("LEVY_MAX_SECONDS", "0")
+    with pytest.raises(LevyError, match="the drawing was given up after 0 s"):
+        RegisteredModel(weather / "model").predict({"n": 2, "event": EVENT})

@@ -1,17 +1,23 @@
 """`levy event` of images: members are pictures in the event, its probability is that of the law, and what cannot be asked is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from flows import cli
 from levy_core.base.errors import LevyError
+from levy_core.base.manifest import write_manifest
 from levy_core.base.pixels import to_uint8
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.datasets.images.events import read_event
+from levy_core.metrics.images.classifier import Classifier, load_classifier, log_probabilities, save_classifier
+from levy_core.serving.registered import RegisteredModel
+from levy_core.serving.requests import MEASURED_BY
 from tests.support.events import save_normal
 from tests.support.registered import register, registry_in
 
@@ -20,18 +26,40 @@ WORDS = "brightness mean of 2..3,4..5 > 190 levels"
 PICTURES = Samples("images", ("a", "b"), **RECORDED["images"], shares=(0.5, 0.5))
 
 
+def save_pictures(path):
+    """A model of such images, and a classifier of random weights, whose log odds of the class a are about -4 +- 1.5 of them."""
+    torch.manual_seed(4)
+    net = Classifier(SHAPE[0], 2, 4, 8).eval()
+    odds = draw_law(2000, net)
+    net.score.weight.data *= 1.5 / odds.std()
+    odds = draw_law(2000, net)
+    net.score.bias.data[0] -= odds.mean() + 4
+    save_classifier(path / MEASURED_BY / "classifier", net, {})
+    return save_normal(path, SHAPE, PICTURES)
+
+
+def draw_law(count, net):
+    """Log odds of the class a, of pictures of the law."""
+    law = to_uint8(np.random.default_rng(0).standard_normal((count, *SHAPE), dtype=np.float32))
+    return -np.diff(log_probabilities(net, law))[:, 0]
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """A folder with a registry in which images of three channels, whose values are N(0, 1) before they are cut at 0 and 255, are levy-digits."""
     folder = tmp_path_factory.mktemp("pictures")
     with registry_in(folder):
-        register(folder, save=lambda path: save_normal(path, SHAPE, PICTURES))
+        register(folder, save=save_pictures)
         yield folder
 
 
-def ask(folder, *options):
+def no_classifier():
+    raise AssertionError("no event of a class was asked for")
+
+
+def ask(folder, *options, out="out"):
     model = ("--model", "models:/levy-digits@champion")
-    answer = CliRunner().invoke(cli.app, ["event", str(folder / "out"), *model, *options])
+    answer = CliRunner().invoke(cli.app, ["event", str(folder / out), *model, *options])
     if answer.exception and not isinstance(answer.exception, SystemExit):
         raise answer.exception
     return answer
@@ -69,7 +97,7 @@ def test_what_is_measured_is_what_files_have():
         ("blue at 2,7 > 1e1 levels", files[:, 2, 2, 7]),
         ("brightness max > 100 levels", files.mean(1).max((1, 2))),
     ):
-        event = read_event(text, SHAPE)
+        event = read_event(text, SHAPE, PICTURES.classes, None, no_classifier)
         found = event.measure(None)(x.reshape(5, -1)[:, event.cells], np.arange(5))
         assert found == pytest.approx(expected), text
         assert event.above is (">" in text)
@@ -81,8 +109,11 @@ def test_what_is_measured_is_what_files_have():
         ((WORDS, "--time", "2019-07-25"), "the time 2019-07-25 is given, but images have none"),
         ((WORDS, "--per-year", "60"), "samples per year are given, but these samples have no time"),
         ((WORDS, "--class", "c"), "unknown class 'c'"),
-        (("class = 9",), "is of a class, which only a classifier sees, and a registered model carries none"),
-        (("class is a",), "is of a class"),
+        (("class = 9",), "is of the class '= 9': the model's images are of a, b"),
+        (("class c",), "is of the class 'c': the model's images are of a, b"),
+        (("class a > 3 levels",), "has the unit 'levels', but a class has a probability, from 0 to 1"),
+        (("class a > 1 probability",), "never or always happens: take a probability between 0 and 1"),
+        (("class a < 0",), "never or always happens"),
         (("brightness > 100 levels",), "says of no place where: MEASURE"),
         (("brightness",), "cannot be read: MEASURE"),
         (("brightness median > 100 levels",), "cannot be read at 'median'"),
@@ -111,4 +142,35 @@ def test_what_cannot_be_asked_is_refused_and_nothing_is_written(pictures, option
 
 def test_grey_images_have_no_colours():
     with pytest.raises(LevyError, match=r"is of 'red': images of this model have brightness$"):
-        read_event("red mean > 3 levels", (1, 8, 8))
+        read_event("red mean > 3 levels", (1, 8, 8), (), None, no_classifier)
+
+
+def test_a_class_is_an_event_that_a_classifier_sees(pictures):
+    """Beside 10^5 pictures of the law, whose share has an error of 5 %; the estimate's own, of 1,000 particles, is about 10 %."""
+    net = load_classifier(pictures / "model" / MEASURED_BY / "classifier")
+    true = float((draw_law(100_000, net) > 0).mean())
+    assert 0.001 < true < 0.01
+    answer = ask(pictures, "--where", "class a", "-n", "10", "--particles", "1000", out="of_class")
+    assert answer.exit_code == 0
+    said = json.loads((pictures / "of_class" / "event.json").read_text())
+    assert said["probability"] == pytest.approx(true, rel=0.4)
+    assert (said["event"], said["units"], said["recurs"]) == ("class a > 0.5 probability", "probability", False)
+    drawn = np.stack([np.asarray(Image.open(path)) for path in sorted((pictures / "of_class").glob("*.png"))])
+    assert drawn.shape == (10, 8, 8, 3)
+    assert np.exp(log_probabilities(net, drawn.transpose(0, 3, 1, 2)))[:, 0].min() > 0.5
+    usual = RegisteredModel(pictures / "model").predict({"n": 5, "event": {"where": "class b > 0.9", "particles": 200}})
+    low = float((draw_law(100_000, net) < -np.log(9)).mean())
+    assert usual["low"] * 0.8 < low < usual["high"] * 1.2
+
+
+def test_a_model_without_a_classifier_is_asked_for_no_class(pictures, tmp_path):
+    folder = shutil.copytree(pictures / "model", tmp_path / "model")
+    shutil.rmtree(folder / MEASURED_BY)
+    write_manifest(folder)
+    model = RegisteredModel(folder)
+    with pytest.raises(LevyError, match="the model keeps no classifier, which events of a class need"):
+        model.event({"n": 2}, "class a", tmp_path / "out")
+    save_classifier(folder / MEASURED_BY / "classifier", Classifier(3, 5, 4, 8), {})
+    with pytest.raises(LevyError, match="tells 5 classes apart, but the model has 2"):
+        model.event({"n": 2}, "class a", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -51,9 +51,23 @@ def test_rest_takes_observations(served):
     assert not np.array_equal(images[0, 4:], images[1, 4:])
 
 
+def test_rest_takes_events(served):
+    import mlflow
+
+    mlflow.set_tracking_uri(served.database)
+    row = {"n": 2, "seed": 3, "steps": 4, "event": {"where": "brightness mean > 100 levels", "particles": 200}}
+    status, answer = served.ask({"dataframe_records": [row]})
+    assert status == 200
+    found, expected = json.loads(answer)["predictions"], mlflow.pyfunc.load_model(URI).predict(pd.DataFrame([row]))
+    assert np.array_equal(np.array(found.pop("samples"), dtype=np.uint8), expected.pop("samples"))
+    assert found == json.loads(json.dumps(expected))
+    assert found["event"] == "brightness mean > 100 levels"
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
+        ({"dataframe_records": [{"n": 1, "event": {"where": "class a"}}]}, "the model keeps no classifier"),
         *(
             ({"dataframe_records": [{"n": 1, "observed": observed}]}, message)
             for observed, message in (
