@@ -66,6 +66,9 @@ class HeldOut(Protocol):
     ) -> "tuple[np.ndarray, np.ndarray]":
         """Observed values and their errors, float64 [n, rows of the operator] each, as networks see samples; std [rows of the operator]."""
 
+    def see(self, operator: "Operator", row: int) -> "Operator":
+        """What sees in samples as networks have them what the operator sees in samples in their units; itself where both are alike."""
+
     def to_units(self, samples: "np.ndarray", rows: "np.ndarray") -> "np.ndarray":
         """Samples [n, C, H, W] as they are drawn, or as networks see them, as samples of these held-out rows in their units, float64."""
 
@@ -76,12 +79,12 @@ class Observing:
 
     Attributes:
         views: rows of ``levy_core.observations.views`` that suit the kind.
-        check: (settings of the data set, name of the view, ``std`` of the experiment): refuses what does not suit the data.
+        check: (settings of the data set, name of the view, ``std`` and ``guides`` of the experiment): refuses what does not suit the data.
         inspect: (raw folder, settings) -> shape of a sample [C, H, W], and how many are held out, without reading all of them.
         open: (prepared folder, settings) -> ``HeldOut``.
     """
 
     views: tuple[str, ...]
-    check: Callable[[Any, str, float | dict[str, float]], None]
+    check: Callable[[Any, str, float | dict[str, float], Sequence[str]], None]
     inspect: Callable[[Path, Any], tuple[tuple[int, ...], int]]
     open: Callable[[Path, Any], HeldOut]

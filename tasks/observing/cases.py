@@ -60,14 +60,20 @@ class Cases:
         return np.where(withheld(self.operator, self.held_out.valid).numpy(), self.truth, np.nan)
 
     def parts(self, members: int) -> Iterator[tuple[slice, Observation]]:
-        """Cases that follow each other, of equal errors and no more than memory holds; the observation has a row per case and member."""
+        """Cases that follow each other, of equal errors and no more than memory holds; the observation has a row per case and member.
+
+        Where what networks see is not linear, one by one.
+        """
         together = max(1, VALUES // (members * self.truth[0].size))
         start = 0
         while start < len(self):
+            operator = self.held_out.see(self.operator, int(self.rows[start]))
+            if operator is not self.operator:
+                together = 1
             equal = (self.std[start : start + together] == self.std[start]).all(1)
             stop = start + (int(np.argmin(equal)) if not equal.all() else len(equal))
             values = torch.from_numpy(self.values[start:stop]).repeat_interleave(members, 0)
-            yield slice(start, stop), Observation(self.operator, values, torch.from_numpy(self.std[start]))
+            yield slice(start, stop), Observation(operator, values, torch.from_numpy(self.std[start]))
             start = stop
 
 
@@ -113,7 +119,8 @@ def choose_usual(cases: Cases, count: int) -> np.ndarray:
 
 
 def choose_extreme(cases: Cases, covariance: Covariance, count: int) -> tuple[np.ndarray, float]:
-    """The largest observations about the mean in units of the covariance: ``SHARE`` of them, ``count`` at most, ``FEWEST`` at least.
+    """The largest observations about the mean in units of the covariance, taken as if they were linear: ``SHARE`` of them, ``count`` at
+    most, ``FEWEST`` at least.
 
     Returns:
         Their numbers, ascending, and the share of all cases that are as extreme.

@@ -149,7 +149,7 @@ class Params(Settings):
         for name, experiment in self.experiments(dataset).items():
             assert kind.observing is not None  # or there would be no experiment
             try:
-                kind.observing.check(self.data[dataset], experiment.see, experiment.std)
+                kind.observing.check(self.data[dataset], experiment.see, experiment.std, experiment.guides)
                 experiment.check_designs({name: self.models[name] for name in self.designs})
             except LevyError as error:
                 raise ValueError(f"observe.{kind.name}.{name} on {dataset}: {error}") from None

@@ -1,5 +1,6 @@
 """Fields of weather: a training and a held-out period, in physical units, with a tail index."""
 
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,16 +96,19 @@ def _find_drift(
     return find_drift(raw, settings, before, drift)
 
 
-def _check_observed(settings: FieldSettings, view: str, std: float | dict[str, float]) -> None:
+def _check_observed(settings: FieldSettings, view: str, std: float | dict[str, float], guides: Sequence[str]) -> None:
     from levy_core.base.errors import LevyError
+    from levy_core.observations.guides import OBSERVATION_GUIDES
+
+    linear = [guide for guide in guides if not OBSERVATION_GUIDES[guide].takes_nonlinear]
 
     for v in settings.config.variables:
         if isinstance(std, dict) and v.key not in std:
             raise LevyError(f"std is {std}, without {v.key}: give one number for all variables, or one of each")
-        if view == "means" and v.transform != "identity":
+        if view == "means" and v.transform != "identity" and linear:
             raise LevyError(
-                f"means of {v.key} are no means of what the network sees, its {v.transform}: take single cells (see: cells), or a model "
-                "of the variable as it is"
+                f"means of {v.key} are no means of what the network sees, its {v.transform}, which the guide {linear[0]} needs: take "
+                "interpolation, single cells (see: cells), or a model of the variable as it is"
             )
 
 

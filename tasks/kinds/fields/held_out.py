@@ -10,10 +10,11 @@ from torch import Tensor
 from levy_core.base.files import hash_files
 from levy_core.datasets.fields.append import PREPARED
 from levy_core.datasets.fields.codec import JSON, TENSORS, Codec
-from levy_core.datasets.fields.observed import standardise
+from levy_core.datasets.fields.observed import look_behind, standardise
 from levy_core.datasets.fields.reported import Values
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.timeline import say
+from levy_core.observations.nonlinear import Through
 from levy_core.observations.operators import CellMeans, Operator
 from tasks.kinds.statistics import STATISTICS
 
@@ -81,6 +82,13 @@ class HeldOutFields:
                 made = standardise(f"held-out field {rows[i]}", codec, int(c), cycle[c], seen)
                 found[i, own], spread[i, own] = made.values, made.std
         return found, spread
+
+    def see(self, operator: Operator, row: int) -> Operator:
+        """Means of variables with a transform as they are, seen through it, about the cycle of the row's time; of others itself."""
+        assert isinstance(operator, CellMeans)
+        cycle, weights = next(self._cycles(np.array([row]))), operator.weights.numpy()
+        behind = look_behind(self._codec, cycle, self._channels(operator), operator.cells.numpy(), weights)
+        return operator if behind is None else Through(operator, behind.inside, behind.outside)
 
     def to_units(self, samples: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Standardised fields at the times of the rows, in physical units."""

@@ -1,5 +1,6 @@
 """Images with classes: a long tail to train on, a balanced reference, and images that are held out of both."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def _find_drift(
     return find_drift(before, after, drift)
 
 
-def _check_observed(settings: ImageSettings, view: str, std: float | dict[str, float]) -> None:
+def _check_observed(settings: ImageSettings, view: str, std: float | dict[str, float], guides: Sequence[str]) -> None:
     from levy_core.base.errors import LevyError
 
     if isinstance(std, dict):

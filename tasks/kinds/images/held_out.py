@@ -67,6 +67,10 @@ class HeldOutImages:
         half = GREY_LEVELS / 2
         return values / half - 1, np.tile(std / half, (len(values), 1))
 
+    def see(self, operator: Operator, row: int) -> Operator:
+        """Itself: grey levels are what networks see, on another scale."""
+        return operator
+
     def to_units(self, samples: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Pixels, or values in [-1, 1] as the pixels that they become."""
         pixels = samples if samples.dtype == np.uint8 else to_uint8(samples)

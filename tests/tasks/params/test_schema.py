@@ -421,8 +421,8 @@ RAIN = {"name": "tp", "units": "mm day-1", "transform": "log1p", "minimum": 0}
     ("experiment", "message"),
     [
         (
-            {"see": "means", "block": 4},
-            r"observe.fields.x on wind: means of tp are no means of what the network sees, its log1p: take single",
+            {"see": "means", "block": 4, "guides": ["interpolation", "jacobian"]},
+            r"observe.fields.x on wind: means of tp are no means of what the network sees, its log1p, which the guide jacobian needs: take",
         ),
         (
             {"see": "half", "std": {"u": 0.5}},
