@@ -1,5 +1,6 @@
 """Empirical orthogonal functions (EOFs): the patterns that hold most of the variance of fields."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,15 +50,53 @@ def fit_eofs(flat: Tensor, keep: float | int, most: int | None = None) -> Eofs:
             f"{len(flat)} fields{'' if torch.isfinite(flat).all() else ' with NaN or infinity'} have no covariance: give "
             "two or more of finite values"
         )
+    if flat.shape[1] > len(flat):
+        return fit_by_columns(
+            lambda first, last: flat[:, first:last], (len(flat), flat.shape[1]), keep, most, flat.shape[1]
+        )
     mean = flat.mean(0)
     anomalies = (flat - mean) / (len(flat) - 1) ** 0.5
     variance = (anomalies**2).sum(0)
-    if not variance.sum() > 0:
-        raise LevyError(f"{len(flat)} fields are all the same, so they have no covariance: give fields that vary")
-    wide = flat.shape[1] > len(flat)
-    values, vectors = find_leading(anomalies @ anomalies.T if wide else anomalies.T @ anomalies, keep, flat.shape, most)
-    patterns = anomalies.T @ vectors if wide else vectors * values.sqrt()
+    _check_variance(variance, len(flat))
+    values, vectors = find_leading(anomalies.T @ anomalies, keep, flat.shape, most)
+    return Eofs(mean, variance, vectors * values.sqrt())
+
+
+def fit_by_columns(
+    read: Callable[[int, int], Tensor], shape: tuple[int, int], keep: float | int, most: int | None, width: int
+) -> Eofs:
+    """As ``fit_eofs`` of fields [N, D] with more values than there are fields, of which memory holds ``width`` columns and [N, N].
+
+    Args:
+        read: (first, last) -> these columns, finite float64 [N, last - first]; each is read twice.
+
+    Raises:
+        LevyError: as ``fit_eofs``, but for values that are not finite.
+    """
+    rows, size = shape
+    parts = [slice(first, min(first + width, size)) for first in range(0, size, width)]
+    mean, variance = torch.empty(size, dtype=torch.float64), torch.empty(size, dtype=torch.float64)
+    products = torch.zeros(rows, rows, dtype=torch.float64)
+
+    def anomalies(part: slice) -> Tensor:
+        return (read(part.start, part.stop) - mean[part]) / (rows - 1) ** 0.5
+
+    for part in parts:
+        mean[part] = read(part.start, part.stop).mean(0)
+        some = anomalies(part)
+        variance[part] = (some**2).sum(0)
+        products += some @ some.T
+    _check_variance(variance, rows)
+    values, vectors = find_leading(products, keep, shape, most)
+    patterns = torch.empty(size, len(values), dtype=torch.float64)
+    for part in parts:
+        patterns[part] = anomalies(part).T @ vectors
     return Eofs(mean, variance, patterns)
+
+
+def _check_variance(variance: Tensor, rows: int) -> None:
+    if not variance.sum() > 0:
+        raise LevyError(f"{rows} fields are all the same, so they have no covariance: give fields that vary")
 
 
 def find_leading(

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from levy_core.base.eofs import fit_eofs
+from levy_core.base.eofs import Eofs, fit_eofs
 from levy_core.base.errors import LevyError
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.observations.operators import Operator, weights_of
 
 LEAST = 1e-6  # of the mean variance: what a coordinate varies by at least, so that no observation of it is impossible
 CHUNK, PATTERNS = 64, 8  # rows of an operator, and patterns at a time
+EXACT = 20_000_000  # values of patterns that a file keeps as float64, at most
 PART = 2**22  # values of patterns at a time, where they are taken by cells
 
 
@@ -76,8 +77,9 @@ class Covariance:
         return Covariance(self.mean.to(device), self.patterns.to(device), self.diagonal.to(device))
 
     def save(self, path: Path) -> None:
-        """A safetensors file."""
-        parts = {"mean": self.mean, "patterns": self.patterns, "diagonal": self.diagonal}
+        """A safetensors file, whose patterns are float32 where they are more than ``EXACT`` values."""
+        patterns = self.patterns if self.patterns.numel() <= EXACT else self.patterns.float()
+        parts = {"mean": self.mean, "patterns": patterns, "diagonal": self.diagonal}
         write_tensors(path, {name: values.cpu().contiguous() for name, values in parts.items()})
 
     @classmethod
@@ -93,7 +95,7 @@ class Covariance:
                 f"{path} holds {', '.join(sorted(tensors))}, but a covariance is mean, patterns and diagonal: "
                 "give a file that Covariance.save wrote"
             )
-        return cls(tensors["mean"], tensors["patterns"], tensors["diagonal"])
+        return cls(tensors["mean"], tensors["patterns"].double(), tensors["diagonal"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +168,13 @@ def fit_covariance(fields: Tensor, share: float = 0.95, most: int | None = None)
     Raises:
         LevyError: fewer than two fields, values that are not finite, no variance, or a share outside (0, 1].
     """
-    found = fit_eofs(fields.flatten(1).double(), float(share), most)
-    rest = (found.variance - (found.patterns**2).sum(1)).clamp(min=LEAST * float(found.variance.mean()))
+    return covariance_of(fit_eofs(fields.flatten(1).double(), float(share), most))
+
+
+def covariance_of(found: Eofs) -> Covariance:
+    """EOFs, and on the diagonal what they leave of the variance of each coordinate."""
+    held = torch.cat([(some**2).sum(1) for some in found.patterns.split(_fitting(found.patterns.shape[1]))])
+    rest = (found.variance - held).clamp(min=LEAST * float(found.variance.mean()))
     return Covariance(found.mean, found.patterns, rest)
 
 

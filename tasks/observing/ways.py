@@ -13,7 +13,7 @@ from levy_core.base.errors import NotFiniteError
 from levy_core.base.rows import read_rows, thin_rows
 from levy_core.base.seeds import seed_of
 from levy_core.observations.covariance import Covariance
-from levy_core.observations.kept import SAMPLES, VALUES
+from levy_core.observations.kept import FEWEST, SAMPLES, VALUES
 from levy_core.observations.operators import CellMeans
 from levy_core.observations.rivals import find_analogues, interpolate, krige
 from levy_core.observations.views import VIEWS
@@ -64,7 +64,7 @@ class Filler:
     def _fields(self) -> Tensor:
         """The training samples that the covariance is fitted to, as analogues."""
         data, size = self.training.data, int(np.prod(self.model.shape))
-        return torch.nan_to_num(read_rows(data, thin_rows(len(data), min(SAMPLES, VALUES // size), 1)))
+        return torch.nan_to_num(read_rows(data, thin_rows(len(data), min(SAMPLES, max(FEWEST, VALUES // size)), 1)))
 
     @cached_property
     def _footprint(self) -> Footprint:
