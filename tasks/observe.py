@@ -22,7 +22,7 @@ from levy_core.serving.given import MOST_BEHIND
 from levy_core.serving.reading import solver_of_observations
 from levy_core.training.checkpoint import load_model
 from tasks.cells.observed import EXTREME, WAY, Shown, write_observed
-from tasks.cells.tuned import read_tuned
+from tasks.cells.tuned import read_correction, read_tuned
 from tasks.kinds.held_out import HeldOut
 from tasks.observing.cases import choose_extreme, choose_usual, observe_cases, why_none
 from tasks.observing.pictures import show_cases
@@ -59,11 +59,11 @@ def observe(params: Params, dataset: str, design: str) -> None:
         return
     held_out = kind.observing.open(prepared, settings)
     experiments = {name: one for name, one in experiments.items() if _is_taken_in(name, one, held_out)}
-    tuned = read_tuned(paths.tuned(dataset, design))
+    tuned, correction = read_tuned(paths.tuned(dataset, design)), read_correction(paths.tuned(dataset, design))
     decided_by = [
         hash_model(folder), hash_files(*folder.glob(COVARIANCE)), held_out.hash, training.hash, kind.hash_code("held_out"),
         hash_code(*CODE, *DRAWING), {name: one.model_dump() for name, one in experiments.items()},
-        {steps: repr(solver) for steps, solver in tuned.items()}, str(device),
+        {steps: repr(solver) for steps, solver in tuned.items()}, correction, str(device),
     ]  # fmt: skip
     finished = FinishedStage(paths.finished_observe(dataset, design), hash_json(decided_by), [out])
     if finished.is_kept():
@@ -71,7 +71,7 @@ def observe(params: Params, dataset: str, design: str) -> None:
         return
     for name, experiment in experiments.items():
         _check_memory(f"observe.{kind.name}.{name} on {dataset}", experiment, held_out.valid.numel())
-    filler = Filler(load_model(folder, device), folder, training, _levels_of(tuned), device)
+    filler = Filler(load_model(folder, device), folder, training, _levels_of(tuned), device, correction)
     rows: list[dict[str, Any]] = []
     shown: dict[str, list[Shown]] = {}
     for name, experiment in bar(list(experiments.items()), f"observe {design}", unit="experiment"):

@@ -14,6 +14,7 @@ from accelerate import PartialState
 from levy_core.base.conditions import move
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError, NotFiniteError
+from levy_core.base.files import hash_json
 from levy_core.base.memory import free_memory
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import check_fitted, check_guide, cost, draw_samples, hash_model
@@ -29,7 +30,8 @@ from tasks.cells.store import (
     write_index,
     write_labels,
 )
-from tasks.cells.tuned import read_tuned
+from tasks.cells.tuned import read_correction, read_tuned
+from tasks.kinds.opening import open_correction
 from tasks.params.samplers import cells_of, classes_of
 from tasks.params.schema import Params
 from tasks.params.sections import SampleParams
@@ -52,7 +54,9 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     folder = paths.model(dataset, design)
     model = load_model(folder, state.device)
     grid = params.sample
-    model_hash = hash_model(folder)
+    correction = read_correction(paths.tuned(dataset, design))
+    model_hash = hash_json([hash_model(folder), correction]) if correction else hash_model(folder)
+    correct = open_correction(params.kind(dataset), folder, correction, model.samples)
     solvers = dict.fromkeys(
         [*cells_of(params.sample, params.kind(dataset)), *read_tuned(paths.tuned(dataset, design)).values()]
     )
@@ -96,7 +100,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
             cell = missing[key]
             try:
                 samples = draw_samples(model, solver_by_key[key], cell.seed, labels, grid.batch, state.device)
-                write_cell(out, key, samples)
+                write_cell(out, key, correct(samples, labels) if correct else samples)
             except NotFiniteError as error:
                 write_failure(out, key, str(error))
             if state.is_main_process:

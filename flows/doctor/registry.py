@@ -8,6 +8,7 @@ from typing import Any
 from flows.doctor.findings import Finding, ok, wrong
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST, format_manifest, sha256_of
+from levy_core.base.samples import CORRECTION
 from levy_core.serving.requests import MEASURED_BY, SAMPLER
 from tasks.registry import integrity, lineage, promotions, tracking
 from tasks.registry.download import LOADERS, fetch
@@ -85,10 +86,13 @@ def _read(mlflow: Any, version: Any, deep: bool) -> str:
 def _hashes(model: Path) -> set[str]:
     """The hashes that DVC gives a folder of this trained model, with its manifest and, as an earlier levy wrote it, without.
 
-    Sampler, lineage and what measured it were added when it was registered, and its manifest was written anew.
+    Sampler, correction, lineage and what measured it were added when it was registered, and its manifest was written anew.
     """
     folders = (model / name for name in (lineage.FOLDER, MEASURED_BY))
-    added = {model / SAMPLER, model / MANIFEST, *(path for folder in folders for path in folder.rglob("*"))}
+    added = {
+        *(model / name for name in (SAMPLER, CORRECTION, MANIFEST)),
+        *(path for folder in folders for path in folder.rglob("*")),
+    }
     trained = [path for path in model.rglob("*") if path.is_file() and path not in added]
     manifest = format_manifest({path.relative_to(model).as_posix(): sha256_of(path) for path in trained})
     hashes = {path: hash_of(path) for path in trained}

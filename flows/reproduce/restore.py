@@ -13,6 +13,7 @@ from flows.reproduce import rerun
 from flows.reproduce.versions import Version, find, find_registered
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import MANIFEST, sha256_of
+from levy_core.base.samples import CORRECTION
 from levy_core.serving.requests import MEASURED_BY, SAMPLER
 from tasks.registry import integrity, lineage, tracking
 from tasks.runtime import paths
@@ -86,7 +87,7 @@ def _is(file: Path, content: str) -> bool:
 def _is_trained(name: str) -> bool:
     """Whether a file of the artifact was made by a stage, so that DVC may have it; the others were added with the record."""
     inner = name.removeprefix(f"{integrity.INNER}/")
-    added = inner in (SAMPLER, MANIFEST) or inner.startswith((f"{lineage.FOLDER}/", f"{MEASURED_BY}/"))
+    added = inner in (SAMPLER, CORRECTION, MANIFEST) or inner.startswith((f"{lineage.FOLDER}/", f"{MEASURED_BY}/"))
     return inner != name and not added
 
 

@@ -22,3 +22,24 @@ def pareto(excesses: np.ndarray) -> tuple[float, float]:
         return NAN, NAN
     xi = 2 - first / second
     return float(xi), float(first * (1 - xi))
+
+
+def excess_law(excesses: np.ndarray) -> tuple[float, float]:
+    """(scale, shape) of excesses [n]: a bounded law's shape would be negative, and gives way to an exponential one."""
+    shape, scale = pareto(excesses)
+    if not shape > 0:
+        scale, shape = float(excesses.mean()) if len(excesses) else 1.0, 0.0
+    return max(scale, np.finfo(np.float64).tiny), shape
+
+
+def survival_of(excess: np.ndarray, law: tuple[float, float]) -> np.ndarray:
+    """Minus the logarithm of the probability that an excess, at least 0, is exceeded; it does not underflow."""
+    scale, shape = law
+    relative = excess / scale
+    return np.log1p(shape * relative) / shape if shape > 0 else relative
+
+
+def excess_of(survival: np.ndarray, law: tuple[float, float]) -> np.ndarray:
+    """The inverse of ``survival_of``."""
+    scale, shape = law
+    return scale * (np.expm1(shape * survival) / shape if shape > 0 else survival)

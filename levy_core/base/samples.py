@@ -16,6 +16,9 @@ Classes = Literal[
     "training", "balanced", "none"
 ]  # in the proportions of the training data, equally many of each, without a class
 
+CORRECTION = (
+    "correction.json"  # beside a model: what corrects its samples in the units of people, as their kind reads it
+)
 GOLDEN = (5**0.5 - 1) / 2
 # Models of before this was on record, by their kind: how samples are kept, and the exporter.
 RECORDED: dict[str, dict[str, str]] = {

@@ -157,7 +157,7 @@ class Interpolation:
         pulled, values = torch.empty_like(x0), self.observation.values.expand(len(x0), -1)
         for level in rho.unique().tolist():
             at = (rho == level).cpu()
-            found = operator.fit(values[at], self.observation.variance, x0[at].cpu(), self._posterior(level))
+            found = operator.fit(values[at], self.observation.variance, x0[at].cpu(), self._posterior(level), level)
             pulled[at] = found.to(pulled)
         return pulled
 

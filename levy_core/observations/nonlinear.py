@@ -15,8 +15,13 @@ from levy_core.process.parametrisation import broadcast
 
 Function = Callable[[np.ndarray], np.ndarray]
 STEP = 1e-4  # of the differences that slopes are taken by, in units of what the network sees
-FARTHEST, SETTLED = 2.0, 1e-7  # that a cell moves in an iteration, and below which a sample is done, in the same units
-ITERATIONS, ANCHORED = 30, 8  # at most, and how many of them start at x0 again
+FARTHEST, NEARER, SETTLED = (
+    2.0,
+    0.5,
+    1e-7,
+)  # that a cell moves in an iteration, first and then, and below which a sample is done, in the same units
+ITERATIONS, ANCHORED = 300, 8  # at most, and how many of them start at x0 again
+ROUGH, LOW = 30, 0.1  # iterations at noise levels above this one, where what comes after corrects what is left
 TOGETHER = 2**18  # values of samples that are fitted at a time, about
 
 
@@ -72,25 +77,26 @@ class Through:
         missing = np.where(flat, leading, missing)
         return Tangents(self, torch.from_numpy(own), torch.from_numpy(missing))
 
-    def fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
+    def fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior, rho: float = 0.0) -> Tensor:
         """What values pull samples x0 [N, *S] of covariance C by, which become x0 + C times it; float64 on the CPU. By Gauss and Newton,
         ``x <- x0 + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x) + H_k (x - x0))``, where each sample has its own H_k.
 
         Most samples are done after four iterations. Those that go around or stand still between places where F is flat and where it is not
         then start from where they are, ``x <- x + C H_k^T (H_k C H_k^T + std^2)^-1 (o - h(x))``, with exact values only, and wake flat
-        cells every other time.
+        cells every other time: some hundred iterations where many blocks are dry.
 
         Args:
-            values: [N, rows]. variance: of their errors, [rows].
+            values: [N, rows]. variance: of their errors, [rows]. rho: noise level.
         """
         own = self.rows * max(self.rows, *self.means.cells.shape, posterior.prior.patterns.shape[1])
         together = max(1, TOGETHER // max(1, own))
         parts = zip(x0.split(together), values.split(together), strict=True)
-        return torch.cat([self._fit(o, variance, some, posterior) for some, o in parts])
+        iterations = ROUGH if rho > LOW else ITERATIONS
+        return torch.cat([self._fit(o, variance, some, posterior, iterations) for some, o in parts])
 
-    def _fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
+    def _fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior, iterations: int) -> Tensor:
         x, pulled, left, exact = x0.clone(), torch.zeros_like(x0), torch.arange(len(x0)), variance == 0
-        for iteration in range(ITERATIONS):
+        for iteration in range(iterations):
             again = iteration >= ANCHORED
             tangents = self.linearised(x[left], values[left], wakes=again and iteration % 2 == 1)
             off = torch.where(exact, tangents.missing, 0.0)
@@ -99,7 +105,7 @@ class Through:
             pull = pull if again else pull - pulled[left]
             step = posterior.apply(pull)
             size = step.flatten(1).abs().amax(1)
-            share = broadcast((FARTHEST / size).clamp(max=1), step)
+            share = broadcast(((NEARER if again else FARTHEST) / size).clamp(max=1), step)
             x[left] += share * step
             pulled[left] += share * pull
             left = left[(size > SETTLED) | (off.abs().amax(1) > SETTLED)]
@@ -198,12 +204,12 @@ class ThroughPatterns:
         """Of the means: [N, rows] -> [N, K]."""
         return self.means.adjoint(v).flatten(1) @ self.patterns.to(v)
 
-    def fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior) -> Tensor:
+    def fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior, rho: float = 0.0) -> Tensor:
         """As ``Through.fit`` of coefficients x0 [N, K] and their covariance: z and the rest are fitted together."""
         inverse = torch.linalg.inv(posterior.apply(torch.eye(len(self.patterns.T)).to(x0)))
         root = torch.block_diag(torch.linalg.cholesky(inverse), torch.eye(self.rest.patterns.shape[1]).to(x0))
         together = Posterior(self._both, torch.ones_like(self.rest.diagonal), self.rest.diagonal, root)
-        return self.of.fit(values, variance, self._decode(x0), together).flatten(1) @ self.patterns
+        return self.of.fit(values, variance, self._decode(x0), together, rho).flatten(1) @ self.patterns
 
     @cached_property
     def _both(self) -> Covariance:

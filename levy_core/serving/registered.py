@@ -94,8 +94,10 @@ class RegisteredModel:
         """
         import pandas as pd  # half a second, which `write` does without
 
-        if isinstance(model_input, Mapping) and any(isinstance(value, Mapping) for value in model_input.values()):
-            model_input = [model_input]  # of which pandas would make a row for each key inside
+        if isinstance(model_input, Mapping) and all(
+            isinstance(value, str | Mapping) or pd.api.types.is_scalar(value) for value in model_input.values()
+        ):
+            model_input = [model_input]  # a row, of whose inner keys pandas would make columns
         rows = pd.DataFrame(model_input).to_dict("records")
         if not rows:
             raise LevyError("the request has no row: give at least one, such as {'n': 16}")

@@ -12,9 +12,28 @@ from levy_core.sampling.solver import Solver
 T = TypeVar("T")
 
 
-def write_tuned(path: Path, samplers: dict[int, dict]) -> None:
-    """``samplers[steps]`` has ``sampler`` (a solver's fields) and how it was found."""
-    write_json(path, {str(steps): entry for steps, entry in samplers.items()})
+CORRECTION = "correction"  # the key beside numbers of steps
+
+
+def write_tuned(path: Path, samplers: dict[int, dict], correction: dict[str, Any] | None = None) -> None:
+    """``samplers[steps]`` has ``sampler`` (a solver's fields) and how it was found; ``correction`` is what corrects samples, if anything does."""
+    found = {CORRECTION: correction} if correction else {}
+    write_json(path, {**{str(steps): entry for steps, entry in samplers.items()}, **found})
+
+
+def read_correction(path: Path) -> dict[str, Any]:
+    """What corrects samples of a model; {} where nothing does.
+
+    Raises:
+        LevyError: as ``read_tuned``.
+    """
+    try:
+        found = json.loads(path.read_text()).get(CORRECTION, {})
+        if isinstance(found, dict):
+            return found
+        raise TypeError(f"{CORRECTION} is {found!r:.40}")
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(path, error) from error
 
 
 def read_tuned(path: Path) -> dict[int, Solver]:
@@ -37,7 +56,8 @@ def read_spent(path: Path) -> dict[int, int]:
 
 def _read(path: Path, value: Callable[[Any], T]) -> dict[int, T]:
     try:
-        return {int(steps): value(entry) for steps, entry in json.loads(path.read_text()).items()}
+        entries = json.loads(path.read_text()).items()
+        return {int(steps): value(entry) for steps, entry in entries if steps != CORRECTION}
     except (
         OSError,
         ValueError,
@@ -48,4 +68,8 @@ def _read(path: Path, value: Callable[[Any], T]) -> dict[int, T]:
         RecursionError,
         LevyError,
     ) as error:
-        raise LevyError(f"{path} cannot be read ({error}): run the tune stage again") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> LevyError:
+    return LevyError(f"{path} cannot be read ({error}): run the tune stage again")

@@ -1,6 +1,6 @@
 """What a kind's held-out samples are to experiments, which observe something of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -65,6 +65,9 @@ class HeldOut(Protocol):
         self, operator: "Operator", values: "np.ndarray", std: "np.ndarray", rows: "np.ndarray"
     ) -> "tuple[np.ndarray, np.ndarray]":
         """Observed values and their errors, float64 [n, rows of the operator] each, as networks see samples; std [rows of the operator]."""
+
+    def corrected(self, found: "Mapping[str, Any]") -> "HeldOut":
+        """The same as a model sees them whose samples are corrected by what was fitted."""
 
     def see(self, operator: "Operator", row: int) -> "Operator":
         """What sees in samples as networks have them what the operator sees in samples in their units; itself where both are alike."""

@@ -165,6 +165,24 @@ class DriftMeasure:
 
 
 @dataclass(frozen=True)
+class Correction:
+    """How a kind corrects samples of a model in the units of people, where a person asks for it.
+
+    Attributes:
+        is_asked_for: of the settings of a data set.
+        count: of a sample's shape, how many samples of the model it is fitted to.
+        fit: (reference folder, samples [N, *S] as stages keep them, their labels [N]) -> what ``open`` takes, in the types of JSON. A registered
+            model keeps it as ``CORRECTION``, which its exporter reads.
+        open: (folder of the model, what was fitted, what its samples are) -> corrects samples and labels as ``fit`` has them.
+    """
+
+    is_asked_for: Callable[[Any], bool]
+    count: Callable[[tuple[int, ...]], int]
+    fit: "Callable[[Path, np.ndarray, np.ndarray], dict[str, Any]]"
+    open: "Callable[[Path, Mapping[str, Any], Samples], Callable[[np.ndarray, np.ndarray], np.ndarray]]"
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of data. Its functions import late: each kind brings seconds of imports that the others do without.
 
@@ -190,6 +208,7 @@ class Kind:
         drift: None for a kind whose new data are not held against those before.
         observing: None for a kind of which experiments observe nothing.
         advise: (settings, design) -> what speaks against this design for such data, in a line; "" for nothing.
+        correction: None for a kind whose samples are left as they are drawn.
         keeps: folders of the reference that a registered model keeps.
         measure_size: (raw folder, settings) -> values of a training sample, without reading one; None where preparation decides it.
     """
@@ -212,6 +231,7 @@ class Kind:
     output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     drift: DriftMeasure | None = None
     observing: Observing | None = None
+    correction: Correction | None = None
     keeps: tuple[str, ...] = ()
     advise: "Callable[[Any, Design], str]" = lambda settings, design: ""
     measure_size: Callable[[Path, Any], int | None] = lambda raw, settings: None

@@ -54,6 +54,13 @@ class Cases:
         by_case = ("rows", "truth", "seen", "values", "std")
         return replace(self, **{name: getattr(self, name)[cases] for name in by_case})
 
+    def as_seen_by(self, held_out: HeldOut) -> "Cases":
+        """The same, as a model sees them that has other numbers for the same values."""
+        if held_out is self.held_out:
+            return self
+        values, std = held_out.standardise(self.operator, self.seen, self.error, self.rows)
+        return replace(self, held_out=held_out, values=values, std=std)
+
     @cached_property
     def hidden(self) -> np.ndarray:
         """The truth of what was withheld, NaN elsewhere, [T, C, H, W]."""

@@ -1,9 +1,10 @@
 """Ways to fill in what was withheld: members of a model under a guide, and its rivals."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ class Filler:
     """A model with its training data, and experiments to fill in.
 
     Attributes:
-        folder: of the model. levels: the sampler of a number of steps, whose levels are taken.
+        correction: of the model's samples. folder: of the model. levels: the sampler of a number of steps, whose levels are taken.
     """
 
     model: Model
@@ -54,6 +55,7 @@ class Filler:
     training: TrainingData
     levels: Callable[[int], Solver]
     device: torch.device
+    correction: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def covariance(self) -> Covariance:
@@ -83,7 +85,7 @@ class Filler:
         """Network evaluations per sample, a backward pass as two; None of rivals."""
         if way.guide is None or way.steps is None:
             return None
-        _, observation = next(cases.parts(1))
+        _, observation = next(self._seen(cases).parts(1))
         return guided_cost(self.model, self.levels(way.steps), observation, way.guide, self._guiding(way))
 
     def fill(self, way: Way, cases: Cases, experiment: Experiment, seed: int) -> np.ndarray:
@@ -92,6 +94,7 @@ class Filler:
         Raises:
             NotFiniteError: the sampler left the finite numbers, also in units.
         """
+        cases = cases if way.rival else self._seen(cases)
         make = {KRIGING: self._krige, "analogues": self._find_analogues, "bilinear": self._interpolate}
         members = (
             make[way.rival](cases, experiment.members, seed) if way.rival else self._draw(way, cases, experiment, seed)
@@ -101,6 +104,10 @@ class Filler:
         if not np.isfinite(units[:, cases.held_out.valid.numpy()]).all():
             raise NotFiniteError(f"{way.label} gives values that are infinite in the units of the data")
         return units.reshape(members.shape)
+
+    def _seen(self, cases: Cases) -> Cases:
+        """As the model sees them."""
+        return cases.as_seen_by(cases.held_out.corrected(self.correction)) if self.correction else cases
 
     def _draw(self, way: Way, cases: Cases, experiment: Experiment, seed: int) -> np.ndarray:
         assert way.guide is not None

@@ -16,11 +16,13 @@ import pandas as pd
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.manifest import MANIFEST, write_manifest
+from levy_core.base.samples import CORRECTION
 from levy_core.serving.requests import MEASURED_BY, SAMPLER
 from tasks.cells.comparison import read_eta, read_winner
 from tasks.cells.observed import WAY, read_scores
 from tasks.cells.selection import cell_label, select_default
 from tasks.cells.tables import read_rows
+from tasks.cells.tuned import read_correction
 from tasks.kinds.kind import Kind
 from tasks.kinds.statistics import Statistics, read_statistics
 from tasks.params.schema import Params
@@ -264,6 +266,8 @@ def _log_model(mlflow: Any, result: _Result, about: dict) -> str:
         shutil.copytree(paths.model(result.dataset, result.winner["design"]), folder)
         for name in result.kind.keeps:
             shutil.copytree(paths.reference(result.dataset) / name, folder / MEASURED_BY / name)
+        if correction := read_correction(paths.tuned(result.dataset, result.winner["design"])):
+            write_json(folder / CORRECTION, correction)
         write_json(folder / SAMPLER, sampler)
         lineage.Lineage.here(result.dataset, result.environment).write(folder / lineage.FOLDER)
         write_manifest(folder)

@@ -1,10 +1,12 @@
 """Scores of the samplers of one model: drawn once, kept on disk."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from levy_core.base.errors import NotFiniteError
@@ -16,6 +18,9 @@ from levy_core.serving.draw import draw_samples
 from levy_core.serving.memory import Footprint, check_batch
 from levy_core.training.checkpoint import Model
 from tasks.kinds.kind import Metrics
+
+# Samples [N, *S] and their labels [N] -> the same samples, corrected.
+Correct = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Memo:
@@ -70,7 +75,7 @@ class Memo:
 
 
 class Scorer:
-    """Scores the first n samples of a solver; the samples of its smaller counts are drawn once."""
+    """Scores the first n samples of a solver, corrected where something does; the samples of its smaller counts are drawn once."""
 
     def __init__(
         self,
@@ -83,10 +88,11 @@ class Scorer:
         device: torch.device,
         memo: Memo,
         footprint: Footprint,
+        correct: Correct | None,
     ):
         self._model, self._metrics, self._metric, self._classes = model, metrics, metric, classes
         self._seed, self._batch, self._device, self._memo = seed, batch, device, memo
-        self._footprint = footprint
+        self._footprint, self._correct = footprint, correct
         self._solver: Solver | None = None
         self._embedded = torch.empty(0)
 
@@ -98,6 +104,8 @@ class Scorer:
         watched: dict[str, float] = {}
         try:
             embedded, labels = self._first(solver, n), self._model.samples.labels(self._classes, 0, n)
+            if self._correct:  # of all samples together, on which their times depend
+                embedded = self._metrics.embed(self._correct(embedded.numpy(), labels))
             score = self._metrics.score(embedded, labels, self._metric)
             watched = self._metrics.watch(embedded, labels)
         except NotFiniteError:
@@ -113,6 +121,6 @@ class Scorer:
         free = free_memory(self._device)
         check_batch("sample.batch", self._batch, self._footprint, solver, n - have, free)
         samples = draw_samples(self._model, solver, self._seed, labels, self._batch, self._device, first=have)
-        drawn = self._metrics.embed(samples)
+        drawn = torch.from_numpy(samples) if self._correct else self._metrics.embed(samples)
         self._embedded = torch.cat([self._embedded, drawn]) if have else drawn
         return self._embedded

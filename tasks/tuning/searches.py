@@ -21,7 +21,7 @@ from levy_core.serving.memory import Footprint
 from levy_core.training.checkpoint import Model
 from tasks.kinds.kind import Metrics
 from tasks.params.sections import TuneParams
-from tasks.tuning.scores import Memo, Scorer
+from tasks.tuning.scores import Correct, Memo, Scorer
 
 FIT_TRIALS = 24  # levels that a fitted table tries
 LEAST_STARTS, MOST_STARTS = 32, 512  # that it is fitted to
@@ -33,7 +33,7 @@ class Searches:
     """Searches with the settings of ``tune``.
 
     Args:
-        folder: of the model. metric: what is to be small, of ``metrics``. classes: that are drawn, ``batch`` samples at a time.
+        correct: samples before they are measured. folder: of the model. metric: what is to be small, of ``metrics``. classes: that are drawn, ``batch`` samples at a time.
     """
 
     model: Model
@@ -45,6 +45,7 @@ class Searches:
     batch: int
     device: torch.device
     memo: Memo
+    correct: Correct | None = None
 
     @property
     def seed(self) -> int:
@@ -58,7 +59,8 @@ class Searches:
 
     def scorer(self, seed: int) -> Scorer:
         return Scorer(
-            self.model, self.metrics, self.metric, self.classes, seed, self.batch, self.device, self.memo, self._footprint
+            self.model, self.metrics, self.metric, self.classes, seed, self.batch, self.device, self.memo, self._footprint,
+            self.correct,
         )  # fmt: skip
 
     @cached_property

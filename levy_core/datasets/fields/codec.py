@@ -1,8 +1,8 @@
 """Between physical units and the standardised numbers that networks see, exactly and both ways."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import torch
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
+from levy_core.base.samples import CORRECTION
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.climatology import Climatology
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.curved import Projection, cell_areas
 from levy_core.datasets.fields.normal_scores import NormalScores
+from levy_core.datasets.fields.quantile_mapping import QuantileMapping
 from levy_core.datasets.fields.transforms import TRANSFORMS
 
 JSON, TENSORS = "codec.json", "codec.safetensors"
@@ -110,10 +112,17 @@ class Codec:
         Raises:
             LevyError: another shape than the codec's, or no times where they are needed.
         """
+        values = self.unbounded(x, times)
+        for c, v in enumerate(self.variables):
+            values[:, c] = _bounded(v, values[:, c])
+        return values
+
+    def unbounded(self, x: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
+        """As ``decode``, with values below the minimum of their variable as they are."""
         values = self.anomalies(x)
         values += self._cycle(times, len(x))
         for c, v in enumerate(self.variables):
-            values[:, c] = physical(v, values[:, c])
+            values[:, c] = _unbounded(v, values[:, c])
         return values
 
     def decode_cells(
@@ -138,10 +147,10 @@ class Codec:
 
         They go through physical units only where the transforms differ: an inverse forgets what lies far beyond its range.
         """
+        if _transforms(self.variables) != _transforms(source.variables):
+            return self._standardised(transform(self.variables, source.unbounded(x, times)), times)
         transformed = source.anomalies(x)
         transformed += source._cycle(times, len(x))
-        if _transforms(self.variables) != _transforms(source.variables):
-            transformed = transform(self.variables, source._inverse(transformed))
         return self._standardised(transformed, times)
 
     def covers(self, other: "Codec") -> bool:
@@ -170,7 +179,7 @@ class Codec:
         tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items() if v is not None}
         write_tensors(folder / TENSORS, tensors)
         description = {
-            "variables": [asdict(v) for v in self.variables],
+            "variables": [asdict(replace(v, mapping=None)) for v in self.variables],  # which lies in a file of its own
             "places": self.places,
             "climatology": None if self.climatology is None else self.climatology.kind,
             "projection": None if self.projection is None else asdict(self.projection),
@@ -192,7 +201,7 @@ class Codec:
             description: dict[str, Any] = json.loads((folder / JSON).read_text())
             coefficients, kind = arrays.pop("climatology", None), description["climatology"]
             projection = description.get("projection")
-            return cls(
+            codec = cls(
                 **arrays,
                 variables=tuple(map(_variable, description["variables"])),
                 places=None if description["places"] is None else tuple(description["places"]),
@@ -202,10 +211,23 @@ class Codec:
                 attributes=tuple(description["attributes"]),
                 hours=tuple(description.get("hours", HOURS)),
             )
+            corrected = folder / CORRECTION
+            return codec.corrected(json.loads(corrected.read_text())) if corrected.exists() else codec
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LevyError(
                 f"{folder} has no readable codec of fields ({type(error).__name__}: {error}): run the prepare stage again"
             ) from error
+
+    def corrected(self, mappings: Mapping[str, Any]) -> "Codec":
+        """The same for a model's samples, with what ``correction.fit_mappings`` gave.
+
+        Raises:
+            LevyError: mappings of other variables.
+        """
+        if unknown := sorted(set(mappings) - set(self.names)):
+            raise LevyError(f"a quantile mapping of {unknown[0]}, but the variables are {', '.join(self.names)}")
+        found = {key: QuantileMapping.from_mapping(values) for key, values in mappings.items()}
+        return replace(self, variables=tuple(replace(v, mapping=found.get(v.key)) for v in self.variables))
 
     def _check(self, x: np.ndarray) -> None:
         if x.ndim != 4 or x.shape[1:] != self.shape:
@@ -235,28 +257,32 @@ class Codec:
             x[:, ~self.valid] = np.nan
         return x
 
-    def _inverse(self, transformed: np.ndarray) -> np.ndarray:
-        for c, v in enumerate(self.variables):
-            transformed[:, c] = TRANSFORMS[v.transform].inverse(transformed[:, c], v)
-        return transformed
-
 
 def transform(variables: tuple[Variable, ...], values: np.ndarray) -> np.ndarray:
     """Each channel of physical values [N, C, ...] through its transform, float64."""
     transformed = np.empty(values.shape)
     for c, v in enumerate(variables):
-        transformed[:, c] = TRANSFORMS[v.transform].forward(values[:, c], v)
+        own = values[:, c] if v.mapping is None else v.mapping.inverse(values[:, c])
+        transformed[:, c] = TRANSFORMS[v.transform].forward(own, v)
     return transformed
 
 
 def physical(variable: Variable, transformed: np.ndarray) -> np.ndarray:
-    """Back through the transform of one variable, and not below its minimum; keeps NaN."""
-    values = TRANSFORMS[variable.transform].inverse(transformed, variable)
+    """Back through the transform of one variable and, where it is mapped, to quantiles of the training period; not below its minimum; keeps NaN."""
+    return _bounded(variable, _unbounded(variable, transformed))
+
+
+def _bounded(variable: Variable, values: np.ndarray) -> np.ndarray:
     return values if variable.minimum is None else np.maximum(values, variable.minimum)
 
 
+def _unbounded(variable: Variable, transformed: np.ndarray) -> np.ndarray:
+    values = TRANSFORMS[variable.transform].inverse(transformed, variable)
+    return values if variable.mapping is None else variable.mapping.forward(values)
+
+
 def _transforms(variables: tuple[Variable, ...]) -> list[tuple[object, ...]]:
-    return [(v.transform, v.scale, v.exponent, v.scores) for v in variables]
+    return [(v.transform, v.scale, v.exponent, v.scores, v.mapping) for v in variables]
 
 
 def _variable(values: dict[str, Any]) -> Variable:

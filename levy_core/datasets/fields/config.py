@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.datasets.fields.normal_scores import NormalScores
+from levy_core.datasets.fields.quantile_mapping import QuantileMapping
 from levy_core.datasets.fields.transforms import TRANSFORMS
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ SEASONS = ("none", "season", "month")
 REDUCTIONS = ("mean", "sum", "max", "min")
 STAMPS = ("end", "start")
 Choice = str | float  # an entry of a dimension
+FITTED = ("scores", "mapping")  # of a variable
 RUNNING = "since-00"  # totals since 00 UTC, as ERA5-Land's
 
 
@@ -35,7 +37,9 @@ class Variable:
         minimum: physical lower bound in ``units``. Values below it in the source are an error (packing noise apart);
             samples are raised to it only when they are written to files.
         wet: value in ``units`` from which on a cell counts as wet; None: its wet days are not measured.
-        scores: of the transform normal-score, fitted to the training period; no setting of a person's.
+        quantile_mapping: whether samples get the values of the training period that have the same rank, all cells and times together.
+        scores: of the transform normal-score, fitted to the training period; mapping: of ``quantile_mapping``, fitted to a model's
+            samples; no settings of a person's.
     """
 
     name: str
@@ -49,7 +53,9 @@ class Variable:
     exponent: float = 0.5
     minimum: float | None = None
     wet: float | None = None
+    quantile_mapping: bool = False
     scores: NormalScores | None = None
+    mapping: QuantileMapping | None = None
 
     def __post_init__(self) -> None:
         choose("transform", self.transform, TRANSFORMS)
@@ -66,6 +72,10 @@ class Variable:
             raise LevyError(
                 f"variable {self.name!r} counts as wet from {self.wet} {self.units} on: a number above its minimum was expected (1 mm day-1 for rain)"
             )
+        if not isinstance(self.quantile_mapping, bool):
+            raise LevyError(
+                f"quantile_mapping of variable {self.name!r} is {self.quantile_mapping!r}, but true or false is expected"
+            )
         if self.accumulated not in (None, RUNNING):
             duration(str(self.accumulated), f"`accumulated` of variable {self.name!r} (or {RUNNING})")
         if self.stamped is not None:
@@ -75,6 +85,11 @@ class Variable:
                 f"variable {self.name!r} is accumulated since 00 UTC and stamped at the start: the times of running totals are "
                 "their ends, so leave `stamped` out"
             )
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether means of it are means of what a network sees."""
+        return self.transform == "identity" and self.mapping is None
 
     @property
     def key(self) -> str:
@@ -145,10 +160,11 @@ class FieldsConfig:
             )
 
     def to_mapping(self) -> dict[str, Any]:
-        """What a person would write; without ``scores``, which are fitted."""
+        """What a person would write; without ``FITTED``."""
         plain = asdict(self)
         for variable in plain["variables"]:
-            del variable["scores"]
+            for name in FITTED:
+                del variable[name]
         return plain
 
     @classmethod
@@ -181,7 +197,7 @@ def duration(text: str, what: str, zero: bool = False) -> "pd.Timedelta":
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    names = [f.name for f in fields(kind) if f.name != "scores"]
+    names = [f.name for f in fields(kind) if f.name not in FITTED]
     unknown = sorted(set(values) - set(names))
     if unknown:
         raise LevyError(f"unknown settings {', '.join(unknown)} of fields: there are {', '.join(names)}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import log_ndtr, ndtri, ndtri_exp
 
-from levy_core.base.pareto import pareto
+from levy_core.base.pareto import excess_law, excess_of, survival_of
 
 TAIL = 0.05  # of the values, on a side, that a tail is fitted to
 KNOTS = 181  # between the tails: piecewise linear from value to score
@@ -52,8 +52,8 @@ class NormalScores:
         return cls(
             tuple(knots.tolist()),
             tuple(scores.tolist()),
-            _tail(ordered[ordered > knots[-1]] - knots[-1]),
-            None if has_atom else _tail(knots[0] - ordered[ordered < knots[0]]),
+            excess_law(ordered[ordered > knots[-1]] - knots[-1]),
+            None if has_atom else excess_law(knots[0] - ordered[ordered < knots[0]]),
             float(ndtri(equal / 2)) if has_atom else float(scores[0]),
         )
 
@@ -84,23 +84,10 @@ class NormalScores:
         return np.where(z < first, self.values[0] - _excess(-z, self.lower, -first), x)
 
 
-def _tail(excesses: np.ndarray) -> tuple[float, float]:
-    """Scale and shape of excesses [n]: a bounded law's shape would be negative, and gives way to an exponential one."""
-    shape, scale = pareto(excesses)
-    if not shape > 0:
-        scale, shape = float(excesses.mean()) if len(excesses) else 1.0, 0.0
-    return max(scale, np.finfo(np.float64).tiny), shape
-
-
 def _beyond(excess: np.ndarray, tail: tuple[float, float], score: float) -> np.ndarray:
     """The score of an excess over the knot of a score; the logarithm of its probability does not underflow."""
-    scale, shape = tail
-    relative = np.maximum(excess, 0) / scale
-    survival = np.log1p(shape * relative) / shape if shape > 0 else relative
-    return -ndtri_exp(log_ndtr(-score) - survival)
+    return -ndtri_exp(log_ndtr(-score) - survival_of(np.maximum(excess, 0), tail))
 
 
 def _excess(z: np.ndarray, tail: tuple[float, float], score: float) -> np.ndarray:
-    scale, shape = tail
-    survival = log_ndtr(-score) - log_ndtr(-np.maximum(z, score))
-    return scale * (np.expm1(shape * survival) / shape if shape > 0 else survival)
+    return excess_of(log_ndtr(-score) - log_ndtr(-np.maximum(z, score)), tail)

@@ -19,7 +19,6 @@ from levy_core.datasets.fields.reported import Values, place_stations, read_grid
 from levy_core.datasets.fields.sources import open_source
 from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.times import label_of, read_moment
-from levy_core.datasets.fields.transforms import TRANSFORMS
 
 EXACT = {"": 0.0}  # the std of what is true
 
@@ -166,7 +165,7 @@ def look_behind(
     parts = {
         c: channels == c
         for c in np.unique(channels)
-        if codec.variables[c].transform != "identity" and several[channels == c].any()
+        if not codec.variables[c].is_linear and several[channels == c].any()
     }
     if not parts:
         return None
@@ -182,7 +181,7 @@ def look_behind(
     def outside(means: np.ndarray) -> np.ndarray:
         values = means.copy()
         for c, own in parts.items():
-            values[:, own] = TRANSFORMS[codec.variables[c].transform].forward(values[:, own], codec.variables[c])
+            values[:, own] = transform((codec.variables[c],), values[:, None, own])[:, 0]
         return (values - mean - (weights * offsets).sum(1)) / std
 
     rows = np.isin(channels, list(parts))

@@ -1,6 +1,6 @@
 """Fields of weather: a training and a held-out period, in physical units, with a tail index."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from tasks.kinds.fields.measures import MEASURES
 from tasks.kinds.fields.settings import FieldDrift, FieldEvaluation, FieldSettings
 from tasks.kinds.held_out import HeldOut, Observing
-from tasks.kinds.kind import Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
+from tasks.kinds.kind import Correction, Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
 from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import device
 
+    from levy_core.base.samples import Samples
     from levy_core.process.design import Design
 
 
@@ -105,9 +107,10 @@ def _check_observed(settings: FieldSettings, view: str, std: float | dict[str, f
     for v in settings.config.variables:
         if isinstance(std, dict) and v.key not in std:
             raise LevyError(f"std is {std}, without {v.key}: give one number for all variables, or one of each")
-        if view == "means" and v.transform != "identity" and linear:
+        behind = "values of other quantiles" if v.quantile_mapping else f"its {v.transform}"
+        if view == "means" and linear and (v.transform != "identity" or v.quantile_mapping):
             raise LevyError(
-                f"means of {v.key} are no means of what the network sees, its {v.transform}, which the guide {linear[0]} needs: take "
+                f"means of {v.key} are no means of what the network sees, {behind}, which the guide {linear[0]} needs: take "
                 "interpolation, single cells (see: cells), or a model of the variable as it is"
             )
 
@@ -124,6 +127,33 @@ def _open_held_out(prepared: Path, settings: FieldSettings) -> HeldOut:
 
     return HeldOutFields(prepared)
 
+
+def _count_fitted(shape: tuple[int, ...]) -> int:
+    from tasks.kinds.fields.correction import count
+
+    return count(shape)
+
+
+def _fit_correction(reference: Path, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, Any]:
+    from tasks.kinds.fields.correction import fit
+
+    return fit(reference, samples, labels)
+
+
+def _open_correction(
+    folder: Path, found: Mapping[str, Any], of_model: "Samples"
+) -> "Callable[[np.ndarray, np.ndarray], np.ndarray]":
+    from tasks.kinds.fields.correction import open_correction
+
+    return open_correction(folder, found, of_model)
+
+
+CORRECTION = Correction(
+    lambda settings: any(v.quantile_mapping for v in settings.config.variables),
+    _count_fitted,
+    _fit_correction,
+    _open_correction,
+)
 
 KIND = Kind(
     name="fields",
@@ -144,6 +174,7 @@ KIND = Kind(
     output_shape=lambda shape: shape,
     drift=DriftMeasure(FieldDrift, _find_drift),
     observing=Observing(("half", "cells", "means", "box"), _check_observed, _inspect_held_out, _open_held_out),
+    correction=CORRECTION,
     advise=_advise,
     measure_size=_measure_size,
 )

@@ -1,7 +1,9 @@
 """Fields of the held-out period, in physical units, of which experiments observe something."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,6 +84,12 @@ class HeldOutFields:
                 made = standardise(f"held-out field {rows[i]}", codec, int(c), cycle[c], seen)
                 found[i, own], spread[i, own] = made.values, made.std
         return found, spread
+
+    def corrected(self, found: Mapping[str, Any]) -> "HeldOutFields":
+        """Between the units and the numbers of a model whose values are mapped."""
+        other = copy(self)
+        other._codec = self._codec.corrected(found)
+        return other
 
     def see(self, operator: Operator, row: int) -> Operator:
         """Means of variables with a transform as they are, seen through it, about the cycle of the row's time; of others itself."""

@@ -1,8 +1,10 @@
 """Held-out images, in grey levels, of which experiments observe something."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,6 +68,10 @@ class HeldOutImages:
         """In [-1, 1], as operators keep what is the same everywhere."""
         half = GREY_LEVELS / 2
         return values / half - 1, np.tile(std / half, (len(values), 1))
+
+    def corrected(self, found: Mapping[str, Any]) -> "HeldOutImages":
+        """Themselves: no samples of images are corrected."""
+        return self
 
     def see(self, operator: Operator, row: int) -> Operator:
         """Itself: grey levels are what networks see, on another scale."""

@@ -1,0 +1,26 @@
+"""What corrects samples of a model in physical units, fitted to samples that it drew."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.quantile_mapping import QuantileMapping
+
+
+def fit_mappings(codec: Codec, x: np.ndarray, times: np.ndarray | None, real: np.ndarray) -> dict[str, Any]:
+    """Quantile mappings of the variables that are to have one, by their key, for ``Codec.corrected``.
+
+    Args:
+        x: samples of the model [N, C, H, W], at times [N]. real: fields of the training period in physical units [M, C, H, W].
+
+    Raises:
+        LevyError: as ``Codec.decode`` and ``QuantileMapping.fit``.
+    """
+    values = codec.unbounded(x, times)
+    return {
+        v.key: asdict(QuantileMapping.fit(values[:, c], real[:, c]))
+        for c, v in enumerate(codec.variables)
+        if v.quantile_mapping
+    }

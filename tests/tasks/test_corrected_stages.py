@@ -1,0 +1,107 @@
+"""Fields whose rain is mapped to the quantiles of the training period, through all stages and out of the registry."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from flows.doctor.registry import _hashes
+from levy_core.base.samples import CORRECTION
+from levy_core.datasets.fields.codec import Codec
+from levy_core.serving.registered import RegisteredModel
+from tasks.cells.store import read_cells, read_labels
+from tasks.cells.tuned import read_correction
+from tasks.kinds.opening import open_metrics
+from tasks.registry.record import record
+from tasks.runtime import paths
+from tasks.runtime.checksums import hash_of_output, hashes_of
+from tasks.sample import sample
+from tasks.tune import tune
+from tests.conftest import ROOT
+from tests.tasks.test_field_stages import T2M, begin, commit_models, run
+
+STARTER = ROOT / "data/weather/era5-style.nc"
+RAIN = {
+    "name": "tp", "units": "mm day-1", "minimum": 0, "accumulated": "1D", "wet": 1, "quantile_mapping": True
+}  # fmt: skip
+DATA = {"variables": [T2M, RAIN], "climatology": "day", "train_until": "2006-12-31", "gap": "10D"}
+OBSERVE = {"fields": {"coarse": {"see": "means", "block": 4, "steps": [5], "cases": 4, "members": 3}}}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corrected")
+    with pytest.MonkeyPatch.context() as patch:
+        models = {"edm-eofs": {"preset": "edm", "eofs": 0.9}}
+        train = {"steps": 300, "batch": 64, "warmup": 10}
+        changes = {"designs": ["edm-eofs"], "models": models, "train": train, "observe": OBSERVE}
+        read = begin(folder, patch, DATA, STARTER, **changes)
+        run(read, read.designs)
+        commit_models(folder, read.designs)
+        yield read
+
+
+def test_samples_are_as_often_wet_as_the_training_period(done):
+    """80 samples of the sampler that was found in two evaluations, beside the 2,000 that the mapping was fitted to."""
+    metrics, folder = open_metrics(done, "weather"), paths.samples("weather", "edm-eofs")
+    cells = [cell for cell in read_cells(folder) if cell.samples is not None]
+    labels, train = read_labels(folder, cells), metrics.references["train"].fields[:, 1]
+    found = [cell for cell in cells if cell.cell.settings["discretisation"] == "fitted"]
+    rain = np.concatenate([metrics.to_physical(np.asarray(cell.samples), labels)[:, 1] for cell in found])
+    assert (rain > 1).mean() == pytest.approx((train > 1).mean(), rel=0.25)
+    assert (rain < 1e-3).mean() == pytest.approx((train < 1e-3).mean(), rel=0.1)
+
+
+def test_it_is_fitted_once_and_the_next_search_knows_it(done):
+    path = paths.tuned("weather", "edm-eofs")
+    before, written = read_correction(path), path.read_bytes()
+    assert list(before) == ["tp"]
+    tune(done, "weather", "edm-eofs")
+    assert path.read_bytes() == written
+    cells = paths.samples("weather", "edm-eofs") / "cells.json"
+    drawn = cells.read_bytes()
+    sample(done, "weather", "edm-eofs")
+    assert cells.read_bytes() == drawn
+
+
+def test_a_registered_model_gives_what_was_measured_and_is_whole(done, tmp_path):
+    import mlflow
+
+    run = record(done, "weather")
+    model = mlflow.artifacts.download_artifacts(f"models:/{run.name}/{run.version}", dst_path=str(tmp_path))
+    folder = next(path.parent for path in tmp_path.rglob("design.json"))
+    assert json.loads((folder / CORRECTION).read_text()) == read_correction(paths.tuned("weather", "edm-eofs"))
+    assert Codec.load(folder).variables[1].mapping is not None
+    assert model
+    registered = RegisteredModel(folder)
+    rain = registered.predict({"n": 300, "seed": 3})[:, 1]
+    train = open_metrics(done, "weather").references["train"].fields[:, 1]
+    assert (rain > 1).mean() == pytest.approx((train > 1).mean(), rel=0.25)
+    trained = paths.model("weather", "edm-eofs")
+    assert hash_of_output(trained, hashes_of(trained)) in _hashes(folder)
+    seen = {"stations": [{"variable": "tp", "latitude": 52.3, "longitude": 1.1, "value": 7.5}], "std": 0}
+    registered.infill({"n": 4}, write_stations(tmp_path, seen), tmp_path / "out", {"": 0.0}, time="2007-07-29T12")
+    with xr.open_dataset(tmp_path / "out" / "samples.nc") as drawn:
+        here = drawn.tp.interp(latitude=52.3, longitude=1.1)
+        np.testing.assert_allclose(here, 7.5, rtol=0.02)
+
+
+def write_stations(folder, seen):
+    """As a table."""
+    station = seen["stations"][0]
+    path = folder / "seen.csv"
+    path.write_text(",".join(station) + "\n" + ",".join(map(str, station.values())) + "\n")
+    return path
+
+
+def test_experiments_meet_means_of_what_is_mapped(done):
+    from tasks.cells.observed import read_scores
+
+    table = read_scores(paths.observed("weather", "edm-eofs"))
+    own = table[table.rival.isna()]
+    assert own.failed.isna().all()
+    assert (own["misfit/t2m"] < 1e-4).all()
+    assert (own["misfit/tp"] < 0.3).all()  # mm per day: where most blocks are dry some samples are nearly met only
+    kriged = table[table.rival == "kriging"].set_index("experiment")["misfit/tp"]
+    assert kriged["coarse"] > 0.5  # its members are cut at 0 afterwards
