@@ -154,23 +154,24 @@ def _cost(
 
 
 def _write_observed(
-    folder: Path, params: Params, dataset: str, designs: list[str], shown_of: str, page: Page
+    folder: Path, params: Params, dataset: str, designs: list[str], winner: str, page: Page
 ) -> list[dict[str, Any]]:
-    """What was observed of held-out data: one table for each experiment, and pictures of one design."""
-    experiments = params.experiments(dataset)
-    if not experiments:
-        return []
-    scores = {d: read_scores(paths.observed(dataset, d)) for d in designs}
-    shown, entries = read_shown(paths.observed(dataset, shown_of)), []
+    """What was observed of held-out data: one table for each experiment that was done, and pictures of the winner, or of a design that has it."""
+    experiments, entries = params.experiments(dataset), []
+    scores = {d: read_scores(paths.observed(dataset, d)) for d in designs} if experiments else {}
     for name, experiment in experiments.items():
-        cases = shown[name]  # none where all of the model's ways failed
+        done = [d for d, table in scores.items() if (table.experiment == name).any()]
+        if not done:  # the data do not suit it, as the stage observe says
+            continue
+        design = winner if winner in done else done[0]
+        cases = read_shown(paths.observed(dataset, design))[name]  # none where all of the model's ways failed
         png = pictures.save_png(folder / f"observed-{name}.png", page.draw_observed(cases)) if cases else ""
         entries.append(
             {
                 "title": name,
-                "text": f"{experiment.text}; {observed.describe_numbers(scores[shown_of], name)}, {experiment.members} members of each",
+                "text": f"{experiment.text}; {observed.describe_numbers(scores[design], name)}, {experiment.members} members of each",
                 "rows": observed.tabulate_observed(scores, name, page.variables, page.units),
-                "design": shown_of,
+                "design": design,
                 "way": cases[0].way if cases else "",
                 "cases": [f"{case.name}{', extreme' * case.extreme}" for case in cases],
                 "png": png,

@@ -21,6 +21,7 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.observations.kept import keep_covariance
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import save_model
+from tasks.cells.comparison import read_winner
 from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tuned import write_tuned
 from tasks.compare import compare
@@ -216,6 +217,34 @@ def test_what_was_observed_of_held_out_images_stands_in_a_table_and_a_picture_of
             (2 + 3 + 2) * TILE,
         )  # observed, truth, three members, mean and spread of four cases
     assert 'alt="half: what was observed, the truth, and members"' in first
+
+
+def test_experiments_that_were_left_out_have_no_table_and_others_are_shown_of_a_design_that_has_them(
+    reported, tmp_path, monkeypatch
+):
+    read = reported[1]
+    monkeypatch.chdir(shutil.copytree(reported[0], tmp_path / "work"))
+    won = read_winner(paths.winner("digits"))["design"]
+    (other,) = set(read.designs) - {won}
+    for design, name, value in (
+        (other, "tasks.observe.MOST", 20),  # half sees 32 values
+        (won, "tasks.observing.cases.FEWEST", 5000),  # nothing is observed
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, value)
+            observe(read, "digits", design)
+    report(read, "digits")
+    section = re.search(
+        r"<h2>What was observed</h2>(.*?)</section>", (paths.report("digits") / "index.html").read_text(), re.DOTALL
+    )[1]
+    (only,) = section.split("<h3")[1:]
+    assert "coarse: means over blocks" in only
+    assert f"<b>{other}</b>, interpolation, 2 steps" in only
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.observing.cases.FEWEST", 5000)
+        observe(read, "digits", other)
+    report(read, "digits")
+    assert "What was observed" not in (paths.report("digits") / "index.html").read_text()
 
 
 def test_samples_without_a_class_are_reported_as_such(reported, tmp_path, monkeypatch):
