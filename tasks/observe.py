@@ -34,8 +34,14 @@ from tasks.runtime import paths, stage
 from tasks.runtime.finished import FinishedStage
 from tasks.runtime.progress import bar
 
-# Code that decides a number or a picture, beside that of the kind and of drawing.
-CODE = ("tasks.observing.cases", "tasks.observing.ways", "tasks.observing.scores", "tasks.observing.pictures")
+# Code that decides a number or a picture, beside this module and that of the kind and of drawing.
+CODE = (
+    "tasks.observing.cases",
+    "tasks.observing.ways",
+    "tasks.observing.scores",
+    "tasks.observing.pictures",
+    "levy_core.serving.reading",
+)
 BYTES = 64  # of a member's value: as float64 in each stratum, and what making and judging them takes
 # Where no sampler was tuned: the levels of docs/benchmarks/infill.md.
 USUAL = Solver("ode", "2m-data", "karras", 10, rho_max=40.0, rho_min=0.02, denoise=True)
@@ -62,7 +68,7 @@ def observe(params: Params, dataset: str, design: str) -> None:
     tuned, correction = read_tuned(paths.tuned(dataset, design)), read_correction(paths.tuned(dataset, design))
     decided_by = [
         hash_model(folder), hash_files(*folder.glob(COVARIANCE)), held_out.hash, training.hash, kind.hash_code("held_out"),
-        hash_code(*CODE, *DRAWING), {name: one.model_dump() for name, one in experiments.items()},
+        hash_code(__name__, *CODE, *DRAWING, leaves=[__name__]), {name: one.model_dump() for name, one in experiments.items()},
         {steps: repr(solver) for steps, solver in tuned.items()}, correction, str(device),
     ]  # fmt: skip
     finished = FinishedStage(paths.finished_observe(dataset, design), hash_json(decided_by), [out])

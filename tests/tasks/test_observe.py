@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from levy_core.base import code
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import write_manifest
 from levy_core.base.pixels import to_unit
@@ -144,6 +145,18 @@ def test_a_rerun_keeps_what_nothing_changed_and_makes_the_same_bytes_where_it_is
     write_tuned(paths.tuned("digits", "lim"), {3: {"sampler": {"family": "ode", "discretisation": "ei-noise", "grid": "karras", "steps": 3}}})  # fmt: skip
     observe(settings.load(), "digits", "lim")
     assert "1 experiments" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", ["tasks.observe", "levy_core.serving.reading"])
+def test_experiments_are_done_again_where_the_sampler_or_the_stage_has_changed(
+    here, tmp_path, monkeypatch, capsys, module
+):
+    changed, source_of = tmp_path / "changed.py", code.source_of
+    changed.write_text(source_of(module).read_text() + "\n# another line\n")
+    observe(change({"coarse": EXPERIMENTS["coarse"]}), "digits", "lim")
+    monkeypatch.setattr(code, "source_of", lambda name: changed if name == module else source_of(name))
+    observe(settings.load(), "digits", "lim")
+    assert capsys.readouterr().out.count("1 experiments") == 2
 
 
 def test_an_experiment_says_the_same_beside_others(here):
