@@ -129,6 +129,8 @@ def choose_extreme(cases: Cases, covariance: Covariance, count: int) -> tuple[np
     """The largest observations about the mean in units of the covariance, taken as if they were linear: ``SHARE`` of them, ``count`` at
     most, ``FEWEST`` at least.
 
+    Where all that lie apart are fewer, those that lie near to each other count, too.
+
     Returns:
         Their numbers, ascending, and the share of all cases that are as extreme.
     """
@@ -137,8 +139,9 @@ def choose_extreme(cases: Cases, covariance: Covariance, count: int) -> tuple[np
     variance = torch.from_numpy((cases.std**2).mean(0))
     inverse = inverse_of(covariance.observed(operator) + variance.diag())
     sizes = ((offset @ inverse) * offset).sum(1).numpy()
-    for share in (SHARE, 2 * SHARE, 5 * SHARE, 1.0):
-        chosen = most_extreme(sizes, share, cases.held_out.apart)
+    apart = cases.held_out.apart
+    for share, distance in ((SHARE, apart), (2 * SHARE, apart), (5 * SHARE, apart), (1.0, apart), (1.0, 1)):
+        chosen = most_extreme(sizes, share, distance)
         if len(chosen) >= FEWEST:
             break
     largest = np.sort(chosen[np.argsort(-sizes[chosen], kind="stable")[:count]])

@@ -173,3 +173,14 @@ def test_the_most_extreme_observations_are_the_largest_and_usual_ones_lie_evenly
     few = cases.take(np.arange(20))  # a twentieth of which is one
     found, share = choose_extreme(few, LAW.covariance(), 16)
     assert (len(found), share) == (5, 0.25)
+
+
+@pytest.mark.parametrize("n", [4, 10, 15])
+def test_extremes_of_few_samples_lie_near_to_each_other_rather_than_being_too_few_to_judge(n):
+    held_out = Gaussians(n)
+    held_out.apart = 5  # of 15 samples three are apart at most
+    cases = observe_cases(held_out, "stations", EXPERIMENTS["stations"])
+    found, _ = choose_extreme(cases, LAW.covariance(), 4)
+    assert len(found) == 4
+    judged = judge_members(np.random.default_rng(0).standard_normal((4, 3, *SHAPE)), cases.take(found))
+    assert np.isfinite(judged.row("", None)["rank_p/x"])
