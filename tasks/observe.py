@@ -27,7 +27,7 @@ from tasks.kinds.held_out import HeldOut
 from tasks.observing.cases import choose_extreme, choose_usual, observe_cases, why_none
 from tasks.observing.pictures import show_cases
 from tasks.observing.scores import Judged, judge_members
-from tasks.observing.ways import Filler
+from tasks.observing.ways import KRIGING, Filler
 from tasks.params.experiments import Experiment
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
@@ -76,7 +76,7 @@ def observe(params: Params, dataset: str, design: str) -> None:
         print(f"{design} on {dataset}: the experiments are kept, as nothing that decides them has changed")
         return
     for name, experiment in experiments.items():
-        _check_memory(f"observe.{kind.name}.{name} on {dataset}", experiment, held_out.valid.numel())
+        _check_memory(f"observe.{kind.name}.{name} on {dataset}", experiment, held_out)
     filler = Filler(load_model(folder, device), folder, training, _levels_of(tuned), device, correction)
     rows: list[dict[str, Any]] = []
     shown: dict[str, list[Shown]] = {}
@@ -102,12 +102,13 @@ def _is_taken_in(name: str, experiment: Experiment, held_out: HeldOut) -> bool:
     return rows <= most
 
 
-def _check_memory(where: str, experiment: Experiment, size: int) -> None:
-    """Refuses members of all cases, of ``size`` values each, that memory does not hold."""
-    need, free = BYTES * size * experiment.cases * experiment.members, free_memory()
+def _check_memory(where: str, experiment: Experiment, held_out: HeldOut) -> None:
+    """Refuses members of all cases that memory does not hold."""
+    cases = min(experiment.cases, len(held_out))
+    need, free = BYTES * held_out.valid.numel() * cases * experiment.members, free_memory()
     if need > free:
         raise LevyError(
-            f"{where} has {experiment.cases} cases of {experiment.members} members, which take about {need / 2**20:,.0f} MiB, but "
+            f"{where} has {cases} cases of {experiment.members} members, which take about {need / 2**20:,.0f} MiB, but "
             f"{free / 2**20:,.0f} MiB of memory are free: lower one of them"
         )
 
@@ -152,7 +153,8 @@ def _judge(
         for prefix, cases in strata.items():
             judged = judge_members(filled[prefix], cases)
             row |= judged.row(prefix, kriged.get(prefix))
-            kriged.setdefault(prefix, judged)  # kriging comes first
+            if way.rival == KRIGING:  # which comes first
+                kriged[prefix] = judged
         rows.append(row)
         if way.guide and not shown:
             shown = [

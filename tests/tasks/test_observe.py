@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from levy_core.base import code
-from levy_core.base.errors import LevyError
+from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.manifest import write_manifest
 from levy_core.base.pixels import to_unit
 from levy_core.base.tensors import read_tensors, write_tensors
@@ -196,11 +196,12 @@ def test_a_way_that_leaves_the_finite_numbers_has_a_row_that_says_so(here):
     assert read_shown(OUT) == {"half": []}
 
 
-def test_members_that_memory_does_not_hold_are_refused_before_any_is_drawn(here):
+def test_members_that_memory_does_not_hold_are_refused_before_any_is_drawn(here, monkeypatch):
+    monkeypatch.setattr("tasks.observe.free_memory", lambda: 2**28)
     many = change({"half": {"see": "half", "cases": 100_000, "members": 100_000}})
     with pytest.raises(
         LevyError,
-        match=r"observe.images.half on digits has 100000 cases of 100000 members, which take about .* are free: lower",
+        match=r"observe.images.half on digits has 3\d\d cases of 100000 members, which take about .* are free: lower",
     ):
         observe(many, "digits", "lim")
 
@@ -249,6 +250,19 @@ def test_an_experiment_that_observes_too_much_is_left_out_alone(here, monkeypatc
     assert set(read_scores(OUT).experiment) == {"coarse"}
 
 
-def test_as_many_cases_as_there_are_do_where_more_are_asked_for(here):
-    observe(change({"coarse": EXPERIMENTS["coarse"] | {"cases": 5000, "members": 2}}), "digits", "lim")
+def test_as_many_cases_as_there_are_do_where_more_are_asked_for_and_take_no_more_memory(here, monkeypatch):
+    monkeypatch.setattr("tasks.observe.free_memory", lambda: 2**28)
+    observe(change({"coarse": EXPERIMENTS["coarse"] | {"cases": 100_000, "members": 2}}), "digits", "lim")
     assert 300 < read_scores(OUT).cases.iloc[0] < 400
+
+
+def test_nothing_has_a_skill_where_kriging_left_the_finite_numbers(here, monkeypatch):
+    def krige(covariance, observation, seed, count):
+        raise NotFiniteError("infinite")
+
+    monkeypatch.setattr("tasks.observing.ways.krige", krige)
+    observe(change({"coarse": EXPERIMENTS["coarse"]}), "digits", "lim")
+    table = read_scores(OUT)
+    assert table.failed.iloc[0] == "infinite"
+    assert table.crps[1:].notna().all()
+    assert "skill" not in table
