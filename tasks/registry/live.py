@@ -87,14 +87,14 @@ def _begin(client: Any, dataset: str, design: str, about: dict[str, Any]) -> str
     return str(run.info.run_id)
 
 
-def find_run(client: Any, experiment: str, training: str | None) -> tuple[str | None, bool]:
-    """The run of a training that has ended here, which no record has made its own, and whether it has all points; (None, False) where nobody watched.
+def find_run(client: Any, experiment: str, training: str | None) -> str | None:
+    """The run of a training that has ended here, which no record has made its own; None where nobody watched.
 
-    One that still seems to run lost its server, or its flow was killed, before the end was said.
+    Points may be missing: of a time without a server, or without anybody who watched, and those on their way when a flow was killed.
     """
     left = _unrecorded(client, experiment, training) if training else []
     left.sort(key=lambda run: run.info.status != "FINISHED")
-    return (left[0].info.run_id, left[0].info.status == "FINISHED") if left else (None, False)
+    return left[0].info.run_id if left else None
 
 
 def _unrecorded(client: Any, experiment: str, training: str) -> list[Any]:

@@ -173,7 +173,7 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str, pa
     grid = result.grid[result.grid.design == design]
     cell = select_default(grid, params.metric(result.dataset)).to_dict()
     training = finished.fingerprint_of(paths.finished_training(result.dataset, design))
-    watched, whole = live.find_run(mlflow.MlflowClient(), result.experiment, training)
+    watched = live.find_run(mlflow.MlflowClient(), result.experiment, training)
     tags = {**result.tags, HOST: tracking.host(), lineage.DESIGN: design}
     with mlflow.start_run(
         run_id=watched,
@@ -196,8 +196,7 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str, pa
         for nfe, budget in result.eta[design]["budgets"].items():  # a curve over evaluations
             mlflow.log_metric(f"best {params.metric(result.dataset)}", budget["mean"], step=int(nfe))
         _log_observed(mlflow, run.info.run_id, read_scores(paths.observed(result.dataset, design)))
-        if not whole:
-            _log_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
+        _complete_curve(mlflow, run.info.run_id, pd.read_csv(paths.curve(result.dataset, design)))
         mlflow.log_table(grid, "grid.json")
         mlflow.log_artifact(str(paths.report(result.dataset) / f"samples-{design}.png"))
         return _log_model(mlflow, result, design_json["about"]) if design == result.winner["design"] else None
@@ -218,10 +217,12 @@ def _log_observed(mlflow: Any, run_id: str, scores: pd.DataFrame) -> None:
         mlflow.log_table(scores, "observed.json")
 
 
-def _log_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
+def _complete_curve(mlflow: Any, run_id: str, curve: pd.DataFrame) -> None:
+    """The points of a curve that did not reach its run while the training went on: all where nobody watched."""
+    known = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, CURVE["loss"])}
     metrics = [
         mlflow.entities.Metric(name, float(row[column]), timestamp=0, step=int(row["step"]))
-        for row in curve.to_dict("records")
+        for row in curve[~curve.step.isin(known)].to_dict("records")
         for column, name in CURVE.items()
         if column in row and pd.notna(row[column])
     ]

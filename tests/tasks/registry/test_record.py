@@ -11,10 +11,11 @@ from levy_core.base.errors import LevyError
 from levy_core.base.manifest import sha256_of
 from tasks.cells.observed import read_scores
 from tasks.params import loading
-from tasks.registry import integrity, keys, lineage, provenance, tracking
+from tasks.registry import integrity, keys, lineage, live, provenance, tracking
 from tasks.registry.record import model_name, record
 from tasks.registry.tracking import HOST
-from tasks.runtime import paths
+from tasks.runtime import finished, paths
+from tasks.runtime.live import LiveLog
 from tests.conftest import wait_until
 from tests.support import victims
 from tests.support.outputs import finished_checkout
@@ -78,6 +79,24 @@ def test_the_run_of_a_design_has_the_scores_of_experiments_as_curves_over_steps(
             assert point.value == row[score].item()
             assert point.step == (2 if way == "interpolation" else 0)
     assert "observed.json" in [artifact.path for artifact in client.list_artifacts(run.info.run_id)]
+
+
+def test_a_record_adds_the_points_that_did_not_reach_the_run_of_a_training(here, monkeypatch):
+    monkeypatch.setattr(live, "POLL", 0.05)
+    paths.curve("digits", "ddpm").write_text("step,loss,grad_norm,held_out_loss\n5,3,1,2\n10,2,1,\n")
+    training = finished.fingerprint_of(paths.finished_training("digits", "ddpm"))
+    with live.Forwarder("digits", "ddpm", paths.live("digits", "ddpm"), print):  # nobody watched the first five steps
+        log = LiveLog(paths.live("digits", "ddpm"), training, 10, 5, 5)
+        for step in range(6, 11):
+            log.add(step, {"train_loss": 2.0})
+    recorded = record(loading.load(), "digits")
+    client = tracking.connect().MlflowClient()
+    experiment = client.get_run(recorded.run_id).info.experiment_id
+    (run,) = client.search_runs([experiment], "tags.`levy.design` = 'ddpm'")
+    points = lambda name: sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, name))
+    assert points("train_loss") == [(5, 3.0), (10, 2.0)]
+    assert points("held_out_loss") == [(5, 2.0)]
+    assert "seconds_left" in run.data.metrics  # it is the one that was watched
 
 
 def test_a_record_signs_what_it_registers_and_the_next_one_completes_what_a_crash_left(here, monkeypatch, tmp_path):
