@@ -142,7 +142,12 @@ def get_experiment(mlflow: Any, name: str) -> str:
         if not existing.tags.keys() & KIND.keys():
             mlflow.MlflowClient().set_experiment_tag(existing.experiment_id, *next(iter(KIND.items())))
         return existing.experiment_id
-    database = database_file()
-    if database is None:  # a server has its own place for artifacts
-        return mlflow.create_experiment(name, tags=KIND)
-    return mlflow.create_experiment(name, artifact_location=_artifacts_of(database), tags=KIND)
+    database = database_file()  # a server has its own place for artifacts
+    place = {} if database is None else {"artifact_location": _artifacts_of(database)}
+    try:
+        return mlflow.create_experiment(name, tags=KIND, **place)
+    except mlflow.exceptions.MlflowException:
+        made = mlflow.get_experiment_by_name(name)
+        if made is None:
+            raise
+        return made.experiment_id  # another training was quicker

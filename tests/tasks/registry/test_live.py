@@ -1,6 +1,8 @@
 """A training is a run of MLflow while it goes on: with its points, its end, and no harm from a server that is lost."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from threading import Barrier
 
 import pytest
 
@@ -121,3 +123,15 @@ def test_an_experiment_opens_on_its_runs(here):
         experiment = mlflow.get_experiment(tracking.get_experiment(mlflow, name))
         assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert tracking.get_experiment(mlflow, "levy-old") == old
+
+
+def test_trainings_that_begin_at_once_share_an_experiment(here):
+    mlflow, begin = tracking.connect(), Barrier(4)
+
+    def get(name):
+        begin.wait()
+        return tracking.get_experiment(mlflow, name)
+
+    with ThreadPoolExecutor(4) as pool:
+        for k in range(10):  # each of which two met in 8 of 10 times
+            assert len(set(pool.map(get, [f"levy-{k}"] * 4))) == 1
