@@ -179,7 +179,8 @@ class Trainer:
         valid = None if valid is None else valid.repeat(copies)
         batch = Batch(x0.repeat(copies), rho.repeat(repeats), e, repeat(cond, repeats), valid)
         predictor = design.predictor(self.averaged)
-        parts = batch.split(-(-n // self.config.batch), repeats)
+        together = -(-(self.own_rows.stop - self.own_rows.start) // self.config.accumulate)  # as in a step, for memory
+        parts = batch.split(-(-n // together), repeats)
         return sum(float(self._plain(predictor, part.to(self.device)).sum()) for part in parts) / n
 
     def _batch(self, x0: Tensor) -> Batch:

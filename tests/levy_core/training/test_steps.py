@@ -164,3 +164,20 @@ def test_the_loss_of_held_out_samples_is_that_of_the_average_at_the_same_noise_e
     # as training weighs its own loss: on the training samples it is about what training says
     own = one.held_out_loss(DATA.repeat(40, 1), of_labels(LABELS.repeat(40)))
     assert 0.3 < own / losses[-1] < 3
+
+
+@pytest.mark.parametrize(("share", "accumulate"), [(Share(), 4), (Share(0, 2, lambda flat: None), 1)])
+def test_no_more_held_out_samples_are_looked_at_together_than_a_step_takes(share, accumulate):
+    asked = []
+    design = Design.from_mapping({"preset": "lim"})
+    net = MLP(MLPConfig((3,), 3, 16, 2, design.heads))
+    one = Trainer(
+        design, net, DATA, of_labels(LABELS), {LABEL: torch.tensor(3)}, replace(CONFIG, accumulate=accumulate), torch.device("cpu"), share
+    )  # fmt: skip
+    for network in (one.predictor.net, one.averaged):
+        network.register_forward_hook(lambda module, given, made: asked.append(len(made)))
+    next(one.run())
+    most = max(asked)
+    asked.clear()
+    one.held_out_loss(DATA, of_labels(LABELS))
+    assert (max(asked), sum(asked)) == (most, len(DATA))
