@@ -53,7 +53,9 @@ def read_grid(
         where = f"{source}: variable {variable.name!r}"
         array, moment = _at_time(array, where, time)
         latitude, longitude = (_axis(array, name, where) for name in ("latitude", "longitude"))
-        if left := set(array.dims) - {*latitude.dims, *longitude.dims}:
+        space = {*latitude.dims, *longitude.dims}
+        array = array.squeeze([name for name in array.dims if array.sizes[name] == 1 and name not in space], drop=True)
+        if left := set(array.dims) - space:
             named = ", ".join(f"{array.sizes[name]} entries along {name}" for name in sorted(map(str, left)))
             raise LevyError(f"{where} has {named}: choose one of them, so that a single field is left")
         values = array.transpose(*latitude.dims, *longitude.dims).to_numpy()
@@ -151,7 +153,7 @@ def _at_time(array: xr.DataArray, where: str, time: str | None) -> tuple[xr.Data
     """The field of one moment, and that moment; None where the file does not say it."""
     name = next((str(k) for k in array.coords if array[k].dtype.kind == "M" or k in ("time", "valid_time")), None)
     if name is None:
-        return array.squeeze(drop=True), None
+        return array, None
     if array[name].size > 1:
         if time is None:
             raise LevyError(f"{where} has {array[name].size} times: say which one was observed (time)")
@@ -161,8 +163,7 @@ def _at_time(array: xr.DataArray, where: str, time: str | None) -> tuple[xr.Data
             raise LevyError(f"{where} has no time {time}") from error
         if array[name].size != 1:
             raise LevyError(f"{where} has {array[name].size} times at {time}: say the hour, too")
-    moment = np.ravel(array[name].to_numpy())[0]
-    return array.squeeze(drop=True), moment
+    return array, np.ravel(array[name].to_numpy())[0]
 
 
 def _std_of(std: Mapping[str, float], variable: Variable, where: str) -> float:

@@ -68,6 +68,17 @@ def test_a_grid_with_gaps_gives_the_cells_that_were_observed(tmp_path):
     )
 
 
+@pytest.mark.parametrize("part", [{"latitude": [3]}, {"longitude": [5]}, {"latitude": [3], "longitude": [5]}], ids=str)
+def test_one_row_one_column_and_one_cell_are_parts_of_the_grid(tmp_path, part):
+    it = codec()
+    values, x = field(it)
+    dataset(it, values).expand_dims(["time", "number"]).isel(part).to_netcdf(tmp_path / "a.nc")
+    found = read_observed(tmp_path / "a.nc", it, ALL, EXACT)
+    rows, columns = part.get("latitude", range(8)), part.get("longitude", range(12))
+    assert found.cells[:, 0].tolist() == [c * 96 + r * 12 + k for c in range(2) for r in rows for k in columns]
+    assert np.allclose(found.values, seen(found, x), atol=1e-4)
+
+
 def test_the_error_of_a_transformed_value_goes_through_the_transform(tmp_path):
     it = codec()
     values, _ = field(it)
