@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isnan, nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ class Score:
         kriging_crps: of as many samples by kriging with the covariance of the training data. skill: 1 - crps / kriging_crps.
         spread_error: the ensemble's spread over the error of its mean; 1 for a reliable ensemble.
         misfit: root mean square of what samples miss of observed values, over their std. largest_miss: of values without error, in ``units``.
-        psnr: of the ensemble's mean on what was withheld, in dB. ssim: of it, there; of whole true images.
+        psnr: of the ensemble's mean on what was withheld, in dB; None of the truth itself. ssim: of it, there; of whole true images.
     """
 
     variable: str
@@ -134,7 +134,7 @@ def judge_samples(
             Score(
                 name, units, int(rows.sum()), crps, rival_crps, _or_none(1 - crps / rival_crps) if rival_crps else None,
                 _or_none(score.spread_error), _or_none(weighed), _or_none(missed),
-                None if known.reach is None else float(psnr(mean, true, known.reach)[0]),
+                None if known.reach is None else _or_none(float(psnr(mean, true, known.reach)[0])),
                 None if known.reach is None else _or_none(_ssim(own.mean(0), truth, withheld, known.reach)),
             )
         )  # fmt: skip
@@ -151,7 +151,7 @@ def _ssim(mean: np.ndarray, truth: Observed, withheld: np.ndarray, reach: float)
 
 
 def _or_none(value: float) -> float | None:
-    return None if isnan(value) else value
+    return value if isfinite(value) else None  # JSON has neither NaN nor infinity
 
 
 def pool(files: Sequence[Path]) -> Mapping[str, Skill]:

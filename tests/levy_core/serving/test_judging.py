@@ -155,6 +155,22 @@ def test_ssim_is_that_of_the_mean_where_it_was_withheld(tmp_path):
     assert score.withheld == 3 * 12 * 5
 
 
+def test_samples_that_are_the_truth_are_judged_in_json(tmp_path):
+    """As where all that was withheld is black."""
+    pixels, shape = np.zeros((12, 12), dtype=np.uint8), (1, 12, 12)
+    Image.fromarray(pixels, "L").save(tmp_path / "true.png")
+    alpha = np.where(np.arange(12)[:, None] < 7, 255, 0) * np.ones((1, 12))
+    Image.fromarray(np.dstack([pixels, alpha]).astype(np.uint8), "LA").save(tmp_path / "seen.png")
+    observed, truth = (read_observed(tmp_path / f"{name}.png", shape, 0.0) for name in ("seen", "true"))
+    judge_samples(np.zeros((3, *shape), dtype=np.uint8), None, observed, truth, "true.png").write(tmp_path)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    (score,) = json.loads((tmp_path / FILE).read_text(), parse_constant=refuse)["scores"]
+    assert (score["crps"], score["psnr"], score["ssim"]) == (0, None, pytest.approx(1))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
