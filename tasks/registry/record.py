@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,6 @@ def _flatten(prefix: str, mapping: dict) -> dict[str, str]:
 
 
 def _finite_metrics(cell: dict) -> dict[str, float]:
-    return {
-        k: float(v) for k, v in cell.items() if isinstance(v, int | float) and not isinstance(v, bool) and pd.notna(v)
-    }
+    """Without infinities, which MLflow would keep as the largest number."""
+    numbers = {k: float(v) for k, v in cell.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return {k: v for k, v in numbers.items() if isfinite(v)}
