@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from levy_core.base.errors import LevyError
 from levy_core.base.observed import Observed, Reported
 from levy_core.base.pixels import LEVELS
 from levy_core.base.typed import array, mapping, real
+from levy_core.datasets.images.pictures import open_picture
 
 KEYS = ("pixels", "std", "guide")  # the guide is whoever's who draws
 
@@ -22,14 +22,10 @@ def read_observed(path: Path, shape: tuple[int, int, int], std: float) -> Observ
         shape: C, H, W of the model's images. std: of the pixels' error, of 255 grey levels.
 
     Raises:
-        LevyError: no picture, one of another size, or no pixel that was seen.
+        LevyError: as ``open_picture``; a picture of another size, or no pixel that was seen.
     """
     channels, height, width = shape
-    try:
-        with Image.open(path) as opened:
-            picture = opened.convert("LA" if channels == 1 else "RGBA")
-    except (OSError, UnidentifiedImageError) as error:
-        raise LevyError(f"{path} is no picture ({error})") from error
+    picture = open_picture(path, str(path)).convert("LA" if channels == 1 else "RGBA")
     if picture.size != (width, height):
         raise LevyError(f"{path} has {picture.width} x {picture.height} pixels, but the model draws {width} x {height}")
     pixels = np.moveaxis(np.asarray(picture), -1, 0)

@@ -16,27 +16,14 @@ from math import prod
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.images import cifar
 from levy_core.datasets.images.archives import check_size, files_of_folder, safe_parts, unpack_gzip
+from levy_core.datasets.images.pictures import FORMATS, GREY, open_picture
 
-# Pillow reads more, and some of it with other programs: an EPS, whatever it is called, is given to Ghostscript.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 IMAGE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
-
-# EXIF's orientation, of a camera that was held sideways -> the turn that makes it upright. Pillow's own function writes all metadata anew,
-# and stops at odd ones that nobody asked for.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True)
@@ -117,21 +104,10 @@ def _class_order(name: str) -> tuple[int, int, str]:
 
 
 def _decode(data: bytes, name: str) -> np.ndarray:
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as opened:
-            opened.load()  # which turns a TIFF, and takes its orientation away
-            turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
-            picture = opened if turn is None else opened.transpose(turn)
-            if picture.mode in ("1", "L", "LA"):
-                return np.asarray(picture.convert("L"))[None]
-            if picture.mode in ("P", "RGB", "RGBA", "CMYK", "YCbCr"):
-                return np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
-            mode = picture.mode
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
-        raise LevyError(
-            f"{name} is not a readable image ({error}): replace it by one of {', '.join(FORMATS)}, or remove it"
-        ) from error
-    raise LevyError(f"{name} has pixel mode {mode!r}: 8-bit grey or colour is expected, so convert it first")
+    picture = open_picture(BytesIO(data), name)
+    if picture.mode in GREY:
+        return np.asarray(picture.convert("L"))[None]
+    return np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
 
 
 def _by_class(

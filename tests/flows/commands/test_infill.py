@@ -65,7 +65,7 @@ def test_the_truth_judges_what_was_not_seen(seen):
         (("--std", "-1"), "--std -1: it must be 0 or more"),
         (("--std", "t2m=1"), "std is given of t2m, but images have no variables"),
         (("--mean",), "images have no means"),
-        (("--judge", "none.png"), "none.png is no picture"),
+        (("--judge", "none.png"), "none.png is not a readable image"),
         (
             ("--guide", "jacobian", "--std", "0", "--steps", "1000000000"),
             "steps is 1,000,000,000, but 100,000 are the most",

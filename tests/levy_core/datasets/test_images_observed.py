@@ -41,13 +41,21 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
     picture(tmp_path / "unseen.png", 1, np.zeros((8, 8), dtype=bool))
     (tmp_path / "half.png").write_bytes((tmp_path / "large.png").read_bytes()[:60])
     (tmp_path / "text.png").write_text("no picture")
+    Image.new("L", (8, 8)).save(tmp_path / "script.png", "EPS")  # which Pillow gives to Ghostscript
+    (tmp_path / "header.png").write_bytes((tmp_path / "large.png").read_bytes().replace(b"IDAT", b"\xe3\xe0\x06\x9f"))
+    Image.fromarray(np.full((8, 8), 30_000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((8, 8), 0.5, dtype=np.float32)).save(tmp_path / "real.tif")
     for name, message in (
         ("large.png", "has 9 x 9 pixels, but the model draws 8 x 8"),
         ("unseen.png", "has no opaque pixel"),
-        ("half.png", "is no picture"),
-        ("text.png", "is no picture"),
-        ("none.png", "is no picture"),
-        ("", "is no picture"),
+        ("half.png", "is not a readable image"),
+        ("text.png", "is not a readable image"),
+        ("script.png", "is not a readable image"),
+        ("header.png", "is not a readable image"),
+        ("deep.png", "has pixel mode 'I;16'"),  # all of it would be white
+        ("real.tif", "has pixel mode 'F'"),  # and black
+        ("none.png", "is not a readable image"),
+        ("", "is not a readable image"),
     ):
         with pytest.raises(LevyError, match=message):
             read_observed(tmp_path / name, (1, 8, 8), 0.0)

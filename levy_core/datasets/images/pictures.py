@@ -1,0 +1,46 @@
+"""Pictures as people have them, read as 8-bit grey or colour."""
+
+from io import BytesIO
+from pathlib import Path
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from levy_core.base.errors import LevyError
+
+# Pillow reads more, and some of it with other programs: an EPS, whatever it is called, is given to Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+GREY, COLOUR = ("1", "L", "LA"), ("P", "RGB", "RGBA", "CMYK", "YCbCr")
+
+# EXIF's orientation, of a camera that was held sideways -> the turn that makes it upright. Pillow's own function writes all metadata anew,
+# and stops at odd ones that nobody asked for.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_picture(file: Path | BytesIO, name: str) -> Image.Image:
+    """The upright picture in a file, in a mode of ``GREY`` or ``COLOUR``; ``name`` is the file's, for messages.
+
+    Raises:
+        LevyError: no picture of ``FORMATS``, a damaged or huge one, or one of more than 8 bits per channel.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as opened:
+            opened.load()  # which turns a TIFF, and takes its orientation away
+            turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+            picture = opened if turn is None else opened.transpose(turn)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+        raise LevyError(
+            f"{name} is not a readable image ({error}): replace it by one of {', '.join(FORMATS)}, or remove it"
+        ) from error
+    if picture.mode not in (*GREY, *COLOUR):
+        raise LevyError(
+            f"{name} has pixel mode {picture.mode!r}: 8-bit grey or colour is expected, so convert it first"
+        )
+    return picture
