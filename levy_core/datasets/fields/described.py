@@ -93,6 +93,7 @@ def _variable(where: str, name: str, value: Any) -> tuple[list[str], np.ndarray,
         raise LevyError(f"{where} has no {missing[0]}: dims and data are expected, and the units in attrs")
     dims, data = described["dims"], described["data"]
     dims = [dims] if isinstance(dims, str) else dims
+    data = data[()] if isinstance(data, np.ndarray) and data.ndim == 0 else data  # as to_dict(data="array") has scalars
     if not isinstance(dims, list | tuple | np.ndarray):
         raise LevyError(f"{where}.dims is {dims!r:.40}, but a list of names is expected")
     if name in TIMES:

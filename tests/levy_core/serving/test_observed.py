@@ -96,6 +96,15 @@ def test_cells_are_those_of_a_file(weather, tmp_path):
     assert np.allclose(ask(weather, {"cells": said, "std": 0.5, "time": TIME}), of_file, atol=1e-5)
 
 
+def test_a_data_set_of_arrays_is_that_of_lists(weather):
+    data = grid().assign_coords(height=2.0)
+    request = {"n": 3, "seed": 5, "observed": {"cells": data.to_dict(data="array"), "std": 0.5, "time": TIME}}
+    assert np.array_equal(weather.predict([request]), ask(weather, {"cells": as_json(data), "std": 0.5, "time": TIME}))
+    request["observed"]["cells"] = data.assign_coords(time=pd.Timestamp(TIME)).to_dict(data="array")
+    with pytest.raises(LevyError, match=r"coords.time.data is .*datetime64.*, but text is expected"):
+        weather.predict([request])
+
+
 def test_means_are_those_of_a_file(weather, tmp_path):
     values = np.array([[20.0, np.nan], [22.0, 25.0]])
     coarse = {"latitude": [53.0, 49.0], "longitude": [-3.0, 1.0]}
