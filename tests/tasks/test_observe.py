@@ -229,7 +229,7 @@ def test_what_is_missing_is_told_with_its_remedy(here):
     [
         ("tasks.observing.cases.FEWEST", 5000, r"because 3\d\d samples are held out, and at least 5000 are needed"),
         (
-            "levy_core.observations.kept.VALUES",
+            "levy_core.observations.kept.ON_DISK",
             1000,
             r"because [\d,]+ training samples of 64 values give no covariance",
         ),
