@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from math import nan, prod
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -36,7 +37,9 @@ from tasks.runtime import paths, processes, stage
 from tasks.runtime.finished import FinishedStage
 from tasks.runtime.live import LiveLog
 from tasks.runtime.progress import bar
+from tasks.training.choice import check_choice, choose_weights, describe_choice
 from tasks.training.held_out import CURVE, HeldOut, Point
+from tasks.training.kept_averages import KeptAverages
 from tasks.training.resume import Resume
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
@@ -50,7 +53,7 @@ CODE = (
     "levy_core.training.encoding",
 )
 # And what the files of a finished training say, beside this module.
-LEAVES = ("tasks.training.held_out",)  # without what it imports
+LEAVES = ("tasks.training.held_out", "tasks.training.choice")  # without what they import
 FILES_CODE = (*CODE, "levy_core.base.determinism", "levy_core.observations.kept", "levy_core.training.checkpoint")
 
 
@@ -71,7 +74,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     latent = None if design.eofs is None else fit_to_data(training.data, design.eofs, training.areas)
     data = encode_data(latent, training.data) if latent else training.data
     net_config = _size_network(params.net, training, design, latent)
-    settings = params.train.model_dump(exclude={"save_every", "processes", "checkpointing"})
+    settings = params.train.model_dump(exclude={"save_every", "processes", "checkpointing", "ema_chosen"})
+    settings["ema_lengths"] = tuple(params.train.ema_lengths or ())
     settings["precision"] = resolve_precision(params.train.precision, state.device)
     config = TrainConfig(flip=training.flip, crop=training.crop, **settings)
     torch.manual_seed(config.seed)
@@ -83,17 +87,26 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
         net.unet.checkpointing = params.train.checkpointing
     share = Share(state.process_index, state.num_processes, _sum_over_processes)
     read_every = 1 if state.device.type == "cpu" else _largest_divisor(params.train.save_every, READ_EVERY)
+    kept_averages = KeptAverages(paths.kept_averages(dataset, design_name), state.is_main_process)
     trainer = Trainer(
-        design, net, data, training.cond, training.samples.absent, config, state.device, share, read_every=read_every
-    )
+        design, net, data, training.cond, training.samples.absent, config, state.device, share, read_every=read_every,
+        keep=kept_averages.keep,
+    )  # fmt: skip
     fingerprint = _fingerprint(design, net_config, config, training)
     samples = replace(training.samples, label_dropout=config.label_dropout)
-    resume = Resume(paths.resume(dataset, design_name), fingerprint, config.precision)
+    resume = Resume(paths.resume(dataset, design_name), fingerprint, config.precision, kept_averages)
     curve = resume.restore(trainer)
-    about = {"levy": version("levy"), "train": params.train.model_dump(), "dataset": dataset, "design": design_name}
+    train_settings = params.train.model_dump(exclude_none=True)
+    about: dict[str, Any] = {
+        "levy": version("levy"),
+        "train": train_settings,
+        "dataset": dataset,
+        "design": design_name,
+    }
     about["precision"] = config.precision  # what `auto` was on this processor
     kind, machine = params.kind(dataset), [params.compute.threads, state.device.type]
     held_out = HeldOut(training, latent, config.steps)
+    check_choice(params.train.ema_chosen, held_out, dataset)
     code = [
         hash_code(__name__, *LEAVES, *FILES_CODE, leaves=[__name__, *LEAVES]),
         kind.hash_code("data"),
@@ -107,7 +120,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     main = state.is_main_process
     if kept:
         if main:
-            resume.clear()  # where the training was cut off just before it did so
+            if not config.ema_lengths:
+                resume.clear()  # where the training was cut off just before it did so
             print(
                 f"{design_name} on {dataset}: the model is kept, because its data, its settings and its code are those that "
                 "it was trained with"
@@ -126,6 +140,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
             print(f"going on after step {trainer.step}")
         elif resume.unused:
             print(resume.unused)
+        if not trainer.step:
+            kept_averages.clear()  # of another training
     live = (
         LiveLog(paths.live(dataset, design_name), decided_by, config.steps, trainer.step, CURVE_WINDOW)
         if main
@@ -147,15 +163,21 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     if not main:
         return
 
+    if config.ema_lengths:
+        resume.save(trainer, curve)  # which stays, for another choice
+    weights, choice = choose_weights(trainer, params.train.ema_chosen, held_out, kept_averages.read)
+    if choice:
+        print(describe_choice(choice, curve[-1][2]))
     with stage.replacing_folder(paths.model(dataset, design_name)) as folder:
-        save_model(folder, trainer.averaged_weights(), design, net_config, samples, about, latent)
+        save_model(folder, weights, design, net_config, samples, about | choice, latent)
         training.save(folder)
         if latent is None:  # which says what the covariance would
             keep_covariance(training.data, prod(sample_shape(training.data)), folder)
         write_manifest(folder)
     _write_curve(paths.curve(dataset, design_name), curve)
     finished.write()
-    resume.clear()
+    if not config.ema_lengths:
+        resume.clear()
 
 
 def _describe_fit(latent: Latent, training: TrainingData) -> str:

@@ -20,6 +20,7 @@ from levy_core.training.batches import Data, batches, fill_missing, sample_shape
 from levy_core.training.class_balancing import ClassBalancing
 from levy_core.training.drawing import Drawing, draw_noise
 from levy_core.training.objective import Batch, NoiseResidual, Objective
+from levy_core.training.power_averages import Keep, PowerAverages, Read
 from levy_core.training.rates import LR_SCHEDULES, LrSchedule
 from levy_core.training.score_head import WithScore
 from levy_core.training.share import WHOLE, Share
@@ -46,6 +47,7 @@ class TrainConfig:
     lr_schedule: LrSchedule = "constant"  # after the warm-up (levy_core.training.rates)
     weight_decay: float = 0.0  # decoupled from the gradient (AdamW)
     accumulate: int = 1  # parts of a batch that follow each other, for memory: their gradients add up
+    ema_lengths: tuple[float, ...] = ()  # of further averages of the weights (levy_core.training.power_averages)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Trainer:
         objective: what is minimised; without one, the design's own.
         share: this process's part of every batch. All processes start from equal weights, or go on from equal states.
         read_every: steps whose losses are read together, so that a GPU is not waited for at every step.
+        keep: takes the averages of ``config.ema_lengths``, as ``PowerAverages`` says.
 
     Raises:
         LevyError: shapes that do not match, mirroring or shifting of what is no image, a batch with too few rows to share, or classes
@@ -102,6 +105,7 @@ class Trainer:
         share: Share = WHOLE,
         objective: Objective | None = None,
         read_every: int = 1,
+        keep: Keep = lambda number, averages: None,
     ):
         self.design, self.config, self.device, self.read_every = design, config, device, read_every
         self.share, self.own_rows = share, share.of(config.batch)
@@ -134,6 +138,7 @@ class Trainer:
         self.averaged = deepcopy(net).requires_grad_(False).eval()
         self._weights: list[Tensor] = list(net.parameters())
         self._averages: list[Tensor] = list(self.averaged.parameters())
+        self.power_averages = PowerAverages(config.ema_lengths, config.steps, keep) if config.ema_lengths else None
         self._part = 0  # of the batch
         self.bf16 = config.precision == "bfloat16"
         self.step = 0
@@ -165,10 +170,10 @@ class Trainer:
             yield Progress(t.step, loss, grad_norm, t.lr)
 
     @torch.no_grad()
-    def held_out_loss(self, x0: Tensor, cond: Condition) -> float:
-        """The mean loss of the averaged weights on other samples, float32 [N, *S], NaN where missing, at noise that is the same at every step.
+    def held_out_loss(self, x0: Tensor, cond: Condition, net: nn.Module | None = None) -> float:
+        """The mean loss of a network on other samples, float32 [N, *S], NaN where missing, at noise that is the same at every step.
 
-        It is weighed as that of training is now, so that the two compare.
+        ``net``: by default that of the averaged weights. The loss is weighed as that of training is now, so that the two compare.
         """
         design, n, repeats = self.design, len(x0), self._plain.repeats
         key = (self.config.seed, "held out")
@@ -178,7 +183,7 @@ class Trainer:
         copies = (repeats, *[1] * (x0.dim() - 1))
         valid = None if valid is None else valid.repeat(copies)
         batch = Batch(x0.repeat(copies), rho.repeat(repeats), e, repeat(cond, repeats), valid)
-        predictor = design.predictor(self.averaged)
+        predictor = design.predictor(net or self.averaged)
         together = -(-(self.own_rows.stop - self.own_rows.start) // self.config.accumulate)  # as in a step, for memory
         parts = batch.split(-(-n // together), repeats)
         return sum(float(self._plain(predictor, part.to(self.device)).sum()) for part in parts) / n
@@ -263,10 +268,21 @@ class Trainer:
         """One step of the exponential moving average; the first takes the weights. The decay warms up, so that a short run does not average in the random start."""
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step)) if self.step else 0.0
         torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        if self.power_averages:
+            self.power_averages.update(self._weights, self.step + 1)
 
-    def averaged_weights(self) -> dict[str, Tensor]:
-        """The network's state with the exponential moving average of its weights, on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
+    @torch.no_grad()
+    def averaged_over(self, length: float, read: Read) -> nn.Module:
+        """The network with the power-function average of its weights of any length; ``read`` gives what ``keep`` was given."""
+        assert self.power_averages is not None
+        net = deepcopy(self.averaged)
+        for own, average in zip(net.parameters(), self.power_averages.of_length(length, read), strict=True):
+            own.copy_(average)
+        return net
+
+    def averaged_weights(self, net: nn.Module | None = None) -> dict[str, Tensor]:
+        """The state of a network, by default that with the exponential moving average of the weights, on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in (net or self.averaged).state_dict().items()}
 
     def state(self) -> dict[str, Tensor]:
         """Flat tensors for safetensors: weights, their average, Adam's moments, what the objective learnt, and the step."""
@@ -274,6 +290,8 @@ class Trainer:
         flat |= {f"net.{name}": value for name, value in self.predictor.net.state_dict().items()}
         flat |= {f"ema.{name}": value for name, value in self.averaged.state_dict().items()}
         flat |= {f"objective.{name}": value for name, value in self.objective.state().items()}
+        if self.power_averages:
+            flat |= {f"power.{name}": value for name, value in self.power_averages.state().items()}
         for i, slots in self.optimizer.state_dict()["state"].items():
             flat |= {f"adam.{i}.{slot}": value for slot, value in slots.items()}
         return {name: value.detach().cpu().clone().contiguous() for name, value in flat.items()}
@@ -285,6 +303,8 @@ class Trainer:
         self.predictor.net.load_state_dict(within("net."))
         self.averaged.load_state_dict(within("ema."))
         self.objective.restore(within("objective."))
+        if self.power_averages:
+            self.power_averages.restore(within("power."), self._weights)
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in flat.items():
             if key.startswith("adam."):

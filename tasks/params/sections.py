@@ -5,7 +5,7 @@ from dataclasses import fields
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, create_model, model_validator
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.measure import measure_of
@@ -20,6 +20,7 @@ from levy_core.sampling.search import rungs
 from levy_core.sampling.solver import ETA_SCHEDULES, Solver
 from levy_core.sampling.space import Space
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, discretisations_of, fits
+from levy_core.training.power_averages import LONGEST, check_length
 from levy_core.training.rates import LrSchedule
 from tasks.kinds.kind import Kind, kind_names, kind_of
 from tasks.params.experiments import experiments_of
@@ -59,6 +60,16 @@ class NetParams(Settings):
         return self.model_dump(exclude={"width", "depth"})
 
 
+def _read_chosen(value: Any) -> float | str | None:
+    if value is None or value == "best":
+        return value
+    if type(value) not in (int, float) or not 0 < value < LONGEST:
+        raise ValueError(
+            f"best, or a number above 0 and below {LONGEST:.4f} is expected: the length of an average, per length of the training"
+        )
+    return float(value)
+
+
 class TrainParams(Settings):
     """Training of every design."""
 
@@ -80,6 +91,26 @@ class TrainParams(Settings):
     weight_decay: float = Field(default=0.0, ge=0)
     accumulate: int = Field(default=1, ge=1, le=10_000)
     checkpointing: bool = False
+    ema_lengths: list[Annotated[float, Field(gt=0, lt=LONGEST)]] | None = Field(
+        default=None, min_length=1, max_length=4
+    )
+    ema_chosen: Annotated[Any, PlainValidator(_read_chosen)] = None
+
+    @model_validator(mode="after")
+    def _the_chosen_average_can_be_made(self) -> "TrainParams":
+        lengths = self.ema_lengths or []
+        if len(set(lengths)) < len(lengths):
+            raise ValueError(f"train.ema_lengths is {lengths}: name each once")
+        if self.ema_chosen is not None and not lengths:
+            raise ValueError(
+                f"train.ema_chosen is {self.ema_chosen}, but train.ema_lengths names no averages to make it of: set it to [0.05, 0.1]"
+            )
+        if isinstance(self.ema_chosen, float):
+            try:
+                check_length(lengths, self.steps, self.ema_chosen)
+            except LevyError as error:
+                raise ValueError(f"train.ema_chosen is {self.ema_chosen:g}: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _there_are_labelled_rows_to_balance(self) -> "TrainParams":

@@ -52,6 +52,11 @@ def resume(dataset: str, design: str) -> Path:
     return OUTPUTS / dataset / "resume" / f"{design}.safetensors"
 
 
+def kept_averages(dataset: str, design: str) -> Path:
+    """Folder of averages of the weights that a training keeps for a choice after it; no DVC output."""
+    return OUTPUTS / dataset / "resume" / f"{design}.averages"
+
+
 def finished_training(dataset: str, design: str) -> Path:
     """What a finished training was made of; no DVC output."""
     return OUTPUTS / dataset / "resume" / f"{design}.done.json"

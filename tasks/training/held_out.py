@@ -5,6 +5,7 @@ from math import isnan, nan, prod
 
 import numpy as np
 import torch
+from torch import nn
 
 from levy_core.base.conditions import rows_of
 from levy_core.base.rows import read_rows, thin_rows
@@ -23,7 +24,7 @@ class HeldOut:
     """Some of the samples that nothing is trained on, spread evenly, as the network sees samples.
 
     Attributes:
-        hash: of them.
+        hash: of them; empty where there are none.
     """
 
     def __init__(self, training: TrainingData, latent: Latent | None, steps: int):
@@ -44,3 +45,7 @@ class HeldOut:
         before = next((i + 1 for i in reversed(range(len(curve))) if not isnan(curve[i][2])), 0)
         due = step - before >= self._every or step == self._steps
         return trainer.held_out_loss(*self._samples) if due else nan
+
+    def loss_of(self, trainer: Trainer, net: nn.Module) -> float:
+        """The loss of a network as training weighs it; NaN where nothing is held out."""
+        return nan if self._samples is None else trainer.held_out_loss(*self._samples, net)

@@ -12,6 +12,7 @@ from levy_core.process.design import Design
 from levy_core.training.trainer import TrainConfig, Trainer
 from tasks.kinds.kind import TrainingData
 from tasks.train import _fingerprint
+from tasks.training.kept_averages import KeptAverages
 from tasks.training.resume import Resume
 from tests.conftest import PRECISIONS
 
@@ -42,7 +43,12 @@ def trainer():
 
 
 def test_the_same_run_goes_on_where_it_stopped(tmp_path):
-    resume = Resume(tmp_path / "state.safetensors", _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision)
+    resume = Resume(
+        tmp_path / "state.safetensors",
+        _fingerprint(LIM, NET, CONFIG, DATA),
+        CONFIG.precision,
+        KeptAverages(tmp_path / "averages"),
+    )
     first = trainer()
     steps = first.run()
     curve = [(p.loss, p.grad_norm, 0.5) for p in (next(steps), next(steps))]
@@ -70,9 +76,11 @@ def test_another_run_starts_at_its_beginning(tmp_path, other):
     path = tmp_path / "state.safetensors"
     first = trainer()
     next(first.run())
-    Resume(path, _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision).save(first, [(1.0, 1.0, 0.5)])
+    Resume(path, _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision, KeptAverages(tmp_path / "averages")).save(
+        first, [(1.0, 1.0, 0.5)]
+    )
     fresh = trainer()
-    resume = Resume(path, _fingerprint(*other), other[2].precision)
+    resume = Resume(path, _fingerprint(*other), other[2].precision, KeptAverages(tmp_path / "averages"))
     assert resume.restore(fresh) == []
     assert fresh.step == 0
     why = "it was in float32, and this one is in bfloat16" if other[2].precision == "bfloat16" else "data were others"
@@ -82,7 +90,7 @@ def test_another_run_starts_at_its_beginning(tmp_path, other):
 
 def test_a_state_that_cannot_be_read_is_named_and_none_is_silent(tmp_path):
     path = tmp_path / "state.safetensors"
-    resume = Resume(path, _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision)
+    resume = Resume(path, _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision, KeptAverages(tmp_path / "averages"))
     assert resume.restore(trainer()) == []
     assert not resume.unused
     path.write_bytes(b"cut off")
@@ -94,7 +102,7 @@ def test_a_state_that_cannot_be_read_is_named_and_none_is_silent(tmp_path):
 
 def test_a_save_that_fails_leaves_the_state_before(tmp_path, monkeypatch):
     path = tmp_path / "state.safetensors"
-    resume = Resume(path, _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision)
+    resume = Resume(path, _fingerprint(LIM, NET, CONFIG, DATA), CONFIG.precision, KeptAverages(tmp_path / "averages"))
     run = trainer()
     next(run.run())
     resume.save(run, [(1.0, 1.0, 0.5)])
