@@ -5,12 +5,13 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from math import nan, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from torch import nn
 
 from levy_core.base.code import hash_code
 from levy_core.base.determinism import make_reproducible
@@ -20,12 +21,11 @@ from levy_core.base.manifest import write_manifest
 from levy_core.nets.latent import Latent
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.precision import parameter_count, resolve_precision
-from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.observations.kept import keep_covariance
 from levy_core.process.design import Design
 from levy_core.training.augmentation import SHIFT
 from levy_core.training.batches import sample_shape
-from levy_core.training.checkpoint import save_model
+from levy_core.training.checkpoint import NETS, NetConfig, save_model
 from levy_core.training.encoding import count_fitted, encode_data, fit_to_data, measure_held_back
 from levy_core.training.share import Share
 from levy_core.training.trainer import TrainConfig, Trainer
@@ -49,6 +49,7 @@ CODE = (
     "levy_core.training.trainer",
     "levy_core.process.design",
     "levy_core.nets.unet",
+    "levy_core.nets.dit",
     "levy_core.nets.mlp",
     "levy_core.training.encoding",
 )
@@ -79,12 +80,11 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     settings["precision"] = resolve_precision(params.train.precision, state.device)
     config = TrainConfig(flip=training.flip, crop=training.crop, **settings)
     torch.manual_seed(config.seed)
-    net: MLP | UNet
     if isinstance(net_config, MLPConfig):
-        net = MLP(net_config)
+        net: nn.Module = MLP(net_config)
     else:
-        net = UNet(net_config, **training.net_inputs)
-        net.unet.checkpointing = params.train.checkpointing
+        built = NETS[params.net.kind][1](net_config, **training.net_inputs)
+        built.checkpointing, net = params.train.checkpointing, built
     share = Share(state.process_index, state.num_processes, _sum_over_processes)
     read_every = 1 if state.device.type == "cpu" else _largest_divisor(params.train.save_every, READ_EVERY)
     kept_averages = KeptAverages(paths.kept_averages(dataset, design_name), state.is_main_process)
@@ -192,16 +192,18 @@ def _describe_fit(latent: Latent, training: TrainingData) -> str:
     )
 
 
-def _size_network(
-    params: NetParams, training: TrainingData, design: Design, latent: Latent | None
-) -> UNetConfig | MLPConfig:
-    """A U-Net on the values, or a network of layers on the coefficients of a latent."""
+def _size_network(params: NetParams, training: TrainingData, design: Design, latent: Latent | None) -> NetConfig:
+    """The network that is asked for on the values, or one of layers on the coefficients of a latent."""
     classes = len(training.samples.classes)
     if latent:
         return MLPConfig((latent.size,), classes, params.width, params.depth, design.heads)
-    return UNetConfig.from_mapping(
-        {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.of_unet}
-        | {"augment": SHIFT if training.crop else 0, "heads": design.heads}
+    config, _ = NETS[params.kind]
+    return cast(
+        NetConfig,
+        config.from_mapping(
+            {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.settings}
+            | {"augment": SHIFT if training.crop else 0, "heads": design.heads}
+        ),
     )
 
 
@@ -235,7 +237,7 @@ def _sum_over_processes(flat: torch.Tensor) -> None:
         ) from error
 
 
-def _fingerprint(design: Design, net: UNetConfig | MLPConfig, config: TrainConfig, training: TrainingData) -> bytes:
+def _fingerprint(design: Design, net: NetConfig, config: TrainConfig, training: TrainingData) -> bytes:
     decides = [design.to_mapping(), net.to_mapping(), asdict(config), hash_code(*CODE), training.hash]
     return bytes.fromhex(hash_json(decides))
 

@@ -104,6 +104,15 @@ class UNet(nn.Module):
             augment=config.augment,
         )
 
+    @property
+    def checkpointing(self) -> bool:
+        """As of ``Backbone``."""
+        return self.unet.checkpointing
+
+    @checkpointing.setter
+    def checkpointing(self, on: bool) -> None:
+        self.unet.checkpointing = on
+
     def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
         """The raw network output. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
         height, width = x.shape[-2:]

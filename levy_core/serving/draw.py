@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from levy_core.training.checkpoint import Model
 
 # Code that decides what a sample is, with all that these import: this module, and every network.
-CODE = ("levy_core.serving.draw", "levy_core.nets.unet", "levy_core.nets.mlp", "levy_core.nets.latent")
+CODE = (
+    "levy_core.serving.draw", "levy_core.nets.unet", "levy_core.nets.dit", "levy_core.nets.mlp", "levy_core.nets.latent",
+)  # fmt: skip
 
 
 def hash_model(folder: Path) -> str:

@@ -18,6 +18,7 @@ from levy_core.base.files import write_json
 from levy_core.base.manifest import check_manifest
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.base.tensors import read_tensors, write_tensors
+from levy_core.nets.dit import DiT, DiTConfig
 from levy_core.nets.latent import LATENT, Latent
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
@@ -27,7 +28,8 @@ from levy_core.process.parametrisation import Predictor
 FORMAT = 2  # rises whenever an older file would load but mean something else
 REMEDY = "train the model again, or fetch it anew"
 Part = TypeVar("Part")
-NETS: dict[str, tuple[Any, Any]] = {"unet": (UNetConfig, UNet), "mlp": (MLPConfig, MLP)}
+NetConfig = UNetConfig | DiTConfig | MLPConfig
+NETS: dict[str, tuple[Any, Any]] = {"unet": (UNetConfig, UNet), "dit": (DiTConfig, DiT), "mlp": (MLPConfig, MLP)}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Model:
 
     predictor: Predictor
     design: Design
-    net: UNetConfig | MLPConfig
+    net: NetConfig
     samples: Samples
     latent: Latent | None = None
 
@@ -54,7 +56,7 @@ def save_model(
     folder: Path,
     weights: dict[str, Tensor],
     design: Design,
-    net: UNetConfig | MLPConfig,
+    net: NetConfig,
     samples: Samples,
     about: dict[str, Any],
     latent: Latent | None = None,
@@ -114,7 +116,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu", design: Design 
     return Model(predictor, saved_design, config, samples, latent)
 
 
-def _read(path: Path) -> tuple[Design, UNetConfig | MLPConfig, nn.Module, Samples]:
+def _read(path: Path) -> tuple[Design, NetConfig, nn.Module, Samples]:
     """What ``design.json`` describes; the network has no weights yet."""
     try:
         description = json.loads(path.read_text())

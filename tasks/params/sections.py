@@ -13,6 +13,7 @@ from levy_core.base.samples import Classes
 from levy_core.base.settings import Settings
 from levy_core.metrics.common.paired import LARGEST, Rule
 from levy_core.metrics.common.sequential import Looks
+from levy_core.nets.named import CHOICES, NAMED
 from levy_core.sampling.grids import GRIDS
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.limits import LIMITS
@@ -43,21 +44,57 @@ Evaluations = Annotated[int, Field(ge=1, le=100_000)]  # of the network per samp
 
 
 class NetParams(Settings):
-    """Size and depth of the network: a U-Net, or of designs with eofs ``depth`` layers of ``width`` values."""
+    """The network: a row of ``NAMED`` and what is to differ from it; of designs with eofs ``depth`` layers of ``width`` values."""
 
-    channels: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
-    layers: int = Field(ge=1)
-    attention: list[bool] = Field(default_factory=list)
-    head_channels: Annotated[int, Field(gt=0)] = 64
-    scale_shift: bool = False
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    name: Annotated[str, _one_of("network", NAMED)] = "small"
+    channels: list[Annotated[int, Field(gt=0)]] | None = Field(default=None, min_length=1)
+    layers: Count | None = None
+    attention: list[bool] | None = None
+    head_channels: Count | None = None
+    scale_shift: bool | None = None
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    hidden: Count | None = None
+    patch: Count | None = None
     width: Count = 128
     depth: Count = 3
 
+    @model_validator(mode="after")
+    def _it_has_what_is_set(self) -> "NetParams":
+        allowed = CHOICES[self.kind]
+        for key in self._own:
+            if key not in allowed:
+                raise ValueError(
+                    f"net.{key} is set, which the network {self.name} does not have: it has {', '.join(allowed)}; take net.{key} out, or choose "
+                    "another net.name"
+                )
+        channels, attention = self.settings.get("channels", []), self.attention or []
+        if len(attention) > len(channels):
+            raise ValueError(
+                f"net.attention is {attention}, but net.channels has {len(channels)} resolutions: give one entry per resolution"
+            )
+        return self
+
     @property
-    def of_unet(self) -> dict[str, Any]:
-        """The settings of a U-Net."""
-        return self.model_dump(exclude={"width", "depth"})
+    def _own(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"name", "width", "depth"}, exclude_none=True)
+
+    @property
+    def kind(self) -> str:
+        """Of the network that sees values."""
+        return NAMED[self.name].kind
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings, as far as they do not follow from the data."""
+        named = dict(NAMED[self.name].settings)
+        if self.channels is not None and "attention" in named:
+            named["attention"] = named["attention"][: len(self.channels)]
+        return named | self._own
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All of it, for a record."""
+        return {"name": self.name, **self.settings, "width": self.width, "depth": self.depth}
 
 
 def _read_chosen(value: Any) -> float | str | None:

@@ -189,7 +189,7 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str, pa
             {
                 **_flatten("design", design_json["design"]),
                 **_flatten("train", params.train.model_dump()),
-                **_flatten("net", params.net.model_dump()),
+                **_flatten("net", params.net.described),
                 "best": cell_label(cell),
             }
         )

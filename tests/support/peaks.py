@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from levy_core.base.samples import RECORDED, Samples
+from levy_core.nets.dit import DiT, DiTConfig
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import draw_samples
 from levy_core.serving.memory import Footprint, Need
-from levy_core.training.checkpoint import Model
+from levy_core.training.checkpoint import NETS, Model, NetConfig
 
 CPU = torch.device("cpu")
 ODE = Solver("ode", "ei-noise", "karras", 2, rho_max=20, rho_min=0.02)
@@ -24,6 +25,7 @@ CASES = {  # network, design, solver, samples
     "one level": (UNetConfig((1, 64, 64), 2, (16,)), {"preset": "ddpm"}, ODE, 64),
     "wide": (UNetConfig((1, 32, 32), 2, (128, 128)), {"preset": "ddpm"}, ODE, 24),
     "attention": (UNetConfig((3, 32, 32), 2, (32, 64), 1, (False, True)), {"preset": "ddpm"}, ODE, 48),
+    "transformer": (DiTConfig((3, 32, 32), 2, 64, 2), {"preset": "ddpm"}, ODE, 48),
     "round": (UNetConfig((2, 45, 90), 2, (16, 32), wraps=True), {"preset": "ddpm"}, ODE, 24),
     "guided": (
         UNetConfig((1, 32, 32), 2, (16, 32)),
@@ -40,11 +42,11 @@ CASES = {  # network, design, solver, samples
 }
 
 
-def make_model(config: UNetConfig | MLPConfig, design: dict) -> Model:
+def make_model(config: NetConfig, design: dict) -> Model:
     """Its network is as before training, and returns zeros."""
     torch.manual_seed(0)
-    net = UNet(config) if isinstance(config, UNetConfig) else MLP(config)
-    last = net.unet.conv_out if isinstance(net, UNet) else net.leave
+    net = next(build for kind, build in NETS.values() if kind is type(config))(config)
+    last = {UNet: lambda: net.unet.conv_out, DiT: lambda: net.proj_out, MLP: lambda: net.leave}[type(net)]()
     torch.nn.init.zeros_(last.weight)
     torch.nn.init.zeros_(last.bias)
     made = Design.from_mapping(design)

@@ -407,7 +407,7 @@ def test_a_description_that_is_no_models_is_refused(saved, described, message):
         ("net", "channels", [8.5], "net.channels.0: input should be a valid integer"),
         ("net", "groups", 0, "modulo by zero|division"),
         ("net", "depth", 3, "its 'net' has depth, which this version of levy does not know"),
-        ("net", "kind", "cnn", "unknown kind of network 'cnn': choose one of mlp, unet"),
+        ("net", "kind", "cnn", "unknown kind of network 'cnn': choose one of dit, mlp, unet"),
         ("samples", "classes", "abc", "samples.classes: input should be a valid array"),
         ("samples", "kind", ..., "samples.kind: field required"),
         ("design", "noise", ..., "unknown noise law None: choose one of"),

@@ -13,6 +13,7 @@ from PIL import Image
 
 from levy_core.base.errors import LevyError
 from levy_core.base.observed import Observed, Reported
+from levy_core.nets.dit import DiTConfig
 from levy_core.nets.latent import Latent
 from levy_core.nets.mlp import MLPConfig
 from levy_core.nets.unet import UNetConfig
@@ -58,7 +59,9 @@ def test_what_a_gradient_needs_is_counted_until_it_is_known():
     assert 12_000 <= most_alive(chain) <= 20_008  # three are kept, and two gradients are under way
 
 
-@pytest.mark.parametrize("config", [UNetConfig((1, 8, 8), 2, (8, 16), 1, (False, True)), MLPConfig((30,), 2)])
+@pytest.mark.parametrize(
+    "config", [UNetConfig((1, 8, 8), 2, (8, 16), 1, (False, True)), MLPConfig((30,), 2), DiTConfig((1, 8, 8), 2, 32, 2)]
+)
 def test_activations_grow_with_the_batch_and_by_nothing_else(config):
     model = make_model(config, {"preset": "tedm"})
     evaluate = lambda n: model.predictor(
