@@ -40,6 +40,7 @@ from tasks.runtime.progress import bar
 from tasks.training.choice import check_choice, choose_weights, describe_choice
 from tasks.training.held_out import CURVE, HeldOut, Point
 from tasks.training.kept_averages import KeptAverages
+from tasks.training.pictures import Pictures
 from tasks.training.resume import Resume
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
@@ -75,7 +76,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     latent = None if design.eofs is None else fit_to_data(training.data, design.eofs, training.areas)
     data = encode_data(latent, training.data) if latent else training.data
     net_config = _size_network(params.net, training, design, latent)
-    settings = params.train.model_dump(exclude={"save_every", "processes", "checkpointing", "ema_chosen"})
+    settings = params.train.model_dump(exclude={"save_every", "processes", "checkpointing", "ema_chosen", "pictures"})
     settings["ema_lengths"] = tuple(params.train.ema_lengths or ())
     settings["precision"] = resolve_precision(params.train.precision, state.device)
     config = TrainConfig(flip=training.flip, crop=training.crop, **settings)
@@ -96,7 +97,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     samples = replace(training.samples, label_dropout=config.label_dropout)
     resume = Resume(paths.resume(dataset, design_name), fingerprint, config.precision, kept_averages)
     curve = resume.restore(trainer)
-    train_settings = params.train.model_dump(exclude_none=True)
+    train_settings = params.train.model_dump(exclude={"pictures"}, exclude_none=True)
     about: dict[str, Any] = {
         "levy": version("levy"),
         "train": train_settings,
@@ -104,6 +105,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
         "design": design_name,
     }
     about["precision"] = config.precision  # what `auto` was on this processor
+    pictures = Pictures(paths.pictures(dataset, design_name), params.train.pictures, samples, latent)
     kind, machine = params.kind(dataset), [params.compute.threads, state.device.type]
     held_out = HeldOut(training, latent, config.steps)
     check_choice(params.train.ema_chosen, held_out, dataset)
@@ -140,8 +142,10 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
             print(f"going on after step {trainer.step}")
         elif resume.unused:
             print(resume.unused)
-        if not trainer.step:
-            kept_averages.clear()  # of another training
+        if not trainer.step:  # what is there is of another training
+            kept_averages.clear()
+            pictures.clear()
+        pictures.begin(trainer.step, config.steps)
     live = (
         LiveLog(paths.live(dataset, design_name), decided_by, config.steps, trainer.step, CURVE_WINDOW)
         if main
@@ -158,6 +162,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
                     p.step,
                     {"train_loss": p.loss, "train_grad_norm": p.grad_norm, "held_out_loss": held_out_loss, "lr": p.lr},
                 )
+                if picture := pictures.draw(trainer, p.step):
+                    live.add_picture(p.step, picture)
             if main and p.step % params.train.save_every == 0 and p.step < config.steps:
                 resume.save(trainer, curve)
     if not main:

@@ -128,6 +128,7 @@ class TrainParams(Settings):
     weight_decay: float = Field(default=0.0, ge=0)
     accumulate: int = Field(default=1, ge=1, le=10_000)
     checkpointing: bool = False
+    pictures: int = Field(default=0, ge=0, le=1000)
     ema_lengths: list[Annotated[float, Field(gt=0, lt=LONGEST)]] | None = Field(
         default=None, min_length=1, max_length=4
     )

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +12,7 @@ from tasks.registry import lineage, tracking
 from tasks.runtime.live import LiveReader
 
 TRAINING = "levy.training"  # tag of a run: hash of what decided the training
+PICTURES = "samples"  # key of a run's images
 POLL, PATIENCE = 2.0, 60.0  # seconds between two looks, and between two tries of a server that is lost
 AT_THE_END = 10.0  # seconds that the end of a stage waits for the last points
 
@@ -25,7 +27,8 @@ class Forwarder:
 
     def __init__(self, dataset: str, design: str, path: Path, warn: Callable[[str], None]):
         self.dataset, self.design, self._warn = dataset, design, warn
-        self._reader, self._waiting, self._run = LiveReader(path), list[dict[str, float]](), ""
+        self._reader, self._run = LiveReader(path), ""
+        self._waiting, self._pictures, self._folder = list[dict[str, float]](), list[dict[str, Any]](), path.parent
         self._over, self._status, self._lost, self._client = threading.Event(), "KILLED", False, None
         self._thread = threading.Thread(target=self._follow, name=f"live {design}", daemon=True)
         path.unlink(missing_ok=True)
@@ -44,8 +47,9 @@ class Forwarder:
     def _follow(self) -> None:
         while True:
             over = self._over.wait(PATIENCE if self._lost else POLL)
-            self._waiting += self._reader.read()
-            if self._waiting or (over and self._run):
+            for line in self._reader.read():
+                (self._pictures if "picture" in line else self._waiting).append(line)
+            if self._waiting or self._pictures or (over and self._run):
                 self._lost = not self._forward(over)
             if over:
                 return
@@ -57,6 +61,9 @@ class Forwarder:
             self._run = self._run or _begin(client, self.dataset, self.design, self._reader.about)
             client.log_batch(self._run, metrics=_metrics(self._waiting))
             self._waiting = []
+            while self._pictures:
+                _log_picture(client, self._run, self._folder, self._pictures[0])
+                self._pictures.pop(0)
             if over:
                 client.set_terminated(self._run, self._status)
         except Exception as error:  # of a server, a database, the network
@@ -100,6 +107,14 @@ def find_run(client: Any, experiment: str, training: str | None) -> str | None:
 def _unrecorded(client: Any, experiment: str, training: str) -> list[Any]:
     asked = f"tags.`{TRAINING}` = '{training}' and tags.`{tracking.HOST}` = '{tracking.host()}'"
     return [run for run in client.search_runs([experiment], asked) if lineage.RECORDED not in run.data.tags]
+
+
+def _log_picture(client: Any, run: str, folder: Path, line: dict[str, Any]) -> None:
+    """One that a new training has removed is left out."""
+    from PIL import Image
+
+    with suppress(FileNotFoundError), Image.open(folder / line["picture"]) as picture:
+        client.log_image(run, picture, key=PICTURES, step=int(line["step"]), synchronous=True)
 
 
 def _metrics(points: list[dict[str, float]]) -> list[Any]:

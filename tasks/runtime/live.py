@@ -1,4 +1,4 @@
-"""How far a training is: one line of JSON per point, for whoever watches. No DVC output."""
+"""How far a training is: one line of JSON per point or picture, for whoever watches. No DVC output."""
 
 import json
 import time
@@ -41,6 +41,11 @@ class LiveLog:
             file.write(json.dumps(point) + "\n")
         self._since, self._sums, self._counts = now, defaultdict(float), Counter()
 
+    def add_picture(self, step: int, picture: Path) -> None:
+        """A file that shows samples after a step; it lies beside this one, or below."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, "picture": picture.relative_to(self._path.parent).as_posix()}) + "\n")
+
 
 class LiveReader:
     """Reads what a ``LiveLog`` has written since the last time.
@@ -52,8 +57,8 @@ class LiveReader:
     def __init__(self, path: Path):
         self._path, self._offset, self.about = path, 0, dict[str, Any]()
 
-    def read(self) -> list[dict[str, float]]:
-        """New points, in order; lines that are not whole yet are left for later."""
+    def read(self) -> list[dict[str, Any]]:
+        """New points and pictures, in order; lines that are not whole yet are left for later."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)

@@ -67,6 +67,11 @@ def live(dataset: str, design: str) -> Path:
     return OUTPUTS / dataset / "resume" / f"{design}.live.jsonl"
 
 
+def pictures(dataset: str, design: str) -> Path:
+    """Folder of pictures of samples along a training; no DVC output."""
+    return OUTPUTS / dataset / "resume" / f"{design}.pictures"
+
+
 def finished_reference(dataset: str) -> Path:
     """What a finished reference was made of, under a name that no design has; no DVC output."""
     return OUTPUTS / dataset / "resume" / ".reference.done.json"

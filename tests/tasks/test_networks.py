@@ -1,5 +1,7 @@
 """A named network from params.yaml to the registry, and names and keys that do not fit."""
 
+import json
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -38,10 +40,14 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_transformer_goes_through_training_and_the_registry(folder, capsys):
     starter.write_digits(paths.raw("digits") / "digits.zip")
-    params = settings(TINY_DIT, train={**TINY["train"], "checkpointing": True})
+    params = settings(TINY_DIT, train={**TINY["train"], "checkpointing": True, "pictures": 2})
     prepare(params, "digits")
     train(params, "digits", "lim")
     assert "49,860 parameters" in capsys.readouterr().out
+    lines = map(json.loads, paths.live("digits", "lim").read_text().splitlines())
+    shown = {line["step"]: line["picture"] for line in lines if "picture" in line}
+    assert shown == {20: "lim.pictures/00000020.png", 40: "lim.pictures/00000040.png"}
+    assert all((paths.live("digits", "lim").parent / name).exists() for name in shown.values())
     trained = paths.model("digits", "lim")
     model = load_model(trained)
     assert model.net == DiTConfig((1, 8, 8), 10, 32, 2, 2, 16)

@@ -1,10 +1,12 @@
 """A training is a run of MLflow while it goes on: with its points, its end, and no harm from a server that is lost."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Barrier
 
 import pytest
+from PIL import Image
 
 from tasks.registry import lineage, live, tracking
 from tasks.registry.live import Forwarder, find_run
@@ -114,6 +116,55 @@ def test_a_server_that_is_lost_costs_one_warning_and_no_time(here, monkeypatch):
         assert wait_until(lambda: warnings, 60)
     assert len(warnings) == 1
     assert "lim on digits: its points do not reach http://127.0.0.1:9" in warnings[0]
+
+
+def shade(path, grey):
+    path.parent.mkdir(exist_ok=True)
+    Image.new("L", (16, 16), grey).save(path)
+    return path
+
+
+def test_pictures_are_images_of_the_run_while_the_training_goes_on(here):
+    path, warnings = here / "live.jsonl", []
+    with Forwarder("digits", "lim", path, warnings.append):
+        log = LiveLog(path, "abc", 200, 0, 50)  # no point yet
+        log.add_picture(20, shade(here / "lim.pictures/20.png", 20))
+        assert wait_until(lambda: images(), 60)
+        log.add_picture(30, here / "lim.pictures/30.png")  # which somebody has removed
+        log.add_picture(40, shade(here / "lim.pictures/40.png", 40))
+        for step in range(1, 101):
+            log.add(step, {"train_loss": float(step)})
+    assert warnings == []
+    assert images() == [(20, 20), (40, 40)]
+    assert [step for step, _ in points(runs()[0], "train_loss")] == [50, 100]
+
+
+def images():
+    """(step, grey) of the images of the newest run, as MLflow keeps them."""
+    client = tracking.connect().MlflowClient()
+    if not runs():
+        return []
+    (run,) = runs()
+    kept = [file.path for file in client.list_artifacts(run.info.run_id, "images") if file.path.endswith(".png")]
+    found = []
+    for name in kept:
+        with Image.open(client.download_artifacts(run.info.run_id, name)) as image:
+            found.append((int(re.search(r"samples\Wstep\W(\d+)", name)[1]), image.getpixel((0, 0))))
+    return sorted(found)
+
+
+def test_pictures_wait_for_a_server_that_is_lost(here, monkeypatch):
+    monkeypatch.setattr(live, "PATIENCE", 0.1)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address, warnings, path = tracking.address(), [], here / "live.jsonl"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with Forwarder("digits", "lim", path, warnings.append):
+        LiveLog(path, "abc", 200, 0, 50).add_picture(20, shade(here / "lim.pictures/20.png", 20))
+        assert wait_until(lambda: warnings, 60)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        assert wait_until(lambda: images(), 60)
+    assert images() == [(20, 20)]
+    assert len(warnings) == 1
 
 
 def test_an_experiment_opens_on_its_runs(here):
