@@ -17,6 +17,9 @@ from levy_core.base.errors import LevyError
 LONGEST = 12**-0.5  # length of the mean of all steps, gamma 0
 KEPT = 16  # times in a training, at equal intervals, at which the averages are kept
 TOLERANCE = 0.05  # of a combined profile: its distance from the one that was asked for, per norm of that one
+AMPLIFIED = (
+    10.0  # at most, the rounding of what is kept, in a combination: the root of the sum of squares of its weights
+)
 BEST_OF = 12  # lengths among which one is chosen
 SHORTEST = 0.01  # of these
 
@@ -78,28 +81,31 @@ def _inner_product(t_a: np.ndarray, gamma_a: np.ndarray, t_b: np.ndarray, gamma_
     return shared * (t_a / t_b) ** exponents / np.maximum(t_a, t_b)
 
 
+def _can_be_made(lengths: Sequence[float], steps: int, length: float) -> bool:
+    x, distance = combine(lengths, keeping_steps(steps), length)
+    return distance <= TOLERANCE and bool(np.linalg.norm(x) <= AMPLIFIED)
+
+
 @cache
 def reachable_lengths(lengths: tuple[float, ...], steps: int) -> tuple[float, ...]:
-    """Lengths to choose from, shortest first: those that are tracked, and ``BEST_OF`` others in equal ratios that they combine to within ``TOLERANCE``."""
-    times = keeping_steps(steps)
-    within = [x for x in np.geomspace(SHORTEST, 0.99 * LONGEST, 200) if combine(lengths, times, x)[1] <= TOLERANCE]
-    between = np.geomspace(min(within, default=lengths[0]), max(within, default=lengths[0]), BEST_OF)
-    others = [x for x in (float(f"{x:.3g}") for x in between) if combine(lengths, times, x)[1] <= 1.1 * TOLERANCE]
-    return tuple(sorted({*lengths, *others}))
+    """Lengths to choose from, shortest first: those that are tracked, and ``BEST_OF`` at most of those that they make well."""
+    candidates = (float(f"{x:.3g}") for x in np.geomspace(SHORTEST, 0.99 * LONGEST, 200))
+    made = [x for x in candidates if _can_be_made(lengths, steps, x)]
+    spread = np.unique(np.linspace(0, len(made) - 1, min(BEST_OF, len(made))).round().astype(int))
+    return tuple(sorted({*lengths, *(made[i] for i in spread)}))
 
 
 def check_length(lengths: Sequence[float], steps: int, length: float) -> None:
-    """Refuses a length that the tracked ones do not combine well.
+    """Refuses a length that the tracked ones do not make well: their profile is another, or float16 is too coarse for their differences.
 
     Raises:
-        LevyError: says which they do.
+        LevyError: says which they make.
     """
-    _, distance = combine(lengths, keeping_steps(steps), length)
-    if distance > TOLERANCE:
-        known = reachable_lengths(tuple(lengths), steps)
+    if not _can_be_made(lengths, steps, length):
+        names = lambda those: ", ".join(f"{x:g}" for x in those)
         raise LevyError(
-            f"an average of length {length:g} is {distance:.0%} away from what averages of {', '.join(f'{x:g}' for x in lengths)} combine to: "
-            f"choose one from {known[0]:g} to {known[-1]:g}, or track another"
+            f"an average of length {length:g} cannot be made to within {TOLERANCE:.0%} of averages of {names(lengths)}: choose one such as "
+            f"{names(reachable_lengths(tuple(lengths), steps))}, or track another"
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, PlainValidator, create_model, model_validator
@@ -137,8 +137,10 @@ class TrainParams(Settings):
     @model_validator(mode="after")
     def _the_chosen_average_can_be_made(self) -> "TrainParams":
         lengths = self.ema_lengths or []
-        if len(set(lengths)) < len(lengths):
-            raise ValueError(f"train.ema_lengths is {lengths}: name each once")
+        if any(after < 1.01 * before for before, after in pairwise(sorted(lengths))):
+            raise ValueError(
+                f"train.ema_lengths is {lengths}: name each once, and none within 1 % of another, of which it says nothing new"
+            )
         if self.ema_chosen is not None and not lengths:
             raise ValueError(
                 f"train.ema_chosen is {self.ema_chosen}, but train.ema_lengths names no averages to make it of: set it to [0.05, 0.1]"

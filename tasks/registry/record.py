@@ -190,6 +190,7 @@ def _record_design(mlflow: Any, params: Params, result: _Result, design: str, pa
                 **_flatten("design", design_json["design"]),
                 **_flatten("train", params.train.model_dump()),
                 **_flatten("net", params.net.described),
+                **({"ema_length": length} if (length := design_json["about"].get("ema_length")) else {}),
                 "best": cell_label(cell),
             }
         )

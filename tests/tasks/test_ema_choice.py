@@ -129,6 +129,7 @@ def test_the_best_of_no_held_out_samples_is_refused_before_training(folder):
     ("changes", "message"),
     [
         ({"ema_lengths": [0.05, 0.05]}, r"train\.ema_lengths is \[0\.05, 0\.05\]: name each once"),
+        ({"ema_lengths": [0.1, 0.05, 0.1001]}, r"train\.ema_lengths is .*: name each once, and none within 1 % of another"),
         ({"ema_lengths": [0.05, 0.3]}, r"train\.ema_lengths\[1\] is 0\.3: input should be less than 0\.288"),
         ({"ema_lengths": [0]}, r"train\.ema_lengths\[0\] is 0: input should be greater than 0"),
         ({"ema_lengths": []}, r"train\.ema_lengths is \[\]"),
@@ -136,7 +137,7 @@ def test_the_best_of_no_held_out_samples_is_refused_before_training(folder):
         ({"ema_lengths": [0.1], "ema_chosen": "least"}, r"train\.ema_chosen is 'least': best, or a number above 0 and below 0\.2887"),
         ({"ema_lengths": [0.1], "ema_chosen": 0.29}, r"train\.ema_chosen is 0\.29: best, or a number"),
         ({"ema_lengths": [0.1], "ema_chosen": True}, r"train\.ema_chosen is True: best, or a number"),
-        ({"ema_lengths": [0.05, 0.1], "ema_chosen": 0.01}, r"train\.ema_chosen is 0\.01: an average of length 0\.01 is .* choose one from"),
+        ({"ema_lengths": [0.05, 0.1], "ema_chosen": 0.01}, r"train\.ema_chosen is 0\.01: an average of length 0\.01 cannot be made .* choose one"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_average_are_refused(tmp_path, monkeypatch, changes, message):

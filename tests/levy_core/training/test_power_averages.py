@@ -132,14 +132,26 @@ def test_a_length_that_the_tracked_ones_do_not_make_is_refused_and_those_offered
     lengths = reachable_lengths(TRACKED, STEPS)
     assert set(TRACKED) < set(lengths)
     assert list(lengths) == sorted(lengths)
-    for length in lengths[1:-1]:
+    assert (round(lengths[0], 2), round(lengths[-1], 2)) == (0.03, 0.23)
+    for length in lengths:
         check_length(TRACKED, STEPS, length)
     with pytest.raises(
-        LevyError, match=r"an average of length 0\.01 is \d+% away .* from 0\.02\d* to 0\.2\d*, or track"
+        LevyError, match=r"0\.01 cannot be made to within 5% of averages of 0\.05, 0\.1: choose one such as 0\.02"
     ):
         check_length(TRACKED, STEPS, 0.01)
-    with pytest.raises(LevyError, match="choose one from"):
+    with pytest.raises(LevyError, match="choose one such as"):
         check_length([0.1], STEPS, 0.05)
+
+
+@pytest.mark.parametrize("tracked", [(0.1, 0.11), (0.05, 0.06, 0.07, 0.08), (0.02, 0.05, 0.1, 0.2)])
+def test_what_is_offered_does_not_blow_up_the_rounding_of_what_was_kept(tracked):
+    """Profiles of near lengths make others too, but from differences of which float16 holds little."""
+    lengths = reachable_lengths(tracked, STEPS)
+    assert len(lengths) >= 8
+    for length in lengths:
+        x, distance = combine(tracked, keeping_steps(STEPS), length)
+        assert np.linalg.norm(x) <= 10
+        assert distance <= TOLERANCE
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9, 17])
