@@ -24,7 +24,7 @@ from tasks.kinds.kind import Page
 from tasks.page import contrasts, figures, observed, pictures, tables
 from tasks.page.default_sampler import DefaultSampler
 from tasks.params.schema import Params
-from tasks.params.sections import TrainParams
+from tasks.params.training import TrainParams
 from tasks.runtime import paths, stage
 
 

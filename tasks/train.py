@@ -32,7 +32,7 @@ from levy_core.training.trainer import TrainConfig, Trainer
 from tasks.kinds.kind import TrainingData
 from tasks.params.resolution import check_tail_index, design_of
 from tasks.params.schema import Params
-from tasks.params.sections import NetParams
+from tasks.params.training import NetParams
 from tasks.runtime import paths, processes, stage
 from tasks.runtime.finished import FinishedStage
 from tasks.runtime.live import LiveLog

@@ -11,7 +11,7 @@ from levy_core.observations.views import Scene
 from levy_core.training.encoding import count_fitted
 from tasks.params.experiments import FEWEST
 from tasks.params.schema import Params
-from tasks.params.sections import TrainParams
+from tasks.params.training import TrainParams
 from tasks.runtime import paths
 
 FREE_BYTES = 500 * 2**20

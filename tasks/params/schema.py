@@ -18,13 +18,12 @@ from tasks.params.sections import (
     CompareParams,
     ComputeParams,
     EvaluateParams,
-    NetParams,
     ObserveParams,
     RetrainParams,
     SampleParams,
-    TrainParams,
     TuneParams,
 )
+from tasks.params.training import NetParams, TrainParams
 
 DEFAULT_KIND = "images"
 REAL = "real"  # what reports call the real data, beside the designs

@@ -1,11 +1,11 @@
-"""The sections of params.yaml that every data set shares: net, train, tune, sample, observe, evaluate, compare, retrain, compute."""
+"""The sections of params.yaml that every data set shares, but for those of networks: tune, sample, observe, evaluate, compare, retrain, compute."""
 
 from collections.abc import Callable
 from dataclasses import fields
-from itertools import pairwise, product
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, PlainValidator, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.measure import measure_of
@@ -13,7 +13,6 @@ from levy_core.base.samples import Classes
 from levy_core.base.settings import Settings
 from levy_core.metrics.common.paired import LARGEST, Rule
 from levy_core.metrics.common.sequential import Looks
-from levy_core.nets.named import CHOICES, NAMED
 from levy_core.sampling.grids import GRIDS
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.limits import LIMITS
@@ -21,14 +20,14 @@ from levy_core.sampling.search import rungs
 from levy_core.sampling.solver import ETA_SCHEDULES, Solver
 from levy_core.sampling.space import Space
 from levy_core.sampling.steps import DISCRETISATIONS, FAMILIES, discretisations_of, fits
-from levy_core.training.power_averages import LONGEST, check_length
-from levy_core.training.rates import LrSchedule
 from tasks.kinds.kind import Kind, kind_names, kind_of
 from tasks.params.experiments import experiments_of
 from tasks.params.names import Name
 
 
-def _one_of(kind: str, table: dict) -> AfterValidator:
+def one_of(kind: str, table: dict) -> AfterValidator:
+    """Accepts the names of a table."""
+
     def check(name: str) -> str:
         try:
             choose(kind, name, table)
@@ -43,145 +42,12 @@ Count = Annotated[int, Field(ge=1, le=2**31 - 1)]  # more would be a slip, and n
 Evaluations = Annotated[int, Field(ge=1, le=100_000)]  # of the network per sample
 
 
-class NetParams(Settings):
-    """The network: a row of ``NAMED`` and what is to differ from it; of designs with eofs ``depth`` layers of ``width`` values."""
-
-    name: Annotated[str, _one_of("network", NAMED)] = "small"
-    channels: list[Annotated[int, Field(gt=0)]] | None = Field(default=None, min_length=1)
-    layers: Count | None = None
-    attention: list[bool] | None = None
-    head_channels: Count | None = None
-    scale_shift: bool | None = None
-    dropout: float | None = Field(default=None, ge=0, lt=1)
-    hidden: Count | None = None
-    patch: Count | None = None
-    width: Count = 128
-    depth: Count = 3
-
-    @model_validator(mode="after")
-    def _it_has_what_is_set(self) -> "NetParams":
-        allowed = CHOICES[self.kind]
-        for key in self._own:
-            if key not in allowed:
-                raise ValueError(
-                    f"net.{key} is set, which the network {self.name} does not have: it has {', '.join(allowed)}; take net.{key} out, or choose "
-                    "another net.name"
-                )
-        channels, attention = self.settings.get("channels", []), self.attention or []
-        if len(attention) > len(channels):
-            raise ValueError(
-                f"net.attention is {attention}, but net.channels has {len(channels)} resolutions: give one entry per resolution"
-            )
-        return self
-
-    @property
-    def _own(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"name", "width", "depth"}, exclude_none=True)
-
-    @property
-    def kind(self) -> str:
-        """Of the network that sees values."""
-        return NAMED[self.name].kind
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Its settings, as far as they do not follow from the data."""
-        named = dict(NAMED[self.name].settings)
-        if self.channels is not None and "attention" in named:
-            named["attention"] = named["attention"][: len(self.channels)]
-        return named | self._own
-
-    @property
-    def described(self) -> dict[str, Any]:
-        """All of it, for a record."""
-        return {"name": self.name, **self.settings, "width": self.width, "depth": self.depth}
-
-
-def _read_chosen(value: Any) -> float | str | None:
-    if value is None or value == "best":
-        return value
-    if type(value) not in (int, float) or not 0 < value < LONGEST:
-        raise ValueError(
-            f"best, or a number above 0 and below {LONGEST:.4f} is expected: the length of an average, per length of the training"
-        )
-    return float(value)
-
-
-class TrainParams(Settings):
-    """Training of every design."""
-
-    steps: Count
-    batch: Count
-    lr: float = Field(gt=0)
-    warmup: int = Field(ge=0, le=2**31 - 1)
-    ema: float = Field(ge=0, lt=1)
-    clip: float = Field(gt=0)
-    label_dropout: float = Field(ge=0, le=1)
-    precision: Literal["auto", "float32", "bfloat16"]
-    seed: int = Field(ge=0)
-    save_every: Count
-    processes: int = Field(default=1, ge=1, le=10_000)
-    balance: float = Field(default=0.0, ge=0, le=1)
-    balance_phase: float = Field(default=0.2, gt=0, le=1)
-    class_balancing: float = Field(default=0.0, ge=0)
-    lr_schedule: LrSchedule = "constant"
-    weight_decay: float = Field(default=0.0, ge=0)
-    accumulate: int = Field(default=1, ge=1, le=10_000)
-    checkpointing: bool = False
-    pictures: int = Field(default=0, ge=0, le=1000)
-    ema_lengths: list[Annotated[float, Field(gt=0, lt=LONGEST)]] | None = Field(
-        default=None, min_length=1, max_length=4
-    )
-    ema_chosen: Annotated[Any, PlainValidator(_read_chosen)] = None
-
-    @model_validator(mode="after")
-    def _the_chosen_average_can_be_made(self) -> "TrainParams":
-        lengths = self.ema_lengths or []
-        if any(after < 1.01 * before for before, after in pairwise(sorted(lengths))):
-            raise ValueError(
-                f"train.ema_lengths is {lengths}: name each once, and none within 1 % of another, of which it says nothing new"
-            )
-        if self.ema_chosen is not None and not lengths:
-            raise ValueError(
-                f"train.ema_chosen is {self.ema_chosen}, but train.ema_lengths names no averages to make it of: set it to [0.05, 0.1]"
-            )
-        if isinstance(self.ema_chosen, float):
-            try:
-                check_length(lengths, self.steps, self.ema_chosen)
-            except LevyError as error:
-                raise ValueError(f"train.ema_chosen is {self.ema_chosen:g}: {error}") from None
-        return self
-
-    @model_validator(mode="after")
-    def _there_are_labelled_rows_to_balance(self) -> "TrainParams":
-        for key in ("balance", "class_balancing"):
-            if (value := getattr(self, key)) > 0 and self.label_dropout == 1:
-                raise ValueError(
-                    f"train.{key} is {value:g}, but train.label_dropout 1 trains every sample without its class: "
-                    f"lower train.label_dropout, or set train.{key} to 0"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _every_process_has_a_share(self) -> "TrainParams":
-        if self.batch < self.processes:
-            raise ValueError(
-                f"train.batch is {self.batch}, but train.processes {self.processes} processes share it: raise one or lower the other"
-            )
-        if self.batch // self.processes < self.accumulate:
-            raise ValueError(
-                f"train.accumulate is {self.accumulate}, but each process has {self.batch // self.processes} samples of train.batch: "
-                "raise one or lower the other"
-            )
-        return self
-
-
-Family = Annotated[str, _one_of("solver", FAMILIES)]
-Discretisation = Annotated[str, _one_of("discretisation", DISCRETISATIONS)]
-GridName = Annotated[str, _one_of("grid", GRIDS)]
-EtaSchedule = Annotated[str, _one_of("eta schedule", ETA_SCHEDULES)]
-Limit = Annotated[str, _one_of("limit", LIMITS)]
-GuideName = Annotated[str, _one_of("guide", GUIDES)]
+Family = Annotated[str, one_of("solver", FAMILIES)]
+Discretisation = Annotated[str, one_of("discretisation", DISCRETISATIONS)]
+GridName = Annotated[str, one_of("grid", GRIDS)]
+EtaSchedule = Annotated[str, one_of("eta schedule", ETA_SCHEDULES)]
+Limit = Annotated[str, one_of("limit", LIMITS)]
+GuideName = Annotated[str, one_of("guide", GUIDES)]
 Positive = Annotated[float, Field(gt=0)]
 
 

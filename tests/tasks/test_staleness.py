@@ -32,6 +32,7 @@ EXEMPT = {
     "tasks.runtime": "how a stage starts, where it reads and writes, and what it prints: none of it is in a result",
     "tasks.params.schema": "accepts or refuses params.yaml, whose values DVC compares itself",
     "tasks.params.sections": "as the schema; its defaults are those of stages that name tasks/params",
+    "tasks.params.training": "as the sections",
 }
 
 
