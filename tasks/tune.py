@@ -9,21 +9,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from levy_core.base.code import hash_code
 from levy_core.base.conditions import LABEL
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json
-from levy_core.base.memory import free_memory
-from levy_core.base.seeds import seed_of
 from levy_core.sampling.guidance import GUIDES
 from levy_core.sampling.search import SearchResult
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.space import Space
-from levy_core.serving.draw import check_guide, cost, draw_samples, hash_model
-from levy_core.serving.memory import Footprint, check_batch
+from levy_core.serving.draw import check_guide, cost, hash_model
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.selection import SETTINGS, sampler_of
 from tasks.cells.tables import write_rows
@@ -34,6 +30,7 @@ from tasks.params.samplers import classes_of, space_of
 from tasks.params.schema import Params
 from tasks.runtime import paths, stage
 from tasks.runtime.progress import bar
+from tasks.tuning.correcting import fit_correction
 from tasks.tuning.scores import Memo
 from tasks.tuning.searches import Searches
 
@@ -42,7 +39,6 @@ CODE = ("levy_core.sampling.search", "levy_core.sampling.fitting")
 # Share of real samples' distance to the training samples, below which a guide is said to copy: far beyond the scatter of a median
 # of some hundred distances, which is a few per cent.
 NEAR = 0.8
-CORRECTING_STEPS = 20  # of the sampler to whose samples a correction is fitted
 
 
 def tune(params: Params, dataset: str, design: str) -> None:
@@ -58,7 +54,7 @@ def tune(params: Params, dataset: str, design: str) -> None:
         f"{design} on {dataset}: scored on samples of {classes} classes, guides {', '.join(space.guides)}", flush=True
     )
     metrics = open_metrics(params, dataset)
-    correction = _fit_correction(params, dataset, model, space, device)
+    correction = fit_correction(params, dataset, model, space, device)
     memo = Memo(paths.scores(dataset, design), _fingerprint(params, dataset, folder, metrics, correction))
 
     searches = Searches(
@@ -141,23 +137,6 @@ def warn_of_copies(solver: Solver, watched: dict[str, float]) -> str:
         f"; it may copy: its distance to training samples is {near:.2f}, that of new real ones {real:.2f} (near_train); "
         "lower tune.strength, or take the guide out of tune.guides"
     )
-
-
-def _fit_correction(params: Params, dataset: str, model: Model, space: Space, device: torch.device) -> dict[str, Any]:
-    """What corrects samples of the model, fitted to samples that it draws with many evaluations; {} where nothing does."""
-    correction = params.kind(dataset).correction
-    if correction is None or not correction.is_asked_for(params.data[dataset]):
-        return {}
-    ends = space.ends(model.design.schedule)
-    solver = Solver(
-        "ode", "2m-data", "karras", CORRECTING_STEPS, rho_max=ends["rho_max"][1], rho_min=ends["rho_min"][0], denoise=True
-    )  # fmt: skip
-    n, seed = correction.count(model.shape), seed_of("tune", params.tune.seed, "correction") % 2**31
-    labels, batch = model.samples.labels(classes_of(params.sample, params.kind(dataset)), 0, n), params.sample.batch
-    check_batch("sample.batch", batch, Footprint(model, device), solver, n, free_memory(device))
-    samples = draw_samples(model, solver, seed, labels, batch, device)
-    print(f"{dataset}: samples are corrected, as fitted to {n:,} of {CORRECTING_STEPS} evaluations", flush=True)
-    return correction.fit(paths.reference(dataset), samples, labels)
 
 
 def _fingerprint(params: Params, dataset: str, model: Path, metrics: Metrics, correction: dict[str, Any]) -> str:
