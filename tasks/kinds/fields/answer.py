@@ -19,14 +19,26 @@ def answer(
     units: Mapping[str, str],
     real: Mapping[str, Estimates],
     ceiling: Mapping[str, float | None],
+    mapped: Sequence[str] = (),
 ) -> list[str]:
-    """Sentences on the winner: the highest values of each variable, the means over the area, at what cost.
+    """Sentences on the winner: the highest values of each variable, its wet days, the means over the area, at what cost.
 
     Args:
         cell: the winner's row of the grid. sampler: its name for people.
         units: of each variable. real: of the held-out period. ceiling: what the training period itself scores against it.
+        mapped: variables whose values are mapped to quantiles of the training period.
     """
     sentences = [_describe_highest(cell, v, unit, real[v], ceiling.get(f"q999/test/{v}")) for v, unit in units.items()]
+    for v in units:
+        wet, of_wet = (cell.get(f"{name}/test/{v}") for name in ("wet_ratio", "wet_mean_ratio"))
+        if pd.notna(wet) and pd.notna(of_wet):
+            sentences.append(
+                f"{v}: {wet:.2f} times as many wet cells and days as in the held-out period, with {of_wet:.2f} times as much each (1 is right)."
+            )
+    if mapped:
+        sentences.append(
+            f"Single values of {' and '.join(mapped)} have the quantiles of the training period by a mapping: they say nothing of the network, what cells do together does."
+        )
     means = {v: cell[f"mean95_ratio/test/{v}"] for v in units}
     known = {v: ratio for v, ratio in means.items() if pd.notna(ratio)}
     if known:

@@ -108,8 +108,11 @@ class FieldPage:
             references = references | {
                 ", anomaly": (self._metrics.references[ANOMALIES.format("test")], self._codec.anomaly_units)
             }
+        mapped = [v.key for v in self._metrics.codec.variables if v.quantile_mapping]
         return {
-            "answer": partial(answer, units=units, real=self._real.estimates, ceiling=self._metrics.ceiling),
+            "answer": partial(
+                answer, units=units, real=self._real.estimates, ceiling=self._metrics.ceiling, mapped=mapped
+            ),
             "decidable": tabulate_decidable(self.variables, units, self._real.estimates, self._metrics.ceiling),
             "variables": [
                 {

@@ -58,6 +58,19 @@ def test_what_is_wrong_or_not_known_is_said_first(drawn, changes, beginning):
     assert said(drawn, **changes)[0].startswith(beginning)
 
 
+def test_wet_days_and_what_is_mapped_are_told_where_there_are_any():
+    cell = {"design": "tedm", "q999/test/tp": 40.0, "mean95_ratio/test/tp": 1.0}
+    cell |= {"wet_ratio/test/tp": 2.06, "wet_mean_ratio/test/tp": 0.72}
+    _, wet, mapped, *_ = answer(cell, "ODE", UNITS, real_of(), {"q999/test/tp": 38.2}, ["tp"])
+    assert (
+        wet
+        == "tp: 2.06 times as many wet cells and days as in the held-out period, with 0.72 times as much each (1 is right)."
+    )
+    assert mapped.startswith(
+        "Single values of tp have the quantiles of the training period by a mapping: they say nothing"
+    )
+
+
 def test_too_few_values_on_both_sides_are_told_without_a_number():
     real = real_of()
     real["tp"]["quantiles"]["0.999"] = {"value": None, "low": None, "high": None}
