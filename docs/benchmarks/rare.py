@@ -1,9 +1,10 @@
-"""What brings rare classes back: losses, labels, balance and guidance under several noise laws, on the digits.
+"""What brings rare classes back: losses, labels, balance and guidance under several noise laws, on the digits or on CIFAR-10 at 16 x 16.
 
-Every model is trained on the same long-tailed digits for the same number of steps; each image that no model was trained on
+Every model is trained on the same long-tailed images for the same number of steps; each image that no model was trained on
 belongs to the reference of its class. A training is kept, and a measured row too: run the same command again to go on.
 
     python docs/benchmarks/rare.py run FOLDER --rows lim,lim-published --seeds 0,1,2,3,4 [--imbalance 20]
+    python docs/benchmarks/rare.py run FOLDER --data cifar10 --images FOLDER-OF-THE-ARCHIVE --imbalance 100 --rows lim,edm --seeds 0
     python docs/benchmarks/rare.py useful FOLDER --rows lim-balance,edm --seeds 0,1,2 [--imbalance 20]
     python docs/benchmarks/rare.py table FOLDER [--imbalance 20]
 """
@@ -44,11 +45,38 @@ from levy_core.training.trainer import TrainConfig, Trainer
 from tasks.runtime.progress import bar
 
 CPU = torch.device("cpu")
-STEPS, BATCH, NEIGHBOURS = 1500, 64, 3
+BATCH, NEIGHBOURS = 64, 3
 N, PER_RARE_CLASS = 1500, 250  # samples in training proportions, and of each rare class
 DRAW_SEED = 1000
 CLASSIFIER_SEEDS = range(5)
-JUDGE = ClassifierConfig(steps=600, batch=128, lr=0.01, width=16, features=32, seed=0)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Images, and what suits them.
+
+    Attributes:
+        images: where they lie. side: to which they are shrunk by means; most: of a class. None: as they are, all.
+        steps, channels, flip: of trainings. judge: the classifier.
+    """
+
+    images: Path
+    side: int | None
+    most: int | None
+    steps: int
+    channels: tuple[int, ...]
+    flip: bool
+    judge: ClassifierConfig
+
+
+SETTINGS = {
+    "digits": Setting(
+        Path("data/digits"), None, None, 1500, (16, 32), False, ClassifierConfig(600, 128, 0.01, 16, 32, 0)
+    ),
+    "cifar10": Setting(
+        Path("data/cifar10-lt"), 16, 2500, 2000, (32, 64), True, ClassifierConfig(3000, 128, 0.01, 32, 64, 0)
+    ),
+}
 CONSISTENT = {"loss": "squared", "tail_weight": "cauchy", "level_weight": "residual"}
 LAWS: dict[str, dict[str, Any]] = {
     "lim": {"preset": "lim", "alpha": 1.8},
@@ -82,16 +110,20 @@ FILES = {"run": "rows.jsonl", "useful": "useful.jsonl"}
 
 @dataclass(frozen=True)
 class Bench:
-    """The digits at one imbalance, and what samples of them are measured with."""
+    """Images at one imbalance, and what samples of them are measured with."""
 
     folder: Path
     imbalance: float
+    setting: Setting
 
     @cached_property
     def _source(self) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray]:
-        source = open_source(Path("data/digits"))
-        images = np.stack([source.read(i) for i in range(len(source.labels))])
-        return images, source.labels, tuple(source.classes), assign_groups(source, self.imbalance, None, 0, 0)["train"]
+        source, most = open_source(self.setting.images), self.setting.most
+        kept = np.sort(np.concatenate([np.flatnonzero(source.labels == c)[:most] for c in range(len(source.classes))]))
+        images = np.stack([_shrink(source.read(i), self.setting.side) for i in kept])
+        fewer = replace(source, labels=source.labels[kept])
+        rows = assign_groups(fewer, self.imbalance, None, 0, 0)["train"]
+        return images, fewer.labels, tuple(source.classes), rows
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -121,7 +153,7 @@ class Bench:
     def judge(self) -> Any:
         """A classifier of all images."""
         images, labels, *_ = self._source
-        *_, (_, _, net) = train_classifier(images, labels, len(self.classes), JUDGE, CPU)
+        *_, (_, _, net) = train_classifier(images, labels, len(self.classes), self.setting.judge, CPU)
         save_classifier(self.folder / "classifier", net, {})
         return net.eval()
 
@@ -130,7 +162,7 @@ class Bench:
         """A classifier of every second image, and all images, with its confusion on those that it was not trained on."""
         images, labels, *_ = self._source
         seen = np.arange(len(labels)) % 2 == 0
-        *_, (_, _, net) = train_classifier(images[seen], labels[seen], len(self.classes), JUDGE, CPU)
+        *_, (_, _, net) = train_classifier(images[seen], labels[seen], len(self.classes), self.setting.judge, CPU)
         features = self.features(images)
         all_images = Reference.of(features, labels, FidelityConfig(50, 100, NEIGHBOURS))
         own, verdicts = np.ones((~seen).sum(), dtype=bool), classify(net, images[~seen])
@@ -168,16 +200,16 @@ class Bench:
             design = Design.from_mapping(settings)
             options: dict[str, Any] = {"label_dropout": 0.5, **changes}
             config = TrainConfig(
-                steps=STEPS, batch=BATCH, lr=1e-3, warmup=100, ema=0.995, clip=1.0, flip=False, seed=seed,
+                steps=self.setting.steps, batch=BATCH, lr=1e-3, warmup=100, ema=0.995, clip=1.0, flip=self.setting.flip, seed=seed,
                 precision=resolve_precision("auto", CPU), **options,
             )  # fmt: skip
             images, labels = self.train
-            size = UNetConfig(images.shape[1:], len(self.classes), (16, 32), attention=(False, False))
+            size = UNetConfig(images.shape[1:], len(self.classes), self.setting.channels, attention=(False, False))
             torch.manual_seed(seed)
             net, samples = UNet(size), self.samples_of()
             data, cond = torch.from_numpy(to_unit(images)), of_labels(torch.from_numpy(labels))
             trainer = Trainer(design, net, data, cond, samples.absent, config, CPU)
-            for _ in bar(trainer.run(), f"{row} {seed}", total=STEPS, unit="step"):
+            for _ in bar(trainer.run(), f"{row} {seed}", total=self.setting.steps, unit="step"):
                 pass
             folder.mkdir(parents=True, exist_ok=True)
             save_model(folder, trainer.averaged_weights(), design, size, samples, {})
@@ -196,7 +228,7 @@ class Bench:
         """What samples that fill each class up to the largest add to the accuracy of classifiers of unseen images."""
         labels = np.repeat(np.arange(len(self.counts)), max(self.counts))
         samples = self.draw(model, strength, labels, DRAW_SEED + 2)
-        config = ClassifierConfig(steps=300, batch=128, lr=0.01, width=16, features=32, seed=0)
+        config = replace(self.setting.judge, steps=self.setting.judge.steps // 2)
         train, test = (Images(*images, self.classes) for images in (self.train, self.unseen))
         accuracies = usefulness(train, test, samples, labels, config, CLASSIFIER_SEEDS, CPU)
         means = {f"rare_accuracy_{name}": float(found["rare_accuracy"].mean()) for name, found in accuracies.items()}
@@ -242,6 +274,15 @@ class Bench:
             "rare_samples": float(len(rare)),
         }
         return row
+
+
+def _shrink(image: np.ndarray, side: int | None) -> np.ndarray:
+    """Means over blocks, uint8 [C, side, side]."""
+    if side is None:
+        return image
+    block = image.shape[1] // side
+    means = image.reshape(len(image), side, block, side, block).mean((2, 4))
+    return means.round().astype(np.uint8)
 
 
 def run(bench: Bench, what: str, rows: Sequence[str], seeds: Sequence[int], strengths: Sequence[float | None]) -> None:
@@ -293,6 +334,8 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--imbalance", type=float, default=20)
+    parser.add_argument("--data", choices=list(SETTINGS), default="digits")
+    parser.add_argument("--images", type=Path, help="where they lie, if elsewhere")
     parser.add_argument(
         "--strengths", default="none,1,1.5,2", help="of the guide; none: no class, 1: the class without a guide"
     )
@@ -302,7 +345,8 @@ def main() -> None:
     if arguments.what == "table":
         return table(folder)
     make_reproducible(1)
-    bench = Bench(folder, arguments.imbalance)
+    setting = SETTINGS[arguments.data]
+    bench = Bench(folder, arguments.imbalance, replace(setting, images=arguments.images or setting.images))
     write_json(folder / "about.json", {"counts": bench.counts, "unseen_rare": len(bench.real["rare"])})
     strengths = [None if text == "none" else float(text) for text in arguments.strengths.split(",")]
     run(bench, arguments.what, arguments.rows.split(","), [int(seed) for seed in arguments.seeds.split(",")], strengths)
