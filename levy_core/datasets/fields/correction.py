@@ -9,18 +9,22 @@ from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.quantile_mapping import QuantileMapping
 
 
-def fit_mappings(codec: Codec, x: np.ndarray, times: np.ndarray | None, real: np.ndarray) -> dict[str, Any]:
+def fit_mappings(
+    codec: Codec, x: np.ndarray, times: np.ndarray | None, real: np.ndarray, cells: np.ndarray | None = None
+) -> dict[str, Any]:
     """Quantile mappings of the variables that are to have one, by their key, for ``Codec.corrected``.
 
     Args:
         x: samples of the model [N, C, H, W], at times [N]. real: fields of the training period in physical units [M, C, H, W].
+        cells: bool [H, W], which of them are looked at, so that all areas count alike; None: all.
 
     Raises:
         LevyError: as ``Codec.decode`` and ``QuantileMapping.fit``.
     """
     values = codec.unbounded(x, times)
+    seen = np.ones(codec.shape[1:], dtype=bool) if cells is None else cells
     return {
-        v.key: asdict(QuantileMapping.fit(values[:, c], real[:, c]))
+        v.key: asdict(QuantileMapping.fit(values[:, c][:, seen], real[:, c][:, seen]))
         for c, v in enumerate(codec.variables)
         if v.quantile_mapping
     }

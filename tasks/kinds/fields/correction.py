@@ -10,6 +10,7 @@ from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.correction import fit_mappings
 from levy_core.datasets.fields.times import times_of
+from levy_core.metrics.fields.spatial import even_cells
 from tasks.kinds.fields.metrics import FieldMetrics
 
 FIELDS, VALUES = 2000, 8_000_000  # that mappings are fitted to, at most; no fewer than LEAST fields
@@ -25,7 +26,9 @@ def fit(reference: Path, samples: np.ndarray, labels: np.ndarray) -> dict[str, A
     """Mappings, from samples of a model [N, C, H, W] with labels [N] to the training period."""
     metrics = FieldMetrics(reference)
     times = None if metrics.codec.climatology is None else times_of(metrics.codec, metrics.samples, labels)
-    return fit_mappings(metrics.codec, samples, times, metrics.references["train"].fields)
+    _, height, width = metrics.codec.shape
+    cells = even_cells(metrics.codec.areas, (height, width))
+    return fit_mappings(metrics.codec, samples, times, metrics.references["train"].fields, cells)
 
 
 def open_correction(
