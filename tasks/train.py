@@ -23,12 +23,13 @@ from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.precision import parameter_count, resolve_precision
 from levy_core.observations.kept import keep_covariance
 from levy_core.process.design import Design
-from levy_core.training.augmentation import SHIFT
+from levy_core.training.augmentation import Augmentation
 from levy_core.training.batches import sample_shape
 from levy_core.training.checkpoint import NETS, NetConfig, save_model
+from levy_core.training.config import TrainConfig
 from levy_core.training.encoding import count_fitted, encode_data, fit_to_data, measure_held_back
 from levy_core.training.share import Share
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.trainer import Trainer
 from tasks.kinds.kind import TrainingData
 from tasks.params.resolution import check_tail_index, design_of
 from tasks.params.schema import Params
@@ -79,7 +80,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     settings = params.train.model_dump(exclude={"save_every", "processes", "checkpointing", "ema_chosen", "pictures"})
     settings["ema_lengths"] = tuple(params.train.ema_lengths or ())
     settings["precision"] = resolve_precision(params.train.precision, state.device)
-    config = TrainConfig(flip=training.flip, crop=training.crop, **settings)
+    config = TrainConfig(flip=training.flip, crop=training.crop, colour=training.colour, **settings)
     torch.manual_seed(config.seed)
     if isinstance(net_config, MLPConfig):
         net: nn.Module = MLP(net_config)
@@ -208,7 +209,7 @@ def _size_network(params: NetParams, training: TrainingData, design: Design, lat
         NetConfig,
         config.from_mapping(
             {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.settings}
-            | {"augment": SHIFT if training.crop else 0, "heads": design.heads}
+            | {"augment": Augmentation(training.crop, training.colour).numbers, "heads": design.heads}
         ),
     )
 

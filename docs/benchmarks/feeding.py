@@ -23,7 +23,8 @@ from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.images.store import ImageStore, write_group
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 
 STEPS, TURNS, BATCH = 40, 5, 64
 IMAGE = (3, 64, 64)

@@ -27,7 +27,8 @@ from levy_core.observations.covariance import Covariance, fit_covariance
 from levy_core.observations.operators import Blur, Operator, block_mean, mask
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import Model, load_model, save_model
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 
 TAIL = 4.0  # degrees of freedom of t-EDM's noise and of Student-t kriging: those of the starter weather
 WIDE = {"level_mean": 0.5, "level_std": 1.5, "sigma_data": 1.0}  # docs/benchmarks/weather.py

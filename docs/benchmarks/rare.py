@@ -40,8 +40,10 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import draw_samples
+from levy_core.training.augmentation import Augmentation
 from levy_core.training.checkpoint import Model, load_model, save_model
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 from tasks.runtime.progress import bar
 
 CPU = torch.device("cpu")
@@ -105,6 +107,11 @@ ROWS |= {f"{name}-balance": (ROWS[name][0], {"balance": 1.0, "balance_phase": 0.
 ROWS |= {f"{name}-balance-half": (ROWS[name][0], {"balance": 0.5, "balance_phase": 1.0}) for name in LAWS}
 ROWS |= {f"{name}-cbdm": (ROWS[name][0], {"class_balancing": 1.0}) for name in LAWS}
 ROWS |= {f"{name}-dropout": (ROWS[name][0], {"label_dropout": 0.2}) for name in LAWS}
+ROWS |= {
+    f"{name}-balance-{key}": (ROWS[name][0], {"balance": 1.0, "balance_phase": 0.2, key: value})
+    for name in LAWS
+    for key, value in (("crop", 1), ("colour", 0.2))
+}
 FILES = {"run": "rows.jsonl", "useful": "useful.jsonl"}
 
 
@@ -204,7 +211,10 @@ class Bench:
                 precision=resolve_precision("auto", CPU), **options,
             )  # fmt: skip
             images, labels = self.train
-            size = UNetConfig(images.shape[1:], len(self.classes), self.setting.channels, attention=(False, False))
+            size = UNetConfig(
+                images.shape[1:], len(self.classes), self.setting.channels, attention=(False, False),
+                augment=Augmentation(config.crop, config.colour).numbers,
+            )  # fmt: skip
             torch.manual_seed(seed)
             net, samples = UNet(size), self.samples_of()
             data, cond = torch.from_numpy(to_unit(images)), of_labels(torch.from_numpy(labels))

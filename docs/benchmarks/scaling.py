@@ -25,8 +25,9 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.loop import sample
 from levy_core.sampling.solver import Solver, tabulate
+from levy_core.training.config import TrainConfig
 from levy_core.training.share import Share
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.trainer import Trainer
 from tasks.params.sections import ComputeParams
 from tasks.runtime import processes
 

@@ -25,7 +25,8 @@ from levy_core.base.conditions import LABEL, of_labels
 from levy_core.nets.precision import parameter_count
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 
 CLASSES = 10
 SIZES = {  # shape, channels, layers, attention, batch

@@ -29,7 +29,8 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.loop import sample
 from levy_core.sampling.solver import Solver, tabulate
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 
 SHAPE = (8, 8)
 # Large scales carry most of a field's variance, so they are decided at higher noise levels than an image's -1.2 +- 1.2.

@@ -12,10 +12,10 @@ from levy_core.base.conditions import LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import BatchStream, generator
 from levy_core.process.noise import Noise
-from levy_core.training.augmentation import draw_shifts
+from levy_core.training.augmentation import Augmentation
 
 if TYPE_CHECKING:
-    from levy_core.training.trainer import TrainConfig
+    from levy_core.training.config import TrainConfig
 
 
 class BalancedRows:
@@ -43,14 +43,14 @@ class Drawn:
 
     Attributes:
         rows: of the samples, int64 [B]. mirrored: bool [B]; None: no sample is. dropped: trained without their class, bool [B].
-        shifts: pixels, int64 [B, 2]; None: no sample is shifted.
+        augment: what tells how each sample is augmented, float32 [B, k]; None: none is.
         rest: draws what is left.
     """
 
     rows: Tensor
     mirrored: Tensor | None
     dropped: Tensor
-    shifts: Tensor | None
+    augment: Tensor | None
     rest: torch.Generator
 
 
@@ -70,6 +70,7 @@ class Drawing:
 
     def __init__(self, config: "TrainConfig", n: int, cond: Condition, absent: Condition):
         self.config, self.n = config, n
+        self.augmentation = Augmentation(config.crop, config.colour)
         self.first_balanced = config.steps - max(1, round(config.balance_phase * config.steps))
         self._balanced = None
         for key in ("balance", "class_balancing"):
@@ -90,8 +91,8 @@ class Drawing:
         dropped = torch.rand(config.batch, generator=g) < config.label_dropout
         if self._balanced is not None and step >= self.first_balanced:
             rows = torch.where(dropped, rows, self._labelled_rows(step, "balance"))
-        shifts = draw_shifts(config.batch, config.crop, config.seed, step) if config.crop else None
-        return Drawn(rows, mirrored, dropped, shifts, g)
+        augment = self.augmentation.draw(config.batch, config.seed, step) if self.augmentation.numbers else None
+        return Drawn(rows, mirrored, dropped, augment, g)
 
     def other_rows(self, step: int) -> Tensor:
         """Further rows, drawn as those with their class are, int64 [B]: their classes are compared with those of the batch."""

@@ -13,41 +13,16 @@ from torch import Tensor, nn
 from levy_core.base.conditions import AUGMENT, LABEL, Condition, repeat, rows_of
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import generator, seed_of
-from levy_core.nets.precision import Precision
 from levy_core.process.design import Design
-from levy_core.training.augmentation import shift
 from levy_core.training.batches import Data, batches, fill_missing, sample_shape
 from levy_core.training.class_balancing import ClassBalancing
+from levy_core.training.config import TrainConfig
 from levy_core.training.drawing import Drawing, draw_noise
 from levy_core.training.objective import Batch, NoiseResidual, Objective
 from levy_core.training.power_averages import Keep, PowerAverages, Read
-from levy_core.training.rates import LR_SCHEDULES, LrSchedule
+from levy_core.training.rates import LR_SCHEDULES
 from levy_core.training.score_head import WithScore
 from levy_core.training.share import WHOLE, Share
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that determines a training run beside the design, the network and the data."""
-
-    steps: int
-    batch: int
-    lr: float
-    warmup: int
-    ema: float
-    clip: float
-    label_dropout: float  # share of samples trained without their class, so that one network also samples without
-    flip: bool  # mirror half of the images
-    seed: int
-    precision: Precision  # bfloat16: the network under autocast; weights and gradients stay float32
-    crop: int = 0  # shift half of the images by up to so many pixels, and tell the network
-    balance: float = 0.0  # rows with their class draw class c, of n_c samples, in proportion to n_c ** (1 - balance)
-    balance_phase: float = 0.2  # the last share of the steps, in which they do
-    class_balancing: float = 0.0  # strength of the class-balancing term (levy_core.training.class_balancing)
-    lr_schedule: LrSchedule = "constant"  # after the warm-up (levy_core.training.rates)
-    weight_decay: float = 0.0  # decoupled from the gradient (AdamW)
-    accumulate: int = 1  # parts of a batch that follow each other, for memory: their gradients add up
-    ema_lengths: tuple[float, ...] = ()  # of further averages of the weights (levy_core.training.power_averages)
 
 
 @dataclass(frozen=True)
@@ -127,7 +102,11 @@ class Trainer:
                     f"{len(data)} training samples came with {len(values)} rows of {name}: give one row per sample"
                 )
         shape = sample_shape(data)
-        for name, wanted, nothing in (("flip", config.flip, "false"), ("crop", config.crop, "0")):
+        for name, wanted, nothing in (
+            ("flip", config.flip, "false"),
+            ("crop", config.crop, "0"),
+            ("colour", config.colour, "0"),
+        ):
             if wanted and len(shape) != 3:
                 raise LevyError(
                     f"{name} is for images [N, C, H, W], but the data have shape {[len(data), *shape]}: set {name} to {nothing}"
@@ -195,9 +174,9 @@ class Trainer:
         cond = rows_of(self.cond, drawn.rows)
         if drawn.mirrored is not None:
             x0 = torch.where(drawn.mirrored[own_rows][:, None, None, None], x0.flip(-1), x0)
-        if drawn.shifts is not None:
-            x0 = shift(x0, drawn.shifts[own_rows])
-            cond[AUGMENT] = drawn.shifts / config.crop
+        if drawn.augment is not None:
+            x0 = self.drawing.augmentation.apply(x0, drawn.augment[own_rows])
+            cond[AUGMENT] = drawn.augment
         other = None
         if config.class_balancing > 0:
             other = cond | {LABEL: self.cond[LABEL][self.drawing.other_rows(self.step)]}

@@ -42,7 +42,8 @@ class TrainingData:
     Attributes:
         data: float32 [N, *S], in memory or in a store. cond: the condition of each sample.
         samples: what a model of them draws. hash: of the samples and labels.
-        flip: mirror half of the samples. crop: shift half of them by up to so many pixels, which the network is told.
+        flip: mirror half of the samples. crop: shift half of them by up to so many pixels, colour: spread of brightness, contrast and saturation
+            in half of them; both of which the network is told.
         net: settings of the network that the data decide. net_inputs: further arguments of the network.
         sigma_data: standard deviation of the values where it is known; None: the design's own.
         tail_index: the heaviest of the variables', of kinds that have one.
@@ -57,6 +58,7 @@ class TrainingData:
     hash: str
     flip: bool = False
     crop: int = 0
+    colour: float = 0.0
     net: dict[str, Any] = field(default_factory=dict)
     net_inputs: dict[str, Any] = field(default_factory=dict)
     sigma_data: float | None = None

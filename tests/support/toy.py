@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from levy_core.training.trainer import TrainConfig
+from levy_core.training.config import TrainConfig
 
 RARE = 0.02  # share of the rarest mode of ``imbalanced_ring``
 # Of a small network on the ring, in seconds.

@@ -8,7 +8,8 @@ from levy_core.base.files import write_json
 from levy_core.datasets.images.store import ImageStore, write_group
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 from tasks.kinds.images import training
 
 CONFIG = TrainConfig(

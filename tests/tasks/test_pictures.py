@@ -11,7 +11,8 @@ from levy_core.nets.latent import fit_latent
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 from tasks.training.pictures import GAP, LONGEST, Pictures, lay_out
 
 CONFIG = TrainConfig(

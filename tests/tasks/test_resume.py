@@ -9,7 +9,8 @@ from levy_core.base.conditions import LABEL, of_labels
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 from tasks.kinds.kind import TrainingData
 from tasks.train import _fingerprint
 from tasks.training.kept_averages import KeptAverages

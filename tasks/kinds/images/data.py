@@ -25,9 +25,8 @@ def prepare(raw: Path, settings: ImageSettings, folder: Path, dataset: str) -> N
             folder / "images.zarr", group, indices, source.labels[indices], source.classes, shape, read,
             partial(bar, what=f"packing {group}", unit="chunk"),
         )  # fmt: skip
-    write_json(
-        folder / "statistics.json", {"shape": list(shape), "flip": settings.flip, "crop": settings.crop, **statistics}
-    )
+    augmented = settings.model_dump(include={"flip", "crop", "colour"})
+    write_json(folder / "statistics.json", {"shape": list(shape), **augmented, **statistics})
     counts = statistics["train"]["counts"]
     tail = f"{sum(counts):,} long-tailed training images of {len(counts)} classes ({counts[0]} ... {counts[-1]})"
     held_out = f"{len(groups.get('test', [])):,} held out"

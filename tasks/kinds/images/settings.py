@@ -19,12 +19,13 @@ class ImageSettings(Settings):
     test_share: float = Field(default=0.2, ge=0, lt=1)
     flip: bool = False
     crop: int = Field(default=0, ge=0)
+    colour: float = Field(default=0.0, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
 
     @property
     def selection(self) -> dict[str, Any]:
         """What decides which images are used, by the names of ``levy_core.datasets.images.split.assign_groups``."""
-        return self.model_dump(exclude={"kind", "flip", "crop"})
+        return self.model_dump(exclude={"kind", "flip", "crop", "colour"})
 
 
 class ClassifierSettings(Settings):

@@ -27,12 +27,13 @@ class ImageStatistics(Statistics):
     """As ``Statistics``.
 
     Attributes:
-        flip, crop: as in ``TrainingData``; data of before there was one have no ``crop``.
+        flip, crop, colour: as in ``TrainingData``; data of before there were some have no ``crop`` or ``colour``.
         test: None where no images are held out.
     """
 
     flip: bool
     crop: int = Field(default=0, ge=0, lt=2**31)
+    colour: float = Field(default=0.0, ge=0, le=1)
     train: GroupStatistics
     balanced: GroupStatistics
     test: GroupStatistics | None = None

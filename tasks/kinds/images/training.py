@@ -35,5 +35,6 @@ def read_training_data(prepared: Path) -> TrainingData:
         store.hash(),
         statistics.flip,
         statistics.crop,
+        statistics.colour,
         held_out=None if test is None else (test, of_labels(torch.from_numpy(test.labels))),
     )

@@ -11,7 +11,8 @@ from levy_core.base.conditions import AUGMENT, LABEL, of_labels
 from levy_core.base.errors import LevyError
 from levy_core.nets.dit import DiT, DiTConfig, position_waves
 from levy_core.process.design import Design
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 
 from diffusers import DiTTransformer2DModel  # isort: skip
 

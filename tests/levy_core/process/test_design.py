@@ -27,7 +27,8 @@ from levy_core.sampling.loop import sample
 from levy_core.sampling.oracles import energy_distance
 from levy_core.sampling.solver import Solver, tabulate
 from levy_core.training.checkpoint import FORMAT, load_model, save_model
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 from tests.conftest import PRECISIONS
 from tests.support.toy import TOY, imbalanced_ring
 

@@ -12,9 +12,19 @@ from levy_core.base.conditions import AUGMENT, LABEL, of_labels
 from levy_core.base.errors import LevyError
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
-from levy_core.training.augmentation import SHARE, SHIFT, draw_shifts, shift
+from levy_core.training.augmentation import (
+    COLOUR,
+    SHARE,
+    SHIFT,
+    Augmentation,
+    draw_colours,
+    draw_shifts,
+    recolour,
+    shift,
+)
+from levy_core.training.config import TrainConfig
 from levy_core.training.share import WHOLE, Share
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.trainer import Trainer
 
 CONFIG = TrainConfig(
     steps=3, batch=40, lr=1e-3, warmup=1, ema=0.9, clip=1e9, label_dropout=0.5, flip=False, seed=0, precision="float32",
@@ -68,6 +78,44 @@ def test_the_network_is_told_the_shift_of_each_image_and_the_other_class_is_aske
     assert torch.equal(x0, shift(still, shifts))
     assert torch.equal(told, other)
     assert 0 < int((shifts == 0).all(1).sum()) < CONFIG.batch
+
+
+def test_colours_are_normal_in_their_share_of_the_images_and_none_elsewhere():
+    colours = draw_colours(20_000, seed=0, step=0)
+    changed = colours.abs().sum(1) > 0
+    # Each fails once in 10,000 seeds of right draws; the seed is fixed.
+    assert stats.binomtest(int(changed.sum()), 20_000, SHARE).pvalue > 1e-4
+    for amounts in colours[changed].unbind(1):
+        assert stats.kstest(amounts.numpy(), "norm").pvalue > 1e-4
+
+
+def test_a_colour_is_brightness_contrast_and_saturation():
+    images = torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mean = images.mean(1, keepdim=True)
+    one = lambda *colours: recolour(images, torch.tensor([colours] * 4))
+    torch.testing.assert_close(one(0.0, 0.0, 0.0), images)
+    torch.testing.assert_close(one(0.3, 0.0, 0.0), images + 0.3)
+    torch.testing.assert_close(one(0.0, float(np.log(2)), 0.0), 2 * images)
+    torch.testing.assert_close(one(0.0, 0.0, -50.0), mean.expand_as(images))  # grey
+    torch.testing.assert_close(one(0.0, 0.0, float(np.log(2))) - mean, 2 * (images - mean))
+    grey = images[:, :1]
+    torch.testing.assert_close(recolour(grey, torch.tensor([[0.0, 0.0, 3.0]] * 4)), grey)
+
+
+def test_the_network_is_told_shift_and_colour_together():
+    config, net = replace(CONFIG, colour=0.2), replace(NET, augment=SHIFT + COLOUR)
+    torch.manual_seed(0)
+    design, cond = Design.from_mapping({"preset": "tedm"}), of_labels(torch.arange(20) % 2)
+    x0, told, other = seen_by(
+        Trainer(design, UNet(net), IMAGES, cond, {LABEL: torch.tensor(2)}, config, torch.device("cpu"))
+    )
+    still = IMAGES[trainer(replace(CONFIG, crop=0)).drawing(0).rows]
+    assert told.shape == (CONFIG.batch, SHIFT + COLOUR)
+    assert torch.equal(told, other)
+    shifted = shift(still, (told[:, :SHIFT] * CONFIG.crop).round().long())
+    torch.testing.assert_close(x0, recolour(shifted, 0.2 * told[:, SHIFT:]))
+    assert Augmentation(0, 0.2).numbers == COLOUR
+    assert Augmentation().numbers == 0
 
 
 def test_two_shares_see_the_images_and_shifts_of_one():

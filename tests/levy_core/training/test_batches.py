@@ -18,7 +18,8 @@ from levy_core.process.loss import LOSSES, TAIL_WEIGHTS, ResidualLoss
 from levy_core.process.noise import Gaussian, StudentT
 from levy_core.process.parametrisation import Units
 from levy_core.training.batches import AHEAD, batches, fill_missing
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.config import TrainConfig
+from levy_core.training.trainer import Trainer
 from tests.conftest import PRECISIONS
 
 CONFIG = TrainConfig(

@@ -14,10 +14,11 @@ from levy_core.base.seeds import generator
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.process.design import Design
 from levy_core.process.noise import Gaussian, Stable, StudentT
+from levy_core.training.config import TrainConfig
 from levy_core.training.drawing import BalancedRows, Drawing, draw_noise
 from levy_core.training.objective import Objective
 from levy_core.training.share import WHOLE, Share
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.trainer import Trainer
 
 COUNTS = [40, 13, 6, 1]
 LABELS = torch.arange(4).repeat_interleave(torch.tensor(COUNTS))[torch.randperm(60, generator=generator(1))]

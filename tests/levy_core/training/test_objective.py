@@ -9,8 +9,9 @@ import torch
 from levy_core.base.conditions import LABEL, of_labels
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.process.design import PRESETS, Design
+from levy_core.training.config import TrainConfig
 from levy_core.training.objective import Batch, NoiseResidual, Objective
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.trainer import Trainer
 
 CONFIG = TrainConfig(
     steps=200,

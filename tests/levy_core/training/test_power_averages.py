@@ -12,6 +12,7 @@ from levy_core.base.errors import LevyError
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.process.design import Design
 from levy_core.training import power_averages
+from levy_core.training.config import TrainConfig
 from levy_core.training.power_averages import (
     KEPT,
     LONGEST,
@@ -23,7 +24,7 @@ from levy_core.training.power_averages import (
     keeping_steps,
     reachable_lengths,
 )
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.trainer import Trainer
 
 TRACKED, STEPS = (0.05, 0.1), 640
 CONFIG = TrainConfig(

@@ -22,8 +22,9 @@ from levy_core.datasets.images.store import write_group
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import load_model
+from levy_core.training.config import TrainConfig
 from levy_core.training.share import WHOLE, Share
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.trainer import Trainer
 from tasks.params import sections
 from tasks.runtime import paths, processes
 from tasks.train import _sum_over_processes, train

@@ -20,9 +20,10 @@ from levy_core.process.parametrisation import Predictor, Units, broadcast, score
 from levy_core.sampling.oracles import Student, isotropic_law, nine_modes
 from levy_core.training.checkpoint import load_model, save_model
 from levy_core.training.class_balancing import ClassBalancing
+from levy_core.training.config import TrainConfig
 from levy_core.training.objective import Batch, NoiseResidual
 from levy_core.training.score_head import WithScore
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.trainer import Trainer
 
 CONFIG = TrainConfig(
     steps=600, batch=128, lr=3e-3, warmup=20, ema=0.98, clip=1.0, label_dropout=0.0, flip=False, seed=0,

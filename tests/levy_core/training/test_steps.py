@@ -10,10 +10,11 @@ from levy_core.base.conditions import LABEL, of_labels
 from levy_core.base.errors import LevyError
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.process.design import Design
+from levy_core.training.config import TrainConfig
 from levy_core.training.objective import NoiseResidual
 from levy_core.training.rates import LR_SCHEDULES
 from levy_core.training.share import Share
-from levy_core.training.trainer import TrainConfig, Trainer
+from levy_core.training.trainer import Trainer
 
 CONFIG = TrainConfig(
     steps=12, batch=11, lr=1e-2, warmup=3, ema=0.9, clip=1e9, label_dropout=0.3, flip=False, seed=0, precision="float32"
