@@ -2,6 +2,7 @@
 
     python docs/benchmarks/infill.py run FOLDER --data starter,digits
     python docs/benchmarks/infill.py run FOLDER --data uk,canada --source REAL   # two real files, named in infill_data.py
+    python docs/benchmarks/infill.py run FOLDER --data cifar10 --source IMAGES   # the folder of its archive
     python docs/benchmarks/infill.py table FOLDER
 
 Small networks are trained on the training period and kept, as is every judged row: run the same command again to go on. Designs
@@ -201,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--data", default="starter,digits", help=f"of digits, {', '.join(FIELDS)}")
+    parser.add_argument("--data", default="starter,digits", help=f"of digits, cifar10, {', '.join(FIELDS)}")
     parser.add_argument("--source", type=Path, help="folder of the real files")
     parser.add_argument("--tasks", default="", help="only these; without: all")
     parser.add_argument("--designs", default=",".join(DESIGNS))

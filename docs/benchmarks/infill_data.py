@@ -33,6 +33,7 @@ from levy_core.training.trainer import Trainer
 TAIL = 4.0  # degrees of freedom of t-EDM's noise and of Student-t kriging: those of the starter weather
 WIDE = {"level_mean": 0.5, "level_std": 1.5, "sigma_data": 1.0}  # docs/benchmarks/weather.py
 DESIGNS = {"edm": {"preset": "edm"}, "tedm": {"preset": "tedm", "nu": TAIL}}
+CIFAR = (10_000, 216)  # images to train on, and held out
 RAIN = Variable("tp", "mm day-1", transform="log1p", minimum=0, accumulated="1D")
 STARTER = Path("data/weather/era5-style.nc")
 # name: (file, what is made of it, every how many held-out fields one is a case)
@@ -97,10 +98,10 @@ class Data:
         _, height, width = shape
         row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         if self.kind == "images":
-            half = mask((column < width // 2).expand(shape))
+            half, block = mask((column < width // 2).expand(shape)), 2 if height < 16 else 4
             return {
                 "half": (half, 0.0),
-                "2x": (block_mean(shape, (2, 2)), 0.0),
+                f"{block}x": (block_mean(shape, (block, block)), 0.0),
                 "deblur": (Blur(tuple(shape), 1.0), 0.05),
             }
         stations = torch.rand(height, width, generator=torch.manual_seed(0)) < 0.05
@@ -115,7 +116,7 @@ class Data:
 
 
 def read(name: str, source: Path | None, scratch: Path) -> Data:
-    """The digits, or a file's fields by the pipeline's own preparation.
+    """The digits, CIFAR-10 of the archive in ``source``, or a file's fields by the pipeline's own preparation.
 
     Raises:
         LevyError: the file is not there.
@@ -125,6 +126,13 @@ def read(name: str, source: Path | None, scratch: Path) -> Data:
         pixels = torch.from_numpy(to_unit(np.stack([images.read(i) for i in range(len(images.labels))])))
         groups = assign_groups(images, 1, None, 0, 0.2)
         return Data(name, pixels[groups["train"]], pixels[groups["test"]], ("grey",), 6)
+    if name == "cifar10":
+        if source is None:
+            raise LevyError("nobody said where its archive lies (--source)")
+        images = open_source(source)
+        chosen = np.random.default_rng(0).permutation(len(images.labels))[: sum(CIFAR)]
+        pixels = torch.from_numpy(to_unit(np.stack([images.read(i) for i in chosen])))
+        return Data(name, pixels[: CIFAR[0]], pixels[CIFAR[0] :], ("red", "green", "blue"), 6)
     file, config, every = FIELDS[name]
     path = STARTER if name == "starter" else (source or Path()) / file
     if not path.exists():
