@@ -169,6 +169,56 @@ def test_a_web_server_is_read(server, tmp_path, capfd):
         open_fields(tmp_path / "data", config())
 
 
+WEATHERBENCH = (
+    Variable("2m_temperature", "degC"),
+    Variable("total_precipitation_6hr", "mm day-1", accumulated="6h", stamped="end", minimum=0.0),
+    Variable("geopotential", "m2 s-2", level=500),
+)
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["a copy on disk", "a web server"])
+def test_a_store_as_weatherbench_lays_it_out_is_read_by_days(server, tmp_path, served):
+    """Longitude before latitude, south first, names of the variables in words, levels, amounts of the six hours before."""
+    url, folder = server
+    n, rng = 120, np.random.default_rng(0)
+    axes = ("time", "longitude", "latitude")
+    longitude, latitude = np.arange(0, 360, 45.0), np.linspace(-78.75, 78.75, 8)
+    values = lambda *shape: rng.gamma(2.0, 1.0, shape).astype(np.float32)
+    store = xr.Dataset(
+        {
+            "2m_temperature": (
+                axes,
+                270 + values(n, 8, 8),
+                {"short_name": "t2m", "standard_name": "unknown", "units": "K"},
+            ),
+            "total_precipitation_6hr": (axes, values(n, 8, 8) / 1000, {"short_name": "tp", "units": "m"}),
+            "geopotential": (("time", "level", *axes[1:]), 5e4 + values(n, 2, 8, 8), {"units": "m**2 s**-2"}),
+        },
+        {
+            "time": pd.date_range("2001-01-01", periods=n, freq="6h"),
+            "level": ("level", [500, 850]),
+            "longitude": ("longitude", longitude, {"standard_name": "longitude", "units": "degrees_east"}),
+            "latitude": ("latitude", latitude, {"standard_name": "latitude", "units": "degrees_north"}),
+        },
+    )
+    name = "1959-2023_01_10-6h-8x8_equiangular_conservative.zarr"
+    store.chunk({"time": 50}).to_zarr(folder / name, zarr_format=2, consolidated=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "sources.txt").write_text(f"{url if served else folder}/{name}\n")
+    found = open_fields(tmp_path / "data", config(*WEATHERBENCH, resample="1D"))
+    ordered = store.transpose("time", "level", "latitude", "longitude").isel(latitude=slice(None, None, -1))
+    daily = ordered.resample(time="1D").mean().sel(time=found.time)
+    amounts = ordered.total_precipitation_6hr.assign_coords(time=ordered.time - np.timedelta64(6, "h")).resample(
+        time="1D"
+    )
+    whole = amounts.sum().sel(time=found.time)  # only days of whole amounts are kept
+    np.testing.assert_allclose(found["2m_temperature"], daily["2m_temperature"] - 273.15, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(found["geopotential_500"], daily["geopotential"].sel(level=500), rtol=1e-6)
+    np.testing.assert_allclose(found["total_precipitation_6hr"], 1000 * whole, rtol=1e-5)
+    assert len(found.time) == 29
+    assert found.latitude[0] > 0
+
+
 def test_a_missing_backend_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(known_implementations, "gs", {"class": "absent_package.Files", "err": "Please install gcsfs"})
     (tmp_path / "sources.txt").write_text("gs://bucket/era5.zarr\n")
