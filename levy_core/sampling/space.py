@@ -37,8 +37,14 @@ class Space:
         """Every solver with every discretisation that fits it, by name.
 
         Raises:
-            LevyError: none fits.
+            LevyError: none fits; tables would be fitted, and none of the solvers has one.
         """
+        fitted = [d for d in self.discretisations if DISCRETISATIONS[d].order is None]
+        if fitted and not any(set(fitted) & set(discretisations_of(s)) for s in self.solvers):
+            raise LevyError(
+                f"{fitted[0]} is among the discretisations, but tables are fitted in the place of the ode's, and the solvers are "
+                f"{', '.join(self.solvers)}: add ode, or take {fitted[0]} out"
+            )
         given = [d for d in self.discretisations if DISCRETISATIONS[d].order is not None]
         found = {f"{s} {d}": (s, d) for s in self.solvers for d in given if d in discretisations_of(s)}
         if not found:

@@ -88,7 +88,7 @@ class Scorer:
         device: torch.device,
         memo: Memo,
         footprint: Footprint,
-        correct: Correct | None,
+        correct: Correct | None = None,
     ):
         self._model, self._metrics, self._metric, self._classes = model, metrics, metric, classes
         self._seed, self._batch, self._device, self._memo = seed, batch, device, memo

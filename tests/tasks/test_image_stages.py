@@ -721,7 +721,7 @@ def test_scores_belong_to_model_metric_references_and_settings_of_the_metric(sma
 
     def fingerprint(changes):
         params = change(changes)
-        return _fingerprint(params, "digits", folder, open_metrics(params, "digits"))
+        return _fingerprint(params, "digits", folder, open_metrics(params, "digits"), {})
 
     base = fingerprint({})
     assert (
@@ -747,7 +747,7 @@ def test_solvers_that_would_evaluate_twice_a_step_are_not_searched():
     with pytest.raises(
         LevyError, match=r"of tune.solvers, sde-e, split-ddim, each evaluates the network twice .*: add ode"
     ):
-        filter_by_cost(replace(space, solvers=("sde-e", "split-ddim")), model)
+        filter_by_cost(replace(space, solvers=("sde-e", "split-ddim"), discretisations=("ei-noise",)), model)
 
 
 def test_guides_towards_a_class_are_not_searched_where_samples_have_none_and_refused_where_nothing_else_was_learned():

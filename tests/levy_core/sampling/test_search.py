@@ -279,6 +279,10 @@ def test_ends_that_overlap_make_a_grid_that_falls():
             "none of posterior has a form in 2m-data, heun",
         ),
         (
+            {"solvers": ("sde-e", "sde-a"), "discretisations": ("2m-data", "fitted")},
+            "fitted is among the discretisations, but tables are fitted in the place of the ode's, and the solvers are sde-e, sde-a: add ode",
+        ),
+        (
             {"rho_max": (100.0, 200.0)},
             r"rho_max is searched from 100 to 200, but the schedule goes from 0.002 to 80: give",
         ),
