@@ -208,13 +208,20 @@ print(json.dumps({
         "guide_rho_min",
         "boost",
         "observed",
+        "event",
     ]
 
 
 def test_the_artifact_holds_no_code_and_no_pickle(ran):
     checkout, _, _ = ran
     files = [p for p in (checkout.root / "mlartifacts").rglob("*") if p.is_file() and "model" in str(p.parent)]
-    assert {p.name for p in files} >= {"model.safetensors", "design.json", "sampler.json", "MLmodel"}
+    assert {p.name for p in files} >= {
+        "model.safetensors",
+        "design.json",
+        "sampler.json",
+        "classifier.safetensors",
+        "MLmodel",
+    }
     assert not [p for p in files if p.suffix in {".pkl", ".pickle", ".pt", ".pth", ".py", ".bin", ".npy"}]
 
 
@@ -232,6 +239,8 @@ assert (c != model.predict({"n": 2, "class": "1", "seed": 0, "solver": "sde-e", 
 import pandas as pd
 two = model.predict(pd.DataFrame([{"n": 1, "class": "0"}, {"n": 2, "class": None}]))
 assert two.shape == (3, 8, 8, 1)
+event = model.predict([{"n": 3, "event": {"where": "class 0 > 0.05", "particles": 200}, "steps": 5}])
+assert event["samples"].shape == (3, 8, 8, 1) and 0 < event["probability"] <= 1, event
 for bad in ({"n": 0}, {"n": 1, "class": "ten"}, {"n": 1, "solver": "magic"}, {"n": 1, "steps": 0}, {"n": 1, "eta": -1.0}):
     try:
         model.predict(bad)
