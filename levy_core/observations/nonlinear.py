@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from levy_core.observations.covariance import PART, Covariance, Posterior
+from levy_core.observations.covariance import Covariance, Posterior
 from levy_core.observations.observation import solve_for
 from levy_core.observations.operators import CellMeans
 from levy_core.process.parametrisation import broadcast
@@ -20,9 +20,9 @@ FARTHEST, NEARER, SETTLED = (
     0.5,
     1e-7,
 )  # that a cell moves in an iteration, first and then, and below which a sample is done, in the same units
-ITERATIONS, ANCHORED = 300, 8  # at most, and how many of them start at x0 again
+ITERATIONS, ANCHORED = 150, 8  # at most, and how many of them start at x0 again
 ROUGH, LOW = 30, 0.1  # iterations at noise levels above this one, where what comes after corrects what is left
-TOGETHER = 2**18  # values of samples that are fitted at a time, about
+TOGETHER = 2**21  # values of samples that are fitted at a time, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,20 +88,30 @@ class Through:
         Args:
             values: [N, rows]. variance: of their errors, [rows]. rho: noise level.
         """
-        own = self.rows * max(self.rows, *self.means.cells.shape, posterior.prior.patterns.shape[1])
-        together = max(1, TOGETHER // max(1, own))
+        iterations, white = ROUGH if rho > LOW else ITERATIONS, self._whiten(posterior)
+        each = self.rows * max(self.rows, len(white), self.means.cells.shape[1])
+        together = max(1, TOGETHER // max(1, each))
         parts = zip(x0.split(together), values.split(together), strict=True)
-        iterations = ROUGH if rho > LOW else ITERATIONS
-        return torch.cat([self._fit(o, variance, some, posterior, iterations) for some, o in parts])
+        return torch.cat([self._fit(o, variance, some, posterior, white, iterations) for some, o in parts])
 
-    def _fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior, iterations: int) -> Tensor:
+    def _whiten(self, posterior: Posterior) -> Tensor:
+        """What a posterior's patterns are at the cells, in units in which they do not depend on each other, [K, rows, k]."""
+        cells = self.means.cells.flatten()
+        patterns = (posterior.prior.patterns[cells] * posterior.weight[cells, None]).T
+        white = torch.linalg.solve_triangular(posterior.root, patterns, upper=False)
+        return white.view(-1, *self.means.cells.shape)
+
+    def _fit(
+        self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior, white: Tensor, iterations: int
+    ) -> Tensor:
         x, pulled, left, exact = x0.clone(), torch.zeros_like(x0), torch.arange(len(x0)), variance == 0
         for iteration in range(iterations):
             again = iteration >= ANCHORED
             tangents = self.linearised(x[left], values[left], wakes=again and iteration % 2 == 1)
             off = torch.where(exact, tangents.missing, 0.0)
             missing = off if again else tangents.missing + tangents.apply(x[left] - x0[left])
-            pull = tangents.adjoint(solve_for(tangents.observed(posterior) + variance.diag(), missing))
+            seen = tangents.observed(white, posterior.diagonal)
+            pull = tangents.adjoint(solve_for(seen + variance.diag(), missing))
             pull = pull if again else pull - pulled[left]
             step = posterior.apply(pull)
             size = step.flatten(1).abs().amax(1)
@@ -156,20 +166,15 @@ class Tangents:
         spread = (v[:, :, None] * self.weights).flatten(1)
         return flat.index_add(1, self.of.means.cells.flatten(), spread).view(-1, *self.of.shape)
 
-    def observed(self, posterior: Posterior) -> Tensor:
-        """``H C H^T``, [N, rows, rows]."""
+    def observed(self, white: Tensor, diagonal: Tensor) -> Tensor:
+        """``H C H^T``, [N, rows, rows], of a posterior's patterns as ``Through`` whitens them, [K, rows, k], and its diagonal [D]."""
         n, rows, k = self.weights.shape
-        cells, patterns = self.of.means.cells.flatten(), posterior.prior.patterns
-        each, seen = self.weights.transpose(0, 1), []
-        for some in patterns.split(max(1, PART // cells.numel()), 1):
-            seen.append(each @ (some[cells] * posterior.weight[cells, None]).view(rows, k, -1))
-        white = torch.linalg.solve_triangular(posterior.root, torch.cat(seen, 2).flatten(0, 1).T, upper=False)
-        white = white.view(-1, rows, n).permute(2, 1, 0)
+        seen = torch.einsum("nrk,Krk->nrK", self.weights, white)
         first, second, at = self.of.pairs
         flat, size = self.weights.flatten(1), rows * rows
         place = first // k * rows + second // k
-        own = flat.new_zeros(n, size).index_add(1, place, flat[:, first] * flat[:, second] * posterior.diagonal[at])
-        return white @ white.mT + own.view(n, rows, rows)
+        own = flat.new_zeros(n, size).index_add(1, place, flat[:, first] * flat[:, second] * diagonal[at])
+        return seen @ seen.mT + own.view(n, rows, rows)
 
 
 @dataclass(frozen=True, eq=False)
