@@ -24,14 +24,15 @@ class NormalScores:
 
     Attributes:
         values, scores: ascending knots; scores of equal probability in between.
-        upper: scale and shape of the generalised Pareto law of what exceeds the last knot.
+        upper: scale and shape of the generalised Pareto law of what exceeds the last knot; None where the highest values are equal, as
+            those of an overcast sky, so that nothing does.
         lower: of what falls below the first knot; None where the lowest values are equal, as those of dry days.
         lowest: the score of those equal values, the middle of their ranks; else that of the first knot.
     """
 
     values: tuple[float, ...]
     scores: tuple[float, ...]
-    upper: tuple[float, float]
+    upper: tuple[float, float] | None
     lower: tuple[float, float] | None
     lowest: float
 
@@ -49,10 +50,11 @@ class NormalScores:
                 np.append(ordered[0], knots[knots > ordered[0]]),
                 np.append(ndtri(levels[0]), scores[knots > ordered[0]]),
             )
+        above = ordered[ordered > knots[-1]]
         return cls(
             tuple(knots.tolist()),
             tuple(scores.tolist()),
-            excess_law(ordered[ordered > knots[-1]] - knots[-1]),
+            excess_law(above - knots[-1]) if len(above) else None,
             None if has_atom else excess_law(knots[0] - ordered[ordered < knots[0]]),
             float(ndtri(equal / 2)) if has_atom else float(scores[0]),
         )
@@ -69,7 +71,8 @@ class NormalScores:
         """Values of any shape -> scores."""
         first, last = self.values[0], self.values[-1]
         z = np.interp(x, self.values, self.scores)
-        z = np.where(x > last, _beyond(x - last, self.upper, self.scores[-1]), z)
+        if self.upper:
+            z = np.where(x > last, _beyond(x - last, self.upper, self.scores[-1]), z)
         if self.lower is None:
             return np.where(x <= first, self.lowest, z)
         return np.where(x < first, -_beyond(first - x, self.lower, -self.scores[0]), z)
@@ -78,7 +81,8 @@ class NormalScores:
         """Scores of any shape -> values."""
         first, last = self.scores[0], self.scores[-1]
         x = np.interp(z, self.scores, self.values)
-        x = np.where(z > last, self.values[-1] + _excess(z, self.upper, last), x)
+        if self.upper:
+            x = np.where(z > last, self.values[-1] + _excess(z, self.upper, last), x)
         if self.lower is None:
             return x
         return np.where(z < first, self.values[0] - _excess(-z, self.lower, -first), x)

@@ -85,6 +85,16 @@ def test_normal_scores_are_normal_and_give_the_values_back(name):
         assert (scores.inverse(np.linspace(-8, z[x == 0][0], 50)) == 0).all()  # a dry day, however low the score
 
 
+def test_normal_scores_have_nothing_beyond_highest_values_that_are_equal():
+    """A cover of cloud, of which a fifth is full."""
+    cover = np.random.default_rng(3).normal(0.5, 0.6, 100_000).clip(0, 1)
+    scores = NormalScores.fit(cover)
+    drawn = scores.inverse(np.random.default_rng(4).standard_normal(100_000))
+    assert (drawn.min(), drawn.max()) == (0, 1)
+    assert drawn.mean() == pytest.approx(cover.mean(), abs=0.01)
+    assert scores.inverse(scores.forward(np.array([0.0, 1.0]))).tolist() == [0, 1]
+
+
 def test_normal_scores_have_the_tail_that_was_there():
     x = np.random.default_rng(2).standard_t(3, 1_000_000)
     far = NormalScores.fit(x).inverse(stats.norm.isf([1e-3, 1e-5]))

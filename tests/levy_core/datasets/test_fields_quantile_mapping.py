@@ -47,6 +47,20 @@ def test_it_is_monotone_and_comes_back_but_from_equal_values():
     assert np.isnan(rain.forward(np.array([np.nan]))).all()
 
 
+def test_nothing_lies_beyond_real_values_that_are_equal_at_their_ends():
+    """A cover of cloud, of which a fifth is none at all and a fifth is full."""
+    cover = np.random.default_rng(4).normal(0.5, 0.6, 100_000).clip(0, 1)
+    mapping = QuantileMapping.fit(NORMAL, cover)
+    mapped = mapping.forward(np.append(NORMAL, [-100.0, 100.0]))
+    assert (mapped.min(), mapped.max()) == (0, 1)
+    for end in (0, 1):
+        assert (mapped == end).mean() == pytest.approx((cover == end).mean(), abs=0.005)
+    middles = stats.norm.cdf(mapping.inverse(np.array([0.0, 1.0])), 2, 3)  # of the ranks of the equal values
+    np.testing.assert_allclose(middles, [(cover == 0).mean() / 2, 1 - (cover == 1).mean() / 2], atol=0.005)
+    assert (mapping.forward(mapping.inverse(np.array([0.0, 1.0]))) == [0, 1]).all()
+    assert QuantileMapping.from_mapping(json.loads(json.dumps(asdict(mapping)))) == mapping
+
+
 def test_the_law_of_the_training_period_itself_stays_as_it_is():
     mapping = QuantileMapping.fit(HEAVY, HEAVY)
     x = np.linspace(-30, 30, 601)
