@@ -55,12 +55,12 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     model = load_model(folder, state.device)
     grid = params.sample
     correction = read_correction(paths.tuned(dataset, design))
-    model_hash = hash_json([hash_model(folder), correction]) if correction else hash_model(folder)
-    correct = open_correction(params.kind(dataset), folder, correction, model.samples)
-    solvers = dict.fromkeys(
-        [*cells_of(params.sample, params.kind(dataset)), *read_tuned(paths.tuned(dataset, design)).values()]
-    )
-    labels = model.samples.labels(classes_of(grid, params.kind(dataset)), 0, grid.n)
+    kind, model_hash = params.kind(dataset), hash_model(folder)
+    if correction:
+        model_hash = hash_json([model_hash, correction, kind.hash_code("corrected")])
+    correct = open_correction(kind, folder, correction, model.samples)
+    solvers = dict.fromkeys([*cells_of(grid, kind), *read_tuned(paths.tuned(dataset, design)).values()])
+    labels = model.samples.labels(classes_of(grid, kind), 0, grid.n)
     check_fitted(solvers, folder)  # before hours of work
     for solver in solvers:
         check_guide(model, solver, labels)
@@ -86,7 +86,7 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     if state.is_main_process:
         print(
             f"{design} on {dataset}: {len(cells)} cells, {len(missing)} to draw, {evaluations:,} network evaluations; "
-            f"classes: {classes_of(grid, params.kind(dataset))}"
+            f"classes: {classes_of(grid, kind)}"
         )
         _check_memory(model, dict.fromkeys(solver_by_key[key] for key in missing), grid, state)
         _check_budget(model, grid, evaluations, state)

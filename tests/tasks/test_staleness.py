@@ -13,15 +13,15 @@ from tests.conftest import ROOT, Checkout
 from tests.support.outputs import finished_checkout
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-MOST = 60  # declared dependencies on code: more is a file that nobody reviews
+MOST = 64  # declared dependencies on code: more is a file that nobody reviews
 
-# Modules of a kind's folder that its functions import late, by the stage that calls them.
+# Modules of a kind's folder that its functions import late, by the stage that calls them; not every kind has all.
 PARTS = {
     "prepare": ("data",),
     "reference": ("metrics",),
     "train": ("training",),
-    "tune": ("metrics",),
-    "sample": (),
+    "tune": ("metrics", "correction", "corrected"),
+    "sample": ("corrected",),
     "observe": ("held_out", "training"),
     "evaluate": ("metrics",),
     "compare": ("measures",),
@@ -47,7 +47,12 @@ def files_of(stage: str) -> set[Path]:
     """The files of the code that runs in a stage, without what is exempt and what only that imports."""
     exempt = [module for package in EXEMPT for module in modules_in(package)]
     kinds = [f"tasks.kinds.{kind}" for kind in kind_names()]  # each names all parts, and calls one
-    parts = [f"{kind}.{part}" for kind in kinds for part in PARTS[stage]]
+    parts = [
+        f"{kind}.{part}"
+        for kind in kinds
+        for part in PARTS[stage]
+        if (ROOT / kind.replace(".", "/") / f"{part}.py").exists()
+    ]
     reached = closure(f"tasks.{stage}", *kinds, *parts, leaves=[*exempt, *kinds])
     named = [module.replace(".", "/") for module in reached if module not in exempt]
     return {Path(name, "__init__.py") if (ROOT / name).is_dir() else Path(f"{name}.py") for name in named}
@@ -78,7 +83,7 @@ def test_what_is_declared_can_be_reviewed():
 ALL = "prepare reference train tune sample observe evaluate compare report"
 STALE = {
     "levy_core/base/seeds.py": ALL,
-    "levy_core/datasets/images/longtail.py": "prepare reference train tune observe evaluate report",
+    "levy_core/datasets/images/longtail.py": "prepare reference train tune sample observe evaluate report",
     "levy_core/metrics/images/manifold.py": "prepare reference tune observe evaluate report",
     "levy_core/nets/unet.py": "train tune sample observe report",
     "levy_core/observations/guides.py": "train tune sample observe report",

@@ -143,7 +143,7 @@ def _fit_correction(reference: Path, samples: "np.ndarray", labels: "np.ndarray"
 def _open_correction(
     folder: Path, found: Mapping[str, Any], of_model: "Samples"
 ) -> "Callable[[np.ndarray, np.ndarray], np.ndarray]":
-    from tasks.kinds.fields.correction import open_correction
+    from tasks.kinds.fields.corrected import open_correction
 
     return open_correction(folder, found, of_model)
 
