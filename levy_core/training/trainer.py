@@ -148,6 +148,11 @@ class Trainer:
                 )
             yield Progress(t.step, loss, grad_norm, t.lr)
 
+    @property
+    def together(self) -> int:
+        """Samples that the network sees at a time in a step, at most; as many fit into memory."""
+        return -(-(self.own_rows.stop - self.own_rows.start) // self.config.accumulate)
+
     @torch.no_grad()
     def held_out_loss(self, x0: Tensor, cond: Condition, net: nn.Module | None = None) -> float:
         """The mean loss of a network on other samples, float32 [N, *S], NaN where missing, at noise that is the same at every step.
@@ -163,8 +168,7 @@ class Trainer:
         valid = None if valid is None else valid.repeat(copies)
         batch = Batch(x0.repeat(copies), rho.repeat(repeats), e, repeat(cond, repeats), valid)
         predictor = design.predictor(net or self.averaged)
-        together = -(-(self.own_rows.stop - self.own_rows.start) // self.config.accumulate)  # as in a step, for memory
-        parts = batch.split(-(-n // together), repeats)
+        parts = batch.split(-(-n // self.together), repeats)
         return sum(float(self._plain(predictor, part.to(self.device)).sum()) for part in parts) / n
 
     def _batch(self, x0: Tensor) -> Batch:

@@ -58,7 +58,8 @@ class Pictures:
         shape = self._latent.shape if self._latent else made
         n = max(1, min(MOST, VALUES // prod(shape)))
         cond = self._samples.condition(np.sort(self._samples.labels("balanced", 0, n)))
-        drawn = draw_preview(trainer.design.predictor(trainer.averaged), trainer.design, made, cond, SEED)
+        predictor = trainer.design.predictor(trainer.averaged)
+        drawn = draw_preview(predictor, trainer.design, made, cond, SEED, trainer.together)
         if self._latent:
             drawn = self._latent.decode(drawn) + self._latent.draw_rest(Streams.of_samples(SEED, "rest", range(n)))
         scale = 1.0 if self._samples.dtype == "uint8" else SPREAD

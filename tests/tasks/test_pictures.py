@@ -12,8 +12,9 @@ from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.config import TrainConfig
+from levy_core.training.preview import EVALUATIONS
 from levy_core.training.trainer import Trainer
-from tasks.training.pictures import GAP, LONGEST, Pictures, lay_out
+from tasks.training.pictures import GAP, LONGEST, MOST, Pictures, lay_out
 
 CONFIG = TrainConfig(
     steps=10, batch=4, lr=1e-3, warmup=1, ema=0.9, clip=1.0, label_dropout=0.5, flip=False, seed=0, precision="float32"
@@ -51,6 +52,17 @@ def files(folder):
 def test_there_is_one_after_each_interval(tmp_path, number, steps):
     assert follow(begin(), Pictures(tmp_path / "all", number, OF_IMAGES, None)) == steps
     assert sorted(files(tmp_path / "all")) == [f"{step:08d}.png" for step in steps]
+
+
+def test_they_take_no_more_samples_together_than_a_step(tmp_path):
+    """Which is what fits into memory."""
+    trainer, asked = begin(), []
+    next(trainer.run())
+    trainer.averaged.register_forward_hook(lambda module, given, made: asked.append(len(made)))
+    pictures = Pictures(tmp_path, CONFIG.steps, OF_IMAGES, None)
+    assert pictures.draw(trainer, trainer.step)
+    assert max(asked) == CONFIG.batch
+    assert sum(asked) == MOST * EVALUATIONS
 
 
 def test_a_training_is_the_same_with_them_and_they_are_the_same_after_an_interruption(tmp_path):

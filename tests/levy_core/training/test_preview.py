@@ -18,7 +18,7 @@ def test_it_is_the_ode_on_the_grid_of_karras_with_a_last_step_to_zero(preset):
     torch.manual_seed(0)
     predictor = design.predictor(MLP(MLPConfig((4,), 2, 16, 2, design.heads))).eval()
     state = torch.random.get_rng_state()
-    drawn = draw_preview(predictor, design, (4,), cond, seed=5)
+    drawn = draw_preview(predictor, design, (4,), cond, seed=5, together=4)
     assert torch.equal(torch.random.get_rng_state(), state)
     table = tabulate(Solver("ode", "ei-noise", "karras", EVALUATIONS, denoise=True), design.schedule)
     expected = sample(predictor, table, design.noise, 5, range(6), (4,), cond)
