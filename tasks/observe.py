@@ -64,8 +64,9 @@ def observe(params: Params, dataset: str, design: str) -> None:
         print(f"{design} on {dataset}: nothing is observed, because {why}")
         return
     held_out = kind.observing.open(prepared, settings)
-    experiments = {name: one for name, one in experiments.items() if _is_taken_in(name, one, held_out)}
     tuned, correction = read_tuned(paths.tuned(dataset, design)), read_correction(paths.tuned(dataset, design))
+    as_seen = held_out.corrected(correction) if correction else held_out
+    experiments = {name: one for name, one in experiments.items() if _is_taken_in(name, one, as_seen)}
     decided_by = [
         hash_model(folder), hash_files(*folder.glob(COVARIANCE)), held_out.hash, training.hash, kind.hash_code("held_out"),
         hash_code(__name__, *CODE, *DRAWING, leaves=[__name__]), {name: one.model_dump() for name, one in experiments.items()},
@@ -92,12 +93,12 @@ def observe(params: Params, dataset: str, design: str) -> None:
 
 
 def _is_taken_in(name: str, experiment: Experiment, held_out: HeldOut) -> bool:
-    """Whether so many values can be taken in at once; says so where not."""
+    """Whether a model can take in so many values at once, of held-out samples as it sees them; says so where not."""
     operator = experiment.operator(Scene(held_out.valid, held_out.area))
     is_linear = held_out.see(operator, 0) is operator
     rows, most = operator.rows, MOST if is_linear else MOST_BEHIND
     if rows > most:
-        behind = "" if is_linear else ", where some are means of a variable with a transform"
+        behind = "" if is_linear else ", where some are means of a variable with a transform or a quantile mapping"
         print(f"{name} is left out: it observes {rows:,} values, and at most {most:,} can be taken in at once{behind}")
     return rows <= most
 

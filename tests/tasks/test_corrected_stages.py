@@ -13,6 +13,7 @@ from levy_core.serving.registered import RegisteredModel
 from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tuned import read_correction
 from tasks.kinds.opening import open_metrics
+from tasks.observe import observe
 from tasks.registry.record import record
 from tasks.runtime import paths
 from tasks.runtime.checksums import hash_of_output, hashes_of
@@ -105,3 +106,13 @@ def test_experiments_meet_means_of_what_is_mapped(done):
     assert (own["misfit/tp"] < 0.3).all()  # mm per day: where most blocks are dry some samples are nearly met only
     kriged = table[table.rival == "kriging"].set_index("experiment")["misfit/tp"]
     assert kriged["coarse"] > 0.5  # its members are cut at 0 afterwards
+
+
+def test_means_of_what_is_mapped_are_as_many_as_each_member_can_solve_for(done, monkeypatch, capsys):
+    """The last test here: the stage writes that nothing was observed."""
+    monkeypatch.setattr("tasks.observe.MOST_BEHIND", 3)
+    observe(done, "weather", "edm-eofs")
+    assert (
+        "and at most 3 can be taken in at once, where some are means of a variable with a transform or a quantile mapping"
+        in capsys.readouterr().out
+    )
