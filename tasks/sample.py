@@ -100,7 +100,11 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
             cell = missing[key]
             try:
                 samples = draw_samples(model, solver_by_key[key], cell.seed, labels, grid.batch, state.device)
-                write_cell(out, key, correct(samples, labels) if correct else samples)
+                if correct and np.isinf(samples := correct(samples, labels)).any():
+                    raise NotFiniteError(
+                        "samples are infinite once they are corrected: values far out in a tail were mapped"
+                    )
+                write_cell(out, key, samples)
             except NotFiniteError as error:
                 write_failure(out, key, str(error))
             if state.is_main_process:
