@@ -20,7 +20,7 @@ FARTHEST, NEARER, SETTLED = (
     0.5,
     1e-7,
 )  # that a cell moves in an iteration, first and then, and below which a sample is done, in the same units
-ITERATIONS, ANCHORED = 150, 8  # at most, and how many of them start at x0 again
+ITERATIONS, ANCHORED = 100, 8  # at most, and how many of them start at x0 again
 ROUGH, LOW = 30, 0.1  # iterations at noise levels above this one, where what comes after corrects what is left
 TOGETHER = 2**21  # values of samples that are fitted at a time, about
 
@@ -66,8 +66,9 @@ class Through:
             wakes: whether cells where F is flat count as they do in a mean in all rows.
         """
         cells, weights = self._cells(x), self.means.weights.numpy()
-        slope = (self.inside(cells + STEP) - self.inside(cells - STEP)) / (2 * STEP)
-        high, low = (self._means(cells + step) for step in (STEP, -STEP))
+        above, below = (self.inside(cells + step) for step in (STEP, -STEP))
+        slope = (above - below) / (2 * STEP)
+        high, low = ((values * weights).sum(-1) for values in (above, below))
         flat = high == low  # of the mean, where all cells move alike
         of_mean = np.divide(self.outside(high) - self.outside(low), high - low, out=np.ones_like(high), where=~flat)
         own = np.where(flat[:, :, None], weights, of_mean[:, :, None] * weights * slope)

@@ -96,4 +96,7 @@ class QuantileMapping:
 def _beyond(x: np.ndarray, y: np.ndarray, end: float, image: float, laws: tuple[Law, ...]) -> np.ndarray:
     """y, but for x above ``end``: as far beyond its image as is as rare."""
     law, of_image = laws
-    return np.where(x > end, image + excess_of(survival_of(np.maximum(x - end, 0), law), of_image), y)
+    far = np.asarray(x > end)
+    y = np.array(y)
+    y[far] = image + excess_of(survival_of(np.asarray(x)[far] - end, law), of_image)  # of few values
+    return y
