@@ -1,7 +1,6 @@
 """The generalised Pareto law of what exceeds a threshold."""
 
 import numpy as np
-from scipy import stats
 
 FEWEST = 10  # excesses that a law is fitted to
 NAN = float("nan")
@@ -17,6 +16,8 @@ def pareto(excesses: np.ndarray) -> tuple[float, float]:
     """
     if len(excesses) < FEWEST:
         return NAN, NAN
+    from scipy import stats  # half a second, and settings need only the name of the fit
+
     first, second = stats.lmoment(excesses, order=[1, 2], standardize=False)
     if second <= 0:
         return NAN, NAN
