@@ -151,6 +151,11 @@ def leave_if_lost(end: BaseException) -> None:
     os._exit(1 if isinstance(status, str) else status or 0)
 
 
+def is_named() -> bool:
+    """Whether PREFECT_API_URL names a server: one of a person, or the private one."""
+    return bool(os.environ.get(ADDRESS))
+
+
 def start_unless_configured() -> PrivateServer | None:
     """The private server, or None where a person named another in PREFECT_API_URL."""
-    return None if os.environ.get(ADDRESS) else PrivateServer()
+    return None if is_named() else PrivateServer()
