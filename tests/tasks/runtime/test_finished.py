@@ -85,10 +85,35 @@ def rerun(checkout: Checkout, stage: str) -> str:
     return told
 
 
-def begun(checkout: Checkout, stage: str) -> str:
-    """What the stage prints as a program of its own."""
-    design = ["--design", "ddpm"] if stage in ("train", "tune") else []
-    return checkout.run(sys.executable, "-m", "tasks", stage, "--dataset", "digits", *design).stdout
+# Changes of settings one after the other, and what stages print after each: `python -m tasks` without the imports of each.
+EACH = """
+import contextlib, io, json, sys
+from importlib import import_module
+from tests.conftest import Checkout
+from tasks.params import loading
+from pathlib import Path
+
+told = []
+for changes, stages in json.loads(sys.argv[1]):
+    Checkout(Path.cwd()).set_params(changes)
+    told.append({})
+    for stage in stages:
+        names = ["digits", "ddpm"] if stage in ("train", "tune") else ["digits"]
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            getattr(import_module(f"tasks.{stage}"), stage)(loading.load(), *names)
+        told[-1][stage] = said.getvalue()
+print(json.dumps(told))
+"""
+
+
+def begun_after_each(checkout: Checkout, *cases: tuple[dict, list[str]]) -> list[dict[str, str]]:
+    """What the stages of each case print, in one process, after its changes of settings and those before."""
+    return json.loads(checkout.run(sys.executable, "-c", EACH, json.dumps(cases)).stdout.splitlines()[-1])
+
+
+def begun(checkout: Checkout, *stages: str) -> dict[str, str]:
+    """What the stages print in a process of their own."""
+    return begun_after_each(checkout, ({}, list(stages)))[0]
 
 
 @pytest.mark.pipeline
@@ -108,12 +133,13 @@ def test_a_line_of_a_page_leaves_what_no_page_decides_and_a_line_of_the_training
     for file, (content, time) in after.items():
         assert content == before[file][0]
         assert time > before[file][1]
-    assert KEPT["train"] in begun(ran, "train")
-    assert KEPT["reference"] in begun(ran, "reference")
+    told = begun(ran, *KEPT)
+    assert all(KEPT[stage] in told[stage] for stage in KEPT)
 
     change(ran, "levy_core/metrics/images/fidelity.py")
-    assert KEPT["train"] in begun(ran, "train")
-    assert KEPT["reference"] not in rerun(ran, "reference")
+    told = begun(ran, *KEPT)
+    assert KEPT["train"] in told["train"]
+    assert KEPT["reference"] not in told["reference"]
 
 
 @pytest.mark.pipeline
@@ -125,27 +151,27 @@ def test_damage_of_what_is_finished_is_found_and_mended(ran):
         ("reference", REFERENCE / "counts.json"),
     ):
         begun(ran, stage)
-        assert KEPT[stage] in begun(ran, stage)
+        assert KEPT[stage] in begun(ran, stage)[stage]
         expected = (ran.root / damaged).read_bytes()
         flip(ran.root / damaged)
-        assert KEPT[stage] not in begun(ran, stage)
+        assert KEPT[stage] not in begun(ran, stage)[stage]
         assert (ran.root / damaged).read_bytes() == expected
-        assert KEPT[stage] in begun(ran, stage)
+        assert KEPT[stage] in begun(ran, stage)[stage]
 
 
 @pytest.mark.pipeline
 def test_settings_that_decide_a_result_make_it_again_and_others_do_not(ran):
-    begun(ran, "train")
-    begun(ran, "reference")
-    for changes, redone in (
+    cases = (
         ({"retrain": {"n": 99}, "tune": {"seed": 9}}, set()),
         ({"evaluate": {"images": {"neighborhood": 2}}}, {"reference"}),
         ({"train": {"steps": 11}}, {"train"}),
         ({"data": {"digits": {"imbalance": 10}}}, {"train", "reference"}),
-    ):
-        ran.set_params(changes)
-        if "data" in changes:
-            begun(ran, "prepare")
-        assert {stage for stage in KEPT if KEPT[stage] not in begun(ran, stage)} == redone, changes
+    )
+    stages = [[*(["prepare"] if "data" in changes else []), *KEPT] for changes, _ in cases]
+    told = begun_after_each(
+        ran, ({}, [*KEPT]), *((changes, each) for (changes, _), each in zip(cases, stages, strict=True))
+    )
+    for (changes, redone), said in zip(cases, told[1:], strict=True):
+        assert {stage for stage in KEPT if KEPT[stage] not in said[stage]} == redone, changes
     record = json.loads((ran.root / paths.finished_training("digits", "ddpm")).read_text())
     assert set(record) == {"fingerprint", "files"}
