@@ -33,6 +33,7 @@ from tasks.cells.store import read_cells
 from tasks.params import loading
 from tasks.registry.download import fetch
 from tests.conftest import ROOT, Checkout, merged, save_untrained
+from tests.support.databases import put_database
 
 # What unpickles, evaluates or hands text to a shell, by the last parts of its dotted name.
 DANGEROUS = {
@@ -146,7 +147,7 @@ NET = UNetConfig(shape=(1, 8, 8), classes=2, channels=(8,))
 
 
 def test_a_registered_model_of_another_maker_is_refused_before_anything_of_it_runs(tmp_path, monkeypatch, planted):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", put_database(tmp_path))
     text, proof = planted
     foreign = tmp_path / "foreign"
     foreign.mkdir()

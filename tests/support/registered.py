@@ -18,6 +18,7 @@ from levy_core.serving.requests import SAMPLER
 from tasks.registry import integrity, provenance, tracking
 from tasks.registry.download import LOADERS
 from tests.conftest import save_untrained
+from tests.support.databases import put_database
 
 NAME = "levy-digits"
 
@@ -27,7 +28,7 @@ def registry_in(folder: Path) -> Iterator[None]:
     """MLflow works in a folder, on its mlflow.db; afterwards it does as before, and not for good as MLflow would have it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", put_database(folder))
         yield
 
 

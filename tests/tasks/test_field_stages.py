@@ -44,6 +44,7 @@ from tasks.train import train
 from tasks.tune import tune
 from tests.conftest import ROOT, SHARED, merged, weather_params
 from tests.support.curved import cordex
+from tests.support.databases import put_database
 
 WEATHER = SHARED / "weather"
 T2M = {"name": "t2m", "units": "degC"}
@@ -82,7 +83,7 @@ REAL = {
 def begin(folder, patch, data, source, **changes):
     """A checkout's folder with one data set called weather, and its settings."""
     patch.chdir(folder)
-    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    patch.setenv("MLFLOW_TRACKING_URI", put_database(folder))
     paths.raw("weather").mkdir(parents=True)
     shutil.copy(source, paths.raw("weather"))
     values = weather_params()

@@ -18,6 +18,7 @@ from levy_core.serving.requests import SAMPLER
 from tasks.registry import tracking
 from tasks.registry.download import LOADERS
 from tests.conftest import ROOT, save_untrained
+from tests.support.databases import put_database
 
 NOW, BEFORE = LOADERS
 TOOLS = ("DO_NOT_TRACK", "DVC_", "HF_", "LEVY_", "MLFLOW_", "PREFECT_")
@@ -45,7 +46,7 @@ def record(tmp_path_factory):
     write_json(model / SAMPLER, {"default": 3, "samplers": {"3": asdict(Solver("ode", "ei-noise", "karras", 3))}})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", put_database(folder))
         mlflow = tracking.connect()
         with mlflow.start_run(experiment_id=tracking.get_experiment(mlflow, "levy-digits")):
             for loader in LOADERS:

@@ -12,6 +12,7 @@ from levy_core.base.manifest import MANIFEST, check_manifest, format_manifest, p
 from levy_core.serving.registered import RegisteredModel, _load_pyfunc
 from tasks.registry import integrity
 from tasks.registry.download import fetch
+from tests.support.databases import put_database
 from tests.support.registered import NAME, register
 
 URI = f"models:/{NAME}@champion"
@@ -104,7 +105,7 @@ def test_a_file_that_was_added_is_refused(artifact, tmp_path):
 
 def test_a_model_of_an_earlier_version_loads_and_says_once_that_nothing_was_compared(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", put_database(tmp_path))
     artifact = register(tmp_path, sealed=False)
     caplog.clear()  # MLflow loaded it for its example
     with caplog.at_level(logging.WARNING, "levy"):

@@ -12,13 +12,14 @@ from tasks.registry import lineage, live, tracking
 from tasks.registry.live import Forwarder, find_run
 from tasks.runtime.live import LiveLog
 from tests.conftest import wait_until
+from tests.support.databases import put_database
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """An empty folder as checkout, with a record of its own, that is looked at often."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", put_database(tmp_path))
     monkeypatch.setattr(live, "POLL", 0.05)
     return tmp_path
 

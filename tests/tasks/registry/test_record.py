@@ -18,6 +18,7 @@ from tasks.runtime import finished, paths
 from tasks.runtime.live import LiveLog
 from tests.conftest import wait_until
 from tests.support import victims
+from tests.support.databases import put_database
 from tests.support.outputs import finished_checkout
 
 pytestmark = pytest.mark.pipeline
@@ -28,7 +29,7 @@ def here(tmp_path_factory, monkeypatch):
     """A finished checkout as working directory, recorded in its mlflow.db by nobody yet."""
     checkout = finished_checkout(tmp_path_factory, "recorded")
     monkeypatch.chdir(checkout.root)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{checkout.root}/mlflow.db")  # MLflow would set it for good
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", put_database(checkout.root))  # MLflow would set it for good
     return checkout.root
 
 
