@@ -24,6 +24,9 @@ from levy_core.training.checkpoint import save_model
 from tasks.params import plain_yaml
 
 torch.set_num_threads(1)  # the tests run in several processes
+# In the workers, which have not begun, and in all commands: NumPy's linear algebra and torch would take every core in each of them,
+# and most of their time is then spent on waiting for threads that another one keeps from running.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Commands would inherit an ignored SIGINT, as of `make test-long &` in a script, and not be interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
