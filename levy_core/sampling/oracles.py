@@ -276,8 +276,8 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
     return 2 * mean_distance(x, y) - mean_distance(x, x) * n / (n - 1) - mean_distance(y, y) * m / (m - 1)
 
 
-def mean_distance(x: Tensor, y: Tensor, block: int = 2000) -> float:
-    """Mean of |x_i - y_j| over all pairs of rows of [n, d] and [m, d]."""
+def mean_distance(x: Tensor, y: Tensor, block: int = 100) -> float:
+    """Mean of |x_i - y_j| over all pairs of rows of [n, d] and [m, d]; of ``block`` rows at a time, whose distances fit into a cache."""
     y = y.double()
     return sum(float(torch.cdist(part, y).sum()) for part in x.double().split(block)) / (len(x) * len(y))
 
