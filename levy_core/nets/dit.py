@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from levy_core.base.conditions import AUGMENT, LABEL, Condition
 from levy_core.base.errors import LevyError
-from levy_core.nets.globe import coordinate_channels
+from levy_core.nets.globe import OnPlaces
 
 WAVES = 256  # numbers that tell a noise level, before the layers of its embedding
 EPS = 1e-6
@@ -27,7 +27,7 @@ class DiTConfig:
     """Size of the network.
 
     ``hidden``: channels of a patch of ``patch`` by ``patch`` cells; ``layers``: blocks; ``head_channels``: of an attention head. ``classes``, ``wraps``,
-    ``coordinates``, ``heads`` and ``augment`` are those of ``UNetConfig``.
+    ``coordinates``, ``static``, ``heads`` and ``augment`` are those of ``UNetConfig``.
     """
 
     shape: tuple[int, int, int]  # C, H, W
@@ -40,6 +40,7 @@ class DiTConfig:
     coordinates: bool = False
     heads: int = 1
     augment: int = 0
+    static: int = 0
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
@@ -95,22 +96,29 @@ def _norm(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], eps=EPS)
 
 
-class DiT(nn.Module):
+class DiT(OnPlaces):
     """[B, C, H, W] -> [B, heads C, H, W], conditional on log rho, on a class label and, with ``config.augment``, on how a sample was augmented.
 
     Where the last axis goes round the globe, positions along it do, too: their frequencies are the nearest that close.
 
     Args:
-        latitude, longitude: as for ``UNet``.
+        latitude, longitude, static: as for ``UNet``.
 
     Attributes:
         checkpointing: as of ``Backbone``, by block.
 
     Raises:
-        LevyError: sides that patches do not fill, channels that heads or positions do not divide, or coordinates that do not fit the shape.
+        LevyError: sides that patches do not fill, channels that heads or positions do not divide, or coordinates
+            or static fields that do not fit the shape.
     """
 
-    def __init__(self, config: DiTConfig, latitude: np.ndarray | None = None, longitude: np.ndarray | None = None):
+    def __init__(
+        self,
+        config: DiTConfig,
+        latitude: np.ndarray | None = None,
+        longitude: np.ndarray | None = None,
+        static: np.ndarray | None = None,
+    ):
         super().__init__()
         channels, height, width = config.shape
         patch, hidden, heads = config.patch, config.hidden, max(1, config.hidden // config.head_channels)
@@ -126,13 +134,11 @@ class DiT(nn.Module):
             )
         self.config, self.checkpointing = config, False
         self.positions: Tensor
-        self.coordinates: Tensor
         self.register_buffer(
             "positions", position_waves(height // patch, width // patch, hidden, config.wraps), persistent=False
         )
-        if config.coordinates:
-            self.register_buffer("coordinates", coordinate_channels(height, width, latitude, longitude))
-        self.conv_in = nn.Conv2d(channels + 3 * config.coordinates, hidden, patch, stride=patch)
+        told = self.tell_places(config, latitude, longitude, static)
+        self.conv_in = nn.Conv2d(channels + told, hidden, patch, stride=patch)
         self.embedding = Embedding(hidden, config.classes + 1, config.augment)
         self.blocks = nn.ModuleList([Block(hidden, heads) for _ in range(config.layers)])
         self.modulation_out = nn.Linear(hidden, 2 * hidden)
@@ -157,10 +163,8 @@ class DiT(nn.Module):
     def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
         """The raw network output. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
         patch, (rows, columns) = self.config.patch, (side // self.config.patch for side in x.shape[-2:])
-        if self.config.coordinates:
-            x = torch.cat([x, self.coordinates.to(x).expand(len(x), -1, -1, -1)], dim=1)
         emb = F.silu(self.embedding(250 * log_rho, cond[LABEL], cond.get(AUGMENT) if self.config.augment else None))
-        x = self.conv_in(x).flatten(2).transpose(1, 2) + self.positions
+        x = self.conv_in(self.with_places(x)).flatten(2).transpose(1, 2) + self.positions
         for block in self.blocks:
             x = self._through(block, x, emb)
         shift, scale = self.modulation_out(emb)[:, None].chunk(2, dim=2)

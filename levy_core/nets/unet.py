@@ -4,13 +4,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from levy_core.base.conditions import AUGMENT, LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.nets.backbone import Backbone
-from levy_core.nets.globe import RoundConv, coordinate_channels, pad_indices
+from levy_core.nets.globe import OnPlaces, RoundConv, pad_indices
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,7 @@ class UNetConfig:
     ``channels`` has one entry a resolution, each half as fine as the one before; ``attention`` says which resolutions
     attend. ``classes`` counts the classes; label ``classes`` means 'no class'. ``wraps``: the last axis goes round the
     globe, so its end continues at its start. ``coordinates``: the network is told where on the globe each cell lies.
+    ``static``: fields that are the same for all samples, which it is told, too.
     ``heads``: predictions of the sample's shape that it gives, one after the other along the channels.
     ``augment``: numbers that tell it how a sample was augmented. ``head_channels``: channels of an attention head.
     ``scale_shift``: the embedding of noise level and class scales and shifts what norms give, as in ADM.
@@ -38,6 +38,7 @@ class UNetConfig:
     augment: int = 0
     head_channels: int = 8  # of models that do not say it
     scale_shift: bool = False
+    static: int = 0
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
@@ -49,7 +50,7 @@ class UNetConfig:
         return cls(**values)
 
 
-class UNet(nn.Module):
+class UNet(OnPlaces):
     """[B, C, H, W] -> [B, heads C, H, W], conditional on log rho, on a class label and, with ``config.augment``, on how a sample was augmented.
 
     Sides that the levels cannot halve are padded inside to the next that they can, and the output is cut back: with
@@ -58,12 +59,19 @@ class UNet(nn.Module):
     Args:
         latitude, longitude: degrees, float [H] and [W] of a grid, both [H, W] of a curved one, or both [W] of W places (H = 1); looked at only with
             ``config.coordinates``. None leaves those channels NaN, to be filled by ``load_state_dict``.
+        static: [config.static, H, W], standardised; as these.
 
     Raises:
-        LevyError: channels that the groups or the heads do not divide, or coordinates that do not fit the shape.
+        LevyError: channels that the groups or the heads do not divide, or coordinates or static fields that do not fit the shape.
     """
 
-    def __init__(self, config: UNetConfig, latitude: np.ndarray | None = None, longitude: np.ndarray | None = None):
+    def __init__(
+        self,
+        config: UNetConfig,
+        latitude: np.ndarray | None = None,
+        longitude: np.ndarray | None = None,
+        static: np.ndarray | None = None,
+    ):
         super().__init__()
         channels, height, width = config.shape
         if any(c % config.groups for c in config.channels):
@@ -84,13 +92,11 @@ class UNet(nn.Module):
         self.fits = (len(rows), len(columns)) == (height, width)
         self.rows: Tensor
         self.columns: Tensor
-        self.coordinates: Tensor
         self.register_buffer("rows", rows[:, None], persistent=False)
         self.register_buffer("columns", columns, persistent=False)
-        if config.coordinates:
-            self.register_buffer("coordinates", coordinate_channels(height, width, latitude, longitude))
+        told = self.tell_places(config, latitude, longitude, static)
         self.unet = Backbone(
-            inputs=channels + 3 * config.coordinates,
+            inputs=channels + told,
             outputs=channels * config.heads,
             channels=config.channels,
             layers=config.layers,
@@ -116,8 +122,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
         """The raw network output. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
         height, width = x.shape[-2:]
-        if self.config.coordinates:
-            x = torch.cat([x, self.coordinates.to(x).expand(len(x), -1, -1, -1)], dim=1)
+        x = self.with_places(x)
         asked = 250 * log_rho, cond[LABEL], cond.get(AUGMENT) if self.config.augment else None
         if self.fits:
             return self.unet(x, *asked)

@@ -210,6 +210,7 @@ class Kind:
         drift: None for a kind whose new data are not held against those before.
         observing: None for a kind of which experiments observe nothing.
         advise: (settings, design) -> what speaks against this design for such data, in a line; "" for nothing.
+        why_no_eofs: (settings) -> why such data and designs with EOFs do not go together, and what to do; "" where they do.
         correction: None for a kind whose samples are left as they are drawn.
         keeps: folders of the reference that a registered model keeps.
         measure_size: (raw folder, settings) -> values of a training sample, without reading one; None where preparation decides it.
@@ -236,6 +237,7 @@ class Kind:
     correction: Correction | None = None
     keeps: tuple[str, ...] = ()
     advise: "Callable[[Any, Design], str]" = lambda settings, design: ""
+    why_no_eofs: Callable[[Any], str] = lambda settings: ""
     measure_size: Callable[[Path, Any], int | None] = lambda raw, settings: None
 
     def hash_code(self, part: str) -> str:

@@ -138,13 +138,10 @@ class Params(Settings):
             raise ValueError(
                 f"evaluate.{kind.name} must have {missing}: {dataset} is of the kind {kind.name}"
             ) from None
-        if kind.bounded:
+        if why := kind.why_no_eofs(self.data[dataset]):
             for name in self.designs:
                 if (eofs := self.models[name].get("eofs")) is not None:
-                    raise ValueError(
-                        f"models.{name}.eofs is {eofs}: {dataset} is of the kind {kind.name}, whose values have a range that sums of "
-                        "EOFs leave; take eofs out, or run this design on fields"
-                    )
+                    raise ValueError(f"models.{name}.eofs is {eofs}: {dataset} {why}")
         for name, experiment in self.experiments(dataset).items():
             assert kind.observing is not None  # or there would be no experiment
             try:

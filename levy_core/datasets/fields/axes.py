@@ -208,10 +208,9 @@ def time_name(array: xr.DataArray, where: str) -> str:
     Raises:
         LevyError: it has none.
     """
-    moments = [str(n) for n, c in array.coords.items() if c.dtype.kind == "M" or _is_cftime(c)]
     moments = [
         n
-        for n in moments
+        for n in _moments(array)
         if array[n].attrs.get("standard_name") != "forecast_reference_time" and not n.endswith("bnds")
     ]
     candidates = [n for n in moments if array[n].attrs.get("standard_name") == "time"]
@@ -224,6 +223,15 @@ def time_name(array: xr.DataArray, where: str) -> str:
             "'hours since 1900-01-01' is needed"
         )
     return candidates[0]
+
+
+def has_time(array: xr.DataArray) -> bool:
+    """Whether a variable has a coordinate of times."""
+    return bool(_moments(array))
+
+
+def _moments(array: xr.DataArray) -> list[str]:
+    return [str(n) for n, c in array.coords.items() if c.dtype.kind == "M" or _is_cftime(c)]
 
 
 def _is_cftime(coordinate: xr.DataArray) -> bool:

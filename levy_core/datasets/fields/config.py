@@ -98,6 +98,42 @@ class Variable:
 
 
 @dataclass(frozen=True)
+class Static:
+    """Fields that are the same at all times, which the network is told: orography, land-sea mask.
+
+    Attributes:
+        files: a path or glob relative to the data set's folder, or a URL.
+        variables: their names in these files, or their CF standard_names; in this order they are channels of the input.
+    """
+
+    files: str
+    variables: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.variables or len(set(self.variables)) < len(self.variables):
+            raise LevyError(
+                f"the variables of `static` are {', '.join(self.variables) or 'none'}: at least one is needed, each only once"
+            )
+
+    @classmethod
+    def from_mapping(cls, values: Any) -> "Static":
+        """Of what a person writes.
+
+        Raises:
+            LevyError: something else than ``files`` and ``variables``.
+        """
+        found = dict(values) if isinstance(values, Mapping) else {}
+        files, variables = found.pop("files", None), found.pop("variables", None)
+        is_list = isinstance(variables, list | tuple) and all(isinstance(name, str) for name in variables)
+        if found or not isinstance(files, str) or not is_list:
+            raise LevyError(
+                f"static is {values!r}: a file and the names of variables in it are expected, such as "
+                "`static: {files: static.nc, variables: [z, lsm]}`"
+            )
+        return cls(files, tuple(variables))
+
+
+@dataclass(frozen=True)
 class FieldsConfig:
     """A data set of fields.
 
@@ -115,6 +151,7 @@ class FieldsConfig:
         select: of dimensions beside time and space the entry that is taken, by its value, or ``dimensions.MERGE``
             for the first that is not missing in each cell.
         members: the dimension whose entries are samples of the same time each: that of an ensemble's members.
+        static: fields that are the same at all times, which the network is told; None: none.
     """
 
     variables: tuple[Variable, ...]
@@ -131,6 +168,7 @@ class FieldsConfig:
     max_missing: float = 0.05
     select: Mapping[str, Choice] = field(default_factory=dict)
     members: str | None = None
+    static: Static | None = None
 
     def __post_init__(self) -> None:
         keys = [v.key for v in self.variables]
@@ -158,6 +196,8 @@ class FieldsConfig:
                 f"patch is {list(self.patch)} with climatology {self.climatology!r}: the sides must be positive, and a generated "
                 "tile has no place whose climatology could be added to it, so set climatology to none"
             )
+        if self.patch is not None and self.static is not None:
+            raise LevyError("static fields belong to places, which tiles do not know: leave `static` or `patch` out")
 
     def to_mapping(self) -> dict[str, Any]:
         """What a person would write; without ``FITTED``."""
@@ -176,7 +216,8 @@ class FieldsConfig:
         """
         variables = tuple(Variable(**_known(Variable, v)) for v in values.get("variables", ()))
         rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in _known(cls, values).items()}
-        return cls(**{**rest, "variables": variables})
+        static = values.get("static")
+        return cls(**{**rest, "variables": variables, "static": static and Static.from_mapping(static)})
 
 
 def duration(text: str, what: str, zero: bool = False) -> "pd.Timedelta":

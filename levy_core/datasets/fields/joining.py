@@ -114,23 +114,28 @@ def on_one_grid(parts: dict[str, list[Part]]) -> dict[str, list[Part]]:
     Raises:
         LevyError: another grid.
     """
-    every = [(key, part) for key, own in parts.items() for part in own]
-    key, reference = every[0]
-    first = reference.array
-    for other_key, part in every[1:]:
-        other = _turned(part.array, first)
-        same = other.dims == first.dims and all(
-            other[c].shape == first[c].shape and _equal(other[c].to_numpy(), first[c].to_numpy()) for c in _space(first)
+    key, (reference, *_) = next(iter(parts.items()))
+    where = f"{key!r} in {reference.source}"
+    fit = lambda other, part: fit_grid(part.array, f"{other!r} in {part.source}", reference.array, where)
+    return {key: [replace(p, array=fit(key, p)) for p in own] for key, own in parts.items()}
+
+
+def fit_grid(array: xr.DataArray, where: str, first: xr.DataArray, where_first: str) -> xr.DataArray:
+    """A variable with the coordinates of the first, which it must have but for rounding and the longitude at which columns begin.
+
+    Raises:
+        LevyError: another grid.
+    """
+    other, space = _turned(array, first), _space(first)
+    same = other.dims == first.dims and all(
+        other[c].shape == first[c].shape and _equal(other[c].to_numpy(), first[c].to_numpy()) for c in space
+    )
+    if not same:
+        raise LevyError(
+            f"different grids: {_grid(first)} for {where_first}, but {_grid(other)} for {where}: all variables and files must "
+            "lie on one grid, so interpolate or remove one"
         )
-        if not same:
-            raise LevyError(
-                f"different grids: {_grid(first)} for {key!r} in {reference.source}, but {_grid(other)} for {other_key!r} in "
-                f"{part.source}: all variables and files must lie on one grid, so interpolate or remove one"
-            )
-    space = {c: first[c] for c in _space(first)}
-    return {
-        key: [replace(p, array=_turned(p.array, first).assign_coords(space)) for p in own] for key, own in parts.items()
-    }
+    return other.assign_coords({c: first[c] for c in space})
 
 
 def _with_members_of_first(joined: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:

@@ -16,7 +16,7 @@ from levy_core.datasets.fields.curved import find_mapping
 from levy_core.datasets.fields.dimensions import Selection
 from levy_core.datasets.fields.fill import mask_declared, type_fill
 from levy_core.datasets.fields.joining import Part, join_parts, on_one_axis, on_one_grid
-from levy_core.datasets.fields.sources import find, open_source
+from levy_core.datasets.fields.sources import expand, find, open_source
 from levy_core.datasets.fields.timeline import source_at, starts
 from levy_core.datasets.fields.units import conversion, suited_name
 
@@ -63,12 +63,14 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
 
 def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> LazyFields:
     """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least one field)."""
-    names = find(folder)
+    names, static = find(folder), static_sources(folder, config)
     parts: dict[str, list[Part]] = {v.key: [] for v in config.variables}
     standard_names: dict[str, str] = {}
     selection = Selection(config.select, config.members)
     for name in names:
         datasets = open_source(name)
+        if config.static and name in static:
+            datasets = [_without(d, config.static.variables) for d in datasets]
         standard_names |= {
             str(k): str(v.attrs.get("standard_name", "")) for d in datasets for k, v in d.data_vars.items()
         }
@@ -93,6 +95,20 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
     begun = {key: starts([(p.source, p.array) for p in own]) for key, own in parts.items()}
     running = frozenset(key for key, own in parts.items() if own[0].variable.accumulated == RUNNING)
     return LazyFields(folder, config, data, begun, running)
+
+
+def static_sources(folder: Path, config: FieldsConfig) -> list[str]:
+    """The sources of the fields that are the same at all times.
+
+    Raises:
+        LevyError: there are none where such fields are asked for.
+    """
+    return expand(config.static.files, folder, "`files` of `static`") if config.static else []
+
+
+def _without(data: xr.Dataset, names: tuple[str, ...]) -> xr.Dataset:
+    """Without fields of the surface that a variable at pressure levels may share its name with, such as z."""
+    return data.drop_vars([k for k, v in data.data_vars.items() if {k, v.attrs.get("standard_name")} & {*names}])
 
 
 def choose_variable(datasets: list[xr.Dataset], variable: Variable, where: str) -> xr.DataArray | None:

@@ -24,6 +24,7 @@ from levy_core.datasets.fields.reading import (
     read,
     time_shape,
 )
+from levy_core.datasets.fields.static import StaticField, read_static, write_static
 from levy_core.datasets.fields.store import GROUPS, chunk_rows, create_group
 from levy_core.datasets.fields.timeline import say, split
 
@@ -32,11 +33,12 @@ STATISTICS = "statistics.json"
 
 @dataclass(frozen=True)
 class Inspection:
-    """What can be known of a data set without reading a field.
+    """What can be known of a data set without reading a field, but those that are the same at all times.
 
     Attributes:
         fields: the lazy fields. periods: rows of the groups train and test. classes: names of the classes.
         labels: of each group's times, int64. samples: of each time: members, or tiles of each. shape: C, H, W of a sample.
+        static: the fields that are the same at all times.
     """
 
     fields: LazyFields
@@ -44,6 +46,7 @@ class Inspection:
     classes: tuple[str, ...]
     labels: dict[str, np.ndarray]
     samples: int
+    static: list[StaticField]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,10 +55,10 @@ class Inspection:
 
 
 def inspect(folder: Path, config: FieldsConfig) -> Inspection:
-    """All checks that need no field, for use before anything runs.
+    """All checks that need no field but the static ones, for use before anything runs.
 
     Raises:
-        LevyError: as ``open_fields``; a period too short for the split or the climatology; classes of the test period that
+        LevyError: as ``open_fields`` and ``read_static``; a period too short for the split or the climatology; classes of the test period that
             are not in training; a patch larger than the fields.
     """
     fields = open_parts(folder, config)
@@ -64,7 +67,7 @@ def inspect(folder: Path, config: FieldsConfig) -> Inspection:
     check_cycle(config, times[periods["train"]])
     names = classes(config.season, times[periods["train"]])
     labels = {group: label(config.season, times[rows], names) for group, rows in periods.items()}
-    return Inspection(fields, periods, names, labels, _count_samples(fields))
+    return Inspection(fields, periods, names, labels, _count_samples(fields), read_static(fields))
 
 
 def prepare_fields(
@@ -76,7 +79,7 @@ def prepare_fields(
     block_bytes: int = BLOCK_BYTES,
     block_map: BlockMap = map,
 ) -> dict[str, object]:
-    """Writes ``fields.zarr``, the codec and ``statistics.json`` into the empty folder ``into``.
+    """Writes ``fields.zarr``, the codec, static fields and ``statistics.json`` into the empty folder ``into``.
 
     Args:
         folder: what ``open_fields`` opens.
@@ -88,7 +91,7 @@ def prepare_fields(
 
     Returns:
         The statistics: shape, classes, calendar, first and last times and counts of each group, and per variable
-        units, mean, std, min, max and cells that are always missing, of the training period.
+        units, mean, std, min, max and cells that are always missing, of the training period; of static fields likewise.
 
     Raises:
         LevyError: as ``inspect`` and ``measure``. Nothing has been written then.
@@ -100,6 +103,7 @@ def prepare_fields(
     codec, numbers, hashes = measure(fields, periods["train"], periods["test"], progress, block_bytes, block_map)
     codec = codec if config.patch is None else _of_tiles(codec, (codec.shape[0], *config.patch))
     codec.save(into)
+    write_static(inspection.static, into)
     old, chunk = append.find_previous(previous, into), chunk_rows(shape)
     for group, rows in periods.items():
         field = create_group(
@@ -120,6 +124,8 @@ def prepare_fields(
         "calendar": codec.calendar,
         "variables": numbers,
     }
+    if inspection.static:
+        statistics["static"] = [field.statistics for field in inspection.static]
     for group, rows in periods.items():
         ends = {"first": say(times[rows.start]), "last": say(times[rows.stop - 1])}
         counts = np.bincount(np.repeat(inspection.labels[group], cut), minlength=len(inspection.classes)).tolist()

@@ -40,7 +40,12 @@ def find(folder: Path) -> list[str]:
     listed = folder / LISTED
     if listed.is_file():
         lines = [line.strip() for line in listed.read_text().splitlines()]
-        names = [name for line in lines if line and not line.startswith("#") for name in _expand(line, folder)]
+        names = [
+            name
+            for line in lines
+            if line and not line.startswith("#")
+            for name in expand(line, folder, folder / LISTED)
+        ]
     else:
         names = sorted(_search(folder))
     if not names:
@@ -63,7 +68,15 @@ def _is_zarr(path: Path) -> bool:
     return any((path / name).exists() for name in ZARR_FILES)
 
 
-def _expand(line: str, folder: Path) -> list[str]:
+def expand(line: str, folder: Path, where: object) -> list[str]:
+    """The sources that a path or glob relative to a folder, or a URL, names.
+
+    Args:
+        where: it was written, for messages.
+
+    Raises:
+        LevyError: it finds nothing, or a package that its URL needs is missing.
+    """
     if "://" not in line:
         names = sorted(glob.glob(str(folder / Path(line).expanduser()), recursive=True))
     elif glob.has_magic(line):
@@ -72,7 +85,7 @@ def _expand(line: str, folder: Path) -> list[str]:
     else:
         names = [line]
     if not names:
-        raise LevyError(f"{folder / LISTED}: {line} finds no file: correct the path, relative to {folder}, or the URL")
+        raise LevyError(f"{where}: {line} finds no file: correct the path, relative to {folder}, or the URL")
     return [name.removeprefix("file://") for name in names]
 
 

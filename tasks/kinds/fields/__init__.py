@@ -90,6 +90,12 @@ def _advise(settings: FieldSettings, design: "Design") -> str:
     )
 
 
+def _why_no_eofs(settings: FieldSettings) -> str:
+    if settings.config.static is None:
+        return ""
+    return "has `static`, but a network of coefficients sees no cells that such fields could tell it of; take eofs or static out"
+
+
 def _find_drift(
     raw: Path, settings: FieldSettings, before: dict[str, Any], after: dict[str, Any], drift: FieldDrift
 ) -> list[Drift]:
@@ -176,5 +182,6 @@ KIND = Kind(
     observing=Observing(("half", "cells", "means", "box"), _check_observed, _inspect_held_out, _open_held_out),
     correction=CORRECTION,
     advise=_advise,
+    why_no_eofs=_why_no_eofs,
     measure_size=_measure_size,
 )

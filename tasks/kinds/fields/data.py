@@ -47,5 +47,7 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
                 "law; a skewed variable may want a transform (power, normal-score), and nu a number of your own",
                 file=sys.stderr,
             )
+    if settings.coordinates:
+        statistics["coordinates"] = True  # here, so that whoever asks for them trains again
     write_json(folder / "statistics.json", statistics)
     print(f"{dataset}: {statistics['train']['samples']} training fields, {statistics['test']['samples']} held out")

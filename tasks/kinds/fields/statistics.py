@@ -32,12 +32,20 @@ class PeriodStatistics(Artifact):
     last: str
 
 
+class StaticStatistics(Artifact):
+    """Of a field that is the same at all times."""
+
+    name: str
+
+
 class FieldStatistics(Statistics):
-    """As ``Statistics``, and of each variable and period."""
+    """As ``Statistics``, of each variable and period, and what a network is told of each cell: its coordinates, static fields."""
 
     variables: dict[str, VariableStatistics]
     train: PeriodStatistics
     test: PeriodStatistics
+    coordinates: bool = False
+    static: tuple[StaticStatistics, ...] = ()
 
 
 def read_field_statistics(prepared: Path, names: Collection[str]) -> FieldStatistics:

@@ -8,6 +8,8 @@ from levy_core.base.conditions import of_labels
 from levy_core.base.files import hash_files
 from levy_core.datasets.fields.append import PREPARED
 from levy_core.datasets.fields.codec import JSON, TENSORS, Codec
+from levy_core.datasets.fields.static import TENSORS as STATIC
+from levy_core.datasets.fields.static import load_static
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples
 from tasks.kinds.fields.settings import FieldSettings
@@ -21,13 +23,20 @@ def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
     store, codec = FieldStore.open(prepared / "fields.zarr", "train"), Codec.load(prepared)
     held_out = FieldStore.open(prepared / "fields.zarr", "test")
     statistics = read_field_statistics(prepared, codec.names)
+    static = [field.name for field in statistics.static]
+    files = (STATISTICS, JSON, TENSORS, PREPARED, *[STATIC] * bool(static))
+    places = {"latitude": codec.latitude, "longitude": codec.longitude} if statistics.coordinates else {}
     return TrainingData(
         store,
         of_labels(torch.from_numpy(store.labels)),
         field_samples(store),
-        hash_files(*(prepared / name for name in (STATISTICS, JSON, TENSORS, PREPARED))),
-        net={"wraps": codec.wraps and not settings.config.patch, "coordinates": settings.coordinates},
-        net_inputs={"latitude": codec.latitude, "longitude": codec.longitude} if settings.coordinates else {},
+        hash_files(*(prepared / name for name in files)),
+        net={
+            "wraps": codec.wraps and not settings.config.patch,
+            "coordinates": statistics.coordinates,
+            "static": len(static),
+        },
+        net_inputs={**places, "static": load_static(prepared, static)} if static else places,
         sigma_data=1.0,  # fields are prepared with this standard deviation
         tail_index=min(v.tail_index.nu or float("inf") for v in statistics.variables.values()),
         areas=codec.areas,

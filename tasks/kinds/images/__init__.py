@@ -109,6 +109,9 @@ KIND = Kind(
     measures=MEASURES,
     dtype="uint8",
     bounded=True,
+    why_no_eofs=lambda settings: (
+        "is of the kind images, whose values have a range that sums of EOFs leave; take eofs out, or run this design on fields"
+    ),
     weighs_classes=True,
     has_tail_index=False,
     check=_check,

@@ -9,6 +9,7 @@ import torch
 from levy_core.base.conditions import of_labels
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import RECORDED, Samples
+from levy_core.nets.dit import DiT, DiTConfig
 from levy_core.nets.globe import pad_indices
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -123,9 +124,49 @@ def test_a_model_with_coordinates_survives_disk_without_being_told_them_again(tm
     )
 
 
-def test_a_network_that_was_never_told_its_coordinates_says_nothing():
-    config = UNetConfig(shape=(1, 4, 4), classes=1, channels=(8,), coordinates=True)
+@pytest.mark.parametrize("told", [{"coordinates": True}, {"static": 2}])
+def test_a_network_that_was_never_told_of_its_places_says_nothing(told):
+    config = UNetConfig(shape=(1, 4, 4), classes=1, channels=(8,), **told)
     assert UNet(config)(fields(1, 4, 4).float(), LEVELS, of_labels(LABELS)).isnan().all()
+
+
+PLACES = {"coordinates": True, "static": 2}
+DEGREES = (np.linspace(80, -80, 4), np.arange(8) * 45.0)
+NETWORKS = {
+    "unet": (UNet, UNetConfig(shape=(1, 4, 8), classes=1, channels=(8,), **PLACES)),
+    "dit": (DiT, DiTConfig(shape=(1, 4, 8), classes=1, hidden=32, layers=1, head_channels=16, **PLACES)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_static_fields_are_told_beside_coordinates_and_survive_disk(name, tmp_path):
+    kind, config = NETWORKS[name]
+    static = np.random.default_rng(0).standard_normal((2, 4, 8)).astype(np.float32)
+    torch.manual_seed(0)
+    network = kind(config, *DEGREES, static)
+    for parameter in network.parameters():  # a DiT is 0 before training
+        torch.nn.init.normal_(parameter, std=0.2)
+    x = fields(1, 4, 8).float()
+    seen = network.with_places(x)
+    assert torch.equal(seen[:, :1], x)
+    assert torch.equal(seen[1, 1:4], network.coordinates)
+    assert torch.equal(seen[1, 4:], torch.from_numpy(static))
+    design = Design.from_mapping({"preset": "tedm", "sigma_data": 1.0})
+    samples = Samples("fields", ("all",), **RECORDED["fields"])
+    save_model(tmp_path, dict(network.state_dict()), design, config, samples, {})
+    model, rho = load_model(tmp_path), torch.tensor([0.1, 3.0])
+    assert model.net == config
+    answer = model.predictor(x, rho, of_labels(LABELS))
+    assert torch.equal(answer, design.predictor(network).eval()(x, rho, of_labels(LABELS)))
+    network.load_state_dict(network.state_dict() | {"static": torch.from_numpy(static).flip(0)})
+    assert not torch.allclose(answer, design.predictor(network).eval()(x, rho, of_labels(LABELS)))
+    with pytest.raises(LevyError, match=r"static fields of shape \[1, 4, 8\] .* expects \[2, 4, 8\]"):
+        kind(config, *DEGREES, static[:1])
+
+
+def test_a_network_without_places_sees_the_sample_alone():
+    x = fields(1, 4, 8)
+    assert net((1, 4, 8)).with_places(x) is x
 
 
 def test_the_description_of_an_older_network_still_means_what_it_did():
@@ -141,4 +182,5 @@ def test_the_description_of_an_older_network_still_means_what_it_did():
     config = UNetConfig.from_mapping(older)
     assert not config.wraps
     assert not config.coordinates
+    assert config.static == 0
     assert UNetConfig.from_mapping(json.loads(json.dumps(config.to_mapping()))) == config

@@ -1,0 +1,71 @@
+"""What a network of fields is told beside the fields, from file to the model that draws without it."""
+
+import shutil
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from levy_core.base.errors import LevyError
+from levy_core.base.files import write_json
+from levy_core.base.manifest import write_manifest
+from levy_core.sampling.solver import Solver
+from levy_core.serving.registered import RegisteredModel
+from levy_core.serving.requests import SAMPLER
+from levy_core.training.checkpoint import load_model
+from tasks.prepare import prepare
+from tasks.runtime import paths
+from tasks.runtime.checksums import hashes_of
+from tasks.train import train
+from tests.conftest import ROOT
+from tests.tasks.test_field_stages import T2M, begin
+
+STARTER = ROOT / "data/weather/era5-style.nc"
+
+
+def test_a_model_that_was_told_static_fields_draws_without_them(tmp_path, monkeypatch):
+    said = {"variables": [T2M], "test_share": 0.5, "static": {"files": "static.nc", "variables": ["z"]}}
+    read = begin(tmp_path, monkeypatch, said, STARTER, designs=["edm"])
+    with xr.open_dataset(STARTER) as raw:
+        height = np.random.default_rng(0).gamma(1.0, 500.0, (raw.sizes["latitude"], raw.sizes["longitude"]))
+        grid = raw[["latitude", "longitude"]].load()
+    grid["z"] = (("latitude", "longitude"), height)
+    grid.to_netcdf(paths.raw("weather") / "static.nc")
+    prepare(read, "weather")
+    train(read, "weather", "edm")
+    model = load_model(paths.model("weather", "edm"))
+    assert (model.net.coordinates, model.net.static) == (False, 1)
+    told = dict(model.predictor.named_buffers())["net.static"]
+    assert np.allclose(told, (height - height.mean()) / height.std(), atol=1e-5)
+    shutil.rmtree(paths.raw("weather"))
+    shutil.rmtree(paths.prepared("weather"))
+    write_json(
+        paths.model("weather", "edm") / SAMPLER,
+        {"default": 4, "samplers": {"4": asdict(Solver("ode", "2m-data", "karras", 4))}},
+    )
+    write_manifest(paths.model("weather", "edm"))
+    drawn = RegisteredModel(paths.model("weather", "edm")).predict({"n": [2], "seed": [3]})
+    assert drawn.shape == (2, 1, *height.shape)
+    assert np.isfinite(drawn).all()
+
+
+def test_designs_with_eofs_are_not_told_static_fields(tmp_path, monkeypatch):
+    said = {"variables": [T2M], "static": {"files": "static.nc", "variables": ["z"]}}
+    message = "models.edm-eofs.eofs is 0.9: weather has `static`, but a network of coefficients sees no cells"
+    with pytest.raises(LevyError, match=message):
+        begin(tmp_path, monkeypatch, said, STARTER, designs=["edm", "edm-eofs"])
+
+
+def test_what_a_network_is_told_is_decided_by_what_was_prepared(tmp_path, monkeypatch):
+    """Or DVC would keep the model of a data set whose coordinates are asked for later."""
+    kept = {}
+    for told in (False, True):
+        (tmp_path / str(told)).mkdir()
+        said = {"variables": [T2M], "test_share": 0.5, "coordinates": told}
+        read = begin(tmp_path / str(told), monkeypatch, said, STARTER, designs=["edm"])
+        prepare(read, "weather")
+        kept[told] = hashes_of(paths.prepared("weather") / "statistics.json")
+        data = read.kind("weather").training_data(paths.prepared("weather"), read.data["weather"])
+        assert (data.net["coordinates"], "latitude" in data.net_inputs) == (told, told)
+    assert {*kept[False].values()} != {*kept[True].values()}
