@@ -18,6 +18,7 @@ from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json, replacing
 from levy_core.base.manifest import write_manifest
+from levy_core.nets.labels import tell_labels
 from levy_core.nets.latent import Latent
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.precision import parameter_count, resolve_precision
@@ -87,6 +88,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     else:
         built = NETS[params.net.kind][1](net_config, **training.net_inputs)
         built.checkpointing, net = params.train.checkpointing, built
+    tell_labels(net, training.label_numbers)
     share = Share(state.process_index, state.num_processes, _sum_over_processes)
     read_every = 1 if state.device.type == "cpu" else _largest_divisor(params.train.save_every, READ_EVERY)
     kept_averages = KeptAverages(paths.kept_averages(dataset, design_name), state.is_main_process)
@@ -202,14 +204,19 @@ def _describe_fit(latent: Latent, training: TrainingData) -> str:
 def _size_network(params: NetParams, training: TrainingData, design: Design, latent: Latent | None) -> NetConfig:
     """The network that is asked for on the values, or one of layers on the coefficients of a latent."""
     classes = len(training.samples.classes)
+    numbers = 0 if training.label_numbers is None else training.label_numbers.shape[1]
     if latent:
-        return MLPConfig((latent.size,), classes, params.width, params.depth, design.heads)
+        return MLPConfig((latent.size,), classes, params.width, params.depth, design.heads, numbers)
     config, _ = NETS[params.kind]
     return cast(
         NetConfig,
         config.from_mapping(
             {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.settings}
-            | {"augment": Augmentation(training.crop, training.colour).numbers, "heads": design.heads}
+            | {
+                "augment": Augmentation(training.crop, training.colour).numbers,
+                "heads": design.heads,
+                "label_numbers": numbers,
+            }
         ),
     )
 

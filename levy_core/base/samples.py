@@ -20,6 +20,7 @@ CORRECTION = (
     "correction.json"  # beside a model: what corrects its samples in the units of people, as their kind reads it
 )
 GOLDEN = (5**0.5 - 1) / 2
+SHOWN = 24  # classes in a message
 # Models of before this was on record, by their kind: how samples are kept, and the exporter.
 RECORDED: dict[str, dict[str, str]] = {
     "images": {"dtype": "uint8", "exporter": "levy_core.datasets.images.export:ImageExporter"},
@@ -146,7 +147,7 @@ class Samples:
         counts = {} if isinstance(asked, str) else asked
         for name, count in counts.items():
             if name not in self.classes:
-                raise LevyError(f"unknown class {name!r}: the model knows {', '.join(self.classes) or 'no classes'}")
+                raise LevyError(f"unknown class {name!r}: the model knows {self._say_classes() or 'no classes'}")
             if count < 0:
                 raise LevyError(f"{count} samples of class {name!r} are asked for: give a count of at least 0")
         if (counts or asked == "balanced") and not self.knows_classes:
@@ -155,7 +156,7 @@ class Samples:
         if asked == "none" and not self.knows_no_class:
             raise LevyError(
                 "samples without a class are asked for, but the model was told the class of every training sample "
-                f"(train.label_dropout 0): ask for {', '.join(self.classes)}, training or balanced"
+                f"(train.label_dropout 0): ask for {self._say_classes()}, training or balanced"
             )
 
     def labels_of_counts(self, counts: Mapping[str, int]) -> np.ndarray:
@@ -165,8 +166,15 @@ class Samples:
     def describe(self, labels: np.ndarray) -> str:
         """How many samples of each class there are, for people."""
         counts = np.bincount(labels, minlength=len(self.classes) + 1)
+        if np.count_nonzero(counts) > SHOWN:
+            return f"{len(labels):,} of {np.count_nonzero(counts):,} classes"
         names = [*(f"of class {name}" for name in self.classes), "without a class"]
         return ", ".join(f"{counts[label]:,} {names[label]}" for label in np.flatnonzero(counts))
+
+    def _say_classes(self) -> str:
+        return ", ".join(
+            self.classes if len(self.classes) <= SHOWN else (*self.classes[: SHOWN - 1], "...", self.classes[-1])
+        )
 
     def usual_labels(self, first: int, n: int) -> np.ndarray:
         """Labels in training proportions, int64 [n]: what a model draws where nobody asks for anything."""

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from levy_core.nets.labels import label_vectors
+
 EPS = 1e-5
 Convolution = type[nn.Conv2d]
 
@@ -131,7 +133,7 @@ class Backbone(nn.Module):
         head_channels: of an attention head; narrower layers have one head.
         scale_shift: whether the embedding scales and shifts what norms give (ADM, Dhariwal and Nichol 2021, arXiv 2105.05233) or is added (DDPM).
         convolution: the class of every convolution, with the parameters of ``nn.Conv2d``.
-        augment: numbers that tell how a sample was augmented.
+        augment: numbers that tell how a sample was augmented. label_numbers: those that tell labels apart, 0: each has a vector of its own.
 
     Attributes:
         checkpointing: whether training keeps what comes into a layer alone and computes the rest again for its gradient (Chen et al. 2016,
@@ -152,6 +154,7 @@ class Backbone(nn.Module):
         scale_shift: bool = False,
         convolution: Convolution = nn.Conv2d,
         augment: int = 0,
+        label_numbers: int = 0,
     ):
         super().__init__()
         self.checkpointing = False
@@ -161,7 +164,7 @@ class Backbone(nn.Module):
         self.time_embedding = nn.ModuleDict(
             {"linear_1": nn.Linear(first, embedding), "linear_2": nn.Linear(embedding, embedding)}
         )
-        self.class_embedding = nn.Embedding(labels, embedding)
+        self.class_embedding = label_vectors(labels, label_numbers, embedding)
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         skip_widths = [first]  # channels of what the way down keeps for the way up
         for i, width in enumerate(channels):

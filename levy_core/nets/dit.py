@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from levy_core.base.conditions import AUGMENT, LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.nets.globe import OnPlaces
+from levy_core.nets.labels import label_vectors
 
 WAVES = 256  # numbers that tell a noise level, before the layers of its embedding
 EPS = 1e-6
@@ -27,7 +28,7 @@ class DiTConfig:
     """Size of the network.
 
     ``hidden``: channels of a patch of ``patch`` by ``patch`` cells; ``layers``: blocks; ``head_channels``: of an attention head. ``classes``, ``wraps``,
-    ``coordinates``, ``static``, ``heads`` and ``augment`` are those of ``UNetConfig``.
+    ``coordinates``, ``static``, ``label_numbers``, ``heads`` and ``augment`` are those of ``UNetConfig``.
     """
 
     shape: tuple[int, int, int]  # C, H, W
@@ -41,6 +42,7 @@ class DiTConfig:
     heads: int = 1
     augment: int = 0
     static: int = 0
+    label_numbers: int = 0
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,11 +57,11 @@ class DiTConfig:
 class Embedding(nn.Module):
     """Noise level and class as one vector: [B], int64 [B] -> [B, D]."""
 
-    def __init__(self, hidden: int, labels: int, augment: int):
+    def __init__(self, hidden: int, labels: int, augment: int, label_numbers: int):
         super().__init__()
         self.linear_1 = nn.Linear(WAVES, hidden)
         self.linear_2 = nn.Linear(hidden, hidden)
-        self.label = nn.Embedding(labels, hidden)
+        self.label = label_vectors(labels, label_numbers, hidden)
         if augment:  # without a constant, so that 0 says the same as nothing
             self.augment = nn.Linear(augment, hidden, bias=False)
 
@@ -139,7 +141,7 @@ class DiT(OnPlaces):
         )
         told = self.tell_places(config, latitude, longitude, static)
         self.conv_in = nn.Conv2d(channels + told, hidden, patch, stride=patch)
-        self.embedding = Embedding(hidden, config.classes + 1, config.augment)
+        self.embedding = Embedding(hidden, config.classes + 1, config.augment, config.label_numbers)
         self.blocks = nn.ModuleList([Block(hidden, heads) for _ in range(config.layers)])
         self.modulation_out = nn.Linear(hidden, 2 * hidden)
         self.proj_out = nn.Linear(hidden, patch * patch * channels * config.heads)
@@ -154,7 +156,10 @@ class DiT(OnPlaces):
                     nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.conv_in.weight.view(self.config.hidden, -1))
         nn.init.zeros_(cast(Tensor, self.conv_in.bias))
-        for weight in (self.embedding.label.weight, self.embedding.linear_1.weight, self.embedding.linear_2.weight):
+        told = [
+            p for layer in ("label", "linear_1", "linear_2") for p in self.embedding.get_submodule(layer).parameters()
+        ]
+        for weight in (p for p in told if p.dim() > 1):
             nn.init.normal_(weight, std=0.02)
         modulations = [cast(Block, block).modulation for block in self.blocks]
         for layer in (*modulations, self.modulation_out, self.proj_out):

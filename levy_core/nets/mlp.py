@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from levy_core.base.conditions import LABEL, Condition
+from levy_core.nets.labels import label_vectors
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class MLPConfig:
     width: int = 128
     depth: int = 3
     heads: int = 1  # predictions of d values each
+    label_numbers: int = 0  # as of ``UNetConfig``
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
@@ -34,7 +36,7 @@ class MLP(nn.Module):
         self.frequencies: Tensor
         self.register_buffer("frequencies", 2 ** torch.linspace(-3, 1, 8) * pi, persistent=False)
         self.enter = nn.Linear(d + 16, config.width)
-        self.label = nn.Embedding(config.classes + 1, config.width)
+        self.label = label_vectors(config.classes + 1, config.label_numbers, config.width)
         self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
         self.leave = nn.Linear(config.width, config.heads * d)
 

@@ -22,6 +22,7 @@ class UNetConfig:
     ``static``: fields that are the same for all samples, which it is told, too.
     ``heads``: predictions of the sample's shape that it gives, one after the other along the channels.
     ``augment``: numbers that tell it how a sample was augmented. ``head_channels``: channels of an attention head.
+    ``label_numbers``: how many numbers tell it a class; 0: each class has a vector of its own.
     ``scale_shift``: the embedding of noise level and class scales and shifts what norms give, as in ADM.
     """
 
@@ -39,6 +40,7 @@ class UNetConfig:
     head_channels: int = 8  # of models that do not say it
     scale_shift: bool = False
     static: int = 0
+    label_numbers: int = 0
 
     def to_mapping(self) -> dict[str, Any]:
         return asdict(self)
@@ -108,6 +110,7 @@ class UNet(OnPlaces):
             scale_shift=config.scale_shift,
             convolution=RoundConv if config.wraps else nn.Conv2d,
             augment=config.augment,
+            label_numbers=config.label_numbers,
         )
 
     @property

@@ -45,6 +45,7 @@ class TrainingData:
         flip: mirror half of the samples. crop: shift half of them by up to so many pixels, colour: spread of brightness, contrast and saturation
             in half of them; both of which the network is told.
         net: settings of the network that the data decide. net_inputs: further arguments of the network.
+        label_numbers: of each class, and of none, what tells it from the others, float32 [classes + 1, numbers]; None: they are unlike each other.
         sigma_data: standard deviation of the values where it is known; None: the design's own.
         tail_index: the heaviest of the variables', of kinds that have one.
         areas: of the cells of each row [H], or of each cell [H, W], up to a factor; None: all the same.
@@ -61,6 +62,7 @@ class TrainingData:
     colour: float = 0.0
     net: dict[str, Any] = field(default_factory=dict)
     net_inputs: dict[str, Any] = field(default_factory=dict)
+    label_numbers: "np.ndarray | None" = None
     sigma_data: float | None = None
     tail_index: float | None = None
     areas: "np.ndarray | None" = None

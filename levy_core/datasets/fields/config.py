@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLIMATOLOGIES = ("none", "day", "hour", "day-hour")
-SEASONS = ("none", "season", "month")
+SEASONS = ("none", "season", "month", "day", "day-hour")
 REDUCTIONS = ("mean", "sum", "max", "min")
 STAMPS = ("end", "start")
 Choice = str | float  # an entry of a dimension
@@ -146,7 +146,7 @@ class FieldsConfig:
         train_until: last time of the training period; None: the last ``test_share`` of the times is the test period.
         gap: time left out between training and test.
         patch: height and width of the tiles that each field is cut into, each a sample.
-        season: the class of a sample.
+        season: the class of a sample; days, and hours of days, are told to a network as the smooth numbers of a climatology.
         max_missing: share of missing cells that a field may have beside the cells that are always missing.
         select: of dimensions beside time and space the entry that is taken, by its value, or ``dimensions.MERGE``
             for the first that is not missing in each cell.

@@ -217,23 +217,27 @@ def _codec(
 
 
 def check_cycle(config: FieldsConfig, times: np.ndarray) -> None:
-    """Whether the training times can show the cycles of ``config.climatology``.
+    """Whether the training times can show the cycles of ``config.climatology`` and of ``config.season``.
 
     Raises:
         LevyError: less than a year for the cycle of the year, or steps too long for that of the day.
     """
     step = seconds_between(times[:2])[0]
     length = len(times) * step
-    if "day" in config.climatology.split("-") and length < YEAR:
-        raise LevyError(
-            f"climatology is {config.climatology!r}, but the training period from {say(times[0])} to {say(times[-1])} is "
-            f"{length / 86400:g} days: the cycle of the year needs at least a year, so bring more, or take hour or none"
-        )
-    if "hour" in config.climatology and step > 43200:
-        raise LevyError(
-            f"climatology is {config.climatology!r}, but the fields are {step / 3600:g} hours apart: a cycle of the day needs "
-            "several fields per day, so take day or none"
-        )
+    for name, kind, shorter in (
+        ("climatology", config.climatology, "hour or none"),
+        ("season", config.season, "season, month or none"),
+    ):
+        if "day" in kind.split("-") and length < YEAR:
+            raise LevyError(
+                f"{name} is {kind!r}, but the training period from {say(times[0])} to {say(times[-1])} is "
+                f"{length / 86400:g} days: the cycle of the year needs at least a year, so bring more, or take {shorter}"
+            )
+        if "hour" in kind and step > 43200:
+            raise LevyError(
+                f"{name} is {kind!r}, but the fields are {step / 3600:g} hours apart: a cycle of the day needs "
+                "several fields per day, so take day or none"
+            )
 
 
 def _transformed(fields: LazyFields, values: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -9,12 +9,21 @@ import xarray as xr
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import GOLDEN, Samples
 from levy_core.datasets.fields.codec import Codec
-from levy_core.datasets.fields.labels import MONTHS, SEASONS, classes
+from levy_core.datasets.fields.labels import (
+    DAYS,
+    MONTHS,
+    SEASONS,
+    classes,
+    days_of_year,
+    label,
+    moments,
+    say_names,
+    season_of,
+)
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.timeline import say
 
 KIND, DTYPE, EXPORTER = "fields", "float32", "levy_core.datasets.fields.export:FieldExporter"
-YEAR = 2001  # of generated fields: any year without a leap day
 
 
 def field_samples(store: FieldStore) -> Samples:
@@ -28,7 +37,7 @@ def field_samples(store: FieldStore) -> Samples:
 def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
     """Times for generated fields, which have none of their own: days in the middles of equal parts of their label's season, or of a year.
 
-    Where the climatology has a cycle of the day, the hours of the data are drawn by a golden-ratio sequence, so that any number of
+    Classes of days say them, and perhaps their hours. Where the climatology has a cycle of the day, the hours of the data are drawn by a golden-ratio sequence, so that any number of
     days has all of them alike; else it is the one hour that the data have, or noon.
 
     Args:
@@ -37,19 +46,22 @@ def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
     Returns:
         [N] cftime in the codec's calendar, for its climatology and for files.
     """
-    last = "12-30" if codec.calendar == "360_day" else "12-31"
-    days = xr.date_range(f"{YEAR}-01-01", f"{YEAR}-{last}", freq="D", calendar=codec.calendar, use_cftime=True)
     by_hour = codec.climatology is not None and "hour" in codec.climatology.kind
     of_data = np.array(codec.hours if by_hour or len(codec.hours) == 1 else (12,))
-    year = np.asarray(days)
+    year, season = days_of_year(codec.calendar), season_of(samples.classes)
     month = np.array([time.month for time in year])
     times = np.empty(len(labels), dtype=object)
-    for found in np.unique(labels):
+    hours_of = lambda rows: of_data[(rows * GOLDEN % 1 * len(of_data)).astype(int)] * timedelta(hours=1)
+    of_days = np.flatnonzero((labels < len(samples.classes)) & (season in DAYS))
+    if len(of_days):
+        of_them, which = np.unique(labels[of_days], return_inverse=True)
+        named = moments([samples.classes[i] for i in of_them], codec.calendar)[which]
+        times[of_days] = named if season == "day-hour" else named + hours_of(of_days)
+    for found in np.setdiff1d(labels, labels[of_days]):
         rows = np.flatnonzero(labels == found)
         own = year[np.isin(month, _months(samples.classes[found]))] if found < len(samples.classes) else year
         days_of_rows = own[((np.arange(len(rows)) + 0.5) / len(rows) * len(own)).astype(int)]
-        hours = of_data[(np.arange(len(rows)) * GOLDEN % 1 * len(of_data)).astype(int)]
-        times[rows] = days_of_rows + hours * timedelta(hours=1)
+        times[rows] = days_of_rows + hours_of(np.arange(len(rows)))
     return times
 
 
@@ -84,15 +96,17 @@ def label_of(samples: Samples, moment: Any, where: str) -> int | None:
     names = samples.classes
     if len(names) == 1 or not samples.knows_classes:
         return None
-    if not set(names) <= {*MONTHS, *SEASONS}:
+    season = season_of(names)
+    if season is None:
         raise LevyError(f"{where}: the model's classes {', '.join(names)} are no seasons that a time could tell")
-    kind = "month" if set(names) <= set(MONTHS) else "season"
-    (own,) = classes(kind, np.array([moment]))
-    if own not in names:
+    try:
+        (own,) = label(season, np.array([moment]), names)
+    except LevyError:
+        (lies,) = classes(season, np.array([moment])) if season not in DAYS else (moment.strftime(DAYS[season]),)
         raise LevyError(
-            f"{where}: {say(moment)} lies in {own}, of which the model knows nothing: it has {', '.join(names)}"
-        )
-    return names.index(own)
+            f"{where}: {say(moment)} lies in {lies}, of which the model knows nothing: it has {say_names(names)}"
+        ) from None
+    return int(own)
 
 
 def _months(name: str) -> list[int]:

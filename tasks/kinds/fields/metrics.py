@@ -19,6 +19,7 @@ from levy_core.base.rows import thin_rows
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.labels import measured_as, say_names
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples, times_of
 from levy_core.metrics.fields import ensembles
@@ -60,6 +61,7 @@ class FieldMetrics:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LevyError(f"{reference} cannot be read ({error}): run the reference stage again") from error
 
+        self._measured_as = measured_as(self.samples.classes)
         self.ceiling = read_artifact(reference / CEILING, Ceiling, "reference").root
 
     @cached_property
@@ -92,7 +94,7 @@ class FieldMetrics:
             raise LevyError(f"it draws {samples.kind}, but the data are fields")
         codec = Codec.load(folder)
         for what, of_model, of_data in (
-            ("seasons", samples.classes, self.samples.classes),
+            ("seasons", say_names(samples.classes), say_names(self.samples.classes)),
             ("variables", codec.names, self.codec.names),
             ("units", codec.units, self.codec.units),
             ("calendar", codec.calendar, self.codec.calendar),
@@ -119,14 +121,14 @@ class FieldMetrics:
             return {}
         anomalies = self.codec.climatology is not None
         values = self.codec.anomalies(samples) if anomalies else self.to_physical(samples, labels)
-        return ensembles.rank_histogram(*self._forecast("test"), values, labels, self.codec.names)
+        return ensembles.rank_histogram(*self._forecast("test"), values, self._measured_as[labels], self.codec.names)
 
     def _forecast(self, period: str) -> ensembles.Ensemble:
         """Real fields that are forecast, without their climatology where one was taken off."""
         return _thin(self.references[period if self.codec.climatology is None else ANOMALIES.format(period)])
 
     def _row(self, samples: np.ndarray, labels: np.ndarray, periods: tuple[str, ...]) -> dict[str, float]:
-        values = self.to_physical(samples, labels)
+        values, labels = self.to_physical(samples, labels), self._measured_as[labels]
         row = measure_fields(values, labels, {name: self.references[name] for name in periods})
         if self.codec.climatology is not None:
             values, name = self.codec.anomalies(samples), ANOMALIES.format("test")
@@ -162,7 +164,12 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
             views[ANOMALIES.format(name)] = codec.anomalies(store[rows])
         for view, values in views.items():
             made[view] = reference = FieldsReference.of(
-                values, store.labels[rows], codec.names, codec.areas, measures, wet if view == name else {}
+                values,
+                measured_as(store.classes)[store.labels[rows]],
+                codec.names,
+                codec.areas,
+                measures,
+                wet if view == name else {},
             )
             write_tensors(folder / f"{view}.safetensors", reference.tensors())
             write_json(folder / f"{view}.json", reference.description())

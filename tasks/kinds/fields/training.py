@@ -8,6 +8,7 @@ from levy_core.base.conditions import of_labels
 from levy_core.base.files import hash_files
 from levy_core.datasets.fields.append import PREPARED
 from levy_core.datasets.fields.codec import JSON, TENSORS, Codec
+from levy_core.datasets.fields.labels import class_numbers
 from levy_core.datasets.fields.static import TENSORS as STATIC
 from levy_core.datasets.fields.static import load_static
 from levy_core.datasets.fields.store import FieldStore
@@ -37,6 +38,7 @@ def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
             "static": len(static),
         },
         net_inputs={**places, "static": load_static(prepared, static)} if static else places,
+        label_numbers=class_numbers(store.classes, codec.calendar),
         sigma_data=1.0,  # fields are prepared with this standard deviation
         tail_index=min(v.tail_index.nu or float("inf") for v in statistics.variables.values()),
         areas=codec.areas,

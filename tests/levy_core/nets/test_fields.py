@@ -11,6 +11,8 @@ from levy_core.base.errors import LevyError
 from levy_core.base.samples import RECORDED, Samples
 from levy_core.nets.dit import DiT, DiTConfig
 from levy_core.nets.globe import pad_indices
+from levy_core.nets.labels import tell_labels
+from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import load_model, save_model
@@ -184,3 +186,34 @@ def test_the_description_of_an_older_network_still_means_what_it_did():
     assert not config.coordinates
     assert config.static == 0
     assert UNetConfig.from_mapping(json.loads(json.dumps(config.to_mapping()))) == config
+
+
+NUMBERS = np.array([[0.3, -1.0, 0.0], [0.3, -1.0, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)
+OF_DAYS = {
+    "unet": (UNet, UNetConfig(shape=(1, 4, 8), classes=3, channels=(16,), label_numbers=3)),
+    "dit": (DiT, DiTConfig(shape=(1, 4, 8), classes=3, hidden=32, layers=1, head_channels=16, label_numbers=3)),
+    "mlp": (MLP, MLPConfig(shape=(5,), classes=3, width=8, label_numbers=3)),
+}
+
+
+@pytest.mark.parametrize("name", OF_DAYS)
+def test_labels_of_equal_numbers_are_told_alike_and_survive_disk(name, tmp_path):
+    kind, config = OF_DAYS[name]
+    torch.manual_seed(0)
+    network = kind(config)
+    for parameter in network.parameters():  # a DiT is 0 before training
+        torch.nn.init.normal_(parameter, std=0.2)
+    x = fields(*config.shape).float()[:1].expand(4, *config.shape)
+    answers = lambda net: net(x, torch.zeros(4), of_labels(torch.arange(4))).detach()
+    assert answers(network).isnan().all()  # never told
+    tell_labels(network, NUMBERS)
+    same, also, other, none = answers(network)
+    assert torch.allclose(same, also, atol=1e-6)
+    assert not torch.allclose(same, other, atol=1e-3)
+    assert not torch.allclose(none, other, atol=1e-3)
+    design = Design.from_mapping({"preset": "tedm", "sigma_data": 1.0})
+    samples = Samples("fields", ("a", "b", "c"), **RECORDED["fields"])
+    save_model(tmp_path, dict(network.state_dict()), design, config, samples, {})
+    assert torch.equal(answers(load_model(tmp_path).predictor.net), answers(network))
+    with pytest.raises(LevyError, match=r"numbers of shape \[3, 3\] were given for 4 labels of 3 numbers each"):
+        tell_labels(network, NUMBERS[:3])
