@@ -24,6 +24,7 @@ from tasks.sample import sample
 from tasks.train import train
 from tasks.tune import tune
 from tests.conftest import ROOT
+from tests.support.fields import temperature
 from tests.tasks.test_field_stages import T2M, begin
 
 STARTER = ROOT / "data/weather/era5-style.nc"
@@ -99,3 +100,19 @@ def test_samples_are_asked_for_by_the_day_and_measured_by_season(tmp_path, monke
     assert "2 of class 07-25" in described
     with xr.open_dataset(tmp_path / "asked" / "samples.nc") as written:
         assert [str(t)[5:10] for t in written.time.to_numpy()] == ["07-25", "07-25", "01-01"]
+
+
+def test_places_are_told_where_they_lie_or_refused(tmp_path, monkeypatch):
+    fields = temperature(60).stack(place=("latitude", "longitude")).reset_index("place")
+    for name, data in (("known", fields), ("unknown", fields.drop_vars(["latitude", "longitude"]))):
+        (tmp_path / name).mkdir()
+        data.to_netcdf(tmp_path / f"{name}.nc")
+        said = {"variables": [T2M], "gap": "0h", "coordinates": True}
+        read = begin(tmp_path / name, monkeypatch, said, tmp_path / f"{name}.nc", designs=["edm"])
+        prepare(read, "weather")
+        tell = lambda read=read: read.kind("weather").training_data(paths.prepared("weather"), read.data["weather"])
+        if name == "known":
+            assert np.array_equal(tell().net_inputs["latitude"], np.repeat([52.0, 51.0, 50.0], 4))
+        else:
+            with pytest.raises(LevyError, match="have no latitude and longitude: add them to the files, or set"):
+                tell()

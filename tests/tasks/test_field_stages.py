@@ -403,7 +403,7 @@ def test_settings_of_fields_are_checked_when_they_are_read(tmp_path, monkeypatch
         ),
         ({"climate": "day"}, "unknown settings climate of fields"),
         ({"gap": "soon"}, "a length of time such as"),
-        ({"season": "week"}, "unknown season 'week': choose one of month, none, season"),
+        ({"season": "week"}, "unknown season 'week': choose one of day, day-hour, month, none, season"),
         ({"patch": [8, 8], "climatology": "none", "coordinates": True}, "patches cannot have them"),
         ({"variables": []}, "at least one is needed"),
     ):

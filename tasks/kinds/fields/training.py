@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from levy_core.base.conditions import of_labels
+from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files
 from levy_core.datasets.fields.append import PREPARED
 from levy_core.datasets.fields.codec import JSON, TENSORS, Codec
@@ -26,7 +28,7 @@ def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
     statistics = read_field_statistics(prepared, codec.names)
     static = [field.name for field in statistics.static]
     files = (STATISTICS, JSON, TENSORS, PREPARED, *[STATIC] * bool(static))
-    places = {"latitude": codec.latitude, "longitude": codec.longitude} if statistics.coordinates else {}
+    places = _find_degrees(codec, prepared) if statistics.coordinates else {}
     return TrainingData(
         store,
         of_labels(torch.from_numpy(store.labels)),
@@ -45,3 +47,14 @@ def read_training_data(prepared: Path, settings: FieldSettings) -> TrainingData:
         save=codec.save,
         held_out=(held_out, of_labels(torch.from_numpy(held_out.labels))) if len(held_out) else None,
     )
+
+
+def _find_degrees(codec: Codec, prepared: Path) -> dict[str, np.ndarray]:
+    """Latitude and longitude of cells, or of places."""
+    latitude, longitude = (codec.latitude, codec.longitude) if codec.locations is None else codec.locations
+    if latitude is None or longitude is None:
+        raise LevyError(
+            f"coordinates are asked for, but the places of {prepared} have no latitude and longitude: add them to the files, or set "
+            "coordinates to false"
+        )
+    return {"latitude": latitude, "longitude": longitude}
