@@ -88,8 +88,14 @@ class Observation:
             return
         matrix = matrix[rows][:, rows]
         scale = _root_scale(matrix)
-        values, vectors = torch.linalg.eigh(matrix * scale * scale[:, None])
-        repeats = vectors[:, values < 1e-12 * len(rows)]  # combinations of rows that see nothing
+        alike = matrix * scale * scale[:, None]
+        if hasattr(self.operator, "means"):  # of which sums are none behind a transform, and equal ones are equal
+            first, second = (alike.triu(1) > 1 - 1e-9).nonzero().unbind(1)
+            unit = torch.eye(len(rows)).double()
+            repeats = (unit[first] - unit[second]).T / 2
+        else:
+            values, vectors = torch.linalg.eigh(alike)
+            repeats = vectors[:, values < 1e-12 * len(rows)]  # combinations of rows that see nothing
         scaled = torch.atleast_2d(self.values)[:, rows] * scale
         clash = (scaled @ repeats) @ repeats.T
         worst = int(clash.abs().max(1).values.argmax())

@@ -222,6 +222,23 @@ def test_a_dry_mean_becomes_wet_and_a_wet_one_dry():
     torch.testing.assert_close(operator.apply(x), values, rtol=0, atol=1e-7)
 
 
+def test_exact_values_of_one_square_agree_behind_a_transform_and_equal_places_must():
+    """Five gauges between the same four cells: their sums do not add up once they are transformed, which contradicts nothing."""
+    cells = torch.tensor([[0, 1, 4, 5]] * 5)
+    at = torch.rand(5, 2, generator=torch.Generator().manual_seed(0)).double()
+    row, column = at.unbind(1)
+    weights = torch.stack([(1 - row) * (1 - column), (1 - row) * column, row * (1 - column), row * column], 1)
+    gauges = Through(CellMeans((1, 4, 4), cells, weights), *LOG)
+    values = gauges.apply(torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(1)).double())[0]
+    Observation(gauges, values)
+    again = Through(CellMeans((1, 4, 4), cells[[0, 1, 0]], weights[[0, 1, 0]]), *LOG)
+    Observation(again, values[[0, 1, 0]])
+    with pytest.raises(
+        LevyError, match=r"exact observations contradict each other: no sample has values number 0 .* and number 2"
+    ):
+        Observation(again, values[[0, 1, 0]] + torch.tensor([0.0, 0.0, 0.5]).double())
+
+
 def test_guides_that_need_linear_observations_refuse_them():
     observation = Observation(Through(BLOCKS, *LOG), torch.zeros(4))
     for guide in ("jacobian", "pigdm", "projection"):
