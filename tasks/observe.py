@@ -65,7 +65,7 @@ def observe(params: Params, dataset: str, design: str) -> None:
         return
     held_out = kind.observing.open(prepared, settings)
     tuned, correction = read_tuned(paths.tuned(dataset, design)), read_correction(paths.tuned(dataset, design))
-    as_seen = held_out.corrected(correction) if correction else held_out
+    as_seen = held_out.corrected(correction)
     experiments = {name: one for name, one in experiments.items() if _is_taken_in(name, one, as_seen)}
     decided_by = [
         hash_model(folder), hash_files(*folder.glob(COVARIANCE)), held_out.hash, training.hash, kind.hash_code("held_out"),
@@ -78,7 +78,7 @@ def observe(params: Params, dataset: str, design: str) -> None:
         return
     for name, experiment in experiments.items():
         _check_memory(f"observe.{kind.name}.{name} on {dataset}", experiment, held_out)
-    filler = Filler(load_model(folder, device), folder, training, _levels_of(tuned), device, correction)
+    filler = Filler(load_model(folder, device), folder, training, _levels_of(tuned), device, as_seen)
     rows: list[dict[str, Any]] = []
     shown: dict[str, list[Shown]] = {}
     for name, experiment in bar(list(experiments.items()), f"observe {design}", unit="experiment"):

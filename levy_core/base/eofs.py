@@ -78,19 +78,17 @@ def fit_by_columns(
     mean, variance = torch.empty(size, dtype=torch.float64), torch.empty(size, dtype=torch.float64)
     products = torch.zeros(rows, rows, dtype=torch.float64)
 
-    def anomalies(part: slice) -> Tensor:
-        return (read(part.start, part.stop) - mean[part]) / (rows - 1) ** 0.5
-
     for part in parts:
-        mean[part] = read(part.start, part.stop).mean(0)
-        some = anomalies(part)
+        values = read(part.start, part.stop)
+        mean[part] = values.mean(0)
+        some = (values - mean[part]) / (rows - 1) ** 0.5
         variance[part] = (some**2).sum(0)
         products += some @ some.T
     _check_variance(variance, rows)
-    values, vectors = find_leading(products, keep, shape, most)
-    patterns = torch.empty(size, len(values), dtype=torch.float64)
+    _, vectors = find_leading(products, keep, shape, most)
+    patterns = torch.empty(size, vectors.shape[1], dtype=torch.float64)
     for part in parts:
-        patterns[part] = anomalies(part).T @ vectors
+        patterns[part] = ((read(part.start, part.stop) - mean[part]) / (rows - 1) ** 0.5).T @ vectors
     return Eofs(mean, variance, patterns)
 
 

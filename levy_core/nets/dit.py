@@ -4,9 +4,9 @@ It computes what diffusers' ``DiTTransformer2DModel`` computes, without its impo
 that differ, and with one embedding of noise level and class where diffusers keeps a copy in every block: so it has as many parameters as were published.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import log, pi
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,13 +18,14 @@ from levy_core.base.conditions import AUGMENT, LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.nets.globe import OnPlaces
 from levy_core.nets.labels import label_vectors
+from levy_core.nets.size import Size
 
 WAVES = 256  # numbers that tell a noise level, before the layers of its embedding
 EPS = 1e-6
 
 
 @dataclass(frozen=True)
-class DiTConfig:
+class DiTConfig(Size):
     """Size of the network.
 
     ``hidden``: channels of a patch of ``patch`` by ``patch`` cells; ``layers``: blocks; ``head_channels``: of an attention head. ``classes``, ``wraps``,
@@ -43,15 +44,6 @@ class DiTConfig:
     augment: int = 0
     static: int = 0
     label_numbers: int = 0
-
-    def to_mapping(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_mapping(cls, mapping: dict[str, Any]) -> "DiTConfig":
-        """The inverse of ``to_mapping``, also after JSON made the tuples lists."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in mapping.items()}
-        return cls(**values)
 
 
 class Embedding(nn.Module):

@@ -1,18 +1,18 @@
 """A small network for points: coefficients of a latent, toy data, checks of a design in seconds."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import pi
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from levy_core.base.conditions import LABEL, Condition
 from levy_core.nets.labels import label_vectors
+from levy_core.nets.size import Size
 
 
 @dataclass(frozen=True)
-class MLPConfig:
+class MLPConfig(Size):
     """Size of the network; label ``classes`` means 'no class'."""
 
     shape: tuple[int, ...]  # (d,)
@@ -21,9 +21,6 @@ class MLPConfig:
     depth: int = 3
     heads: int = 1  # predictions of d values each
     label_numbers: int = 0  # as of ``UNetConfig``
-
-    def to_mapping(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class MLP(nn.Module):

@@ -1,7 +1,6 @@
 """The U-Net with the project's calling convention, for images and for fields of any size."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor, nn
@@ -10,10 +9,11 @@ from levy_core.base.conditions import AUGMENT, LABEL, Condition
 from levy_core.base.errors import LevyError
 from levy_core.nets.backbone import Backbone
 from levy_core.nets.globe import OnPlaces, RoundConv, pad_indices
+from levy_core.nets.size import Size
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Size):
     """Size of the network.
 
     ``channels`` has one entry a resolution, each half as fine as the one before; ``attention`` says which resolutions
@@ -41,15 +41,6 @@ class UNetConfig:
     scale_shift: bool = False
     static: int = 0
     label_numbers: int = 0
-
-    def to_mapping(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_mapping(cls, mapping: dict[str, Any]) -> "UNetConfig":
-        """The inverse of ``to_mapping``, also after JSON made the tuples lists."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in mapping.items()}
-        return cls(**values)
 
 
 class UNet(OnPlaces):

@@ -15,11 +15,8 @@ from levy_core.process.parametrisation import broadcast
 
 Function = Callable[[np.ndarray], np.ndarray]
 STEP = 1e-4  # of the differences that slopes are taken by, in units of what the network sees
-FARTHEST, NEARER, SETTLED = (
-    2.0,
-    0.5,
-    1e-7,
-)  # that a cell moves in an iteration, first and then, and below which a sample is done, in the same units
+FARTHEST, NEARER = 2.0, 0.5  # that a cell moves in an iteration, first and then, in the same units
+SETTLED = 1e-7  # below which a sample is done, in the same units
 ITERATIONS, ANCHORED = 100, 8  # at most, and how many of them start at x0 again
 ROUGH, LOW = 30, 0.1  # iterations at noise levels above this one, where what comes after corrects what is left
 TOGETHER = 2**21  # values of samples that are fitted at a time, about
@@ -76,7 +73,7 @@ class Through:
         missing = values.numpy() - self.outside(self._means(cells))
         leading = np.where(missing > SETTLED, values.numpy() - (cells * weights).sum(-1), 0.0)
         missing = np.where(flat, leading, missing)
-        return Tangents(self, torch.from_numpy(own), torch.from_numpy(missing))
+        return Tangents(self.shape, self.means.cells, torch.from_numpy(own), self, torch.from_numpy(missing))
 
     def fit(self, values: Tensor, variance: Tensor, x0: Tensor, posterior: Posterior, rho: float = 0.0) -> Tensor:
         """What values pull samples x0 [N, *S] of covariance C by, which become x0 + C times it; float64 on the CPU. By Gauss and Newton,
@@ -146,26 +143,15 @@ class Through:
 
 
 @dataclass(frozen=True, eq=False)
-class Tangents:
-    """Linear operators H [rows, D] of samples, in the place of one that is not linear near them.
+class Tangents(CellMeans):
+    """Linear operators of samples, with weights of their own, in the place of one that is not linear near them.
 
     Args:
-        of: whose cells they see. weights: [N, rows, k]. missing: of the values in each sample, [N, rows].
+        of: that one. missing: of the values in each sample, [N, rows].
     """
 
     of: Through
-    weights: Tensor
     missing: Tensor
-
-    def apply(self, x: Tensor) -> Tensor:
-        """[N, *S] -> [N, rows], each sample by its own."""
-        return (x.flatten(1)[:, self.of.means.cells] * self.weights).sum(-1)
-
-    def adjoint(self, v: Tensor) -> Tensor:
-        """[N, rows] -> [N, *S]."""
-        flat = v.new_zeros(len(v), int(np.prod(self.of.shape)))
-        spread = (v[:, :, None] * self.weights).flatten(1)
-        return flat.index_add(1, self.of.means.cells.flatten(), spread).view(-1, *self.of.shape)
 
     def observed(self, white: Tensor, diagonal: Tensor) -> Tensor:
         """``H C H^T``, [N, rows, rows], of a posterior's patterns as ``Through`` whitens them, [K, rows, k], and its diagonal [D]."""

@@ -47,7 +47,7 @@ class CellMeans:
     """Weighted sums of a few cells: ``sum_j weights[i, j] x[cells[i, j]]``.
 
     Args:
-        cells: places in the flattened sample, int64 [rows, k]. weights: float64 [rows, k].
+        cells: places in the flattened sample, int64 [rows, k]. weights: float64 [rows, k], or [N, rows, k] of each of N samples.
     """
 
     shape: tuple[int, ...]

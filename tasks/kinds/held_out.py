@@ -67,7 +67,7 @@ class HeldOut(Protocol):
         """Observed values and their errors, float64 [n, rows of the operator] each, as networks see samples; std [rows of the operator]."""
 
     def corrected(self, found: "Mapping[str, Any]") -> "HeldOut":
-        """The same as a model sees them whose samples are corrected by what was fitted."""
+        """The same as a model sees them whose samples are corrected by what was fitted; itself where nothing was."""
 
     def see(self, operator: "Operator", row: int) -> "Operator":
         """What sees in samples as networks have them what the operator sees in samples in their units; itself where both are alike."""

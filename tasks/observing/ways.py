@@ -1,10 +1,9 @@
 """Ways to fill in what was withheld: members of a model under a guide, and its rivals."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from levy_core.sampling.solver import Solver
 from levy_core.serving.given import data_covariance, draw_given, guided_cost
 from levy_core.serving.memory import Footprint, rows_of_batch
 from levy_core.training.checkpoint import Model
+from tasks.kinds.held_out import HeldOut
 from tasks.kinds.kind import TrainingData
 from tasks.observing.cases import Cases
 from tasks.params.experiments import Experiment
@@ -47,7 +47,8 @@ class Filler:
     """A model with its training data, and experiments to fill in.
 
     Attributes:
-        correction: of the model's samples. folder: of the model. levels: the sampler of a number of steps, whose levels are taken.
+        folder: of the model. levels: the sampler of a number of steps, whose levels are taken.
+        held_out: as the model sees them; None: as they are.
     """
 
     model: Model
@@ -55,7 +56,7 @@ class Filler:
     training: TrainingData
     levels: Callable[[int], Solver]
     device: torch.device
-    correction: Mapping[str, Any] = field(default_factory=dict)
+    held_out: HeldOut | None = None
 
     @cached_property
     def covariance(self) -> Covariance:
@@ -85,7 +86,7 @@ class Filler:
         """Network evaluations per sample, a backward pass as two; None of rivals."""
         if way.guide is None or way.steps is None:
             return None
-        _, observation = next(self._seen(cases).parts(1))
+        _, observation = next(self._seen(cases.take(np.array([0]))).parts(1))
         return guided_cost(self.model, self.levels(way.steps), observation, way.guide, self._guiding(way))
 
     def fill(self, way: Way, cases: Cases, experiment: Experiment, seed: int) -> np.ndarray:
@@ -107,7 +108,7 @@ class Filler:
 
     def _seen(self, cases: Cases) -> Cases:
         """As the model sees them."""
-        return cases.as_seen_by(cases.held_out.corrected(self.correction)) if self.correction else cases
+        return cases if self.held_out is None else cases.as_seen_by(self.held_out)
 
     def _draw(self, way: Way, cases: Cases, experiment: Experiment, seed: int) -> np.ndarray:
         assert way.guide is not None

@@ -87,6 +87,8 @@ class HeldOutFields:
 
     def corrected(self, found: Mapping[str, Any]) -> "HeldOutFields":
         """Between the units and the numbers of a model whose values are mapped."""
+        if not found:
+            return self
         other = copy(self)
         other._codec = self._codec.corrected(found)
         return other

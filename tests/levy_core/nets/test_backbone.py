@@ -5,6 +5,7 @@ import torch
 
 from levy_core.base import torchvision_ops  # noqa: F401  (before diffusers)
 from levy_core.nets.backbone import Backbone
+from tests.support.checkpointing import answers_of
 
 from diffusers import UNet2DModel  # isort: skip
 
@@ -67,24 +68,13 @@ def test_checkpointing_keeps_less_and_gives_the_same_gradients(dtype):
     torch.manual_seed(0)
     net = Backbone(2, 1, (16, 32), 2, [False, True], 8, 0.5, 4, 16)
     x, time, label = torch.randn(5, 2, 8, 12), torch.linspace(-900, 900, 5), torch.arange(5) % 4
-    found = []
-    for net.checkpointing in (False, True):
-        kept = 0
 
-        def keep(t):
-            nonlocal kept
-            kept += t.numel() * t.element_size()
-            return t
-
+    def answer():
         torch.manual_seed(1)  # of the dropout
-        net.zero_grad()
-        with (
-            torch.autocast("cpu", dtype, enabled=dtype != torch.float32),
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
-        ):
-            answer = net(x, time, label)
-        answer.float().square().sum().backward()
-        found.append((answer.detach(), [p.grad.clone() for p in net.parameters()], kept))
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            return net(x, time, label)
+
+    found = answers_of(net, answer)
     (plain, gradients, all_kept), (again, same, some_kept) = found
     assert torch.equal(plain, again)
     assert all(torch.equal(a, b) for a, b in zip(gradients, same, strict=True))

@@ -11,8 +11,9 @@ from levy_core.base.conditions import AUGMENT, LABEL, of_labels
 from levy_core.base.errors import LevyError
 from levy_core.nets.dit import DiT, DiTConfig, position_waves
 from levy_core.process.design import Design
-from levy_core.training.config import TrainConfig
 from levy_core.training.trainer import Trainer
+from tests.support.checkpointing import answers_of
+from tests.support.toy import TOY
 
 from diffusers import DiTTransformer2DModel  # isort: skip
 
@@ -151,20 +152,8 @@ def test_sizes_that_do_not_fit_are_refused(changes, message):
 
 
 def test_checkpointing_keeps_less_and_gives_the_same_gradients():
-    net, found = network(replace(CONFIG, layers=6)), []
-    for net.checkpointing in (False, True):
-        kept = 0
-
-        def keep(t):
-            nonlocal kept
-            kept += t.numel() * t.element_size()
-            return t
-
-        net.zero_grad()
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-            answer = net(images(), RHO, given())
-        answer.square().sum().backward()
-        found.append((answer.detach(), [p.grad.clone() for p in net.parameters()], kept))
+    net = network(replace(CONFIG, layers=6))
+    found = answers_of(net, lambda: net(images(), RHO, given()))
     (plain, gradients, all_kept), (again, same, some_kept) = found
     assert torch.equal(plain, again)
     assert all(torch.equal(a, b) for a, b in zip(gradients, same, strict=True))
@@ -177,18 +166,7 @@ def test_a_training_lowers_its_loss_and_goes_on_to_the_same_bits():
     data = torch.where(torch.arange(8)[:, None] < 4, 0.5, -0.5).expand(64, 1, 8, 8) * (
         1 - 2.0 * labels[:, None, None, None]
     )
-    config = TrainConfig(
-        steps=60,
-        batch=32,
-        lr=2e-3,
-        warmup=5,
-        ema=0.9,
-        clip=1.0,
-        label_dropout=0.3,
-        flip=False,
-        seed=0,
-        precision="float32",
-    )
+    config = replace(TOY, steps=60, batch=32, warmup=5, ema=0.9, clip=1.0, label_dropout=0.3)
 
     def begin():
         torch.manual_seed(0)
