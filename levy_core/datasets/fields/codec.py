@@ -222,7 +222,7 @@ class Codec:
         """The same for a model's samples, with what ``correction.fit_mappings`` gave.
 
         Raises:
-            LevyError: mappings of other variables.
+            LevyError: mappings of other variables, or of another make.
         """
         if unknown := sorted(set(mappings) - set(self.names)):
             raise LevyError(f"a quantile mapping of {unknown[0]}, but the variables are {', '.join(self.names)}")

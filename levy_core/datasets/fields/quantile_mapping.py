@@ -42,17 +42,20 @@ class QuantileMapping:
         """From values of any shape, NaN left out.
 
         Raises:
-            LevyError: generated values that are all the same, or infinite.
+            LevyError: generated values that are all the same, or values of either that are infinite or lacking.
         """
         made, seen = (np.sort(values[~np.isnan(values)], axis=None) for values in (generated, real))
-        if not (len(made) and len(seen) and np.isfinite(made[[0, -1]]).all() and made[0] < made[-1]):
+        ends = [values[k] for values in (made, seen) if len(values) for k in (0, -1)]
+        tail = min(0.05, max(TAIL, FEWEST / max(1, min(len(made), len(seen)))))
+        levels = ndtr(np.linspace(ndtri(tail), -ndtri(tail), KNOTS))
+        if not (
+            len(ends) == 4 and np.isfinite(ends).all() and np.quantile(made, levels[0]) < np.quantile(made, levels[-1])
+        ):
             raise LevyError(
                 f"{len(made)} generated and {len(seen)} real values give no quantile mapping: finite values that vary are expected"
             )
         near = EQUAL * (seen[-1] - seen[0])
         seen = np.where(seen - seen[0] < near, seen[0], np.where(seen[-1] - seen < near, seen[-1], seen))
-        tail = min(0.05, max(TAIL, FEWEST / min(len(made), len(seen))))
-        levels = ndtr(np.linspace(ndtri(tail), -ndtri(tail), KNOTS))
         knots, of_real = np.quantile(made, levels), np.quantile(seen, levels)
         distinct = np.append(True, np.diff(knots) > 0)
         knots, of_real = knots[distinct], of_real[distinct]
@@ -61,18 +64,37 @@ class QuantileMapping:
             (excess_law(made[made > knots[-1]] - knots[-1]), excess_law(above - of_real[-1])) if len(above) else None
         )
         lower = (excess_law(knots[0] - made[made < knots[0]]), excess_law(of_real[0] - below)) if len(below) else None
-        ends = np.searchsorted(seen, seen[-1]) / len(seen), np.searchsorted(seen, seen[0], "right") / len(seen)
-        highest = float(knots[-1]) if upper else float(np.quantile(made, (1 + ends[0]) / 2))
-        lowest = float(knots[0]) if lower else float(np.quantile(made, ends[1] / 2))
+        ranks = np.searchsorted(seen, seen[-1]) / len(seen), np.searchsorted(seen, seen[0], "right") / len(seen)
+        highest = float(knots[-1]) if upper else float(np.quantile(made, (1 + ranks[0]) / 2))
+        lowest = float(knots[0]) if lower else float(np.quantile(made, ranks[1] / 2))
         return cls(tuple(knots.tolist()), tuple(of_real.tolist()), upper, lower, highest, lowest)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "QuantileMapping":
-        """The inverse of ``dataclasses.asdict``; lists may stand for tuples."""
-        laws: Any = lambda pair: None if pair is None else tuple(map(tuple, pair))
-        knots = {name: tuple(values[name]) for name in ("generated", "real")}
-        upper, lower = laws(values["upper"]), laws(values["lower"])
-        return cls(**knots, upper=upper, lower=lower, highest=values["highest"], lowest=values["lowest"])
+        """The inverse of ``dataclasses.asdict``; lists may stand for tuples.
+
+        Raises:
+            LevyError: values of another make.
+        """
+        laws: Any = lambda pair: None if pair is None else tuple((float(scale), float(shape)) for scale, shape in pair)
+        try:
+            generated, real = (np.array(values[name], dtype=np.float64) for name in ("generated", "real"))
+            found = cls(
+                tuple(generated.tolist()), tuple(real.tolist()), laws(values["upper"]), laws(values["lower"]), float(values["highest"]),
+                float(values["lowest"]),
+            )  # fmt: skip
+            numbers = np.concatenate(
+                [generated, real, *(law for pair in (found.upper, found.lower) if pair for law in pair)]
+            )
+            if len(generated) != len(real) or not np.isfinite([*numbers, found.highest, found.lowest]).all():
+                raise ValueError("knots and laws of finite numbers are expected")
+            if not ((np.diff(generated) > 0).all() and (np.diff(real) >= 0).all() and len(real) > 1):
+                raise ValueError("ascending knots are expected")
+        except (KeyError, TypeError, ValueError) as error:
+            raise LevyError(
+                f"a quantile mapping is damaged ({type(error).__name__}: {error}): run the tune stage again"
+            ) from error
+        return found
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Generated values of any shape -> values of the training period; keeps NaN."""

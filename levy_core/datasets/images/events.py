@@ -11,7 +11,8 @@ from levy_core.base.pixels import LEVELS, to_uint8
 from levy_core.base.words import NUMBER, OVER, POINT, STATISTICS, Reduction, read_words
 
 BRIGHTNESS, COLOURS, UNIT = "brightness", ("red", "green", "blue"), "levels"
-CLASS = re.compile(rf"\s*class\s+(.+?)(?:\s*([<>])\s*({NUMBER})\s*(.*?))?\s*")
+CLASS = re.compile(r"\s*class\s+(.+?)\s*")
+WANTED = re.compile(rf"(?:\s*([<>])\s*({NUMBER})\s*(.*))?")  # after the name of a class
 PROBABILITY = "probability"
 CERTAIN = 36.0  # log odds at which a probability is 1 in 16 digits
 GRAMMAR = (
@@ -41,7 +42,7 @@ def read_event(
     if time is not None:
         raise LevyError(f"the time {time} is given, but images have none: leave it out")
     if named := CLASS.fullmatch(text):
-        return _read_class(text, named.groups(), shape, classes, classify)
+        return _read_class(text, named[1], shape, classes, classify)
     what, where, above, threshold, unit = read_words(text, GRAMMAR)
     channels = _channels(text, what, shape[0])
     if unit != UNIT:
@@ -69,15 +70,20 @@ def read_event(
 
 def _read_class(
     text: str,
-    words: tuple[str | None, ...],
+    said: str,
     shape: tuple[int, int, int],
     classes: Sequence[str],
     classify: Callable[[], Classify],
 ) -> Event:
     """The event that a classifier gives a class a probability above a threshold, or below it; particles are steered by its log odds."""
-    name, sign, value, unit = words
-    if name not in classes:
-        raise LevyError(f"the event {text!r} is of the class {name!r}: the model's images are of {', '.join(classes)}")
+    # Names may hold what events are written with: the longest that the words begin with counts.
+    begun = [name for name in classes if said.startswith(name) and WANTED.fullmatch(said.removeprefix(name))]
+    if not begun:
+        raise LevyError(f"the event {text!r} is of the class {said!r}: the model's images are of {', '.join(classes)}")
+    name = max(begun, key=len)
+    found = WANTED.fullmatch(said.removeprefix(name))
+    assert found is not None
+    sign, value, unit = found.groups()
     if sign is not None and unit not in ("", PROBABILITY):
         raise LevyError(f"the event {text!r} has the unit {unit!r}, but a class has a {PROBABILITY}, from 0 to 1")
     threshold, above = 0.5 if value is None else float(value), sign != "<"

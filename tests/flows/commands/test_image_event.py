@@ -111,6 +111,7 @@ def test_what_is_measured_is_what_files_have():
         ((WORDS, "--class", "c"), "unknown class 'c'"),
         (("class = 9",), "is of the class '= 9': the model's images are of a, b"),
         (("class c",), "is of the class 'c': the model's images are of a, b"),
+        (("class ab > 0.5",), "is of the class 'ab > 0.5': the model's images are of a, b"),
         (("class a > 3 levels",), "has the unit 'levels', but a class has a probability, from 0 to 1"),
         (("class a > 1 probability",), "never or always happens: take a probability between 0 and 1"),
         (("class a < 0",), "never or always happens"),
@@ -161,6 +162,28 @@ def test_a_class_is_an_event_that_a_classifier_sees(pictures):
     usual = RegisteredModel(pictures / "model").predict({"n": 5, "event": {"where": "class b > 0.9", "particles": 200}})
     low = float((draw_law(100_000, net) < -np.log(9)).mean())
     assert usual["low"] * 0.8 < low < usual["high"] * 1.2
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "threshold", "above"),
+    [
+        ("class 007", "007", 0.5, True),
+        ("class 7.5 < .25", "7.5", 0.25, False),
+        ("class NA > 0.9 probability", "NA", 0.9, True),
+        ("class a > 0.3", "a > 0.3", 0.5, True),  # the longest name
+        ("class a > 0.3 > 0.2", "a > 0.3", 0.2, True),
+        ("class a > 0.4", "a", 0.4, True),
+        ("  class   sea lion<1e-3 ", "sea lion", 1e-3, False),
+    ],
+)
+def test_classes_of_odd_names_are_found(words, name, threshold, above):
+    classes = ("a", "a > 0.3", "007", "7", "7.5", "NA", "sea lion", "sea")
+    seen = np.random.default_rng(0).normal(size=(5, len(classes)))
+    event = read_event(words, SHAPE, classes, None, lambda: lambda image: seen)
+    assert (event.threshold, event.above) == (threshold, above)
+    assert event.text == f"class {name} {'>' if above else '<'} {threshold:g} probability"
+    values = event.measure(None)(np.zeros((5, 192)), np.arange(5))
+    np.testing.assert_array_equal(values, np.exp(seen[:, classes.index(name)]))
 
 
 def test_a_model_without_a_classifier_is_asked_for_no_class(pictures, tmp_path):

@@ -72,10 +72,44 @@ def test_it_goes_through_json():
     assert QuantileMapping.from_mapping(json.loads(json.dumps(asdict(mapping)))) == mapping
 
 
-@pytest.mark.parametrize("made", [np.ones(100), np.array([np.inf, 1.0]), np.array([])])
-def test_values_without_a_law_are_refused(made):
+WHOLE = asdict(QuantileMapping.fit(NORMAL, RAIN))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"real": None},
+        {"real": WHOLE["real"][:-1]},
+        {"generated": WHOLE["generated"][::-1]},
+        {"generated": (), "real": ()},
+        {"upper": [[1.0], [2.0]]},
+        {"upper": "NA"},
+        {"lowest": float("nan")},
+        {"highest": "x"},
+        {"real": (*WHOLE["real"][:-1], float("inf"))},
+    ],
+)
+def test_a_damaged_mapping_is_refused(changes):
+    with pytest.raises(LevyError, match=r"a quantile mapping is damaged .*: run the tune stage again"):
+        QuantileMapping.from_mapping({**WHOLE, **changes})
+    with pytest.raises(LevyError, match="a quantile mapping is damaged"):
+        QuantileMapping.from_mapping({key: value for key, value in WHOLE.items() if key != next(iter(changes))})
+
+
+@pytest.mark.parametrize(
+    ("made", "real"),
+    [
+        (np.ones(100), RAIN),
+        (np.array([np.inf, 1.0]), RAIN),
+        (np.array([]), RAIN),
+        (NORMAL, np.array([])),
+        (NORMAL, np.append(RAIN, np.inf)),
+        (np.append(np.zeros(1000), 5.0), RAIN),  # all but one of which are equal
+    ],
+)
+def test_values_without_a_law_are_refused(made, real):
     with pytest.raises(LevyError, match="give no quantile mapping: finite values that vary are expected"):
-        QuantileMapping.fit(made, RAIN)
+        QuantileMapping.fit(made, real)
 
 
 T2M = Variable("t2m", "degC")
