@@ -55,7 +55,7 @@ class Question:
             LevyError: no words, another key, or a value of another type.
         """
         said = mapping("event", described, tuple(READERS))
-        if "where" not in said:
+        if said.get("where") is None:
             raise LevyError("event has no where: say in words what happens, such as 't2m at 51.5,-0.1 > 38 degC'")
         read: dict[str, Any] = {key: READERS[key](f"event.{key}", said[key]) for key in said if said[key] is not None}
         return cls(**read)

@@ -98,7 +98,10 @@ class RegisteredModel:
             isinstance(value, str | Mapping) or pd.api.types.is_scalar(value) for value in model_input.values()
         ):
             model_input = [model_input]  # a row, of whose inner keys pandas would make columns
-        rows = pd.DataFrame(model_input).to_dict("records")
+        if isinstance(model_input, list) and all(isinstance(row, Mapping) for row in model_input):
+            rows = [dict(row) for row in model_input]
+        else:
+            rows = pd.DataFrame(model_input).to_dict("records")
         if not rows:
             raise LevyError("the request has no row: give at least one, such as {'n': 16}")
         known = lambda value: not (pd.api.types.is_scalar(value) and pd.isna(value))

@@ -189,6 +189,7 @@ EVENT = {"where": WORDS, "particles": 400}
         ([{"n": 2, "event": EVENT}, {"n": 1}], "an event is asked for in one of 2 rows"),
         ([{"n": 2, "event": WORDS}], "event is .* but an object is expected"),
         ([{"n": 2, "event": {}}], "event has no where"),
+        ([{"n": 2, "event": {**EVENT, "where": None}}], "event has no where"),
         ([{"n": 2, "event": {**EVENT, "place": "here"}}], "event has the unknown key 'place'"),
         ([{"n": 2, "event": {**EVENT, "particles": 400.5}}], "event.particles is 400.5, but a whole number"),
         ([{"n": 2, "event": {**EVENT, "per_year": "60"}}], "event.per_year is '60', but a finite number"),
@@ -209,3 +210,9 @@ def test_a_request_whose_time_is_over_is_given_up(weather, monkeypatch):
     monkeypatch.setenv("LEVY_MAX_SECONDS", "0")
     with pytest.raises(LevyError, match="the drawing was given up after 0 s"):
         RegisteredModel(weather / "model").predict({"n": 2, "event": EVENT})
+
+
+@pytest.mark.parametrize("key", ["class", "seed", "event"])
+def test_half_a_letter_in_a_row_is_refused(weather, key):
+    with pytest.raises(LevyError, match=f"{key} is '.*expected"):
+        RegisteredModel(weather / "model").predict([{"n": 2, "steps": 5, "event": EVENT, key: "\ud800"}])
