@@ -18,7 +18,8 @@ STEP = 1e-4  # of the differences that slopes are taken by, in units of what the
 FARTHEST, NEARER = 2.0, 0.5  # that a cell moves in an iteration, first and then, in the same units
 SETTLED = 1e-7  # below which a sample is done, in the same units
 ITERATIONS, ANCHORED = 100, 8  # at most, and how many of them start at x0 again
-ROUGH, LOW = 30, 0.1  # iterations at noise levels above this one, where what comes after corrects what is left
+ROUGH = 30  # iterations, after which cells move less far, as those have to that leap over each other's dry blocks
+LOW = 0.1  # noise level above which there are no more than these, as what comes after corrects what is left
 TOGETHER = 2**21  # values of samples that are fitted at a time, about
 
 
@@ -113,7 +114,7 @@ class Through:
             pull = pull if again else pull - pulled[left]
             step = posterior.apply(pull)
             size = step.flatten(1).abs().amax(1)
-            share = broadcast(((NEARER if again else FARTHEST) / size).clamp(max=1), step)
+            share = broadcast(((FARTHEST if iteration < ROUGH else NEARER) / size).clamp(max=1), step)
             x[left] += share * step
             pulled[left] += share * pull
             left = left[(size > SETTLED) | (off.abs().amax(1) > SETTLED)]
