@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from levy_core.base.determinism import make_reproducible
@@ -36,7 +35,7 @@ def evaluate(params: Params, dataset: str, design: str) -> None:
         if drawn.key in known:
             row |= known[drawn.key]
         elif drawn.samples is not None:
-            row |= metrics.measure(np.array(drawn.samples), labels) | floors
+            row |= metrics.measure(drawn.samples, labels) | floors
         rows.append(row)
     fresh = sum(row["cell"] not in known for row in rows)
     print(f"{design} on {dataset}: {len(rows)} cells, {fresh} newly measured")

@@ -122,12 +122,12 @@ def _default_sampler(dataset: str, design: str, cell: pd.Series, of_model: Sampl
     folder = paths.samples(dataset, design)
     cells = read_cells(folder)
     labels = read_labels(folder, cells)
-    drawn = [np.asarray(d.samples) for d in cells if solver_of(d.cell.settings) == solver]
+    drawn = [d.samples for d in cells if d.samples is not None and solver_of(d.cell.settings) == solver]
     ways: tuple[Classes, ...] = get_args(Classes)
     classes: Classes = next(
         (way for way in ways if np.array_equal(of_model.labels(way, 0, len(labels)), labels)), "none"
     )
-    return DefaultSampler(cell, _label(cell), np.concatenate(drawn), np.tile(labels, len(drawn)), classes)
+    return DefaultSampler(cell, _label(cell), drawn, np.tile(labels, len(drawn)), classes)
 
 
 def _cost(

@@ -1,5 +1,7 @@
 """Which rows are kept of many, and how they are read."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +17,43 @@ class Rows(Protocol):
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """[n, *S] of the rows, int64 [n]."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """Rows of which something is made as they are read.
+
+    Attributes:
+        rows: [N, *S]. shape: of what is made, with N. convert: (rows that were read [n, *S], which these are, int64 [n]) -> what is made of them.
+    """
+
+    rows: Rows
+    shape: tuple[int, ...]
+    convert: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.convert(self.rows[rows], rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Several arrays [n, *S], perhaps memory-mapped, one after the other."""
+
+    arrays: Sequence[np.ndarray]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.arrays))
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        ends = np.cumsum([len(array) for array in self.arrays])
+        which = np.searchsorted(ends, rows, "right")
+        read = np.empty((len(rows), *self.arrays[0].shape[1:]), self.arrays[0].dtype)
+        for i in np.unique(which):
+            read[which == i] = self.arrays[i][rows[which == i] - (ends[i] - len(self.arrays[i]))]
+        return read
 
 
 def read_rows(samples: Tensor | Rows, rows: np.ndarray) -> Tensor:

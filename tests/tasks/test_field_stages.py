@@ -233,8 +233,10 @@ def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done
     cells = even_cells(codec.areas, codec.shape[1:])
     for c, name in enumerate(codec.names):
         assert row[f"q999/test/{name}"] == pytest.approx(np.quantile(fields[:, c][:, cells], 0.999), rel=1e-6)
-    assert np.ptp(np.median(real.fields[:, 0], axis=0)) > 20  # degC from the equator to the poles, and no anomaly
-    assert abs(np.median(measured_with.references["test-anomalies"].fields[:, 0])) < 1
+    assert (
+        np.ptp(np.median(real.summary.values[:, 0], axis=0)) > 20
+    )  # degC from the equator to the poles, and no anomaly
+    assert abs(np.median(measured_with.references["test-anomalies"].summary.values[:, 0])) < 1
 
 
 def test_weaker_anomalies_are_weaker_by_what_they_lose_in_physical_units(done):
@@ -245,7 +247,7 @@ def test_weaker_anomalies_are_weaker_by_what_they_lose_in_physical_units(done):
     lost = {name: weak[f"q999_ratio/{name}/tp"] / whole[f"q999_ratio/{name}/tp"] for name in ("test", "test-anomalies")}
     assert lost["test-anomalies"] == pytest.approx(0.87, abs=0.02)  # of the reach from a median that is not quite 0
     cells, times = even_cells(codec.areas, codec.shape[1:]), times_of(codec, measured_with.samples, store.labels)
-    centre = np.median(measured_with.references["test"].fields[:, 1][:, cells])
+    centre = np.median(measured_with.references["test"].summary.values[:, 1])
     before, after = (
         np.quantile(np.abs(codec.decode(share * store[:], times)[:, 1][:, cells] - centre), 0.999)
         for share in (1, 0.87)

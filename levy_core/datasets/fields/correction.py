@@ -15,16 +15,16 @@ def fit_mappings(
     """Quantile mappings of the variables that are to have one, by their key, for ``Codec.corrected``.
 
     Args:
-        x: samples of the model [N, C, H, W], at times [N]. real: fields of the training period in physical units [M, C, H, W].
-        cells: bool [H, W], which of them are looked at, so that all areas count alike; None: all.
+        x: samples of the model [N, C, H, W], at times [N]. cells: flat int64 [K], which of them are looked at, so that all areas count alike; None: all.
+        real: of the training period, in physical units, the same cells [M, C, K], or all [M, C, H, W].
 
     Raises:
         LevyError: as ``Codec.decode`` and ``QuantileMapping.fit``.
     """
-    values = codec.unbounded(x, times)
-    seen = np.ones(codec.shape[1:], dtype=bool) if cells is None else cells
+    values = codec.unbounded(x, times).reshape(len(x), codec.shape[0], -1)
+    values = values if cells is None else values[:, :, cells]
     return {
-        v.key: asdict(QuantileMapping.fit(values[:, c][:, seen], real[:, c][:, seen]))
+        v.key: asdict(QuantileMapping.fit(values[:, c], real[:, c]))
         for c, v in enumerate(codec.variables)
         if v.quantile_mapping
     }

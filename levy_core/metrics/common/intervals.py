@@ -30,11 +30,18 @@ class ResampledTails:
 
 
 def estimates(
-    values: np.ndarray, levels: tuple[float, ...], tail_share: float, block: int, resamples: int, seed: int = 0
+    values: np.ndarray,
+    largest: np.ndarray,
+    means: np.ndarray,
+    levels: tuple[float, ...],
+    tail_share: float,
+    block: int,
+    resamples: int,
+    seed: int = 0,
 ) -> dict[str, Number | dict[str, Number]]:
-    """What is measured of one variable's fields [N, cells] in the order of time, NaN where missing.
+    """What is measured of one variable's fields in the order of time, of which ``values`` [N, cells] are pooled, ``largest`` [N] and ``means`` [N].
 
-    ``skewness``, ``kurtosis`` of all values; ``hill`` and ``gpd`` of the reach beyond its largest ``tail_share``;
+    NaN where missing. ``skewness``, ``kurtosis`` of all values; ``hill`` and ``gpd`` of the reach beyond its largest ``tail_share``;
     ``quantiles`` of the values at ``levels``; ``return_levels`` of a field's largest value once in 10, 100 and 1000
     fields, ``mean_return_levels`` of its mean. Each is {value, low, high}: the estimate and its 90 % interval from ``resamples`` draws of blocks.
     """
@@ -46,8 +53,6 @@ def estimates(
     reach = ResampledTails(np.abs(pooled - np.median(pooled)), owner, len(values), share)
     upper = ResampledTails(pooled, owner, len(values), share)
     sums = _power_sums(pooled - pooled.mean(), owner, len(values))
-    largest, counts = np.fmax.reduce(values, axis=1), (~np.isnan(values)).sum(1)
-    means = np.divide(np.nansum(values, axis=1), counts, out=np.full(len(values), NAN), where=counts > 0)
 
     def of(rows: np.ndarray) -> np.ndarray:
         times = np.bincount(rows, minlength=len(values))
@@ -73,8 +78,12 @@ def estimates(
     }
 
 
-def count_exceedances(values: np.ndarray, levels: tuple[float, ...], block: int) -> dict[str, dict[str, float | None]]:
-    """What extremes of one variable's fields [N, cells] rest on: ``extremes.independent_exceedances`` (None from fewer than two blocks).
+def count_exceedances(
+    values: np.ndarray, largest: np.ndarray, levels: tuple[float, ...], block: int
+) -> dict[str, dict[str, float | None]]:
+    """What extremes of one variable's fields rest on: ``extremes.independent_exceedances`` (None from fewer than two blocks).
+
+    ``values`` [N, cells] are pooled, ``largest`` [N] is each field's.
 
     ``exceedances`` of the quantiles of the reach at ``levels``, and ``return_exceedances`` of the levels that a field's largest value
     exceeds once in 10, 100 and 1000 fields.
@@ -82,7 +91,6 @@ def count_exceedances(values: np.ndarray, levels: tuple[float, ...], block: int)
     known = ~np.isnan(values)
     away = np.abs(values - np.median(values[known]))
     thresholds = np.quantile(away[known], levels)
-    largest = np.fmax.reduce(values, axis=1)
     highest = np.quantile(largest[~np.isnan(largest)], [1 - 1 / period for period in PERIODS])
 
     def independent(exceeding: np.ndarray) -> float | None:

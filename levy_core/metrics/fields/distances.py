@@ -33,12 +33,18 @@ class Real:
     power: np.ndarray
 
     @classmethod
-    def of(cls, fields: np.ndarray, ordered: np.ndarray, levels: tuple[float, ...], tail_share: float) -> "Real":
-        """Measures fields [N, H, W], whose pooled values are ``ordered`` [n], ascending."""
+    def of(
+        cls,
+        power: np.ndarray,
+        space: tuple[int, int],
+        ordered: np.ndarray,
+        levels: tuple[float, ...],
+        tail_share: float,
+    ) -> "Real":
+        """Measures fields of H, W = ``space`` with the power [N, K] of their rings and pooled values ``ordered`` [n], ascending."""
         centre, share = marginal.quantile(ordered, 0.5), max(1 - min(levels), tail_share)
         thresholds = {name: marginal.quantile(ordered, level) for name, level in HIGH.items()}
-        power = spatial.field_power(fields)
-        variances = spatial.variances(power, fields.shape[1:])
+        variances = spatial.variances(power, space)
         variance = float(variances.mean()) if len(variances) else marginal.NAN
         return cls(
             table=marginal.thin(ordered),
@@ -70,11 +76,10 @@ class Distances:
     tail: Tail
 
     @classmethod
-    def of(cls, fields: np.ndarray, ordered: np.ndarray, real: Real) -> "Distances":
-        """Generated fields [N, H, W], whose pooled values are ``ordered`` [n], ascending, against the real ones."""
+    def of(cls, power: np.ndarray, space: tuple[int, int], ordered: np.ndarray, real: Real) -> "Distances":
+        """Generated fields, of which ``Real.of`` takes the same, against the real ones."""
         tail = Tail.reach(ordered, real.centre, real.share)
-        power = spatial.field_power(fields)
-        damped = spatial.damped_power(power, spatial.variances(power, fields.shape[1:]), real.variance)
+        damped = spatial.damped_power(power, spatial.variances(power, space), real.variance)
         return cls(
             ks=marginal.kolmogorov(ordered, real.table),
             tail_error=mean_square(log_ratio(tail.quantiles(real.levels), real.tail.quantiles(real.levels))),

@@ -13,7 +13,7 @@ from levy_core.metrics.common.marginal import NAN, ratio
 ENTRIES = 4_000_000  # of members x times x cells at a time
 MEMBERS = 19  # of a rank histogram: 20 ranks
 
-Ensemble = tuple[np.ndarray, np.ndarray]  # fields [N, C, H, W], labels int64 [N]
+Ensemble = tuple[np.ndarray, np.ndarray]  # values of cells [N, C, ...], labels int64 [N]
 
 
 def crps(
@@ -27,7 +27,7 @@ def crps(
     """Continuous ranked probability score of each variable, in its units: mean over times and cells, 0 is perfect.
 
     Args:
-        observed: float64 [T, C, H, W], NaN where missing. generated: [N, C, H, W]. labels: int64 [T] and [N].
+        observed: float64 [T, C, ...], NaN where missing. generated: [N, C, ...] of the same cells. labels: int64 [T] and [N].
         climatology: real training fields and their labels.
 
     An observed field is judged against all samples of its label. The fair form is unbiased in the number of members, so
@@ -95,7 +95,7 @@ def _cases(
     """(observed (time, cell), members (member, cell)) of one variable by label, in blocks of times; none where a label has too few members."""
     if observed.shape[1:] != generated.shape[1:]:
         raise LevyError(
-            f"observed fields are {observed.shape[1:]}, those of the ensemble {generated.shape[1:]}: the same grid was expected"
+            f"observed fields are {observed.shape[1:]}, those of the ensemble {generated.shape[1:]}: the same cells were expected"
         )
     labels = np.unique(observed_labels)
     sizes = [int((generated_labels == label).sum()) for label in labels]

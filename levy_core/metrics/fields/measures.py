@@ -10,19 +10,18 @@ from levy_core.metrics.common.marginal import NAN, log_ratio, mean_square, ratio
 from levy_core.metrics.fields import spatial
 from levy_core.metrics.fields.distances import Distances
 from levy_core.metrics.fields.reference import FieldsMeasures, FieldsReference, distance
+from levy_core.metrics.fields.summary import Fields, Summary, summarise
 
-__all__ = ["FieldsMeasures", "FieldsReference", "distance", "measure_fields", "quantile_pairs"]
+__all__ = ["FieldsMeasures", "FieldsReference", "distance", "measure_fields", "measure_summary", "quantile_pairs"]
 
 FEWEST_OF_CLASS = 20  # samples and real fields that a class is judged by
 
 
-def measure_fields(
-    generated: np.ndarray, labels: np.ndarray, references: dict[str, FieldsReference]
-) -> dict[str, float]:
+def measure_fields(generated: Fields, labels: np.ndarray, references: dict[str, FieldsReference]) -> dict[str, float]:
     """All measures of one set of samples as flat names ``MEASURE/REFERENCE/VARIABLE``.
 
     Args:
-        generated: float64 [N, C, H, W] in the units of the real fields, nothing clamped. labels: int64 [N].
+        generated: float64 [N, C, H, W] in the units of the real fields, nothing clamped, read once, a part at a time. labels: int64 [N].
         references: real fields by name, for instance those of the held-out period and of the training period.
 
     A variable that can be wet has ``wet_ratio`` and ``wet_mean_ratio``. A variable has ``ks``, ``skew_ratio``, ``kurtosis_ratio``, ``tail_error``, ``q999``, ``q999_ratio``, ``mean95_ratio``,
@@ -34,21 +33,30 @@ def measure_fields(
     Raises:
         LevyError: the samples are of another shape than the real fields.
     """
+    summaries = summarise(generated, {name: real.frame for name, real in references.items()})
     row: dict[str, float] = {"samples": float(len(generated))}
     for name, real in references.items():
-        fields = real.masked(generated)
-        variables = [real.distances_of(fields[:, c], c) for c in range(len(real.names))]
-        row[f"distance/{name}"] = float(np.mean([v.distance for v in variables]))
-        for c, variable in enumerate(real.names):
-            found = _of_values(variables[c], real, c) | _of_fields(fields[:, c], real, c)
-            row |= {f"{measure}/{name}/{variable}": value for measure, value in found.items()}
-        chi = np.abs(spatial.joint_extremes(fields) - real.chi)
-        for a, b in combinations(range(len(real.names)), 2):
-            row[f"chi_error/{name}/{real.names[a]}-{real.names[b]}"] = float(chi[a, b])
-        if len(real.classes) > 1:
-            for label, its in real.classes.items():
-                few = min((labels == label).sum(), len(its.fields)) < FEWEST_OF_CLASS
-                row[f"class_distance/{name}/{label}"] = NAN if few else distance(fields[labels == label], its)
+        row |= measure_summary(summaries[name], labels, name, real)
+    return row
+
+
+def measure_summary(generated: Summary, labels: np.ndarray, name: str, real: FieldsReference) -> dict[str, float]:
+    """``measure_fields`` of fields that were summarised in the frame of a reference of this name."""
+    row, distances = dict[str, float](), list[float]()
+    for c, variable in enumerate(real.names):
+        its = real.distances_of(generated, c)
+        distances.append(its.distance)
+        found = _of_values(its, real, c) | _of_fields(generated, real, c)
+        row |= {f"{measure}/{name}/{variable}": value for measure, value in found.items()}
+    row[f"distance/{name}"] = float(np.mean(distances))
+    chi = np.abs(spatial.joint_extremes(generated.values) - real.chi)
+    for a, b in combinations(range(len(real.names)), 2):
+        row[f"chi_error/{name}/{real.names[a]}-{real.names[b]}"] = float(chi[a, b])
+    if len(real.classes) > 1:
+        for label, its_reference in real.classes.items():
+            rows = np.flatnonzero(labels == label)
+            few = min(len(rows), len(its_reference.summary)) < FEWEST_OF_CLASS
+            row[f"class_distance/{name}/{label}"] = NAN if few else its_reference.distance(generated.rows(rows))
     return row
 
 
@@ -76,7 +84,7 @@ def _of_values(distances: Distances, real: FieldsReference, c: int) -> dict[str,
         row[f"exceed{name}_ratio"] = ratio(marginal.share_above(distances.ordered, threshold), rate) if enough else NAN
     if (wet := real.wet.get(real.names[c])) is not None:
         (share, mean), (real_share, real_mean) = (
-            wet_days(values, wet) for values in (distances.ordered, real.ordered(c))
+            wet_days(values, wet) for values in (distances.ordered, real.summary.ordered(c))
         )
         row |= {"wet_ratio": ratio(share, real_share), "wet_mean_ratio": ratio(mean, real_mean)}
     return row
@@ -94,14 +102,21 @@ def wet_days(ordered: np.ndarray, wet: float) -> tuple[float, float]:
     return share, float(wet_values.mean()) if len(wet_values) else NAN
 
 
-def _of_fields(fields: np.ndarray, real: FieldsReference, c: int) -> dict[str, float]:
-    """Measures of the fields [N, H, W] of variable ``c`` as fields."""
-    centre, (middle, means) = real.variables[c].centre, real.means[c]
-    away = marginal.Tail.of(np.abs(real.area_means(fields, c) - middle))
-    levels = extremes.return_levels(fields, PERIODS) - centre
-    classes = [theirs - spatial.rank_correlation(fields, pairs) for pairs, theirs in real.correlations[c]]
+def _of_fields(generated: Summary, real: FieldsReference, c: int) -> dict[str, float]:
+    """Measures of the fields of variable ``c`` as fields."""
+    centre, (middle, means), seen, pairs = (
+        real.variables[c].centre,
+        real.means[c],
+        generated.beside[c],
+        real.frame.pairs[c],
+    )
+    away = marginal.Tail.of(np.abs(generated.known_means(c) - middle))
+    levels = extremes.return_levels(generated.maxima[:, c], PERIODS) - centre
+    classes = [
+        theirs - spatial.rank_correlation(seen, p) for p, theirs in zip(pairs, real.correlations[c], strict=True)
+    ]
     squares = _known(np.array([mean_square(_known(difference)) for difference in classes]))
-    joint = np.array([spatial.joint_exceedance(fields, pairs) for pairs, _ in real.correlations[c]])
+    joint = np.array([spatial.joint_exceedance(seen, p) for p in pairs])
     apart = _known(joint - real.joint[c])
     return {
         "joint_error": float(np.sqrt(mean_square(apart))),

@@ -1,13 +1,16 @@
 """What belongs to a field as a whole: the area of its cells, power at each scale, correlation by distance, extremes of variables together."""
 
+from functools import lru_cache
+
 import numpy as np
-from scipy import fft, stats
+from scipy import fft, sparse, stats
 
 from levy_core.base.errors import LevyError
 from levy_core.metrics.common.marginal import NAN
 
 PAIRS = 64  # pairs of cells per class of distance
 Pairs = tuple[np.ndarray, np.ndarray]  # flat indices of cells, one beside the other
+TOGETHER = 4_000_000  # values whose counts float32 sums exactly
 FEWEST_FIELDS = 20  # fields that correlations and thresholds of single cells are estimated from
 
 
@@ -68,9 +71,17 @@ def field_power(values: np.ndarray) -> np.ndarray:
     filled = np.where(known, values, 0)
     filled = np.where(known, filled - filled.sum((1, 2), keepdims=True) / cells, 0)
     power = fft.dctn(filled, axes=(1, 2), norm="ortho").reshape(count, height * width) ** 2 / (height * width)
-    wavenumber, ring = rings((height, width))
-    member = (ring.reshape(-1, 1) == np.arange(1, len(wavenumber) + 1)).astype(np.float64)
-    return power @ (member / np.maximum(member.sum(0), 1))
+    return power @ _ring_means((height, width))
+
+
+@lru_cache(maxsize=4)
+def _ring_means(shape: tuple[int, int]) -> sparse.csr_array:
+    """The mean over the modes of each ring, [H W, K]; ring 0 is in none."""
+    wavenumber, ring = rings(shape)
+    modes = np.flatnonzero(ring)
+    of = ring.reshape(-1)[modes] - 1
+    weights = 1 / np.bincount(of, minlength=len(wavenumber))[of]
+    return sparse.csr_array((weights, (modes, of)), shape=(ring.size, len(wavenumber)))
 
 
 def spectrum(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,12 +136,12 @@ def pairs_by_distance(valid: np.ndarray, seed: int = 0) -> list[Pairs]:
 
 
 def rank_correlation(values: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """Spearman's correlation over fields of each pair of cells: [N, H, W] -> [pairs].
+    """Spearman's correlation over fields of each pair of cells: [N, ...] -> [pairs].
 
     Ranks, because Pearson's has no finite error where the tail index is below 4, and so that units do not matter.
     NaN where fewer than FEWEST_FIELDS fields have both cells, or a cell is constant.
     """
-    flat = values.reshape(len(values), values.shape[1] * values.shape[2])
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
     cells, place = np.unique(np.concatenate(pairs), return_inverse=True)
     rank = stats.rankdata(flat[:, cells], axis=0, nan_policy="omit")
     a, b = (rank[:, place[: len(pairs[0])]], rank[:, place[len(pairs[0]) :]])
@@ -143,7 +154,7 @@ def rank_correlation(values: np.ndarray, pairs: Pairs) -> np.ndarray:
 
 
 def joint_extremes(values: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """chi of every two variables: [N, C, H, W] -> [C, C], the share of one's extremes that are extremes of the other.
+    """chi of every two variables: [N, C, cells...] -> [C, C], the share of one's extremes that are extremes of the other.
 
     An extreme exceeds the cell's own ``level`` quantile; all cells are pooled. 1 for variables that rise together,
     1 - level for independent ones. The share that should exceed is in the denominator, not the one that does: of fields that were cut off
@@ -153,16 +164,22 @@ def joint_extremes(values: np.ndarray, level: float = 0.95) -> np.ndarray:
     count, channels = values.shape[:2]
     if count < FEWEST_FIELDS:
         return np.full((channels, channels), NAN)
-    known = ~np.isnan(values)
-    threshold = _quantile(values, known.sum(0), level)
-    above = (values > threshold).swapaxes(0, 1).reshape(channels, -1).astype(np.float32)
-    both_known = known.swapaxes(0, 1).reshape(channels, -1).astype(np.float32)
-    expected = (1 - level) * (both_known @ both_known.T).astype(np.float64)  # extremes of one where both are known
-    return np.divide(above @ above.T, expected, out=np.full(expected.shape, NAN), where=expected > 0)
+    flat = values.reshape(count, channels, -1)
+    both, both_known = np.zeros((channels, channels)), np.zeros((channels, channels))
+    step = max(1, TOGETHER // (count * channels))
+    for start in range(0, flat.shape[2], step):
+        seen = flat[:, :, start : start + step]
+        known = ~np.isnan(seen)
+        above = seen > _quantile(seen, known.sum(0), level)
+        for sums, which in ((both, above), (both_known, known)):
+            rows = which.swapaxes(0, 1).reshape(channels, -1).astype(np.float32)
+            sums += rows @ rows.T
+    expected = (1 - level) * both_known  # extremes of one where both are known
+    return np.divide(both, expected, out=np.full(expected.shape, NAN), where=expected > 0)
 
 
 def joint_exceedance(values: np.ndarray, pairs: Pairs, level: float = 0.95) -> float:
-    """How often a cell exceeds its own ``level`` quantile given that the other of its pair does: [N, H, W] -> mean over pairs.
+    """How often a cell exceeds its own ``level`` quantile given that the other of its pair does: [N, ...] -> mean over pairs.
 
     1 for cells that rise together, 1 - level for independent ones. NaN from fewer than FEWEST_FIELDS fields.
     Source: Coles, Heffernan and Tawn (1999), as for ``joint_extremes``, here by distance.

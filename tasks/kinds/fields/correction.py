@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 
 from levy_core.datasets.fields.correction import fit_mappings
-from levy_core.datasets.fields.times import times_of
-from levy_core.metrics.fields.spatial import even_cells
 from tasks.kinds.fields.metrics import FieldMetrics
 
 FIELDS, VALUES = 2000, 8_000_000  # that mappings are fitted to, at most; no fewer than LEAST fields
@@ -22,7 +20,6 @@ def count(shape: tuple[int, ...]) -> int:
 def fit(reference: Path, samples: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Mappings, from samples of a model [N, C, H, W] with labels [N] to the training period."""
     metrics = FieldMetrics(reference)
-    times = None if metrics.codec.climatology is None else times_of(metrics.codec, metrics.samples, labels)
-    _, height, width = metrics.codec.shape
-    cells = even_cells(metrics.codec.areas, (height, width))
-    return fit_mappings(metrics.codec, samples, times, metrics.references["train"].fields, cells)
+    times = metrics.times(labels)
+    train = metrics.references["train"]
+    return fit_mappings(metrics.codec, samples, times, train.summary.values, train.frame.pooled)

@@ -6,7 +6,7 @@ import numpy as np
 
 from levy_core.metrics.common.extremes import maxima
 from levy_core.metrics.fields.measures import quantile_pairs
-from levy_core.metrics.fields.spatial import Pairs, joint_exceedance, spectrum
+from levy_core.metrics.fields.spatial import rings
 from tasks.page.figures import COLOURS, INK, add_legend, open_panels
 
 Intervals = dict[str, dict[str, float | None]]
@@ -30,19 +30,20 @@ def plot_tails(names: list[str], real: list[np.ndarray], generated: dict[str, li
 
 
 def plot_spectra(
-    names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]], cell_km: float | None
+    names: list[str],
+    space: tuple[int, int],
+    real: list[np.ndarray],
+    generated: dict[str, list[np.ndarray]],
+    cell_km: float | None,
 ) -> str:
-    """Power by wavelength in km, or where cells have no one size by wavenumber."""
-
-    def scale(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        wavenumber, power = spectrum(fields)
-        side = min((s for s in fields.shape[1:] if s > 1), default=1)
-        return (side * cell_km / wavenumber if cell_km else wavenumber), power
+    """Power of each ring, float64 [K], of fields of H, W = ``space``: by wavelength in km, or where cells have no one size by wavenumber."""
+    wavenumber, side = rings(space)[0], min((s for s in space if s > 1), default=1)
+    scale = side * cell_km / wavenumber if cell_km else wavenumber
 
     def draw(axis, c: int) -> None:
-        for k, (design, fields) in enumerate(generated.items()):
-            axis.plot(*scale(fields[c]), color=COLOURS[k % len(COLOURS)], label=design)
-        axis.plot(*scale(real[c]), label="the data", **REAL)
+        for k, (design, power) in enumerate(generated.items()):
+            axis.plot(scale, power[c], color=COLOURS[k % len(COLOURS)], label=design)
+        axis.plot(scale, real[c], label="the data", **REAL)
         axis.set(xlabel="wavelength, km" if cell_km else "wavenumber", ylabel="power", xscale="log", yscale="log")
         if cell_km:
             axis.invert_xaxis()  # large scales on the left, as by wavenumber
@@ -54,26 +55,14 @@ def plot_joint_extremes(
     names: list[str],
     real: list[np.ndarray],
     generated: dict[str, list[np.ndarray]],
-    pairs: list[list[Pairs]],
     cell_km: float | None,
 ) -> str:
-    """How often two cells are extreme at once, by their distance.
-
-    Args:
-        real: of each variable by class of distance (``FieldsReference.joint``). generated: fields. pairs: of each class.
-    """
+    """How often two cells are extreme at once, by their distance: of each variable by class of distance (``FieldsReference.joint``)."""
 
     def draw(axis, c: int) -> None:
-        apart = 1.5 * 2.0 ** np.arange(len(pairs[c])) * (cell_km or 1)  # the middle of 1..2, 2..4, ... cells
-        for k, (design, fields) in enumerate(generated.items()):
-            axis.plot(
-                apart,
-                [joint_exceedance(fields[c], p) for p in pairs[c]],
-                color=COLOURS[k % len(COLOURS)],
-                marker="o",
-                ms=4,
-                label=design,
-            )
+        apart = 1.5 * 2.0 ** np.arange(len(real[c])) * (cell_km or 1)  # the middle of 1..2, 2..4, ... cells
+        for k, (design, joint) in enumerate(generated.items()):
+            axis.plot(apart, joint[c], color=COLOURS[k % len(COLOURS)], marker="o", ms=4, label=design)
         axis.plot(apart, real[c], marker="o", ms=4, label="the data", **REAL)
         axis.axhline(0.05, color=INK, linewidth=1, linestyle=":", label="independent")
         axis.set(
@@ -111,7 +100,7 @@ def plot_return_levels(
     """The level that comes back once in so many years, or fields where nobody knows how many a year has; bars are 90 % intervals.
 
     Args:
-        real, generated: of each variable its fields [N, H, W], whose largest values are looked at, or one number of each [N].
+        real, generated: of each variable one number of each field [N].
         intervals: of the data, by return period in fields. what: the value, for the axis.
     """
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from levy_core.base.artifacts import STRICT, read_artifact
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json, write_json
-from levy_core.base.rows import thin_rows
+from levy_core.base.rows import Converted, Rows
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.codec import Codec
@@ -24,7 +24,8 @@ from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples, times_of
 from levy_core.metrics.fields import ensembles
 from levy_core.metrics.fields.decidable import explain_undecidable
-from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_fields
+from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_summary
+from levy_core.metrics.fields.summary import Summary, summarise
 from tasks.kinds.fields.settings import FieldEvaluation
 
 FORECASTS = 200
@@ -76,13 +77,13 @@ class FieldMetrics:
 
     def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
         """The distance from the period that the metric names; 0 is perfect."""
-        return distance(self.to_physical(embedded.numpy(), labels), self.references[metric.split("/")[1]])
+        return distance(self.physical(embedded.numpy(), labels), self.references[metric.split("/")[1]])
 
     def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
         """Nothing."""
         return {}
 
-    def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def measure(self, samples: Rows, labels: np.ndarray) -> dict[str, float]:
         """All measures; of samples with a season also those of a forecast by the season."""
         return self._row(samples, labels, PERIODS)
 
@@ -106,39 +107,62 @@ class FieldMetrics:
             raise LevyError("its cells are not those of the data: another box, other places, or cells without values")
         return lambda drawn, labels: (self.codec.recode(drawn, times_of(codec, samples, labels), codec), labels)
 
-    def measure_held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def measure_held_out(self, samples: Rows, labels: np.ndarray) -> dict[str, float]:
         """As ``measure``, of the test period alone."""
         return self._row(samples, labels, ("test",))
 
-    def to_physical(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Samples [N, C, H, W] in physical units, float64: whole fields, each with the climatology of a time of its label."""
-        times = None if self.codec.climatology is None else times_of(self.codec, self.samples, labels)
-        return self.codec.decode(samples, times)
+    def physical(self, samples: Rows, labels: np.ndarray) -> Converted:
+        """Samples [N, C, H, W] in physical units, float64, as they are read: whole fields, each with the climatology of a time of its label."""
+        times = self.times(labels)
+        decode = lambda read, rows: self.codec.decode(read, None if times is None else times[rows])
+        return Converted(samples, (len(labels), *self.codec.shape), decode)
 
-    def rank_histograms(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    def times(self, labels: np.ndarray) -> np.ndarray | None:
+        """Of samples of these labels; None where no climatology was taken off."""
+        return None if self.codec.climatology is None else times_of(self.codec, self.samples, labels)
+
+    def _anomalies(self, samples: Rows, n: int) -> Converted:
+        return Converted(samples, (n, *self.codec.shape), lambda read, rows: self.codec.anomalies(read))
+
+    def rank_histograms(self, samples: Rows, labels: np.ndarray) -> dict[str, np.ndarray]:
         """By variable, of held-out values among samples [N, C, H, W] of their season; {} where samples have none."""
         if self.samples.shares is None:
             return {}
-        anomalies = self.codec.climatology is not None
-        values = self.codec.anomalies(samples) if anomalies else self.to_physical(samples, labels)
-        return ensembles.rank_histogram(*self._forecast("test"), values, self._measured_as[labels], self.codec.names)
+        name, its = self._forecast_as("test"), self._anomalies(samples, len(labels))
+        generated = summarise(
+            its if self.codec.climatology else self.physical(samples, labels), {name: self.references[name].frame}
+        )
+        return self._ranks(generated[name], self._measured_as[labels])
+
+    def _forecast_as(self, period: str) -> str:
+        """The reference whose fields are forecast: without their climatology where one was taken off."""
+        return period if self.codec.climatology is None else ANOMALIES.format(period)
+
+    def _ranks(self, generated: Summary, labels: np.ndarray) -> dict[str, np.ndarray]:
+        real = _thin(self.references[self._forecast_as("test")])
+        return ensembles.rank_histogram(*real, generated.values.astype(np.float64), labels, self.codec.names)
+
+    def _row(self, samples: Rows, labels: np.ndarray, periods: tuple[str, ...]) -> dict[str, float]:
+        views = [(self.physical(samples, labels), periods)]
+        if self.codec.climatology is not None:
+            views.append((self._anomalies(samples, len(labels)), (ANOMALIES.format("test"),)))
+        row, labels, summaries = dict[str, float](), self._measured_as[labels], dict[str, Summary]()
+        for fields, names in views:
+            summaries |= summarise(fields, {name: self.references[name].frame for name in names})
+        for name, generated in summaries.items():
+            row |= measure_summary(generated, labels, name, self.references[name])
+        if self.samples.shares is not None:
+            names, (real, seen), train = self.codec.names, *map(self._forecast, ("test", "train"))
+            generated = summaries[self._forecast_as("test")]
+            row |= ensembles.crps(real, seen, generated.values.astype(np.float64), labels, names, train)
+            row |= {
+                f"reliability/{v}": ensembles.reliability(counts)
+                for v, counts in self._ranks(generated, labels).items()
+            }
+        return {"samples": float(len(labels))} | row
 
     def _forecast(self, period: str) -> ensembles.Ensemble:
-        """Real fields that are forecast, without their climatology where one was taken off."""
-        return _thin(self.references[period if self.codec.climatology is None else ANOMALIES.format(period)])
-
-    def _row(self, samples: np.ndarray, labels: np.ndarray, periods: tuple[str, ...]) -> dict[str, float]:
-        values, labels = self.to_physical(samples, labels), self._measured_as[labels]
-        row = measure_fields(values, labels, {name: self.references[name] for name in periods})
-        if self.codec.climatology is not None:
-            values, name = self.codec.anomalies(samples), ANOMALIES.format("test")
-            row |= measure_fields(values, labels, {name: self.references[name]})
-        if self.samples.shares is not None:
-            names, (real, seen), train = self.codec.names, self._forecast("test"), self._forecast("train")
-            row |= ensembles.crps(real, seen, values, labels, names, train)
-            ranks = ensembles.rank_histogram(real, seen, values, labels, names)
-            row |= {f"reliability/{name}": ensembles.reliability(counts) for name, counts in ranks.items()}
-        return row
+        return _thin(self.references[self._forecast_as(period)])
 
     @property
     def undecidable(self) -> dict[str, str]:
@@ -158,23 +182,18 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
     for name in PERIODS:
         store = FieldStore.open(prepared / "fields.zarr", name)
         measures = _in_samples(usual, store)
-        rows = thin_rows(len(store), measures.most, measures.block)
-        views = {name: codec.decode(store[rows], store.times[rows])}
+        shape, labels = (len(store), *store.shape), measured_as(store.classes)[store.labels]
+        views = {name: Converted(store, shape, partial(_decode, codec, store.times))}
         if codec.climatology is not None:
-            views[ANOMALIES.format(name)] = codec.anomalies(store[rows])
+            views[ANOMALIES.format(name)] = Converted(store, shape, lambda read, rows: codec.anomalies(read))
         for view, values in views.items():
             made[view] = reference = FieldsReference.of(
-                values,
-                measured_as(store.classes)[store.labels[rows]],
-                codec.names,
-                codec.areas,
-                measures,
-                wet if view == name else {},
+                values, labels, codec.names, codec.areas, measures, wet if view == name else {}, codec.valid
             )
             write_tensors(folder / f"{view}.safetensors", reference.tensors())
             write_json(folder / f"{view}.json", reference.description())
     real, of_training = made["test"], made["train"]
-    row = measure_fields(of_training.fields.astype(np.float64), of_training.labels, {"test": real})
+    row = measure_summary(of_training.summary, of_training.labels, "test", real)
     write_json(folder / CEILING, {name: value if np.isfinite(value) else None for name, value in row.items()})
     for variable, estimates in real.estimates.items():
         if reasons := explain_undecidable(estimates):
@@ -182,6 +201,10 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
     codec.save(folder)
     write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
     print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
+
+
+def _decode(codec: Codec, times: np.ndarray, read: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return codec.decode(read, times[rows])
 
 
 def _in_samples(measures: FieldsMeasures, store: FieldStore) -> FieldsMeasures:
@@ -205,8 +228,9 @@ def _list_reasons(reasons: dict[str, str]) -> str:
 
 def _thin(reference: FieldsReference) -> ensembles.Ensemble:
     """At most FORECASTS fields of a period, spread evenly: each is compared with each sample of its season."""
-    rows = np.linspace(0, len(reference.fields) - 1, min(FORECASTS, len(reference.fields))).round().astype(int)
-    return reference.fields[rows].astype(np.float64), reference.labels[rows]
+    n = len(reference.summary)
+    rows = np.linspace(0, n - 1, min(FORECASTS, n)).round().astype(int)
+    return reference.summary.values[rows].astype(np.float64), reference.labels[rows]
 
 
 def _to_text(value: str | tuple) -> str:

@@ -1,6 +1,6 @@
 """Fields in the report: maps, tails, spectra, return levels, and a file of samples that other tools read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,19 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from levy_core.base.rows import Converted, thin_rows
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.curved import cell_areas
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.datasets.fields.times import drawn_times
-from levy_core.metrics.fields.spatial import Pairs
+from levy_core.metrics.fields.spatial import joint_exceedance
+from levy_core.metrics.fields.summary import Summary, summarise
 from tasks.cells.observed import Shown
 from tasks.kinds.fields import figures, sheets
 from tasks.kinds.fields.answer import answer, tabulate_decidable
+from tasks.kinds.fields.cell_values import CellValues, find_step
 from tasks.kinds.fields.metrics import ANOMALIES, FieldMetrics
 from tasks.kinds.fields.statistics import read_field_statistics
 from tasks.page import pictures
@@ -46,6 +49,7 @@ class FieldPage:
         self._codec, self.variables = self._metrics.codec, list(self._metrics.codec.names)
         self.units = list(self._codec.units)
         self._real = self._metrics.references["test"]
+        self._summaries: dict[DefaultSampler, Summary] = {}
         self._statistics = read_field_statistics(folders.prepared, self.variables)
         self.training_samples = self._statistics.train.samples
 
@@ -63,23 +67,40 @@ class FieldPage:
     def figures(self, samplers: dict[str, DefaultSampler]) -> dict[str, str]:
         """Tails, spectra and return levels."""
         names = [f"{v} [{u}]" for v, u in zip(self.variables, self._codec.units, strict=True)]
-        real = list(self._real.fields.swapaxes(0, 1))
-        generated = {d: list(self._physical(c).swapaxes(0, 1)) for d, c in samplers.items()}
-        of = self._real.estimates
+        real, generated = self._real.summary, {d: self._summary(sampler) for d, sampler in samplers.items()}
+        of, channels = self._real.estimates, range(len(names))
         highest, of_means = ([of[v][key] for v in self.variables] for key in ("return_levels", "mean_return_levels"))
-        means = [self._real.area_means(fields, c) for c, fields in enumerate(real)]
-        generated_means = {
-            d: [self._real.area_means(fields, c) for c, fields in enumerate(its)] for d, its in generated.items()
-        }
-        year, size = self._fields_per_year, _cell_km(self._codec)
+        year, size, space = self._fields_per_year, _cell_km(self._codec), self._real.frame.space
+        joint = {d: [self._joint(its, c) for c in channels] for d, its in generated.items()}
+
+        def of_each(
+            number: Callable[[Summary, int], np.ndarray],
+        ) -> tuple[list[np.ndarray], dict[str, list[np.ndarray]]]:
+            return [number(real, c) for c in channels], {
+                d: [number(its, c) for c in channels] for d, its in generated.items()
+            }
+
         return {
-            "tails": figures.plot_tails(names, real, generated),
-            "spectra": figures.plot_spectra(names, real, generated, size),
-            "joint": figures.plot_joint_extremes(names, list(self._real.joint), generated, self._pairs(), size),
+            "tails": figures.plot_tails(names, *of_each(lambda its, c: its.values[:, c])),
+            "spectra": figures.plot_spectra(names, space, *of_each(lambda its, c: its.power[:, c].mean(0)), size),
+            "joint": figures.plot_joint_extremes(names, list(self._real.joint), joint, size),
             "ranks": self._plot_ranks(names, samplers),
-            "returns": figures.plot_return_levels(names, real, generated, highest, year, "highest value anywhere"),
-            "means": figures.plot_return_levels(names, means, generated_means, of_means, year, "mean over the area"),
+            "returns": figures.plot_return_levels(
+                names, *of_each(lambda its, c: its.maxima[:, c]), highest, year, "highest value anywhere"
+            ),
+            "means": figures.plot_return_levels(
+                names, *of_each(Summary.known_means), of_means, year, "mean over the area"
+            ),
         }
+
+    def _summary(self, sampler: DefaultSampler) -> Summary:
+        """In physical units, made once."""
+        if sampler not in self._summaries:
+            self._summaries[sampler] = summarise(self._physical(sampler), {"": self._real.frame})[""]
+        return self._summaries[sampler]
+
+    def _joint(self, generated: Summary, c: int) -> np.ndarray:
+        return np.array([joint_exceedance(generated.beside[c], pairs) for pairs in self._real.frame.pairs[c]])
 
     @cached_property
     def _fields_per_year(self) -> float | None:
@@ -87,15 +108,12 @@ class FieldPage:
         step = float(seconds_between(FieldStore.open(self._prepared / "fields.zarr", "test").times[:2])[0])
         return YEAR / step if step > 0 else None
 
-    def _physical(self, sampler: DefaultSampler) -> np.ndarray:
-        return self._metrics.to_physical(sampler.samples, sampler.labels)
-
-    def _pairs(self) -> list[list[Pairs]]:
-        return [[pairs for pairs, _ in classes] for classes in self._real.correlations]
+    def _physical(self, sampler: DefaultSampler) -> Converted:
+        return self._metrics.physical(sampler.rows, sampler.labels)
 
     def _plot_ranks(self, names: list[str], samplers: dict[str, DefaultSampler]) -> str:
         """Nothing where samples have no season, whose forecasts they could be."""
-        ranks = {d: self._metrics.rank_histograms(c.samples, c.labels) for d, c in samplers.items()}
+        ranks = {d: self._metrics.rank_histograms(c.rows, c.labels) for d, c in samplers.items()}
         if not all(ranks.values()):
             return ""
         return figures.plot_rank_histograms(names, {d: [its[v] for v in self.variables] for d, its in ranks.items()})
@@ -127,18 +145,20 @@ class FieldPage:
             "per_year": self._fields_per_year,
             "anomalies": self._codec.climatology is not None,
             "periods": {"train": self._statistics.train, "test": self._statistics.test},
-            "drawn": len(next(iter(samplers.values())).samples),
+            "drawn": len(next(iter(samplers.values())).labels),
             "files": [CF_FILE.format(d) for d in samplers],
         }
 
     def pictures(self, folder: Path, samplers: dict[str, DefaultSampler]) -> list[dict[str, str]]:
         """Maps, real and generated on one colour scale: fields, then statistics of each cell; also writes the samples as CF-NetCDF."""
-        codec, real = self._codec, self._real.fields.astype(np.float64)
-        of_variables = sheets.scales(codec, real)
+        codec, made = self._codec, []
+        of_variables = sheets.scales(codec, self._real.summary.values)
         store = FieldStore.open(self._prepared / "fields.zarr", "test")
         rows = np.linspace(0, len(store) - 1, min(sheets.MEMBERS, len(store))).round().astype(int)
-        shown = codec.decode(store[rows], store.times[rows])
-        made = []
+        config, space = self._real.config, self._real.frame.space
+        every = thin_rows(len(store), config.most, config.block)  # those of the reference
+        real = CellValues.read(codec, store, every, store.times[every], find_step(len(every), space))
+        decode = lambda rows: codec.decode(store[rows], store.times[rows])
 
         def add(sheet: Image.Image, title: str, text: str, design: str = "") -> None:
             png = pictures.save_png(folder / f"samples-{title}.png", sheet)
@@ -146,18 +166,29 @@ class FieldPage:
 
         dates = [say(time)[:13] for time in store.times[rows]]  # to the hour
         add(
-            sheets.draw_members(codec, shown, dates, real, of_variables),
+            sheets.draw_members(
+                codec,
+                decode(rows),
+                dates,
+                _find_highest(self._real.summary, lambda row: decode(every[row])),
+                of_variables,
+            ),
             "real",
             "the held-out period",
         )
         for design, sampler in samplers.items():
             self._write(folder / CF_FILE.format(design), design, sampler)
-            generated = self._physical(sampler)
-            titles = [f"sample {k + 1}" for k in range(min(sheets.MEMBERS, len(generated)))]
-            add(sheets.draw_members(codec, generated, titles, generated, of_variables), design, sampler.label)
+            generated, n = self._physical(sampler), len(sampler.labels)
+            first = np.arange(min(sheets.MEMBERS, n))
+            titles, highest = (
+                [f"sample {k + 1}" for k in first],
+                _find_highest(self._summary(sampler), generated.__getitem__),
+            )
+            add(sheets.draw_members(codec, generated[first], titles, highest, of_variables), design, sampler.label)
+            times = self._metrics.times(sampler.labels)
+            cells = CellValues.read(codec, sampler.rows, np.arange(n), times, real.step)
             for c, name in enumerate(codec.names):
-                sheet = sheets.draw_statistics(codec, c, real[:, c], generated[:, c], design)
-                add(sheet, f"{design}-{name}", name, design)
+                add(sheets.draw_statistics(real, cells, c, design), f"{design}-{name}", name, design)
         return made
 
     def draw_observed(self, cases: Sequence[Shown]) -> Image.Image:
@@ -165,7 +196,7 @@ class FieldPage:
         return sheets.draw_observed(self._codec, [cases[0], cases[-1]] if len(cases) > 1 else list(cases))
 
     def _write(self, path: Path, design: str, sampler: DefaultSampler) -> None:
-        n = min(WRITTEN, len(sampler.samples))
+        n = min(WRITTEN, len(sampler.labels))
         # Each seed has the same labels, and its samples follow on those of the seed before.
         labels = np.resize(self._metrics.samples.usual_labels(0, int(sampler.cell["samples"])), n)
         about = {
@@ -174,7 +205,7 @@ class FieldPage:
             "comment": "Generated fields, not observations or forecasts.",
         }
         times = drawn_times(self._codec, self._metrics.samples, labels)
-        write_cf(path, self._codec, sampler.samples[:n], times, about)
+        write_cf(path, self._codec, sampler.rows[np.arange(n)], times, about)
 
     def pixels(self, samples: np.ndarray) -> np.ndarray:
         """The first channel in colours from -4 to 4 standard deviations; missing cells are grey."""
@@ -182,6 +213,12 @@ class FieldPage:
         colours = mpl.colormaps["RdYlBu_r"].with_extremes(bad="0.5")
         rgba = colours(np.ma.masked_invalid((first + 4) / 8))
         return np.moveaxis((rgba[..., :3] * 255).astype(np.uint8), -1, -3)
+
+
+def _find_highest(summary: Summary, read: Callable[[np.ndarray], np.ndarray]) -> sheets.Highest:
+    """Of summarised fields, which ``read`` gives by their rows."""
+    most = [int(np.nanargmax(of)) if np.isfinite(of).any() else 0 for of in summary.maxima.T]
+    return sheets.Highest([read(np.array([row]))[0, c] for c, row in enumerate(most)], len(summary))
 
 
 def _cell_km(codec: Codec) -> float | None:

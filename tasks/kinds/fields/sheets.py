@@ -1,12 +1,14 @@
 """The report's sheets of maps: fields, and what is usual and extreme in each cell, real beside generated."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from levy_core.datasets.fields.codec import Codec
 from tasks.cells.observed import Shown
+from tasks.kinds.fields.cell_values import CellValues
 from tasks.kinds.fields.maps import Panel, Scale, draw_maps, scale_of, scale_of_difference, scale_of_spread
 
 MEMBERS = 3  # fields beside the most extreme one
@@ -14,21 +16,29 @@ LEVELS = (0.999, 0.99, 0.98, 0.95, 0.9)
 BEYOND = 5  # values of a cell that must lie above a quantile of it
 
 
+@dataclass(frozen=True)
+class Highest:
+    """Of each variable the field [H, W] with the highest value of so many."""
+
+    fields: Sequence[np.ndarray]
+    of: int
+
+
 def scales(codec: Codec, real: np.ndarray) -> list[Scale]:
-    """Of each variable, from real fields [N, C, H, W]."""
+    """Of each variable, from real values [N, C, ...]."""
     return [scale_of(variable, real[:, c]) for c, variable in enumerate(codec.variables)]
 
 
 def draw_members(
-    codec: Codec, shown: np.ndarray, titles: Sequence[str], fields: np.ndarray, of_variables: Sequence[Scale]
+    codec: Codec, shown: np.ndarray, titles: Sequence[str], highest: Highest, of_variables: Sequence[Scale]
 ) -> Image.Image:
-    """One row per variable: fields [n, C, H, W] under their titles, and the one with the highest value of all [N, C, H, W]."""
+    """One row per variable: fields [n, C, H, W] under their titles, and the one with the highest value of all."""
     rows = []
     for c, name in enumerate(codec.names):
         panels = [Panel(f"{name}, {title}", shown[i, c], of_variables[c]) for i, title in enumerate(titles)]
-        highest = np.fmax.reduce(fields[:, c], axis=(1, 2))
-        most = int(np.nanargmax(highest)) if np.isfinite(highest).any() else 0
-        panels.append(Panel(f"{name}, highest of {len(fields)}: {highest[most]:.3g}", fields[most, c], of_variables[c]))
+        most = highest.fields[c]
+        value = np.fmax.reduce(most, axis=None)
+        panels.append(Panel(f"{name}, highest of {highest.of}: {value:.3g}", most, of_variables[c]))
         rows.append(panels)
     return draw_maps(codec, rows)
 
@@ -55,11 +65,12 @@ def draw_observed(codec: Codec, cases: Sequence[Shown]) -> Image.Image:
     return draw_maps(codec, rows)
 
 
-def draw_statistics(codec: Codec, c: int, real: np.ndarray, generated: np.ndarray, title: str) -> Image.Image:
+def draw_statistics(real_cells: CellValues, generated_cells: CellValues, c: int, title: str) -> Image.Image:
     """Mean, standard deviation and a high quantile of each cell of one variable: real, generated, difference.
 
-    ``real`` and ``generated`` are [N, H, W]. The quantile is the highest that ``BEYOND`` values of both lie above.
+    The quantile is the highest that ``BEYOND`` values of both lie above.
     """
+    codec, real, generated = real_cells.codec, real_cells.physical(c), generated_cells.physical(c)
     unit = codec.variables[c].units
     level = next((q for q in LEVELS if min(len(real), len(generated)) * (1 - q) >= BEYOND - 1e-9), LEVELS[-1])
     rows = []
@@ -68,7 +79,7 @@ def draw_statistics(codec: Codec, c: int, real: np.ndarray, generated: np.ndarra
         ("standard deviation", lambda fields: fields.std(0)),
         (f"{100 * level:g} % quantile", lambda fields: np.quantile(fields, level, axis=0)),
     ):
-        a, b = of_cells(real), of_cells(generated)
+        a, b = (real_cells.spread(of_cells(fields)) for fields in (real, generated))
         spread = name == "standard deviation"
         scale = scale_of_spread(a, unit) if spread else scale_of(codec.variables[c], a)
         difference = scale_of_difference(b - a, "K" if unit == "degC" else unit)

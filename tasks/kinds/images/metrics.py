@@ -72,6 +72,7 @@ class ImageMetrics:
 
     def embed(self, samples: np.ndarray) -> Tensor:
         """Features of uint8 images and, as the last column, the classifier's verdicts: float32 [N, D + 1]."""
+        samples = np.array(samples)  # memory-mapped ones
         verdicts = from_numpy(classify(self.classifier, samples))[:, None]
         return cat([self.features(samples), verdicts.float()], 1)
 

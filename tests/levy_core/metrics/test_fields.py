@@ -42,9 +42,12 @@ def reference(values, labels=None, config=FEW, latitude=None, names=NAMES):
     return FieldsReference.of(values, zeros(len(values)) if labels is None else labels, names, areas, config)
 
 
+REAL = fields(1500, 0)
+
+
 @pytest.fixture(scope="module")
 def real():
-    return reference(fields(1500, 0))
+    return reference(REAL)
 
 
 def measure_samples(generated, real, labels=None):
@@ -52,7 +55,7 @@ def measure_samples(generated, real, labels=None):
 
 
 def test_real_fields_against_themselves_are_perfect(real):
-    row = measure_samples(real.fields.astype(np.float64), real)
+    row = measure_samples(REAL, real)
     assert row["distance/test"] == pytest.approx(0, abs=1e-4)  # the table's steps
     for name in NAMES:
         for measure in (
@@ -71,9 +74,9 @@ def test_real_fields_against_themselves_are_perfect(real):
 
 
 def test_a_wrong_scale_is_an_error_of_its_logarithm(real):
-    row = measure_samples(1.3 * real.fields.astype(np.float64), real)
+    row = measure_samples(1.3 * REAL, real)
     shift = np.log(1.3)
-    centre = [np.median(real.fields[:, c].astype(np.float64)) for c in range(2)]
+    centre = [np.median(REAL[:, c]) for c in range(2)]
     assert np.abs(centre).max() < 0.05  # so that scaling about 0 is about the median
     for name in NAMES:
         assert row[f"tail_error/test/{name}"] == pytest.approx(shift**2, rel=0.05)
@@ -92,11 +95,11 @@ def test_measures_do_not_depend_on_units_or_on_the_order_of_samples(real):
     shuffled = generated[np.random.default_rng(0).permutation(300)]
     assert measure_samples(shuffled, real) == pytest.approx(row, rel=1e-9)
     units = np.array([2.0**10, 2.0**-8])[None, :, None, None]  # powers of two: float32 keeps every digit
-    in_units = measure_samples(generated * units, reference(real.fields * units))
+    in_units = measure_samples(generated * units, reference(REAL * units))
     own = {"q999/test/t2m": 2.0**10, "q999/test/tp": 2.0**-8}  # a value, and no ratio
     for key, value in row.items():
         assert in_units[key] == pytest.approx(value * own.get(key, 1), rel=1e-6), key
-    kelvin = measure_samples(generated + 256, reference(real.fields.astype(np.float64) + 256))
+    kelvin = measure_samples(generated + 256, reference(REAL + 256))
     for key, value in row.items():
         if not key.startswith("skew"):  # float32 at 256 has steps of 3e-5
             assert kelvin[key] - 256 * key.startswith("q999/") == pytest.approx(value, rel=0.02, abs=2e-4), key
@@ -117,7 +120,7 @@ def test_moments_and_quantiles_are_those_of_scipy_and_numpy(real):
     generated = fields(300, 3, nu=8)
     row = measure_samples(generated, real)
     for c, name in enumerate(NAMES):
-        ours, its = generated[:, c].reshape(-1), real.fields[:, c].astype(np.float64).reshape(-1)
+        ours, its = generated[:, c].reshape(-1), REAL[:, c].reshape(-1)
         assert row[f"skew_ratio/test/{name}"] == pytest.approx(stats.skew(ours) / stats.skew(its))
         ratio = stats.kurtosis(ours, fisher=False) / stats.kurtosis(its, fisher=False)
         assert row[f"kurtosis_ratio/test/{name}"] == pytest.approx(ratio)
@@ -169,7 +172,8 @@ def test_a_reference_survives_disk(real, tmp_path):
     again = FieldsReference.read(
         read_tensors(tmp_path / "test.safetensors"), json.loads((tmp_path / "test.json").read_text())
     )
-    assert torch.equal(again.tensors()["fields"], real.tensors()["fields"])
+    assert again.tensors().keys() == real.tensors().keys()
+    assert all(torch.equal(tensor, again.tensors()[name]) for name, tensor in real.tensors().items())
     assert again.description() == real.description()
     generated, labels = fields(100, 6), np.arange(100) % 4
     before, after = (measure_fields(generated, labels, {"test": r}) for r in (real, again))
@@ -177,7 +181,8 @@ def test_a_reference_survives_disk(real, tmp_path):
 
 
 def test_the_real_numbers_come_with_intervals_that_hold_them():
-    real = reference(fields(1000, 7), config=FieldsMeasures(resamples=100))
+    values = fields(1000, 7)
+    real = reference(values, config=FieldsMeasures(resamples=100))
     for found in real.description()["variables"].values():
         numbers = [found[k] for k in ("skewness", "kurtosis", "hill", "gpd")]
         numbers += [*found["quantiles"].values(), *found["return_levels"].values()]
@@ -185,7 +190,7 @@ def test_the_real_numbers_come_with_intervals_that_hold_them():
         assert len(found["quantiles"]) == len(FEW.levels)
         for number in numbers:
             assert number["low"] < number["value"] < number["high"]
-    pooled = real.fields[:, 0].astype(np.float64).reshape(-1)
+    pooled = values[:, 0].reshape(-1)
     found = real.description()["variables"]["t2m"]
     assert found["quantiles"]["0.999"]["value"] == pytest.approx(np.quantile(pooled, 0.999))
     assert found["skewness"]["value"] == pytest.approx(stats.skew(pooled), rel=1e-6)
@@ -208,7 +213,7 @@ def test_intervals_of_quantiles_cover_the_truth():
 
 
 def test_cells_that_are_always_missing_are_left_out_and_single_holes_are_dropped(real):
-    values = real.fields.astype(np.float64)
+    values = REAL
     sea = np.zeros((12, 12), dtype=bool)
     sea[:4] = True
     masked = np.where(sea, np.nan, values)
@@ -239,7 +244,7 @@ def test_too_few_samples_give_nan_not_an_error(real):
 
 
 def test_samples_without_spread_are_infinitely_far(real):
-    flat = np.full((200, 2, 12, 12), np.median(real.fields[:, 0]), dtype=np.float64)
+    flat = np.full((200, 2, 12, 12), np.median(REAL[:, 0]), dtype=np.float64)
     assert distance(flat, real) == np.inf
 
 
@@ -272,7 +277,7 @@ def test_quantile_pairs_of_equal_laws_lie_on_the_diagonal_and_reach_into_both_ta
 
 
 def test_shapes_that_do_not_fit_are_named(real):
-    with pytest.raises(LevyError, match=r"\(3, 2, 8, 8\).*\(2, 12, 12\) \(t2m, tp\)"):
+    with pytest.raises(LevyError, match=r"\(3, 2, 8, 8\).*\(2, 12, 12\)"):
         distance(np.zeros((3, 2, 8, 8)), real)
     with pytest.raises(LevyError, match=r"\(5, 3, 4, 4\) with 5 labels and the variables t2m, tp"):
         reference(np.zeros((5, 3, 4, 4)))
@@ -308,7 +313,7 @@ def test_a_year_of_real_rain_can_be_judged_by_its_halves():
 
 def test_power_of_fields_is_what_the_spectrum_error_compares(real):
     """A filter that halves the power of the short waves is an error of log 2 in those rings."""
-    generated = real.fields.astype(np.float64)
+    generated = REAL
     from scipy.fft import dctn, idctn
 
     short = np.hypot(*np.meshgrid(np.arange(12), np.arange(12))) >= 6

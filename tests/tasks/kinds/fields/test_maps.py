@@ -9,6 +9,7 @@ from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.curved import on_sphere
 from tasks.kinds.fields import sheets
+from tasks.kinds.fields.cell_values import CellValues
 from tasks.kinds.fields.coast import outlines
 from tasks.kinds.fields.layouts import Layout, _on_plane
 from tasks.kinds.fields.maps import Panel, draw_maps, scale_of, scale_of_difference, scale_of_spread
@@ -77,8 +78,10 @@ def test_north_is_up_in_the_middle_of_a_curved_grid_and_coasts_lie_on_its_cells(
 
 def test_sheets_show_each_variable_its_highest_field_and_each_statistic():
     it, real = codec(**GRIDS["box over the date line"]), fields()
-    members = sheets.draw_members(it, real, ["2001-01-01"], real, sheets.scales(it, real))
-    statistics = sheets.draw_statistics(it, 1, real[:, 1], 2 * real[:, 1], "edm")
+    highest = sheets.Highest(list(real[0]), len(real))
+    members = sheets.draw_members(it, real, ["2001-01-01"], highest, sheets.scales(it, real))
+    cells = [CellValues.read(it, it.encode(share * real), np.arange(len(real)), None, 1) for share in (1, 2)]
+    statistics = sheets.draw_statistics(*cells, 1, "edm")
     assert members.width > 700
     assert members.height > 1.2 * members.width / 2
     assert statistics.width > 1000
