@@ -4,7 +4,7 @@ Cells that are there already are kept; a rerun computes the missing ones, and th
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -17,7 +17,7 @@ from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.files import hash_json
 from levy_core.base.memory import free_memory
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import check_fitted, check_guide, cost, draw_samples, hash_model
+from levy_core.serving.draw import check_fitted, check_guide, cost, draw_slices, hash_model
 from levy_core.serving.memory import Footprint, check_batch
 from levy_core.training.checkpoint import Model, load_model
 from tasks.cells.store import (
@@ -31,6 +31,7 @@ from tasks.cells.store import (
     write_labels,
 )
 from tasks.cells.tuned import read_correction, read_tuned
+from tasks.kinds.kind import Correct
 from tasks.kinds.opening import open_correction
 from tasks.params.samplers import cells_of, classes_of
 from tasks.params.schema import Params
@@ -99,17 +100,14 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
         for key in dealt[state.process_index :: state.num_processes]:
             cell = missing[key]
             try:
-                samples = draw_samples(model, solver_by_key[key], cell.seed, labels, grid.batch, state.device)
-                if correct and np.isinf(samples := correct(samples, labels)).any():
-                    raise NotFiniteError(
-                        "samples are infinite once they are corrected: values far out in a tail were mapped"
-                    )
-                write_cell(out, key, samples)
+                drawn = draw_slices(model, solver_by_key[key], cell.seed, labels, grid.batch, state.device)
+                corrected = _correct(drawn, correct, labels) if correct else drawn
+                write_cell(out, key, (grid.n, *model.shape), np.dtype(model.samples.dtype), corrected)
             except NotFiniteError as error:
                 write_failure(out, key, str(error))
             if state.is_main_process:
-                drawn = sum(cell.nfe for key, cell in missing.items() if is_done(out, key))  # by all processes
-                progress.update(grid.n * drawn - progress.n)
+                done = sum(cell.nfe for key, cell in missing.items() if is_done(out, key))  # by all processes
+                progress.update(grid.n * done - progress.n)
         processes.wait_for_everyone()
         progress.update(evaluations - progress.n)
     if not state.is_main_process:
@@ -119,6 +117,17 @@ def _sample(params: Params, dataset: str, design: str, state: PartialState) -> N
     failed = sum(has_failed(out, key) for key in missing)
     if failed:
         print(f"{design} on {dataset}: {failed} of {len(missing)} cells failed; the table of the report says why")
+
+
+def _correct(drawn: Iterable[np.ndarray], correct: Correct, labels: np.ndarray) -> Iterator[np.ndarray]:
+    """Corrects samples slice by slice."""
+    start = 0
+    for samples in drawn:
+        corrected = correct(samples, labels, np.arange(start, start + len(samples)))
+        if np.isinf(corrected).any():
+            raise NotFiniteError("samples are infinite once they are corrected: values far out in a tail were mapped")
+        yield corrected
+        start += len(samples)
 
 
 def _check_memory(model: Model, solvers: Collection[Solver], grid: SampleParams, state: PartialState) -> None:

@@ -1,7 +1,7 @@
 """Drawing samples from a trained model: what the stages and the registered model share."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from levy_core.process.design import Design
     from levy_core.training.checkpoint import Model
 
+SLICE = 2**28  # bytes of samples that are drawn at a time where they are not needed together
 # Code that decides what a sample is, with all that these import: this module, and every network.
 CODE = (
     "levy_core.serving.draw", "levy_core.nets.unet", "levy_core.nets.dit", "levy_core.nets.mlp", "levy_core.nets.latent",
@@ -122,6 +123,23 @@ def draw_samples(
         return decode_samples(model, drawn, [(seed, i) for i in indices])
 
     return draw_in_batches(model, draw, labels, batch, first)
+
+
+def draw_slices(
+    model: "Model",
+    solver: Solver,
+    seed: int,
+    labels: np.ndarray,
+    batch: int,
+    device: torch.device,
+    first: int = 0,
+) -> Iterator[np.ndarray]:
+    """``draw_samples``, as many whole batches at a time as have ``SLICE`` bytes, so that large samples need not fit into memory together."""
+    itemsize = np.dtype(model.samples.dtype).itemsize * int(np.prod(model.shape))
+    step = batch * max(1, SLICE // itemsize // batch)
+    for start in range(0, len(labels), step):
+        part = labels[start : start + step]
+        yield draw_samples(model, solver, seed, part, batch, device, first + start)
 
 
 def draw_in_batches(

@@ -48,13 +48,13 @@ class DrawnCell:
     failed: str | None
 
 
-def write_cell(folder: Path, key: str, samples: np.ndarray) -> None:
-    """Samples of a cell, [n, *S], in one piece."""
-    # Into a file itself, numpy loses the error of the last write, and the cell would be cut off in silence.
-    array = BytesIO()
-    np.save(array, np.ascontiguousarray(samples), allow_pickle=False)
-    with replacing(folder / f"{key}.npy") as temporary:
-        temporary.write_bytes(array.getbuffer())
+def write_cell(folder: Path, key: str, shape: tuple[int, ...], dtype: np.dtype, parts: Iterable[np.ndarray]) -> None:
+    """Samples of a cell, [n, *S] = ``shape``, in one piece; written part by part, as they are drawn."""
+    # By the stream itself: numpy loses the error of its last write, and the cell would be cut off in silence.
+    with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as stream:
+        stream.write(_header(shape, dtype))
+        for part in parts:
+            stream.write(np.ascontiguousarray(part, dtype).data)
 
 
 class _Labels(Artifact):
@@ -107,10 +107,7 @@ def remove_damaged(folder: Path, keys: Iterable[str], shape: tuple[int, ...], dt
     Whole is an array of this shape and type with the header that ``write_cell`` gives it and all of its bytes, or a reason
     that says something.
     """
-    header = BytesIO()
-    layout = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, layout)
-    begin = header.getvalue()
+    begin = _header(shape, dtype)
     size = len(begin) + prod(shape) * dtype.itemsize
     damaged = []
     for key in keys:
@@ -121,6 +118,13 @@ def remove_damaged(folder: Path, keys: Iterable[str], shape: tuple[int, ...], dt
             for path in (array, reason):
                 path.unlink(missing_ok=True)
     return damaged
+
+
+def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    header = BytesIO()
+    layout = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, layout)
+    return header.getvalue()
 
 
 def _read_start(path: Path, count: int) -> bytes:

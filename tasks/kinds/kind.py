@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from PIL.Image import Image
-    from torch import Tensor, device
+    from torch import device
 
     from levy_core.base.conditions import Condition
+    from levy_core.base.rows import Rows
     from levy_core.base.samples import Samples
     from levy_core.process.design import Design
     from levy_core.training.batches import Data
@@ -77,18 +78,18 @@ class Metrics(Protocol):
     def hash(self) -> str:
         """Of everything but the samples that decides a number."""
 
-    def embed(self, samples: "np.ndarray") -> "Tensor":
-        """What a score needs of each sample, [N, ...]; parts may be concatenated."""
+    def embed(self, samples: "Rows") -> Any:
+        """What a score needs of samples [n, *S], some of those that are scored."""
 
-    def score(self, embedded: "Tensor", labels: "np.ndarray", metric: str) -> float:
-        """A metric by which samplers are compared, of samples that were drawn with these labels: smaller is better."""
+    def score(self, embedded: "Sequence[Any]", labels: "np.ndarray", metric: str) -> float:
+        """A metric by which samplers are compared, of samples that were drawn with these labels and embedded in parts: smaller is better."""
 
-    def watch(self, embedded: "Tensor", labels: "np.ndarray") -> dict[str, float]:
+    def watch(self, embedded: "Sequence[Any]", labels: "np.ndarray") -> dict[str, float]:
         """What a search records beside the score: ``near_train``, how far from copies of training samples they are, with
         ``floor/near_train`` of real samples, and what else it could spoil; {} where nothing is known."""
 
-    def measure(self, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, float]:
-        """All metrics of samples that were drawn with these labels, and ``samples``, how many they are."""
+    def measure(self, samples: "Rows", labels: "np.ndarray") -> dict[str, float]:
+        """All metrics of samples, perhaps memory-mapped, that were drawn with these labels, and ``samples``, how many they are."""
 
     def accept(
         self, folder: Path, shape: tuple[int, ...], samples: "Samples"
@@ -168,6 +169,12 @@ class DriftMeasure:
     find: Callable[[Path, Any, dict[str, Any], dict[str, Any], Any], list[Drift]]
 
 
+class Correct(Protocol):
+    """Corrects samples [n, *S], which are the rows [n] of samples that were drawn with these labels [N]."""
+
+    def __call__(self, samples: "np.ndarray", labels: "np.ndarray", rows: "np.ndarray") -> "np.ndarray": ...
+
+
 @dataclass(frozen=True)
 class Correction:
     """How a kind corrects samples of a model in the units of people, where a person asks for it.
@@ -177,13 +184,13 @@ class Correction:
         count: of a sample's shape, how many samples of the model it is fitted to.
         fit: (reference folder, samples [N, *S] as stages keep them, their labels [N]) -> what ``open`` takes, in the types of JSON. A registered
             model keeps it as ``CORRECTION``, which its exporter reads.
-        open: (folder of the model, what was fitted, what its samples are) -> corrects samples and labels as ``fit`` has them.
+        open: (folder of the model, what was fitted, what its samples are) -> corrects samples as ``fit`` has them.
     """
 
     is_asked_for: Callable[[Any], bool]
     count: Callable[[tuple[int, ...]], int]
     fit: "Callable[[Path, np.ndarray, np.ndarray], dict[str, Any]]"
-    open: "Callable[[Path, Mapping[str, Any], Samples], Callable[[np.ndarray, np.ndarray], np.ndarray]]"
+    open: "Callable[[Path, Mapping[str, Any], Samples], Correct]"
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """What the samples of a data set are measured with, as params.yaml says, and what corrects them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.kinds.kind import Kind, Metrics
+from tasks.kinds.kind import Correct, Kind, Metrics
 from tasks.runtime import paths, stage
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from levy_core.base.samples import Samples
 
 
@@ -26,9 +24,7 @@ def open_metrics(params: Any, dataset: str) -> Metrics:
     return params.kind(dataset).open_metrics(paths.folders(dataset), params.evaluation(dataset), device)
 
 
-def open_correction(
-    kind: Kind, folder: Path, found: Mapping[str, Any], of_model: "Samples"
-) -> "Callable[[np.ndarray, np.ndarray], np.ndarray] | None":
+def open_correction(kind: Kind, folder: Path, found: Mapping[str, Any], of_model: "Samples") -> Correct | None:
     """What corrects samples of the model in a folder, with what the tune stage fitted; None where it fitted nothing."""
     if not found:
         return None

@@ -1,10 +1,12 @@
 """Scores of the samplers of one model: drawn once, kept on disk."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from math import isfinite
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +14,13 @@ import torch
 from levy_core.base.errors import NotFiniteError
 from levy_core.base.files import replacing
 from levy_core.base.memory import free_memory
+from levy_core.base.rows import Converted, Joined
 from levy_core.base.samples import Classes
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import draw_samples
+from levy_core.serving.draw import draw_slices
 from levy_core.serving.memory import Footprint, check_batch
 from levy_core.training.checkpoint import Model
-from tasks.kinds.kind import Metrics
-
-# Samples [N, *S] and their labels [N] -> the same samples, corrected.
-Correct = Callable[[np.ndarray, np.ndarray], np.ndarray]
+from tasks.kinds.kind import Correct, Metrics
 
 
 class Memo:
@@ -41,6 +41,11 @@ class Memo:
         if written and not written.endswith("\n"):
             with path.open("a") as stream:
                 stream.write("\n")  # so that the next score does not join the remains
+
+    @property
+    def folder(self) -> Path:
+        """Where the file lies."""
+        return self._path.parent
 
     def get(self, solver: Solver, n: int, seed: int) -> float | None:
         """The score of the first n samples of a seed, if it is known."""
@@ -94,7 +99,8 @@ class Scorer:
         self._seed, self._batch, self._device, self._memo = seed, batch, device, memo
         self._footprint, self._correct = footprint, correct
         self._solver: Solver | None = None
-        self._embedded = torch.empty(0)
+        self._drawn: list[Any] = []  # embedded, or where something corrects them as they are
+        self._have = 0
 
     def __call__(self, solver: Solver, n: int) -> float:
         """The score, NaN where the solver leaves the finite numbers."""
@@ -103,9 +109,11 @@ class Scorer:
             return known
         watched: dict[str, float] = {}
         try:
-            embedded, labels = self._first(solver, n), self._model.samples.labels(self._classes, 0, n)
-            if self._correct:  # of all samples together, on which their times depend
-                embedded = self._metrics.embed(self._correct(embedded.numpy(), labels))
+            self._draw(solver, n)
+            embedded, labels = self._drawn, self._model.samples.labels(self._classes, 0, n)
+            if self._correct:
+                correct, shape = partial(_correct, self._correct, labels), (n, *self._drawn[0].shape[1:])
+                embedded = [self._metrics.embed(Converted(Joined(self._drawn), shape, correct))]
             score = self._metrics.score(embedded, labels, self._metric)
             watched = self._metrics.watch(embedded, labels)
         except NotFiniteError:
@@ -113,14 +121,25 @@ class Scorer:
         self._memo.put(solver, n, self._seed, score, watched)
         return score
 
-    def _first(self, solver: Solver, n: int) -> torch.Tensor:
+    def _draw(self, solver: Solver, n: int) -> None:
         if solver != self._solver:
-            self._solver, self._embedded = solver, self._embedded[:0]
-        have = len(self._embedded)
-        labels = self._model.samples.labels(self._classes, have, n - have)
-        free = free_memory(self._device)
-        check_batch("sample.batch", self._batch, self._footprint, solver, n - have, free)
-        samples = draw_samples(self._model, solver, self._seed, labels, self._batch, self._device, first=have)
-        drawn = torch.from_numpy(samples) if self._correct else self._metrics.embed(samples)
-        self._embedded = torch.cat([self._embedded, drawn]) if have else drawn
-        return self._embedded
+            self._solver, self._drawn, self._have = solver, [], 0
+        missing = n - self._have
+        check_batch("sample.batch", self._batch, self._footprint, solver, missing, free_memory(self._device))
+        labels = self._model.samples.labels(self._classes, self._have, missing)
+        for samples in draw_slices(self._model, solver, self._seed, labels, self._batch, self._device, self._have):
+            kept = samples if len(samples) == missing else _spool(samples, self._memo.folder)
+            self._drawn.append(kept if self._correct else self._metrics.embed(kept))
+            self._have += len(samples)
+
+
+def _correct(correct: Correct, labels: np.ndarray, read: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return correct(read, labels, rows)
+
+
+def _spool(samples: np.ndarray, folder: Path) -> np.ndarray:
+    """The same, in a file without a name that ends with the array."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder) as stream:
+        stream.write(np.ascontiguousarray(samples).data)
+        return np.memmap(stream, samples.dtype, "r", shape=samples.shape)

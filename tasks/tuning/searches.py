@@ -19,9 +19,9 @@ from levy_core.sampling.space import Space
 from levy_core.serving.draw import guide_predictor, hash_weights
 from levy_core.serving.memory import Footprint
 from levy_core.training.checkpoint import Model
-from tasks.kinds.kind import Metrics
+from tasks.kinds.kind import Correct, Metrics
 from tasks.params.sections import TuneParams
-from tasks.tuning.scores import Correct, Memo, Scorer
+from tasks.tuning.scores import Memo, Scorer
 
 FIT_TRIALS = 24  # levels that a fitted table tries
 LEAST_STARTS, MOST_STARTS = 32, 512  # that it is fitted to

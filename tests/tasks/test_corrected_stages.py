@@ -4,21 +4,26 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from flows.doctor.registry import _hashes
 from levy_core.base.samples import CORRECTION
 from levy_core.datasets.fields.codec import Codec
+from levy_core.serving import draw
+from levy_core.serving.memory import Footprint
 from levy_core.serving.registered import RegisteredModel
+from levy_core.training.checkpoint import load_model
 from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tuned import read_correction
-from tasks.kinds.opening import open_metrics
+from tasks.kinds.opening import open_correction, open_metrics
 from tasks.observe import observe
 from tasks.registry.record import record
 from tasks.runtime import paths
 from tasks.runtime.checksums import hash_of_output, hashes_of
 from tasks.sample import sample
 from tasks.tune import tune
+from tasks.tuning.scores import Memo, Scorer
 from tests.conftest import ROOT
 from tests.tasks.test_field_stages import T2M, begin, commit_models, run
 
@@ -53,6 +58,29 @@ def test_samples_are_as_often_wet_as_the_training_period(done):
     rain = rain[:, 1].reshape(len(rain), -1)[:, same]
     assert (rain > 1).mean() == pytest.approx((train > 1).mean(), rel=0.25)
     assert (rain < 1e-3).mean() == pytest.approx((train < 1e-3).mean(), rel=0.1)
+
+
+def test_large_samples_are_drawn_kept_and_scored_in_slices(done, tmp_path, monkeypatch):
+    """The same score and the same cell, but for the last bits, where five samples are drawn at a time and lie on disk."""
+    model = load_model(paths.model("weather", "edm-eofs"))
+    metrics, correction = open_metrics(done, "weather"), read_correction(paths.tuned("weather", "edm-eofs"))
+    correct = open_correction(done.kind("weather"), paths.model("weather", "edm-eofs"), correction, model.samples)
+    cpu, solver = torch.device("cpu"), done.sample.cells()[0]
+    scores, footprint = [], Footprint(model, cpu)
+    for name, size in (("whole", 2**28), ("slices", 1)):
+        monkeypatch.setattr(draw, "SLICE", size)
+        memo = Memo(tmp_path / name / "memo.jsonl", "")
+        scorer = Scorer(model, metrics, "distance/train", "training", 7, 5, cpu, memo, footprint, correct)
+        scores.append([scorer(solver, n) for n in (23, 40)])
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["memo.jsonl"]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    labels = model.samples.labels("training", 0, 40)
+    slices = list(draw.draw_slices(model, solver, 7, labels, 5, cpu))
+    assert [len(part) for part in slices] == [5] * 8
+    whole = draw.draw_samples(model, solver, 7, labels, 5, cpu)
+    assert np.array_equal(np.concatenate(slices), whole)
+    rows = np.arange(15, 22)
+    assert np.array_equal(correct(whole[rows], labels, rows), correct(whole, labels, np.arange(40))[rows])
 
 
 def test_it_is_fitted_once_and_the_next_search_knows_it(done):

@@ -227,7 +227,7 @@ def test_samples_are_kept_as_they_were_drawn_and_measured_in_physical_units(done
     embedded = measured_with.embed(samples)
     table = pd.read_csv(paths.evaluation("weather", "tedm"))
     row = table[table.cell == drawn.key].iloc[0]
-    assert measured_with.score(embedded, labels, "distance/train") == pytest.approx(row["distance/train"], rel=1e-4)
+    assert measured_with.score([embedded], labels, "distance/train") == pytest.approx(row["distance/train"], rel=1e-4)
     fields = codec.decode(samples, times_of(codec, measured_with.samples, labels))
     real = measured_with.references["test"]
     cells = even_cells(codec.areas, codec.shape[1:])
@@ -278,9 +278,9 @@ def test_real_fields_are_as_near_as_so_many_fields_can_be(done):
     measured_with = open_metrics(done, "weather")
     store = FieldStore.open(paths.prepared("weather") / "fields.zarr", "train")
     rows = np.sort(np.random.default_rng(0).choice(len(store), 200, replace=False))
-    own = measured_with.score(measured_with.embed(store[rows]), store.labels[rows], "distance/train")
+    own = measured_with.score([measured_with.embed(store[rows])], store.labels[rows], "distance/train")
     noise = np.random.default_rng(0).standard_normal((200, *store.shape)).astype(np.float32)
-    assert own < 0.5 * measured_with.score(measured_with.embed(noise), store.labels[rows], "distance/train")
+    assert own < 0.5 * measured_with.score([measured_with.embed(noise)], store.labels[rows], "distance/train")
     assert own < 3 * measured_with.floors(store.labels[rows])["floor/distance/train"]
 
 

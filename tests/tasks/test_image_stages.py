@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-import tasks.tuning.scores
+import levy_core.serving.draw
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_json
 from levy_core.base.manifest import write_manifest
@@ -82,7 +82,7 @@ def fill(folder, failed=()):
         if k in failed:
             write_failure(folder, key, f"NaN at step {k}")
         else:
-            write_cell(folder, key, image_of(k))
+            write_cell(folder, key, image_of(k).shape, image_of(k).dtype, [image_of(k)])
     write_index(folder, named)
     return named
 
@@ -496,7 +496,7 @@ class Counted:
 
     def __init__(self, monkeypatch, calls=None, end=None):
         self.calls, self.limit, self.end, self.images = 0, calls, end, 0
-        monkeypatch.setattr(tasks.tuning.scores, "draw_samples", self)
+        monkeypatch.setattr(levy_core.serving.draw, "draw_samples", self)
 
     def __call__(self, *arguments, **options):
         if self.calls == self.limit:
@@ -670,8 +670,8 @@ def test_a_judge_gives_every_sampler_the_same_noise_and_adds_to_the_samples_it_h
     embed = open_metrics(small, "digits").embed
     listening = SimpleNamespace(
         embed=embed,
-        score=lambda f, labels, metric: seen.append(f) or asked.append(metric) or 0.0,
-        watch=lambda f, labels: {"rows": len(f), "unknown": float("nan")},
+        score=lambda f, labels, metric: seen.append(torch.cat(f)) or asked.append(metric) or 0.0,
+        watch=lambda f, labels: {"rows": sum(map(len, f)), "unknown": float("nan")},
     )
     cpu, drawing = torch.device("cpu"), Counted(monkeypatch)
     footprint = Footprint(model, cpu)

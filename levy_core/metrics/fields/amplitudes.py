@@ -6,6 +6,11 @@ PATTERNS = 10
 CELLS = 20_000  # that patterns are found from; more are thinned evenly
 
 
+def thin_cells(flat: np.ndarray) -> np.ndarray:
+    """Of values [..., cells] those of at most twice ``CELLS`` of them, evenly thinned; of those again, all."""
+    return flat[..., :: max(1, flat.shape[-1] // CELLS)]
+
+
 def amplitudes(fields: np.ndarray) -> np.ndarray:
     """The mean and the coefficients of the leading patterns (principal components) of each field, float64 [N, 1 + at most PATTERNS].
 
@@ -15,8 +20,7 @@ def amplitudes(fields: np.ndarray) -> np.ndarray:
     A Student-t design has one mixing variable for all cells of a field, so that its nu is that of whole fields. Pooled cells have the
     same tail where storms cover a field, and a much heavier one where they are local, of which a field's patterns sum many.
     """
-    flat = fields.reshape(len(fields), -1)
-    flat = flat[:, :: max(1, flat.shape[1] // CELLS)].astype(np.float64)
+    flat = thin_cells(fields.reshape(len(fields), -1)).astype(np.float64)
     known = ~np.isnan(flat)
     counts = np.maximum(known.sum(0), 1)
     centred = np.where(known, flat - np.where(known, flat, 0).sum(0) / counts, 0)

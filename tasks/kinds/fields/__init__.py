@@ -1,6 +1,6 @@
 """Fields of weather: a training and a held-out period, in physical units, with a tail index."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.kinds.fields.measures import MEASURES
 from tasks.kinds.fields.settings import FieldDrift, FieldEvaluation, FieldSettings
 from tasks.kinds.held_out import HeldOut, Observing
-from tasks.kinds.kind import Correction, Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
+from tasks.kinds.kind import Correct, Correction, Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
 from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
@@ -146,9 +146,7 @@ def _fit_correction(reference: Path, samples: "np.ndarray", labels: "np.ndarray"
     return fit(reference, samples, labels)
 
 
-def _open_correction(
-    folder: Path, found: Mapping[str, Any], of_model: "Samples"
-) -> "Callable[[np.ndarray, np.ndarray], np.ndarray]":
+def _open_correction(folder: Path, found: Mapping[str, Any], of_model: "Samples") -> Correct:
     from tasks.kinds.fields.corrected import open_correction
 
     return open_correction(folder, found, of_model)

@@ -13,8 +13,9 @@ from levy_core.base.rows import thin_rows
 from levy_core.datasets.fields.prepare import prepare_fields
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.metrics.common.tail_index import tail_index
-from levy_core.metrics.fields.amplitudes import amplitudes
+from levy_core.metrics.fields.amplitudes import amplitudes, thin_cells
 from levy_core.metrics.fields.measures import FieldsMeasures
+from levy_core.metrics.fields.summary import parts
 from tasks.kinds.fields.settings import FieldSettings
 from tasks.runtime import cluster
 from tasks.runtime.progress import bar
@@ -35,7 +36,9 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
         )
     store = FieldStore.open(folder / "fields.zarr", "train")
     usual = FieldsMeasures()
-    fields = store[thin_rows(len(store), usual.most, usual.block)].astype(np.float64)
+    rows = thin_rows(len(store), usual.most, usual.block)
+    read = (store[rows[part]] for part in parts(len(rows), store.shape))
+    fields = np.concatenate([thin_cells(part.reshape(*part.shape[:2], -1)) for part in read])
     for c, (name, variable) in enumerate(statistics["variables"].items()):
         tail = tail_index(amplitudes(fields[:, c]))
         # JSON knows no infinity: null stands for a tail as light as a Gaussian's.

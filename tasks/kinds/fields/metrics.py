@@ -1,21 +1,20 @@
 """Fields are measured in physical units, against the held-out and the training period; anomalies, where a model is of them, too."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from pydantic import RootModel
-from torch import Tensor
 
 from levy_core.base.artifacts import STRICT, read_artifact
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json, write_json
-from levy_core.base.rows import Converted, Rows
+from levy_core.base.rows import Converted, Joined, Rows
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.codec import Codec
@@ -71,15 +70,16 @@ class FieldMetrics:
         files = sorted(path for path in self._folder.iterdir() if path.is_file())
         return hash_json([hash_files(*files), hash_code(__name__)])[:16]
 
-    def embed(self, samples: np.ndarray) -> Tensor:
-        """Samples as they are, [N, C, H, W]: their times, and so their units, depend on how many there are in all."""
-        return torch.from_numpy(samples)
+    def embed(self, samples: Rows) -> Rows:
+        """Samples as they are, [n, C, H, W]: their times, and so their units, depend on how many there are in all."""
+        return samples
 
-    def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
+    def score(self, embedded: Sequence[Any], labels: np.ndarray, metric: str) -> float:
         """The distance from the period that the metric names; 0 is perfect."""
-        return distance(self.physical(embedded.numpy(), labels), self.references[metric.split("/")[1]])
+        samples = embedded[0] if len(embedded) == 1 else Joined(embedded)
+        return distance(self.physical(samples, labels), self.references[metric.split("/")[1]])
 
-    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+    def watch(self, embedded: Sequence[Any], labels: np.ndarray) -> dict[str, float]:
         """Nothing."""
         return {}
 

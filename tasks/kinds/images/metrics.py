@@ -1,7 +1,7 @@
 """Images are measured in the features of a classifier (or of Inception), against the long-tailed and the balanced data, or
 against held-out images alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from levy_core.base.artifacts import STRICT, read_artifact
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json, write_json
+from levy_core.base.rows import Rows
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.images.longtail import in_proportion
@@ -70,23 +71,23 @@ class ImageMetrics:
         """The classifier that the reference stage trained."""
         return load_classifier(classifier_folder(self._folder)).to(self._device)
 
-    def embed(self, samples: np.ndarray) -> Tensor:
+    def embed(self, samples: Rows) -> Tensor:
         """Features of uint8 images and, as the last column, the classifier's verdicts: float32 [N, D + 1]."""
-        samples = np.array(samples)  # memory-mapped ones
-        verdicts = from_numpy(classify(self.classifier, samples))[:, None]
-        return cat([self.features(samples), verdicts.float()], 1)
+        images = samples[np.arange(len(samples))]
+        verdicts = from_numpy(classify(self.classifier, images))[:, None]
+        return cat([self.features(images), verdicts.float()], 1)
 
-    def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
+    def score(self, embedded: Sequence[Tensor], labels: np.ndarray, metric: str) -> float:
         """A metric of ``Kind.ranks``."""
-        return score(_generated(embedded, labels), metric, self.references, self._config)
+        return score(_generated(cat(list(embedded)), labels), metric, self.references, self._config)
 
-    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+    def watch(self, embedded: Sequence[Tensor], labels: np.ndarray) -> dict[str, float]:
         """Distance to the training images, beside that of held-out ones where there are some, and coverage."""
         held_out = self._held_out[HELD_OUT] if (self._folder / f"{HELD_OUT}.safetensors").exists() else None
         train, k = self.references["longtail"], self._config.neighborhood
-        return novelty.watch(_generated(embedded, labels).features, labels, train, held_out, self._counts, k)
+        return novelty.watch(_generated(cat(list(embedded)), labels).features, labels, train, held_out, self._counts, k)
 
-    def measure(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def measure(self, samples: Rows, labels: np.ndarray) -> dict[str, float]:
         """All metrics; a sample counts to the class it was asked for, or without one to the classifier's verdict."""
         return measure_images(_generated(self.embed(samples), labels), self.references, self._counts, self._config)
 

@@ -1,6 +1,6 @@
 """Series are measured in their units, against those that were trained on and those that were held out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -47,11 +47,13 @@ class SeriesMetrics:
         """Series in their units, [N, T]."""
         return torch.from_numpy(self.scale.restore(samples))
 
-    def score(self, embedded: Tensor, labels: np.ndarray, metric: str) -> float:
+    def score(self, embedded: Sequence[Tensor], labels: np.ndarray, metric: str) -> float:
         """The distance from one part of the data."""
-        return self._errors(embedded.double().numpy(), metric.split("/")[1])[f"distance/{metric.split('/')[1]}"]
+        return self._errors(torch.cat(list(embedded)).double().numpy(), metric.split("/")[1])[
+            f"distance/{metric.split('/')[1]}"
+        ]
 
-    def watch(self, embedded: Tensor, labels: np.ndarray) -> dict[str, float]:
+    def watch(self, embedded: Sequence[Tensor], labels: np.ndarray) -> dict[str, float]:
         """Nothing."""
         return {}
 

@@ -58,7 +58,7 @@ def artifacts(tmp_path):
     """Every file, and what reads it."""
     write_tuned(tmp_path / "tuned.json", {4: {"sampler": sampler_of(vars(SOLVER)), "score": 1.0}})
     cells, samples = tmp_path / "cells", np.zeros((3, 8, 8, 1), np.uint8)
-    store.write_cell(cells, "key", samples)
+    store.write_cell(cells, "key", samples.shape, samples.dtype, [samples])
     store.write_labels(cells, np.arange(3), 2)
     store.write_index(cells, {"key": store.Cell(vars(SOLVER), "label", 0, 4)})
     model = save_untrained(tmp_path / "model", UNetConfig((1, 8, 8), 2, (8,), attention=(False,)), ("a", "b"))
