@@ -11,8 +11,8 @@ from levy_core.base.errors import LevyError
 from levy_core.metrics.fields import spatial
 from levy_core.metrics.fields.spatial import Pairs
 
-POOLED = 16_000_000  # values of a variable that are pooled, at most, unless FEWEST cells of each field are more
-FEWEST = 1000
+POOLED = 16_000_000  # values of a variable that are pooled, at most, unless FEWEST cells of each field are more,
+FEWEST, FIELDS = 1000, 1000  # of FIELDS fields or fewer as many of each: generated ones may be more than real ones
 PART = 8_000_000  # values of whole fields that are looked at together
 HOLES = 2_000_000_000  # cells of fields of which is kept whether they are missing
 
@@ -64,9 +64,9 @@ class Summary:
     """Numbers of each of N fields of C variables.
 
     Attributes:
-        values: of the K cells of a frame that are pooled, [N, C, K], NaN where missing. means: over the area, float64 [N, C].
+        values: of the K cells of a frame that are pooled, float32 [N, C, K], NaN where missing. means: over the area, float64 [N, C].
         maxima: over all cells, float64 [N, C]. power: of each ring (``spatial.field_power``), float64 [N, C, R].
-        beside: of each variable the values of the cells that a frame has pairs of, [N, P].
+        beside: of each variable the values of the cells that a frame has pairs of, float32 [N, P].
     """
 
     values: np.ndarray
@@ -118,7 +118,7 @@ class Frame:
 
     Attributes:
         valid: cells that are not always missing, bool [C, H, W]. areas: of cells [H, W], or [H] of the cells of each row, up to a factor; or None.
-        most: fields that are expected, at most: of fewer more cells are pooled.
+        most: fields that are expected: of fewer more cells are pooled.
         holes: that generated fields get as well, so that both sides lack the same; None for none.
     """
 
@@ -146,7 +146,7 @@ class Frame:
         its blocks of times can be drawn again for intervals, which sketches (t-digest, KLL) cannot.
         """
         cells = np.flatnonzero(self.even)
-        kept = max(FEWEST, POOLED // max(1, self.most))
+        kept = max(FEWEST, POOLED // max(FIELDS, self.most))
         if len(cells) <= kept:
             return cells
         return np.sort(np.random.default_rng(0).choice(cells, kept, replace=False))
@@ -181,8 +181,8 @@ class Frame:
             np.divide(np.where(known, values, 0).sum(1), counts, out=means[:, c], where=counts > 0)
             power[:, c] = spatial.field_power(fields[:, c].astype(np.float64))
         maxima = np.fmax.reduce(flat, axis=2).astype(np.float64)
-        beside = tuple(flat[:, c, cells] for c, cells in enumerate(self.cells))
-        return Summary(flat[:, :, self.pooled], means, maxima, power, beside)
+        beside = tuple(flat[:, c, cells].astype(np.float32) for c, cells in enumerate(self.cells))
+        return Summary(flat[:, :, self.pooled].astype(np.float32), means, maxima, power, beside)
 
     def masked(self, fields: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
         """Generated fields [rows, C, H, W], rows ``rows`` of n, NaN where real ones are: in cells that are always missing, and in single holes.

@@ -8,12 +8,13 @@ from levy_core.base.rows import Rows
 from levy_core.datasets.fields.codec import Codec
 from levy_core.metrics.fields.summary import parts
 
-VALUES = 40_000_000  # of a variable, at most: 2,000 fields of 721 x 1440 are looked at in every eighth row and column
+VALUES = 40_000_000  # of a variable, at most: 2,000 fields of 721 x 1440 are looked at in every eighth row and column,
+FEWEST = 500  # fewer than so many fields in every fourth
 
 
 def find_step(fields: int, space: tuple[int, int]) -> int:
     """Every how many rows and columns of so many fields are looked at."""
-    return max(1, int(np.ceil(np.sqrt(fields * space[0] * space[1] / VALUES))))
+    return max(1, int(np.ceil(np.sqrt(max(FEWEST, fields) * space[0] * space[1] / VALUES))))
 
 
 @dataclass(frozen=True, eq=False)

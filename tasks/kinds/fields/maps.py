@@ -1,7 +1,7 @@
 """Maps of fields with coasts, coordinates and colour bars in physical units."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import matplotlib as mpl
@@ -65,7 +65,8 @@ def draw_maps(codec: Codec, rows: Sequence[Sequence[Panel]]) -> Image.Image:
     Fields of the whole globe in Mollweide's projection, where areas are true, smaller boxes in degrees, curved grids in Lambert's
     azimuthal projection, where areas are true, too, places as dots; tiles, which lie nowhere, as they are.
     """
-    lie = Layout.of(codec)
+    every = _find_step(codec)
+    lie = Layout.of(_thin(codec, every))
     height = float(np.clip(WIDTH * lie.height_over_width, FLATTEST, TALLEST))
     columns = max(map(len, rows))
     with mpl.rc_context({**STYLE, "axes.grid": False, "axes.titlesize": 10, "font.size": 9}):
@@ -79,12 +80,31 @@ def draw_maps(codec: Codec, rows: Sequence[Sequence[Panel]]) -> Image.Image:
                 for k, panel in same:
                     axis = figure.add_subplot(len(rows), columns, r * columns + k + 1, projection=lie.projection)
                     axis.set(title=panel.title, facecolor=MISSING)
-                    drawn = lie.draw(axis, np.ma.masked_invalid(panel.values), panel.scale.colours, panel.scale.norm)
+                    values = np.ma.masked_invalid(panel.values[::every, ::every])
+                    drawn = lie.draw(axis, values, panel.scale.colours, panel.scale.norm)
                     axes.append(axis)
                 bar = figure.colorbar(drawn, ax=axes, extend="both", fraction=0.05, pad=0.02, aspect=16)
                 bar.set_label(panel.scale.label)
         canvas.draw()
         return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def _find_step(codec: Codec) -> int:
+    """Every how many rows and columns are drawn: at least one per pixel; round the globe equally many apart."""
+    _, height, width = codec.shape
+    most = min(height, int(width / (WIDTH * DPI)))
+    return next((step for step in range(most, 1, -1) if not codec.wraps or width % step == 0), 1)
+
+
+def _thin(codec: Codec, step: int) -> Codec:
+    """The grid of every so many rows and columns."""
+    if step == 1 or codec.latitude is None or codec.longitude is None:
+        return codec
+    cells = (slice(None, None, step),) * codec.latitude.ndim
+    latitude, longitude = codec.latitude[cells], codec.longitude[cells]
+    return replace(
+        codec, latitude=latitude, longitude=longitude, valid=codec.valid[:, ::step, ::step], climatology=None
+    )
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:

@@ -33,7 +33,10 @@ OF_REAL = ("skewness", "kurtosis", "hill", "gpd")
 EARTH_KM = 6371.0  # radius
 DEGREE_KM = 111.2  # of latitude
 YEAR = 365.25 * 86400  # seconds
-WRITTEN = 200  # samples of a design in its file
+WRITTEN, WRITTEN_VALUES = (
+    200,
+    100_000_000,
+)  # samples of a design in its file, of large fields as many as have so many values
 CF_FILE = "samples-{}.nc"
 
 
@@ -196,7 +199,7 @@ class FieldPage:
         return sheets.draw_observed(self._codec, [cases[0], cases[-1]] if len(cases) > 1 else list(cases))
 
     def _write(self, path: Path, design: str, sampler: DefaultSampler) -> None:
-        n = min(WRITTEN, len(sampler.labels))
+        n = min(WRITTEN, len(sampler.labels), max(1, WRITTEN_VALUES // int(np.prod(self._codec.shape))))
         # Each seed has the same labels, and its samples follow on those of the seed before.
         labels = np.resize(self._metrics.samples.usual_labels(0, int(sampler.cell["samples"])), n)
         about = {

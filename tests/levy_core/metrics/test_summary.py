@@ -69,6 +69,7 @@ def test_a_part_of_the_cells_says_what_all_say_about_quantiles(monkeypatch):
     """300 fields of 64 x 64, nu = 4, of which 1,000 cells are pooled, against the exact quantile: 4 standard errors of
     independent values, a false alarm in 16,000 runs, were the seed free; means and maxima are those of all cells."""
     monkeypatch.setattr(summary, "POOLED", 300 * 1000)
+    monkeypatch.setattr(summary, "FIELDS", 300)
     values = np.random.default_rng(0).standard_t(4, (300, 1, 64, 64)).astype(np.float32)
     reference = FieldsReference.of(values, np.zeros(300, int), ("t2m",), None, FEW)
     its = reference.summary
