@@ -43,7 +43,7 @@ def field(rng: np.random.Generator, offset: float, spread: float) -> np.ndarray:
     total = np.zeros(SHAPE, np.float32)
     for scale in (144, 36, 9, 1):
         rows, columns = (-(-side // scale) for side in SHAPE)
-        coarse = rng.standard_t(5, (rows, columns)).astype(np.float32)
+        coarse = rng.standard_normal((rows, columns)).astype(np.float32)
         total += coarse.repeat(scale, 0).repeat(scale, 1)[: SHAPE[0], : SHAPE[1]] * np.sqrt(scale / 144)
     return offset + spread * total
 

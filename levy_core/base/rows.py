@@ -1,12 +1,23 @@
 """Which rows are kept of many, and how they are read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Result = TypeVar("Result")
+
+
+class BlockMap(Protocol):
+    """Like ``map``: what a function says of each block of rows, in their order; perhaps in other processes.
+
+    Function and results can be pickled. What the function raises is raised here.
+    """
+
+    def __call__(self, work: Callable[[slice], Result], rows: list[slice], /) -> Iterable[Result]: ...
 
 
 class Rows(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import dask
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields.reading import BlockMap
+from levy_core.base.rows import BlockMap
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from levy_core.base.errors import LevyError
-from levy_core.base.rows import thin_rows
+from levy_core.base.rows import BlockMap, thin_rows
 from levy_core.datasets.fields import climatology
 from levy_core.datasets.fields.check import Extent, check_extent, measure_extent
 from levy_core.datasets.fields.climatology import Climatology, Fit
@@ -20,7 +20,6 @@ from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.opening import LazyFields
 from levy_core.datasets.fields.reading import (
     BLOCK_BYTES,
-    BlockMap,
     blocks,
     count_members,
     field_shape,

@@ -8,6 +8,7 @@ import numpy as np
 import zarr
 
 from levy_core.base.files import write_json
+from levy_core.base.rows import BlockMap
 from levy_core.datasets.fields import append, tiles
 from levy_core.datasets.fields.append import STORE, PreviousStore
 from levy_core.datasets.fields.codec import Codec
@@ -17,7 +18,6 @@ from levy_core.datasets.fields.measure import Progress, check_cycle, measure, on
 from levy_core.datasets.fields.opening import LazyFields, open_parts
 from levy_core.datasets.fields.reading import (
     BLOCK_BYTES,
-    BlockMap,
     blocks,
     count_members,
     field_shape,

@@ -1,8 +1,6 @@
 """Blocks of fields as arrays: a bounded number of bytes at a time, and an error that names the field that cannot be read."""
 
 import hashlib
-from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -13,16 +11,6 @@ from levy_core.datasets.fields.store import chunk_rows, seconds
 from levy_core.datasets.fields.timeline import say
 
 BLOCK_BYTES = 64 * 2**20
-Result = TypeVar("Result")
-
-
-class BlockMap(Protocol):
-    """Like ``map``: what a function says of each block of rows, in their order; perhaps in other processes.
-
-    Function and results can be pickled. What the function raises is raised here.
-    """
-
-    def __call__(self, work: Callable[[slice], Result], rows: list[slice], /) -> Iterable[Result]: ...
 
 
 def field_shape(fields: LazyFields) -> tuple[int, int, int]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.rows import thin_rows
+from levy_core.base.rows import BlockMap, thin_rows
 from levy_core.metrics.common.bootstrap import block_rows
 from levy_core.metrics.common.extremes import return_levels
 from levy_core.metrics.common.intervals import PERIODS, count_exceedances, estimates
@@ -66,12 +66,13 @@ class FieldsReference:
         config: FieldsMeasures,
         wet: Mapping[str, float] | None = None,
         valid: np.ndarray | None = None,
+        block_map: BlockMap = map,
     ) -> "FieldsReference":
         """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
 
         ``areas`` [H] or [H, W] thin the smaller cells of a grid (``even_cells``). At most ``config.most`` fields are looked at
         (``rows.thin_rows`` says which), and read, a part at a time; with ``valid``, bool [C, H, W] of cells that may have values, once, as
-        long as each has one among the first.
+        long as each has one among the first. Parts are summarised through ``block_map``, perhaps in other processes, and joined here.
 
         Raises:
             LevyError: shapes that do not fit together, or a variable without any value.
@@ -88,16 +89,11 @@ class FieldsReference:
             if not known[c].any():
                 raise LevyError(f"{name} has no value in any of {len(rows)} real fields: look at the prepared data")
         frame, every = Frame(known, areas, len(rows)), max(1, -(-len(rows) * int(np.prod(shape[1:])) // HOLES))
-        seen, packed, holes = [], [], False
-        for part in parts(len(rows), shape[1:]):
-            fields = values[rows[part]].astype(np.float32)
-            seen.append(frame.look(fields))
-            missing = np.isnan(fields)
-            holes = holes or bool((missing & known).any())
-            packed.append(np.packbits(missing[part % every == 0].reshape(-1, int(np.prod(shape[1:]))), axis=1))
-        if holes:
-            frame = replace(frame, holes=Holes(np.concatenate(packed), shape[1:]))
-        found = cls(Summary.join(seen), labels[rows].astype(np.int64), tuple(names), frame, config, {}, wet or {})
+        seen = list(block_map(partial(_look, values, rows, frame, every), parts(len(rows), shape[1:])))
+        if any(found.has_holes for found in seen):
+            frame = replace(frame, holes=Holes(np.concatenate([found.missing for found in seen]), shape[1:]))
+        summary, labels = Summary.join([found.summary for found in seen]), labels[rows].astype(np.int64)
+        found = cls(summary, labels, tuple(names), frame, config, {}, wet or {})
         return replace(found, estimates={name: found._estimate(c) for c, name in enumerate(names)})
 
     def _estimate(self, c: int) -> dict[str, Any]:
@@ -229,6 +225,23 @@ class FieldsReference:
 def distance(generated: Fields, real: FieldsReference) -> float:
     """``FieldsReference.distance`` of fields [N, C, H, W] in the units of the real ones."""
     return real.distance(summarise(generated, {"": real.frame})[""])
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A part of the real fields: their numbers, of every so many which cells are missing (``Holes.packed``), and whether any that has values is."""
+
+    summary: Summary
+    missing: np.ndarray
+    has_holes: bool
+
+
+def _look(values: Fields, rows: np.ndarray, frame: Frame, every: int, part: slice) -> _Looked:
+    fields = values[rows[part]].astype(np.float32)
+    missing = np.isnan(fields)
+    kept = missing[np.arange(len(rows))[part] % every == 0]
+    packed = np.packbits(kept.reshape(-1, frame.valid.size), axis=1)
+    return _Looked(frame.look(fields), packed, bool((missing & frame.valid).any()))
 
 
 def _find_known(values: Fields, rows: np.ndarray, valid: np.ndarray | None) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What measures need of each field, so that the fields themselves need not be kept: summaries of parts can be made anywhere and joined."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -31,11 +31,10 @@ class Fields(Protocol):
         ...
 
 
-def parts(n: int, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """Rows 0..n of fields [C, H, W] in order, as many as are looked at together; one part without any of n = 0."""
+def parts(n: int, shape: tuple[int, ...]) -> list[slice]:
+    """Spans of 0..n fields [C, H, W], as many in each as are looked at together; one without any of n = 0."""
     step = max(1, PART // int(np.prod(shape)))
-    for start in range(0, max(1, n), step):
-        yield np.arange(start, min(n, start + step))
+    return [slice(start, min(n, start + step)) for start in range(0, max(1, n), step)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +206,8 @@ def summarise(generated: Fields, frames: dict[str, Frame]) -> dict[str, Summary]
         LevyError: as ``Frame.masked``.
     """
     n, found = len(generated), {name: list[Summary]() for name in frames}
-    for rows in parts(n, generated.shape[1:]):
+    for part in parts(n, generated.shape[1:]):
+        rows = np.arange(n)[part]
         fields = generated[rows]
         for name, frame in frames.items():
             found[name].append(frame.look(frame.masked(fields, rows, n)))

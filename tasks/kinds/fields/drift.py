@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from levy_core.base.errors import LevyError
+from levy_core.base.rows import BlockMap
 from levy_core.datasets.fields.climatology import design, phases
 from levy_core.datasets.fields.opening import LazyFields
 from levy_core.datasets.fields.prepare import inspect
-from levy_core.datasets.fields.reading import BlockMap, blocks, count_members, read, time_shape
+from levy_core.datasets.fields.reading import blocks, count_members, read, time_shape
 from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.metrics.common.levels import LEAST_YEARS, LevelShift, Periods, find_level_shifts
 from tasks.kinds.fields.settings import FieldDrift, FieldSettings

@@ -26,6 +26,7 @@ from levy_core.metrics.fields.decidable import explain_undecidable
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_summary
 from levy_core.metrics.fields.summary import Summary, summarise
 from tasks.kinds.fields.settings import FieldEvaluation
+from tasks.runtime import cluster
 
 FORECASTS = 200
 BLOCKS = 20  # of the bootstrap, at least
@@ -122,7 +123,7 @@ class FieldMetrics:
         return None if self.codec.climatology is None else times_of(self.codec, self.samples, labels)
 
     def _anomalies(self, samples: Rows, n: int) -> Converted:
-        return Converted(samples, (n, *self.codec.shape), lambda read, rows: self.codec.anomalies(read))
+        return Converted(samples, (n, *self.codec.shape), partial(_to_anomalies, self.codec))
 
     def rank_histograms(self, samples: Rows, labels: np.ndarray) -> dict[str, np.ndarray]:
         """By variable, of held-out values among samples [N, C, H, W] of their season; {} where samples have none."""
@@ -185,11 +186,13 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
         shape, labels = (len(store), *store.shape), measured_as(store.classes)[store.labels]
         views = {name: Converted(store, shape, partial(_decode, codec, store.times))}
         if codec.climatology is not None:
-            views[ANOMALIES.format(name)] = Converted(store, shape, lambda read, rows: codec.anomalies(read))
+            views[ANOMALIES.format(name)] = Converted(store, shape, partial(_to_anomalies, codec))
         for view, values in views.items():
-            made[view] = reference = FieldsReference.of(
-                values, labels, codec.names, codec.areas, measures, wet if view == name else {}, codec.valid
-            )
+            wet_of_view = wet if view == name else {}
+            with cluster.open_block_map() as map_parts:
+                made[view] = reference = FieldsReference.of(
+                    values, labels, codec.names, codec.areas, measures, wet_of_view, codec.valid, map_parts
+                )
             write_tensors(folder / f"{view}.safetensors", reference.tensors())
             write_json(folder / f"{view}.json", reference.description())
     real, of_training = made["test"], made["train"]
@@ -205,6 +208,10 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
 
 def _decode(codec: Codec, times: np.ndarray, read: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return codec.decode(read, times[rows])
+
+
+def _to_anomalies(codec: Codec, read: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return codec.anomalies(read)
 
 
 def _in_samples(measures: FieldsMeasures, store: FieldStore) -> FieldsMeasures:

@@ -12,6 +12,9 @@ from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import reading
 from levy_core.datasets.fields.prepare import prepare_fields
 from levy_core.datasets.fields.store import chunk_rows
+from levy_core.metrics.fields import summary
+from tasks.kinds.fields.metrics import make_reference
+from tasks.kinds.fields.settings import FieldEvaluation
 from tasks.runtime import cluster
 from tests.levy_core.datasets.test_fields_prepare import contents
 from tests.support.fields import config, temperature, write
@@ -73,6 +76,21 @@ def test_added_hours_are_read_by_the_workers_too(named, tmp_path):
     full = prepared(folder, tmp_path / "full", settings)
     with cluster.open_block_map() as spread:
         assert prepared(folder, tmp_path / "grown", settings, spread, tmp_path / "before") == full
+
+
+def test_fields_are_measured_by_the_workers_too(named, tmp_path, monkeypatch):
+    monkeypatch.setattr(summary, "PART", 64 * 64 * 100)
+    folder = write(tmp_path / "data", fields(1600))
+    prepared(folder, tmp_path / "prepared", config(max_missing=0.1, test_share=0.4, climatology="hour"))
+    files = []
+    for name, address in (("two", named.scheduler_address), ("one", None)):
+        into = tmp_path / name
+        into.mkdir()
+        with dask.config.set({"scheduler-address": address}):
+            make_reference(tmp_path / "prepared", into, FieldEvaluation(resamples=20), "t2m")
+        files.append({path.name: path.read_bytes() for path in into.iterdir()})
+    assert files[0] == files[1]
+    assert "train-anomalies.safetensors" in files[0]
 
 
 def test_no_two_blocks_share_a_chunk_of_the_store():
