@@ -110,7 +110,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     about["precision"] = config.precision  # what `auto` was on this processor
     pictures = Pictures(paths.pictures(dataset, design_name), params.train.pictures, samples, latent)
     kind, machine = params.kind(dataset), [params.compute.threads, state.device.type]
-    held_out = HeldOut(training, latent, config.steps)
+    held_out = HeldOut(training, latent, config.steps, trainer.cover)
     check_choice(params.train.ema_chosen, held_out, dataset)
     code = [
         hash_code(__name__, *LEAVES, *FILES_CODE, leaves=[__name__, *LEAVES]),
@@ -215,6 +215,7 @@ def _size_network(params: NetParams, training: TrainingData, design: Design, lat
             | {
                 "augment": Augmentation(training.crop, training.colour).numbers,
                 "heads": design.heads,
+                "patches": design.patches,
                 "label_numbers": numbers,
             }
         ),

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from math import prod
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from levy_core.base.errors import LevyError
 from levy_core.observations.views import Scene
 from levy_core.training.encoding import count_fitted
 from tasks.params.experiments import FEWEST
+from tasks.params.resolution import design_of
 from tasks.params.schema import Params
 from tasks.params.training import TrainParams
 from tasks.runtime import paths
@@ -22,8 +24,8 @@ def check_sources(params: Params) -> None:
 
     Raises:
         LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; it has no classes, which
-            are to be balanced, or fewer EOFs than a design asks for, or samples too large for EOFs; experiments that its held-out
-            samples do not suit; a nearly full disk.
+            are to be balanced, or fewer EOFs than a design asks for, or samples too large for EOFs or too small for patches; experiments that its
+            held-out samples do not suit; a nearly full disk.
     """
     for dataset in params.datasets:
         counts = params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
@@ -34,6 +36,7 @@ def check_sources(params: Params) -> None:
                     f"set train.{key} to 0, or name only data sets with classes in datasets"
                 )
         _check_eofs(params, dataset, sum(counts.values()))
+        _check_patches(params, dataset)
         _check_experiments(params, dataset)
         for line in _find_repeated(dataset, counts, params.train):
             print(f"warning: {line}", file=sys.stderr)
@@ -49,7 +52,8 @@ def _check_eofs(params: Params, dataset: str, samples: int) -> None:
     given = {name: eofs for name in params.designs if (eofs := params.models[name].get("eofs")) is not None}
     if not given:
         return
-    size = params.kind(dataset).measure_size(paths.raw(dataset), params.data[dataset])
+    shape = params.kind(dataset).measure_shape(paths.raw(dataset), params.data[dataset])
+    size = None if shape is None else prod(shape)
     try:
         fitted = samples if size is None else count_fitted(samples, size)
     except LevyError as error:
@@ -61,6 +65,18 @@ def _check_eofs(params: Params, dataset: str, samples: int) -> None:
                 f"models.{name}.eofs is {eofs}, but the {fitted} training samples of {dataset} that EOFs are fitted to have at most "
                 f"{most} EOFs: give fewer, or a share of the variance such as 0.95"
             )
+
+
+def _check_patches(params: Params, dataset: str) -> None:
+    """Refuses designs whose patches the fields do not hold."""
+    given = {name: patches for name in params.designs if (patches := design_of(params.models[name]).patches)}
+    if not given or (shape := params.kind(dataset).measure_shape(paths.raw(dataset), params.data[dataset])) is None:
+        return
+    for name, patches in given.items():
+        try:
+            patches.check(*shape[-2:])
+        except LevyError as error:
+            raise LevyError(f"models.{name} on {dataset}: {error}") from error
 
 
 def _check_experiments(params: Params, dataset: str) -> None:

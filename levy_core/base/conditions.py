@@ -1,5 +1,6 @@
 """Conditions: what a sample is asked to be, a mapping of tensors with one row per sample. ``label`` is its class, int64 [B];
-``augment`` tells how an image was augmented in training, float32 [B, k], and is left out or 0 elsewhere.
+``augment`` tells how an image was augmented in training, float32 [B, k], and is left out or 0 elsewhere. ``place`` says that samples are patches of
+fields, and where each begins: row and column, int64 [B, 2]; without it they are whole.
 
 A predictor is called as ``eps_hat(y, rho, cond)``, whatever stands in ``cond``; each network takes the entries that it knows.
 """
@@ -13,6 +14,7 @@ from levy_core.base.errors import LevyError
 
 LABEL = "label"
 AUGMENT = "augment"
+PLACE = "place"
 Condition = Mapping[str, Tensor]
 
 

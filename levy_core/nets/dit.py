@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from levy_core.base.conditions import AUGMENT, LABEL, Condition
 from levy_core.base.errors import LevyError
-from levy_core.nets.globe import OnPlaces
+from levy_core.base.patches import Patches
+from levy_core.nets.globe import OnPlaces, seen_at_a_time
 from levy_core.nets.labels import label_vectors
 from levy_core.nets.size import Size
 
@@ -29,7 +30,7 @@ class DiTConfig(Size):
     """Size of the network.
 
     ``hidden``: channels of a patch of ``patch`` by ``patch`` cells; ``layers``: blocks; ``head_channels``: of an attention head. ``classes``, ``wraps``,
-    ``coordinates``, ``static``, ``label_numbers``, ``heads`` and ``augment`` are those of ``UNetConfig``.
+    ``coordinates``, ``static``, ``label_numbers``, ``heads``, ``augment`` and ``patches`` (of which the transformer's own are parts) are those of ``UNetConfig``.
     """
 
     shape: tuple[int, int, int]  # C, H, W
@@ -44,6 +45,7 @@ class DiTConfig(Size):
     augment: int = 0
     static: int = 0
     label_numbers: int = 0
+    patches: Patches | None = None
 
 
 class Embedding(nn.Module):
@@ -114,7 +116,8 @@ class DiT(OnPlaces):
         static: np.ndarray | None = None,
     ):
         super().__init__()
-        channels, height, width = config.shape
+        channels = config.shape[0]
+        height, width, closed = seen_at_a_time(config)
         patch, hidden, heads = config.patch, config.hidden, max(1, config.hidden // config.head_channels)
         if height % patch or width % patch:
             raise LevyError(
@@ -129,7 +132,7 @@ class DiT(OnPlaces):
         self.config, self.checkpointing = config, False
         self.positions: Tensor
         self.register_buffer(
-            "positions", position_waves(height // patch, width // patch, hidden, config.wraps), persistent=False
+            "positions", position_waves(height // patch, width // patch, hidden, closed), persistent=False
         )
         told = self.tell_places(config, latitude, longitude, static)
         self.conv_in = nn.Conv2d(channels + told, hidden, patch, stride=patch)
@@ -157,11 +160,11 @@ class DiT(OnPlaces):
         for layer in (*modulations, self.modulation_out, self.proj_out):
             nn.init.zeros_(layer.weight)
 
-    def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
-        """The raw network output. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
+    def see(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
+        """See ``OnPlaces``. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
         patch, (rows, columns) = self.config.patch, (side // self.config.patch for side in x.shape[-2:])
         emb = F.silu(self.embedding(250 * log_rho, cond[LABEL], cond.get(AUGMENT) if self.config.augment else None))
-        x = self.conv_in(self.with_places(x)).flatten(2).transpose(1, 2) + self.positions
+        x = self.conv_in(x).flatten(2).transpose(1, 2) + self.positions
         for block in self.blocks:
             x = self._through(block, x, emb)
         shift, scale = self.modulation_out(emb)[:, None].chunk(2, dim=2)

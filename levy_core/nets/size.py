@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from levy_core.base.patches import Patches
+
 
 @dataclass(frozen=True)
 class Size:
@@ -15,4 +17,10 @@ class Size:
     @classmethod
     def from_mapping(cls, mapping: dict[str, Any]) -> Self:
         """The inverse of ``to_mapping``, also after JSON made the tuples lists."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in mapping.items()})
+        return cls(**{key: _read(value) for key, value in mapping.items()})
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, dict):  # there is no other in a size
+        return Patches.from_mapping(value)
+    return tuple(value) if isinstance(value, list) else value

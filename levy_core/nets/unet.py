@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from levy_core.base.conditions import AUGMENT, LABEL, Condition
 from levy_core.base.errors import LevyError
+from levy_core.base.patches import Patches
 from levy_core.nets.backbone import Backbone
-from levy_core.nets.globe import OnPlaces, RoundConv, pad_indices
+from levy_core.nets.globe import OnPlaces, RoundConv, pad_indices, seen_at_a_time
 from levy_core.nets.size import Size
 
 
@@ -24,6 +25,7 @@ class UNetConfig(Size):
     ``augment``: numbers that tell it how a sample was augmented. ``head_channels``: channels of an attention head.
     ``label_numbers``: how many numbers tell it a class; 0: each class has a vector of its own.
     ``scale_shift``: the embedding of noise level and class scales and shifts what norms give, as in ADM.
+    ``patches``: of a field, which it sees at a time (``OnPlaces``); None: the whole field.
     """
 
     shape: tuple[int, int, int]  # C, H, W
@@ -41,6 +43,7 @@ class UNetConfig(Size):
     scale_shift: bool = False
     static: int = 0
     label_numbers: int = 0
+    patches: Patches | None = None
 
 
 class UNet(OnPlaces):
@@ -66,7 +69,8 @@ class UNet(OnPlaces):
         static: np.ndarray | None = None,
     ):
         super().__init__()
-        channels, height, width = config.shape
+        channels = config.shape[0]
+        height, width, closed = seen_at_a_time(config)
         if any(c % config.groups for c in config.channels):
             raise LevyError(
                 f"net.channels is {list(config.channels)}, but every entry must be a multiple of {config.groups}"
@@ -80,7 +84,7 @@ class UNet(OnPlaces):
                     f"divide: make it a multiple of {config.head_channels}"
                 )
         halvings = 2 ** (len(config.channels) - 1)
-        rows, columns = pad_indices(height, halvings), pad_indices(width, halvings, config.wraps)
+        rows, columns = pad_indices(height, halvings), pad_indices(width, halvings, closed)
         self.config = config
         self.fits = (len(rows), len(columns)) == (height, width)
         self.rows: Tensor
@@ -99,7 +103,7 @@ class UNet(OnPlaces):
             labels=config.classes + 1,
             head_channels=config.head_channels,
             scale_shift=config.scale_shift,
-            convolution=RoundConv if config.wraps else nn.Conv2d,
+            convolution=RoundConv if closed else nn.Conv2d,
             augment=config.augment,
             label_numbers=config.label_numbers,
         )
@@ -113,10 +117,9 @@ class UNet(OnPlaces):
     def checkpointing(self, on: bool) -> None:
         self.unet.checkpointing = on
 
-    def forward(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
-        """The raw network output. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
+    def see(self, x: Tensor, log_rho: Tensor, cond: Condition) -> Tensor:
+        """See ``OnPlaces``. 250 log rho spreads the noise levels over the sinusoidal embedding's range."""
         height, width = x.shape[-2:]
-        x = self.with_places(x)
         asked = 250 * log_rho, cond[LABEL], cond.get(AUGMENT) if self.config.augment else None
         if self.fits:
             return self.unet(x, *asked)

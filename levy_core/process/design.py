@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from levy_core.base.errors import LevyError, choose
+from levy_core.base.patches import Patches
 from levy_core.process.loss import ResidualLoss
 from levy_core.process.noise import Gaussian, Noise, Stable, StudentT
 from levy_core.process.parametrisation import PARAMETRISATIONS, Predictor, Units
@@ -85,9 +86,11 @@ class Design:
         score_head: the network also learns the score, grad log p_rho(y); heads: predictions that it gives.
         eofs: samples are whitened coefficients of leading EOFs, as many as hold this share of the variance, or so many; None: the values
             themselves.
+        patches: of fields, which the network sees at a time; None: whole samples.
 
     Raises:
-        LevyError: an unknown name on an axis, a loss that is infinite under the noise law, or eofs that are neither share nor number.
+        LevyError: an unknown name on an axis, a loss that is infinite under the noise law, eofs that are neither share nor number, or patches with
+            eofs or a score head.
     """
 
     noise: Noise
@@ -98,6 +101,7 @@ class Design:
     sigma_data: float = 0.5
     score_head: bool = False
     eofs: int | float | None = None
+    patches: Patches | None = None
 
     def __post_init__(self) -> None:
         choose("parametrisation", self.param, PARAMETRISATIONS)
@@ -108,6 +112,15 @@ class Design:
         if self.eofs is not None and not (self.eofs >= 1 if isinstance(self.eofs, int) else 0 < self.eofs < 1):
             raise LevyError(
                 f"eofs is {self.eofs}, but must be a share of the variance between 0 and 1, such as 0.95, or a whole number of EOFs"
+            )
+        if self.patches is not None and self.eofs is not None:
+            raise LevyError(
+                f"eofs is {self.eofs}, whose coefficients have no place, so that no patches can be cut of them: take eofs or patches out"
+            )
+        if self.patches is not None and self.score_head:
+            raise LevyError(
+                "score_head learns what is left of a score whose size follows from all values of what it sees, which differs between a patch and "
+                "a field: take score_head or patches out"
             )
         self.loss.check(self.noise)
 
@@ -142,7 +155,7 @@ class Design:
         if given.get("loss", base.get("loss")) != base.get("loss"):
             replaced |= _options(ResidualLoss).keys()
         merged = {"levels": "uniform-t", **{k: v for k, v in base.items() if k not in replaced}, **given}
-        choices = ["preset", *_AXES, "param", "loss", "weight", "sigma_data", "score_head", "eofs"]
+        choices = ["preset", *_AXES, "param", "loss", "weight", "sigma_data", "score_head", "eofs", "patches"]
 
         def build(axis: str, **context: Any) -> Any:
             name = merged.pop(axis, None)
@@ -164,10 +177,11 @@ class Design:
         own = {f.name: f for f in fields(cls)}
         param, sigma_data = merged.pop("param", None), _typed(own["sigma_data"], merged.pop("sigma_data", 0.5))
         score_head = _typed(own["score_head"], merged.pop("score_head", False))
-        eofs = _typed(own["eofs"], merged.pop("eofs", None))
+        eofs, patches = _typed(own["eofs"], merged.pop("eofs", None)), merged.pop("patches", None)
         if merged:
             raise LevyError(f"unknown key {sorted(merged)[0]!r} for {noise}: allowed are {', '.join(choices)}")
-        return cls(noise, schedule, param, loss, levels, sigma_data, score_head, eofs)
+        patches = patches if patches is None else Patches.from_mapping(patches)
+        return cls(noise, schedule, param, loss, levels, sigma_data, score_head, eofs, patches)
 
     def to_mapping(self) -> dict[str, Any]:
         """The inverse of ``from_mapping``, without presets."""
@@ -183,6 +197,7 @@ class Design:
             "sigma_data": self.sigma_data,
             "score_head": self.score_head,
             "eofs": self.eofs,
+            "patches": self.patches and self.patches.to_mapping(),
         }
 
     @property

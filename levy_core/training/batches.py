@@ -1,7 +1,7 @@
 """Where training samples come from: a tensor in memory, or a store that is read ahead in a background thread."""
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from math import prod
@@ -32,6 +32,7 @@ class SampleStore(Protocol):
 
 
 Data = Tensor | SampleStore
+Cut = Callable[[int, int, Tensor], Tensor]  # (step, the first of its rows, samples) -> what is kept of them
 
 
 def sample_shape(samples: Data) -> tuple[int, ...]:
@@ -39,19 +40,33 @@ def sample_shape(samples: Data) -> tuple[int, ...]:
     return tuple(samples.shape[1:] if isinstance(samples, Tensor) else samples.shape)
 
 
-def batches(samples: Data, rows: Callable[[int], Tensor], steps: range) -> Generator[Tensor, None, None]:
-    """The batch of each step, [B, *S]: the samples in ``rows(step)``, int64 [B].
+def batches(
+    samples: Data, rows: Callable[[int], Tensor], steps: range, cut: Cut | None = None
+) -> Generator[Tensor, None, None]:
+    """The batch of each step, [B, *S]: the samples in ``rows(step)``, int64 [B], or what ``cut`` leaves of them.
 
     A source is read for several steps at a time, ahead of them, in one thread, which ends when the iterator ends or is
-    closed. What the source raises is raised here.
+    closed. What is cut is cut there, so that no more than one read of whole samples is in memory. What the source raises is raised here.
     """
     if isinstance(samples, Tensor):
-        yield from (samples[rows(step)] for step in steps)
+        for step in steps:
+            found = samples[rows(step)]
+            yield found if cut is None else cut(step, 0, found)
         return
 
-    def read(group: range) -> tuple[Tensor, ...]:
+    def read(group: range) -> Sequence[Tensor]:
         wanted = [rows(step) for step in group]
-        return torch.from_numpy(samples[torch.cat(wanted).numpy()]).split([len(each) for each in wanted])
+        if cut is None:
+            return torch.from_numpy(samples[torch.cat(wanted).numpy()]).split([len(each) for each in wanted])
+        return [
+            torch.cat([cut(step, first, part) for first, part in parts(each)])
+            for step, each in zip(group, wanted, strict=True)
+        ]
+
+    def parts(wanted: Tensor) -> Iterator[tuple[int, Tensor]]:
+        at_once = max(1, READ_BYTES // (4 * prod(samples.shape)))
+        for first in range(0, len(wanted), at_once):
+            yield first, torch.from_numpy(samples[wanted[first : first + at_once].numpy()])
 
     together = max(1, min(READ_STEPS, READ_BYTES // (4 * len(rows(steps.start)) * prod(samples.shape))))
     coming = (steps[i : i + together] for i in range(0, len(steps), together))

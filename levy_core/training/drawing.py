@@ -10,6 +10,7 @@ from torch import Tensor
 
 from levy_core.base.conditions import LABEL, Condition
 from levy_core.base.errors import LevyError
+from levy_core.base.patches import Cover
 from levy_core.base.seeds import BatchStream, generator
 from levy_core.process.noise import Noise
 from levy_core.training.augmentation import Augmentation
@@ -45,6 +46,7 @@ class Drawn:
         rows: of the samples, int64 [B]. mirrored: bool [B]; None: no sample is. dropped: trained without their class, bool [B].
         augment: what tells how each sample is augmented, float32 [B, k]; None: none is.
         rest: draws what is left.
+        places: of the patches that are cut of the samples, int64 [B, 2]; None: they stay whole.
     """
 
     rows: Tensor
@@ -52,6 +54,7 @@ class Drawn:
     dropped: Tensor
     augment: Tensor | None
     rest: torch.Generator
+    places: Tensor | None
 
 
 class Drawing:
@@ -62,14 +65,14 @@ class Drawing:
     ``config.balance_phase`` of the steps (at least one), and as the samples are before.
 
     Args:
-        n: number of samples. cond, absent: as for ``Trainer``.
+        n: number of samples. cond, absent: as for ``Trainer``. cover: patches on them; None: none are cut.
 
     Raises:
         LevyError: classes are to be balanced, and a sample has none.
     """
 
-    def __init__(self, config: "TrainConfig", n: int, cond: Condition, absent: Condition):
-        self.config, self.n = config, n
+    def __init__(self, config: "TrainConfig", n: int, cond: Condition, absent: Condition, cover: Cover | None = None):
+        self.config, self.n, self.cover = config, n, cover
         self.augmentation = Augmentation(config.crop, config.colour)
         self.first_balanced = config.steps - max(1, round(config.balance_phase * config.steps))
         self._balanced = None
@@ -92,7 +95,8 @@ class Drawing:
         if self._balanced is not None and step >= self.first_balanced:
             rows = torch.where(dropped, rows, self._labelled_rows(step, "balance"))
         augment = self.augmentation.draw(config.batch, config.seed, step) if self.augmentation.numbers else None
-        return Drawn(rows, mirrored, dropped, augment, g)
+        places = self.cover.draw(config.batch, generator(config.seed, "places", step)) if self.cover else None
+        return Drawn(rows, mirrored, dropped, augment, g, places)
 
     def other_rows(self, step: int) -> Tensor:
         """Further rows, drawn as those with their class are, int64 [B]: their classes are compared with those of the batch."""

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from levy_core.base.conditions import AUGMENT, LABEL, Condition, repeat, rows_of
+from levy_core.base.conditions import AUGMENT, LABEL, PLACE, Condition, repeat, rows_of
 from levy_core.base.errors import LevyError
+from levy_core.base.patches import Cover
 from levy_core.base.seeds import generator, seed_of
 from levy_core.process.design import Design
 from levy_core.training.batches import Data, batches, fill_missing, sample_shape
@@ -52,6 +53,7 @@ class Trainer:
     draw the same batch and noise and keep their own rows, and gradients are summed, not averaged, over shares that are
     each divided by the size of the whole batch. So uneven shares and values that are missing in some weigh as they
     should. (Masks of dropout are drawn per process.)
+    A network with a ``cover`` (``levy_core.nets.globe.OnPlaces``) is trained on one patch of each sample, at a place of the step's own.
 
     Args:
         data: float32 [N, *S] in memory, or a store of as many samples, to the same result; images in [-1, 1], fields
@@ -112,7 +114,8 @@ class Trainer:
                     f"{name} is for images [N, C, H, W], but the data have shape {[len(data), *shape]}: set {name} to {nothing}"
                 )
         self.data, self.cond, self.absent = data, cond, absent
-        self.drawing = Drawing(config, len(data), cond, absent)
+        self.cover: Cover | None = getattr(net, "cover", None)
+        self.drawing = Drawing(config, len(data), cond, absent, self.cover)
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self.averaged = deepcopy(net).requires_grad_(False).eval()
         self._weights: list[Tensor] = list(net.parameters())
@@ -131,7 +134,8 @@ class Trainer:
         self.predictor.train()
         steps = range(self.step, self.config.steps)
         taken: list[_Taken] = []
-        with closing(batches(self.data, lambda step: self.drawing(step).rows[self.own_rows], steps)) as samples:
+        rows = lambda step: self.drawing(step).rows[self.own_rows]
+        with closing(batches(self.data, rows, steps, self._cut if self.cover else None)) as samples:
             for x0 in samples:
                 taken.append(self._advance(x0))
                 if self.step % self.read_every == 0 or self.step == self.config.steps:
@@ -171,6 +175,12 @@ class Trainer:
         parts = batch.split(-(-n // self.together), repeats)
         return sum(float(self._plain(predictor, part.to(self.device)).sum()) for part in parts) / n
 
+    def _cut(self, step: int, first: int, x0: Tensor) -> Tensor:
+        """Patches of the first and the next of this process's rows of a step."""
+        places = self.drawing(step).places
+        assert self.cover and places is not None
+        return self.cover.cut(x0, places[self.own_rows][first : first + len(x0)])
+
     def _batch(self, x0: Tensor) -> Batch:
         """This process's rows, on the CPU. What is drawn does not depend on the share."""
         config, own_rows, repeats = self.config, self.own_rows, self.objective.repeats
@@ -181,6 +191,8 @@ class Trainer:
         if drawn.augment is not None:
             x0 = self.drawing.augmentation.apply(x0, drawn.augment[own_rows])
             cond[AUGMENT] = drawn.augment
+        if drawn.places is not None:
+            cond[PLACE] = drawn.places
         other = None
         if config.class_balancing > 0:
             other = cond | {LABEL: self.cond[LABEL][self.drawing.other_rows(self.step)]}

@@ -220,9 +220,10 @@ class Kind:
         observing: None for a kind of which experiments observe nothing.
         advise: (settings, design) -> what speaks against this design for such data, in a line; "" for nothing.
         why_no_eofs: (settings) -> why such data and designs with EOFs do not go together, and what to do; "" where they do.
+        why_no_patches: the same of designs with patches.
         correction: None for a kind whose samples are left as they are drawn.
         keeps: folders of the reference that a registered model keeps.
-        measure_size: (raw folder, settings) -> values of a training sample, without reading one; None where preparation decides it.
+        measure_shape: (raw folder, settings) -> shape of a training sample, without reading one; None where preparation decides it.
     """
 
     name: str
@@ -247,7 +248,10 @@ class Kind:
     keeps: tuple[str, ...] = ()
     advise: "Callable[[Any, Design], str]" = lambda settings, design: ""
     why_no_eofs: Callable[[Any], str] = lambda settings: ""
-    measure_size: Callable[[Path, Any], int | None] = lambda raw, settings: None
+    why_no_patches: Callable[[Any], str] = lambda settings: (
+        "is of a kind whose networks are not told where on a sample they look; take patches out, or run this design on fields"
+    )
+    measure_shape: Callable[[Path, Any], tuple[int, ...] | None] = lambda raw, settings: None
 
     def hash_code(self, part: str) -> str:
         """Hash of the code of a module of the kind's folder, which decides what it makes: ``data``, ``training``, ``metrics``."""

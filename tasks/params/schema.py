@@ -123,6 +123,18 @@ class Params(Settings):
             self._check_kind(dataset)
         return self
 
+    @model_validator(mode="after")
+    def _the_network_fills_patches(self) -> "Params":
+        tokens = self.net.settings.get("patch", 1)
+        for name in self.designs:
+            patches = design_of(self.models[name]).patches
+            if patches and any(side % tokens for side in patches.side):
+                raise ValueError(
+                    f"models.{name}.patches.side is {list(patches.side)}, but the network {self.net.name} cuts what it sees into parts of "
+                    f"{tokens} x {tokens} cells (net.patch), which must divide both sides: take {' and '.join(str(-(-s // tokens) * tokens) for s in patches.side)}"
+                )
+        return self
+
     def _check_kind(self, dataset: str) -> None:
         """Every section has what the data set's kind needs."""
         kind = self.kind(dataset)
@@ -138,10 +150,13 @@ class Params(Settings):
             raise ValueError(
                 f"evaluate.{kind.name} must have {missing}: {dataset} is of the kind {kind.name}"
             ) from None
-        if why := kind.why_no_eofs(self.data[dataset]):
-            for name in self.designs:
-                if (eofs := self.models[name].get("eofs")) is not None:
-                    raise ValueError(f"models.{name}.eofs is {eofs}: {dataset} {why}")
+        for key, why in (
+            ("eofs", kind.why_no_eofs(self.data[dataset])),
+            ("patches", kind.why_no_patches(self.data[dataset])),
+        ):
+            for name in self.designs if why else ():
+                if (value := self.models[name].get(key)) is not None:
+                    raise ValueError(f"models.{name}.{key} is {value}: {dataset} {why}")
         for name, experiment in self.experiments(dataset).items():
             assert kind.observing is not None  # or there would be no experiment
             try:

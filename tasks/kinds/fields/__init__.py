@@ -39,12 +39,10 @@ def _count(raw: Path, settings: FieldSettings) -> dict[str, Any]:
     return {"counts": {"fields": len(times) * count_members(fields)}, "first": str(times[0]), "last": str(times[-1])}
 
 
-def _measure_size(raw: Path, settings: FieldSettings) -> int:
-    from math import prod
-
+def _measure_shape(raw: Path, settings: FieldSettings) -> tuple[int, ...]:
     from levy_core.datasets.fields.prepare import inspect
 
-    return prod(inspect(raw, settings.config).shape)
+    return inspect(raw, settings.config).shape
 
 
 def _prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | None, dataset: str) -> None:
@@ -94,6 +92,14 @@ def _why_no_eofs(settings: FieldSettings) -> str:
     if settings.config.static is None:
         return ""
     return "has `static`, but a network of coefficients sees no cells that such fields could tell it of; take eofs or static out"
+
+
+def _why_no_patches(settings: FieldSettings) -> str:
+    if settings.config.patch:
+        return "has `patch`, whose tiles do not know where they lie; take one of the two out"
+    if not settings.coordinates:
+        return "does not tell its network where cells lie, so that a patch would not know its place; set coordinates to true"
+    return ""
 
 
 def _find_drift(
@@ -181,5 +187,6 @@ KIND = Kind(
     correction=CORRECTION,
     advise=_advise,
     why_no_eofs=_why_no_eofs,
-    measure_size=_measure_size,
+    why_no_patches=_why_no_patches,
+    measure_shape=_measure_shape,
 )
