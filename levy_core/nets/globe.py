@@ -14,7 +14,7 @@ from levy_core.base.conditions import PLACE, Condition, repeat
 from levy_core.base.errors import LevyError
 from levy_core.base.patches import Cover, Patches
 
-TOGETHER = 2**16  # cells of patches of one field that a network sees at a time, at most; of at least one patch
+TOGETHER = 2**14  # cells of patches of one field that a network sees at a time, at most; of at least one patch
 
 
 def pad_indices(size: int, multiple: int, wraps: bool = False) -> Tensor:

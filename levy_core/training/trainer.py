@@ -178,7 +178,8 @@ class Trainer:
     def _cut(self, step: int, first: int, x0: Tensor) -> Tensor:
         """Patches of the first and the next of this process's rows of a step."""
         places = self.drawing(step).places
-        assert self.cover and places is not None
+        assert self.cover
+        assert places is not None
         return self.cover.cut(x0, places[self.own_rows][first : first + len(x0)])
 
     def _batch(self, x0: Tensor) -> Batch:

@@ -52,41 +52,49 @@ def test_a_shift_as_large_as_an_image_is_refused(warned_of):
 
 
 @pytest.fixture
-def with_eofs(tmp_path, monkeypatch):
-    """Checks the starter fields with these EOFs."""
+def with_design(tmp_path, monkeypatch):
+    """Checks the starter fields with these settings of a design."""
     (tmp_path / "data" / "weather").mkdir(parents=True)
     shutil.copy(ROOT / "data/weather/era5-style.nc", tmp_path / "data" / "weather")
     monkeypatch.chdir(tmp_path)
 
-    def run(eofs):
-        models = {"models": {"edm": {"preset": "edm", "eofs": eofs}}, "designs": ["edm"]}
+    def run(data=(), **settings):
+        models = {"models": {"edm": {"preset": "edm", **settings}}, "designs": ["edm"], "data": {"weather": dict(data)}}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged(weather_params(), models)))
         check_sources(loading.load())
 
     return run
 
 
-def test_more_eofs_than_fitted_fields_have_are_refused(with_eofs, monkeypatch):
+def test_patches_larger_than_the_fields_are_refused(with_design):
+    told = {"coordinates": True}
+    with_design(told, patches={"side": [16, 32], "overlap": 8})
+    message = r"models.edm on weather: patches.side is \[17, 32\], but a field has 16 x 32 cells: take smaller patches, or take patches out"
+    with pytest.raises(LevyError, match=message):
+        with_design(told, patches={"side": [17, 32], "overlap": 8})
+
+
+def test_more_eofs_than_fitted_fields_have_are_refused(with_design, monkeypatch):
     values = 2 * 16 * 32
     for eofs in (values, 0.5, None):
-        with_eofs(eofs)
+        with_design(eofs=eofs)
     message = "models.edm.eofs is 1025, but the 2000 training samples of weather that EOFs are fitted to have at most 1024 EOFs"
     with pytest.raises(LevyError, match=message):
-        with_eofs(values + 1)
+        with_design(eofs=values + 1)
     monkeypatch.setattr(encoding, "VALUES", 300 * values)
-    with_eofs(299)
+    with_design(eofs=299)
     with pytest.raises(LevyError, match=r"but the 300 training samples of weather .* at most 299 EOFs"):
-        with_eofs(300)
+        with_design(eofs=300)
 
 
-def test_fields_too_large_for_eofs_are_refused(with_eofs, monkeypatch):
+def test_fields_too_large_for_eofs_are_refused(with_design, monkeypatch):
     monkeypatch.setattr(encoding, "VALUES", 19 * 1024)
     message = (
         "models.edm.eofs on weather: a sample has 1,024 values, so that EOFs would be fitted to 19 of 2,191 samples"
     )
     with pytest.raises(LevyError, match=message):
-        with_eofs(0.9)
-    with_eofs(None)
+        with_design(eofs=0.9)
+    with_design(eofs=None)
 
 
 def test_a_class_that_balance_would_show_from_one_image_is_warned_of_with_how_often(warned_of):

@@ -358,6 +358,26 @@ def twins(first, second, *designs):
             r"models.edm is .*: eofs is 1.5, but must be a share of the",
         ),
         (
+            {"models": {"edm": {"preset": "edm", "patches": {"side": [8, 8], "overlap": 2}}}, "designs": ["edm"]},
+            r"models.edm.patches is .*: digits is of a kind whose networks are not told where on a sample they look; take patches out",
+        ),
+        (
+            {"models": {"edm": {"preset": "edm", "patches": {"side": [8, 6], "overlap": 6}}}},
+            r"models.edm is .*: patches.overlap is 6, but must lie between 0 and 5: neighbours of 8 x 6 cells",
+        ),
+        (
+            {"models": {"edm": {"preset": "edm", "patches": [8, 8]}}},
+            r"models.edm is .*: patches is \[8, 8\], but must say side, height and width in cells, and overlap, such as",
+        ),
+        (
+            {"models": {"edm": {"preset": "edm", "eofs": 5, "patches": {"side": [8, 8], "overlap": 2}}}},
+            r"models.edm is .*: eofs is 5, whose coefficients have no place, .*: take eofs or patches out",
+        ),
+        (
+            {"models": {"edm": {"preset": "edm", "score_head": True, "patches": {"side": [8, 8], "overlap": 2}}}},
+            r"models.edm is .*: score_head learns what is left of a score .*: take score_head or patches out",
+        ),
+        (
             {"observe": {"images": {"half": {"see": "left"}}}},
             r"params.yaml: observe.images.half: unknown view of images 'left': choose one of blur, ",
         ),
