@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.tasks.test_field_stages import T2M, begin
 
 STARTER = ROOT / "data/weather/era5-style.nc"
-SAID = {"variables": [T2M], "test_share": 0.5, "coordinates": True}
+SAID = {"variables": [T2M], "test_share": 0.5, "coordinates": True, "period": ["2003", "2004"]}
 
 
 def design(**patches):
@@ -30,12 +30,7 @@ def design(**patches):
 
 
 def test_a_network_of_patches_goes_from_file_to_whole_fields(tmp_path, monkeypatch, capsys):
-    train_settings = {"pictures": 1, "ema_lengths": [0.05, 0.1], "ema_chosen": "best"}
-    tuned = {"tune": {"steps": []}, "observe": {"fields": None}}
-    begun = lambda folder, **patches: begin(
-        folder, monkeypatch, SAID, STARTER, designs=["edm-patches"], models=design(**patches), train=train_settings, **tuned
-    )  # fmt: skip
-    read = begun(tmp_path)
+    read = begin(tmp_path, monkeypatch, SAID, STARTER, designs=["edm-patches"], models=design(), train={"pictures": 1})
     prepare(read, "weather")
     train(read, "weather", "edm-patches")
     folder = paths.model("weather", "edm-patches")
