@@ -33,7 +33,7 @@ class CellValues:
     @classmethod
     def read(cls, codec: Codec, fields: Rows, rows: np.ndarray, times: np.ndarray | None, step: int) -> "CellValues":
         """Of these rows, int64 [N], of standardised fields, whose times are ``times`` [N]."""
-        read = [fields[rows[part]][:, :, ::step, ::step] for part in parts(len(rows), codec.shape)]
+        read = [fields[rows[part]][:, :, ::step, ::step].copy() for part in parts(len(rows), codec.shape)]
         standardised = np.concatenate([part.reshape(*part.shape[:2], -1) for part in read])
         return cls(codec, standardised, times, step)
 

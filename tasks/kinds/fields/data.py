@@ -38,7 +38,7 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
     usual = FieldsMeasures()
     rows = thin_rows(len(store), usual.most, usual.block)
     read = (store[rows[part]] for part in parts(len(rows), store.shape))
-    fields = np.concatenate([thin_cells(part.reshape(*part.shape[:2], -1)) for part in read])
+    fields = np.concatenate([thin_cells(part.reshape(*part.shape[:2], -1)).copy() for part in read])
     for c, (name, variable) in enumerate(statistics["variables"].items()):
         tail = tail_index(amplitudes(fields[:, c]))
         # JSON knows no infinity: null stands for a tail as light as a Gaussian's.
