@@ -13,6 +13,7 @@ from levy_core.base.files import hash_files, hash_json
 from levy_core.base.memory import free_memory
 from levy_core.base.seeds import seed_of
 from levy_core.observations.kept import FILE as COVARIANCE
+from levy_core.observations.nonlinear import Through
 from levy_core.observations.observation import MOST
 from levy_core.observations.views import Scene
 from levy_core.sampling.solver import Solver
@@ -95,7 +96,7 @@ def observe(params: Params, dataset: str, design: str) -> None:
 def _is_taken_in(name: str, experiment: Experiment, held_out: HeldOut) -> bool:
     """Whether a model can take in so many values at once, of held-out samples as it sees them; says so where not."""
     operator = experiment.operator(Scene(held_out.valid, held_out.area))
-    is_linear = held_out.see(operator, 0) is operator
+    is_linear = not isinstance(held_out.see(operator, 0), Through)
     rows, most = operator.rows, MOST if is_linear else MOST_BEHIND
     if rows > most:
         behind = "" if is_linear else ", where some are means of a variable with a transform or a quantile mapping"

@@ -20,6 +20,7 @@ class Reported:
         values, std: float64 [rows]. variable: int64 [rows], which of ``names`` each is of. names: (name, units) of each variable.
         decode: samples [N, C, H, W] as the core draws them -> the same in these units at the observed moment.
         reach: what values can span, 255 of pixels; None where they have no ends.
+        weights: of the cells in a mean of values in these units, float64 [rows, k]; None: those of ``Observed``.
     """
 
     values: np.ndarray
@@ -28,6 +29,7 @@ class Reported:
     names: tuple[tuple[str, str], ...]
     decode: Callable[[np.ndarray], np.ndarray]
     reach: float | None = None
+    weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ class Behind:
 
     Attributes:
         inside: F, of cells [N, rows, k]. outside: T, of means [N, rows]. rows: which values F is not linear for, bool [rows].
-        offsets: what F adds to each cell, where cells differ in it, float64 [rows, k]. points: whether values are of points between cells.
+        offsets: what F adds to each cell, in units of the cell's standard deviation, float64 [rows, k]. points: whether values are of points between cells.
     """
 
     inside: Function
@@ -70,22 +72,32 @@ class Observed:
 
     def look(self, decoded: np.ndarray) -> np.ndarray:
         """What would have been observed of samples in the units of people [N, C, H, W]: [N, rows]."""
-        seen = decoded.reshape(len(decoded), -1)[:, self.cells]
-        return (np.where(self.weights != 0, seen, 0.0) * self.weights).sum(-1)
+        seen, weights = decoded.reshape(len(decoded), -1)[:, self.cells], self._weights
+        return (np.where(weights != 0, seen, 0.0) * weights).sum(-1)
 
     def nearest(self) -> "Observed":
         """With the nearest cell in the place of points between cells, where these are not linear in x."""
         if self.behind is None:
             return self
-        heaviest = np.arange(self.weights.shape[1]) == self.weights.argmax(1)[:, None]
-        weights = np.where(self.behind.rows[:, None], heaviest, self.weights)
-        values = self.values + ((self.weights - weights) * self.behind.offsets).sum(1)
-        return replace(self, weights=weights, values=values, behind=None)
+        rows, own, offsets = self.behind.rows, self._weights, self.behind.offsets
+        heaviest = np.arange(own.shape[1]) == own.argmax(1)[:, None]
+        weights, in_units = (np.where(rows[:, None], heaviest, each) for each in (self.weights, own))
+        ratio = np.where(
+            rows, own[heaviest] / self.weights[heaviest], 1.0
+        )  # what the mean is divided by over the cell's
+        values = (self.values + (self.weights * offsets).sum(1)) * ratio - (weights * offsets).sum(1)
+        reported = replace(self.reported, weights=in_units)
+        return replace(self, weights=weights, values=values, std=self.std * ratio, reported=reported, behind=None)
+
+    @property
+    def _weights(self) -> np.ndarray:
+        """In the units of people."""
+        return self.weights if self.reported.weights is None else self.reported.weights
 
     @property
     def places(self) -> list[frozenset[tuple[int, float]]]:
-        """The cells and weights of each row, for comparing rows of several observations."""
-        digits = np.round(self.weights, 9)
+        """The cells and weights, in the units of people, of each row, for comparing rows of several observations."""
+        digits = np.round(self._weights, 9)
         return [
             frozenset((int(c), float(w)) for c, w in zip(*row, strict=True) if w)
             for row in zip(self.cells, digits, strict=True)

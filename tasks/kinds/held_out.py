@@ -70,7 +70,7 @@ class HeldOut(Protocol):
         """The same as a model sees them whose samples are corrected by what was fitted; itself where nothing was."""
 
     def see(self, operator: "Operator", row: int) -> "Operator":
-        """What sees in samples as networks have them what the operator sees in samples in their units; itself where both are alike."""
+        """What sees in samples as networks have them what the operator sees in samples in their units; itself where both are alike. Linear, it is the same of all rows."""
 
     def to_units(self, samples: "np.ndarray", rows: "np.ndarray") -> "np.ndarray":
         """Samples [n, C, H, W] as they are drawn, or as networks see them, as samples of these held-out rows in their units, float64."""

@@ -14,6 +14,7 @@ from levy_core.base.seeds import Streams, seed_of
 from levy_core.metrics.common.withheld import most_extreme
 from levy_core.observations.covariance import Covariance
 from levy_core.observations.kept import suffices
+from levy_core.observations.nonlinear import Through
 from levy_core.observations.observation import Observation, inverse_of
 from levy_core.observations.operators import Operator
 from levy_core.observations.views import Scene, withheld
@@ -75,7 +76,7 @@ class Cases:
         start = 0
         while start < len(self):
             operator = self.held_out.see(self.operator, int(self.rows[start]))
-            if operator is not self.operator:
+            if isinstance(operator, Through):
                 together = 1
             equal = (self.std[start : start + together] == self.std[start]).all(1)
             stop = start + (int(np.argmin(equal)) if not equal.all() else len(equal))
@@ -134,7 +135,8 @@ def choose_extreme(cases: Cases, covariance: Covariance, count: int) -> tuple[np
     Returns:
         Their numbers, ascending, and the share of all cases that are as extreme.
     """
-    operator = cases.operator
+    operator = cases.held_out.see(cases.operator, int(cases.rows[0]))
+    operator = operator.means if isinstance(operator, Through) else operator
     offset = torch.from_numpy(cases.values) - operator.apply(covariance.mean.view(1, *operator.shape))
     variance = torch.from_numpy((cases.std**2).mean(0))
     inverse = inverse_of(covariance.observed(operator) + variance.diag())

@@ -112,11 +112,11 @@ class Fit:
         """The sum of all values and that of their squares."""
         return float(self._moment[0].sum()), float(self._squares.sum())
 
-    def solve(self) -> tuple[np.ndarray, float]:
-        """Coefficients [T, cells] (0 in cells that are always missing) and the sum of the squared residuals."""
+    def solve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients [T, cells] (0 in cells that are always missing) and each cell's sum of squared residuals [cells]."""
         coefficients = np.linalg.pinv(self._gram, rcond=SINGULAR, hermitian=True) @ self._moment
         cells = np.flatnonzero(self._slot >= 0)
         grams = self._gram - self._lacking[self._slot[cells]]
         inverses = np.linalg.pinv(grams, rcond=SINGULAR, hermitian=True)
         coefficients[:, cells] = np.einsum("cts,sc->tc", inverses, self._moment[:, cells])
-        return coefficients, float((self._squares - (self._moment * coefficients).sum(0)).sum())
+        return coefficients, self._squares - (self._moment * coefficients).sum(0)

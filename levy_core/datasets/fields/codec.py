@@ -30,7 +30,7 @@ class Codec:
 
     Attributes:
         variables: the channels.
-        mean, std: float64 [C] of the transformed anomalies in the training period.
+        mean, std: of the transformed anomalies in the training period, float64 [C], or [C, H, W] where each cell has its own.
         valid: bool [C, H, W], cells that are not always missing. Elsewhere every result is NaN.
         latitude, longitude: float64 [H] from north to south and [W] eastwards, in degrees; of a curved grid [H, W] both; None for
             places and tiles.
@@ -136,11 +136,22 @@ class Codec:
         Returns:
             of standardised values [n, k], of which each row has one of the times, int64 [n]: physical ones, float64 [n, k].
         """
-        variable, mean, std, cycle = self.variables[channel], self.mean[channel], self.std[channel], None
+        variable, cycle = self.variables[channel], None
+        mean, std = self.moments(np.full(1, channel), channel * self.valid[channel].size + cells[None])  # [1, k]
         if self.climatology is not None:
             assert times is not None, "a climatology was taken off, so that samples have times"
             cycle = self.climatology.at_cells(times, channel, cells)
         return lambda x, which: physical(variable, x * std + mean + (0.0 if cycle is None else cycle[which]))
+
+    def moments(self, channels: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of cells of a flattened field, int64 [rows, k]: [rows, k], or [rows, 1] where all cells of a channel
+        have the same.
+
+        Args:
+            channels: of each row, int64 [rows].
+        """
+        mean, std = (v[channels, None] if v.ndim == 1 else v.reshape(-1)[cells] for v in (self.mean, self.std))
+        return mean, std
 
     def recode(self, x: np.ndarray, times: np.ndarray | None, source: "Codec") -> np.ndarray:
         """Fields that ``source`` standardised -> as this codec standardises them, float32; ``source`` must cover this codec.
@@ -291,4 +302,5 @@ def _variable(values: dict[str, Any]) -> Variable:
 
 
 def _channels(values: np.ndarray) -> np.ndarray:
-    return values[:, None, None]
+    """Numbers of each channel, or of each of its cells, against fields."""
+    return values[:, None, None] if values.ndim == 1 else values

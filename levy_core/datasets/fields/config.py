@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CLIMATOLOGIES = ("none", "day", "hour", "day-hour")
 SEASONS = ("none", "season", "month", "day", "day-hour")
 REDUCTIONS = ("mean", "sum", "max", "min")
+STANDARDISATIONS = ("variable", "cell")
 STAMPS = ("end", "start")
 Choice = str | float  # an entry of a dimension
 FITTED = ("scores", "mapping")  # of a variable
@@ -143,6 +144,7 @@ class FieldsConfig:
         period: first and last time (dates mean whole days).
         resample: length of a time step of the prepared data ("1D", "6h", "1MS"); each variable is reduced by ``how``.
         climatology: the smooth cycle taken off each cell, fitted on the training period: by day of the year, hour, or both.
+        standardise: whether all cells of a variable are divided by one standard deviation, or each cell by its own, about its own mean.
         train_until: last time of the training period; None: the last ``test_share`` of the times is the test period.
         gap: time left out between training and test.
         patch: height and width of the tiles that each field is cut into, each a sample.
@@ -160,6 +162,7 @@ class FieldsConfig:
     resample: str | None = None
     how: str = "mean"
     climatology: str = "none"
+    standardise: str = "variable"
     train_until: str | None = None
     test_share: float = 0.2
     gap: str = "2D"
@@ -176,6 +179,7 @@ class FieldsConfig:
             raise LevyError(f"the variables are {', '.join(keys) or 'none'}: at least one is needed, each only once")
         for kind, value, choices in (
             ("climatology", self.climatology, CLIMATOLOGIES),
+            ("way to standardise", self.standardise, STANDARDISATIONS),
             ("season", self.season, SEASONS),
             ("way to resample", self.how, REDUCTIONS),
         ):
@@ -195,6 +199,11 @@ class FieldsConfig:
             raise LevyError(
                 f"patch is {list(self.patch)} with climatology {self.climatology!r}: the sides must be positive, and a generated "
                 "tile has no place whose climatology could be added to it, so set climatology to none"
+            )
+        if self.patch is not None and self.standardise == "cell":
+            raise LevyError(
+                f"patch is {list(self.patch)} with standardise 'cell': a generated tile has no place whose mean and standard deviation "
+                "could be given back to it, so set standardise to variable"
             )
         if self.patch is not None and self.static is not None:
             raise LevyError("static fields belong to places, which tiles do not know: leave `static` or `patch` out")

@@ -13,9 +13,10 @@ from levy_core.base.errors import LevyError
 from levy_core.base.rows import BlockMap, thin_rows
 from levy_core.datasets.fields import climatology
 from levy_core.datasets.fields.check import Extent, check_extent, measure_extent
-from levy_core.datasets.fields.climatology import Climatology, Fit
+from levy_core.datasets.fields.climatology import Fit
 from levy_core.datasets.fields.codec import Codec, transform
 from levy_core.datasets.fields.config import FieldsConfig
+from levy_core.datasets.fields.moments import FEWEST_FIELDS, Moments, find_moments
 from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.opening import LazyFields
 from levy_core.datasets.fields.reading import (
@@ -68,17 +69,19 @@ def measure(
 ) -> tuple[Codec, dict[str, dict[str, Any]], dict[str, list[str]]]:
     """The codec of a data set, numbers of each channel's training period (units, mean, std, min, max, missing), hashes.
 
+    Where each cell has its own standard deviation, ``std`` is the pooled one, and ``cell_std`` tells of theirs.
+
     The hashes are of each chunk of the groups' sources (``reading.hash_chunks``), as they were when they were summed.
     The fields are read once, span by span, and summed through ``block_map``; the sums of spans are added here, in the order of time.
     Only the training period decides the codec; the test period is checked.
 
     Raises:
-        LevyError: as ``measure_extent`` and ``check_extent``; a constant variable; a transform that has no value for some field.
+        LevyError: as ``measure_extent`` and ``check_extent``; a variable that is constant, everywhere or in each cell; a transform that has no value for some field.
     """
     config, shift = fields.config, _shift(fields, blocks(train, time_shape(fields), block_bytes)[0])
     first, second = _spans(fields, train, block_bytes), _spans(fields, test, block_bytes)
-    found = _each(partial(_sums, fields, train, shift, block_bytes), first + second, progress, block_map)
-    sums, checked = reduce(Sums.concatenate, islice(found, len(first))), reduce(Sums.concatenate, found)
+    spans = _each(partial(_sums, fields, train, shift, block_bytes), first + second, progress, block_map)
+    sums, checked = reduce(Sums.concatenate, islice(spans, len(first))), reduce(Sums.concatenate, spans)
     extent = sums.extent.concatenate(checked.extent)
     fits, shape = sums.fits, field_shape(fields)
     valid = np.stack([fit.count > 0 for fit in fits]).reshape(shape)
@@ -89,20 +92,21 @@ def measure(
             raise LevyError(
                 f"variable {v.key!r} is {lowest:g} {v.units} everywhere and at all times of training: a constant cannot be learned, remove it"
             )
-    mean, std, cycle = _moments(config.climatology, fits, shift, shape[1:])
+    found = find_moments(config, fits, shift, shape[1:])
     numbers = {
         v.key: {
             "units": v.units,
-            "mean": float(mean[c]),
-            "std": float(std[c]),
+            "mean": float(found.mean[c][valid[c]].mean() if found.mean.ndim > 1 else found.mean[c]),
+            "std": float(found.pooled[c]),
             "min": float(low[c]),
             "max": float(high[c]),
             "missing_cells": int((~valid[c]).sum()),
+            **found.of_cells[c],
         }
         for c, v in enumerate(config.variables)
     }
     hashes = dict(zip(GROUPS, (list(sums.hashes), list(checked.hashes)), strict=True))
-    return _codec(fields, train, mean, std, valid, cycle), numbers, hashes
+    return _codec(fields, train, found, valid), numbers, hashes
 
 
 def with_scores(fields: LazyFields, train: slice) -> LazyFields:
@@ -173,41 +177,25 @@ def _shift(fields: LazyFields, block: slice) -> np.ndarray:
     return np.nanmean(_transformed(fields, values, times), axis=(0, 2, 3))
 
 
-def _moments(
-    kind: str, fits: tuple[Fit, ...], shift: np.ndarray, space: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, Climatology | None]:
-    counts = np.array([fit.count.sum() for fit in fits])
-    if kind == "none":
-        sums, squares = np.array([fit.sums() for fit in fits]).T
-        return shift + sums / counts, np.sqrt(squares / counts - (sums / counts) ** 2), None
-    solved = [fit.solve() for fit in fits]
-    coefficients = np.stack([c for c, _ in solved]).reshape(len(fits), -1, *space)
-    coefficients[:, 0] += shift[:, None, None]
-    std = np.sqrt(np.array([residual for _, residual in solved]) / counts)
-    return np.zeros(len(fits)), std, Climatology(kind, coefficients)
-
-
 def _codec(
     fields: LazyFields,
     train: slice,
-    mean: np.ndarray,
-    std: np.ndarray,
+    found: Moments,
     valid: np.ndarray,
-    cycle: Climatology | None,
 ) -> Codec:
     data = fields.data
     on_grid = "place" not in data.dims
     located = [data[k].to_numpy() for k in ("latitude", "longitude") if k in data.coords]
     return Codec(
         variables=fields.config.variables,
-        mean=mean,
-        std=std,
+        mean=found.mean,
+        std=found.std,
         valid=valid,
         latitude=located[0] if on_grid else None,
         longitude=located[1] if on_grid else None,
         places=None if on_grid else tuple(map(str, data.place.to_numpy())),
         locations=np.stack(located) if not on_grid and len(located) == 2 else None,
-        climatology=cycle,
+        climatology=found.climatology,
         projection=data.latitude.attrs.get("projection") if on_grid else None,
         calendar=data.time.dt.calendar,
         attributes=tuple({k: str(v) for k, v in a.attrs.items() if k != "units"} for a in data.data_vars.values()),
@@ -215,12 +203,18 @@ def _codec(
     )
 
 
-def check_cycle(config: FieldsConfig, times: np.ndarray) -> None:
-    """Whether the training times can show the cycles of ``config.climatology`` and of ``config.season``.
+def check_training(config: FieldsConfig, times: np.ndarray, members: int = 1) -> None:
+    """Whether fields of the training times can show the cycles of ``config.climatology`` and of ``config.season``, and how cells vary.
 
     Raises:
-        LevyError: less than a year for the cycle of the year, or steps too long for that of the day.
+        LevyError: less than a year for the cycle of the year, steps too long for that of the day, or few fields for each cell's own
+            standard deviation.
     """
+    if config.standardise == "cell" and (fields := len(times) * members) < FEWEST_FIELDS:
+        raise LevyError(
+            f"standardise is 'cell', but the training period from {say(times[0])} to {say(times[-1])} has {fields} fields: a cell's own "
+            f"standard deviation needs at least {FEWEST_FIELDS}, so bring more, or take variable"
+        )
     step = seconds_between(times[:2])[0]
     length = len(times) * step
     for name, kind, shorter in (

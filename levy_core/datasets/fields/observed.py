@@ -126,14 +126,15 @@ def _assemble(
     rows = {c: standardise(where, codec, c, cycle[c], own) for c, own in found.items()}
     width = max(part.cells.shape[1] for part in rows.values())
     pad = lambda values: np.pad(values, ((0, 0), (0, width - values.shape[1])))  # weights of 0 for cell 0
+    join = lambda parts: np.concatenate([pad(part.weights) for part in parts.values()])
     size = codec.shape[1] * codec.shape[2]
     counts = ", ".join(f"{len(part.values)} values of {codec.names[c]}" for c, part in rows.items())
     cells = np.concatenate([pad(part.cells) + c * size for c, part in rows.items()])
-    weights = np.concatenate([pad(part.weights) for part in rows.values()])
+    weights = join(found)
     channels = np.repeat(np.array(list(found)), [len(part.values) for part in found.values()])
     return Observed(
         cells,
-        weights,
+        join(rows),
         np.concatenate([part.values for part in rows.values()]),
         np.concatenate([part.std for part in rows.values()]),
         label_of(samples, moment, where),
@@ -145,6 +146,7 @@ def _assemble(
             channels,
             tuple((v.key, v.units) for v in codec.variables),
             lambda x: codec.decode(x, None if moment is None else np.full(len(x), moment)),
+            weights=weights,
         ),
         look_behind(codec, cycle, channels, cells, weights, points),
     )
@@ -157,9 +159,11 @@ def look_behind(
 
     Args:
         cycle: of the fields' time, [C, H, W]. channels: of each value, int64 [rows]. cells: of a flattened sample, [rows, k].
+        weights: of the means in units, [rows, k].
 
     Returns:
-        None where all values are linear in what the network sees: single cells, and variables without a transform.
+        What goes with the weights of ``weigh``; None where all values are linear in what the network sees: single cells, and variables
+        without a transform.
     """
     several = (weights != 0).sum(1) > 1
     parts = {
@@ -169,27 +173,42 @@ def look_behind(
     }
     if not parts:
         return None
-    std, mean = codec.std[channels], codec.mean[channels]
-    offsets = np.where(weights != 0, np.nan_to_num(cycle).reshape(-1)[cells], 0.0)
+    mean, std = codec.moments(channels, cells)
+    seen, scale = weigh(weights, std)
+    offsets = np.where(weights != 0, np.nan_to_num(cycle).reshape(-1)[cells], 0.0) + mean
+    heavier = 1.0 if seen is weights else scale[:, None] / std  # the weights in units
 
     def inside(cells: np.ndarray) -> np.ndarray:
-        values = cells * std[:, None] + mean[:, None] + offsets
+        values = cells * std + offsets
         for c, own in parts.items():
             values[:, own] = physical(codec.variables[c], values[:, own])
-        return values
+        return values * heavier
 
     def outside(means: np.ndarray) -> np.ndarray:
         values = means.copy()
         for c, own in parts.items():
             values[:, own] = transform((codec.variables[c],), values[:, None, own])[:, 0]
-        return (values - mean - (weights * offsets).sum(1)) / std
+        return (values - (weights * offsets).sum(1)) / scale
 
     rows = np.isin(channels, list(parts))
-    return Behind(inside, outside, rows, offsets / std[:, None], points)
+    return Behind(inside, outside, rows, offsets / std, points)
+
+
+def weigh(weights: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of cells in a mean as the network sees them, and the standard deviation that values of such means are divided by [rows]:
+    ``sum_j w_j std_j x_j = scale sum_j w'_j x_j``, where w' sum to 1 as w do.
+
+    Args:
+        weights: in units, [rows, k]. std: of ``Codec.moments``.
+    """
+    if std.shape[1] == 1:
+        return weights, std[:, 0]
+    scale = (weights * std).sum(1)
+    return weights * std / scale[:, None], scale
 
 
 def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Values) -> Values:
-    """Values of a variable, in its units, as a model sees samples: transformed, less the cycle [H, W] of their time.
+    """Values of a variable, in its units, as a model sees samples: transformed, less the cycle [H, W] of their time; weights as of ``weigh``.
 
     Errors go through the slope of the transform.
 
@@ -218,15 +237,14 @@ def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Value
         wrong = rows.std[~((rows.std >= 0) & (rows.std < HUGE))][0]
         raise LevyError(f"{where}: the std of {variable.key} is {wrong:g}, but must be from 0 to {HUGE:g}")
     through = lambda values: transform((variable,), values[:, None])[:, 0]
-    seen = np.where(rows.weights != 0, cycle.reshape(-1)[rows.cells], 0.0)
-    expected = (seen * rows.weights).sum(1) + codec.mean[c]
+    mean, std = codec.moments(np.full(len(rows.values), c), rows.cells + c * codec.valid[c].size)
+    weights, scale = weigh(rows.weights, std)
+    expected = (np.where(rows.weights != 0, cycle.reshape(-1)[rows.cells] + mean, 0.0) * rows.weights).sum(1)
     low = rows.values - rows.std if variable.minimum is None else np.maximum(rows.values - rows.std, variable.minimum)
     spread = through(rows.values + rows.std) - through(low)
     reach = rows.values + rows.std - low
     slope = np.divide(spread, reach, out=np.ones(len(reach)), where=reach > 0)
-    return Values(
-        rows.cells, rows.weights, (through(rows.values) - expected) / codec.std[c], slope * rows.std / codec.std[c]
-    )
+    return Values(rows.cells, weights, (through(rows.values) - expected) / scale, slope * rows.std / scale)
 
 
 def _moment(where: str, codec: Codec, samples: Samples, time: str | None, said: Any) -> Any:

@@ -43,7 +43,7 @@ class Grid:
     def blocks(self, latitude: np.ndarray, longitude: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
         """The model's cells under each of a coarser grid's, and their shares of its area: [h * w, cells]."""
         height, width = self.shape
-        down, across = height // len(latitude), width // len(longitude)
+        down, across = height // max(1, len(latitude)), width // max(1, len(longitude))
         fits = down * across > 1 and (down * len(latitude), across * len(longitude)) == (height, width)
         order = np.argsort(-latitude, kind="stable")
         east = np.argsort((longitude - self.longitude[0] + 180 / max(1, width)) % 360, kind="stable")

@@ -14,7 +14,7 @@ from levy_core.datasets.fields.append import STORE, PreviousStore
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig
 from levy_core.datasets.fields.labels import classes, label
-from levy_core.datasets.fields.measure import Progress, check_cycle, measure, one_blas_thread, with_scores
+from levy_core.datasets.fields.measure import Progress, check_training, measure, one_blas_thread, with_scores
 from levy_core.datasets.fields.opening import LazyFields, open_parts
 from levy_core.datasets.fields.reading import (
     BLOCK_BYTES,
@@ -58,13 +58,13 @@ def inspect(folder: Path, config: FieldsConfig) -> Inspection:
     """All checks that need no field but the static ones, for use before anything runs.
 
     Raises:
-        LevyError: as ``open_fields`` and ``read_static``; a period too short for the split or the climatology; classes of the test period that
+        LevyError: as ``open_fields``, ``check_training`` and ``read_static``; a period too short for the split; classes of the test period that
             are not in training; a patch larger than the fields.
     """
     fields = open_parts(folder, config)
     times = fields.data.time.to_numpy()
     periods = dict(zip(GROUPS, split(times, config), strict=True))
-    check_cycle(config, times[periods["train"]])
+    check_training(config, times[periods["train"]], count_members(fields))
     names = classes(config.season, times[periods["train"]])
     labels = {group: label(config.season, times[rows], names) for group, rows in periods.items()}
     return Inspection(fields, periods, names, labels, _count_samples(fields), read_static(fields))

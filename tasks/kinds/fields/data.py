@@ -43,6 +43,11 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
         tail = tail_index(amplitudes(fields[:, c]))
         # JSON knows no infinity: null stands for a tail as light as a Gaussian's.
         variable["tail_index"] = {k: v if np.isfinite(v) else None for k, v in asdict(tail).items()}
+        if of_cells := variable.get("cell_std"):
+            print(
+                f"{dataset}: {name}: standard deviations of cells {of_cells['low']:.3g} to {of_cells['high']:.3g}, {variable['std']:.3g} over "
+                f"all; {of_cells['at_floor']} cells, which vary less, have the lowest"
+            )
         print(f"{dataset}: {name}: tail index {tail.nu:.3g} (90 % interval {tail.low:.3g} to {tail.high:.3g})")
         if tail.nu < HEAVY and tail.gpd_xi <= 0:
             print(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from levy_core.base.files import hash_files
 from levy_core.datasets.fields.append import PREPARED
 from levy_core.datasets.fields.codec import JSON, TENSORS, Codec
-from levy_core.datasets.fields.observed import look_behind, standardise
+from levy_core.datasets.fields.observed import look_behind, standardise, weigh
 from levy_core.datasets.fields.reported import Values
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.timeline import say
@@ -94,11 +95,14 @@ class HeldOutFields:
         return other
 
     def see(self, operator: Operator, row: int) -> Operator:
-        """Means of variables with a transform as they are, seen through it, about the cycle of the row's time; of others itself."""
+        """Means of variables with a transform as they are, seen through it, about the cycle of the row's time; of others itself, or with
+        other weights where cells differ in their standard deviation."""
         assert isinstance(operator, CellMeans)
-        cycle, weights = next(self._cycles(np.array([row]))), operator.weights.numpy()
-        behind = look_behind(self._codec, cycle, self._channels(operator), operator.cells.numpy(), weights)
-        return operator if behind is None else Through(operator, behind.inside, behind.outside)
+        channels, cells, weights = self._channels(operator), operator.cells.numpy(), operator.weights.numpy()
+        seen, _ = weigh(weights, self._codec.moments(channels, cells)[1])
+        own = operator if seen is weights else replace(operator, weights=torch.from_numpy(seen))
+        behind = look_behind(self._codec, next(self._cycles(np.array([row]))), channels, cells, weights)
+        return own if behind is None else Through(own, behind.inside, behind.outside)
 
     def to_units(self, samples: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Standardised fields at the times of the rows, in physical units."""

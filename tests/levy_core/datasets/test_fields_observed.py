@@ -234,6 +234,7 @@ BAD = {
     "other variables": (lambda d: d.rename(t2m="u10", tp="v10"), EXACT, {}, r"has no observed value .*it has u10, v10"),
     "rain below its minimum": (lambda d: d - 50, EXACT, {}, "tp has -.*, but its minimum is 0"),
     "no units": (lambda d: d.drop_attrs(), EXACT, {}, "has no units"),
+    "no block at all": (lambda d: d.isel(latitude=slice(0)), EXACT, {"means": True}, "lies on 0 x 12 cells, which are not means"),
     "blocks that do not fit": (lambda d: d.isel(latitude=slice(3)), EXACT, {"means": True}, "lies on 3 x 12 cells, which are not means"),
     "an infinite value": (lambda d: d.where(d.t2m < 5, np.inf), EXACT, {}, "t2m' has the value inf, which looks like a fill value"),
     "a fill value": (lambda d: d.where(d.t2m < 5, -9999.0), EXACT, {}, "t2m' has the value -9999, which looks like a fill value"),
