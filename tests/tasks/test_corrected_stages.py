@@ -1,4 +1,5 @@
-"""Fields whose rain is mapped to the quantiles of the training period, through all stages and out of the registry."""
+"""Fields whose rain is mapped to the quantiles of the training period's seasons, each cell by its own deviation, through all stages and out of the
+registry."""
 
 import json
 
@@ -29,9 +30,15 @@ from tests.tasks.test_field_stages import T2M, begin, commit_models, run
 
 STARTER = ROOT / "data/weather/era5-style.nc"
 RAIN = {
-    "name": "tp", "units": "mm day-1", "minimum": 0, "accumulated": "1D", "wet": 1, "quantile_mapping": True
+    "name": "tp", "units": "mm day-1", "minimum": 0, "accumulated": "1D", "wet": 1, "quantile_mapping": "season"
 }  # fmt: skip
-DATA = {"variables": [T2M, RAIN], "climatology": "day", "train_until": "2006-12-31", "gap": "10D"}
+DATA = {
+    "variables": [T2M, RAIN],
+    "climatology": "day",
+    "standardise": "cell",
+    "train_until": "2006-12-31",
+    "gap": "10D",
+}
 OBSERVE = {"fields": {"coarse": {"see": "means", "block": 4, "steps": [5], "cases": 4, "members": 3}}}
 
 

@@ -16,9 +16,19 @@ from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.climatology import Climatology
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.curved import Projection, cell_areas
+from levy_core.datasets.fields.labels import SEASONS, seasons_of
 from levy_core.datasets.fields.normal_scores import NormalScores
-from levy_core.datasets.fields.quantile_mapping import QuantileMapping
-from levy_core.datasets.fields.transforms import TRANSFORMS
+from levy_core.datasets.fields.physical import (
+    are_alike,
+    bounded,
+    each_season,
+    maps_seasons,
+    of_season,
+    physical,
+    transform,
+    unbounded,
+)
+from levy_core.datasets.fields.quantile_mapping import read_mapping
 
 JSON, TENSORS = "codec.json", "codec.safetensors"
 HOURS = (0, 6, 12, 18)  # where a codec of before does not say
@@ -102,7 +112,7 @@ class Codec:
             LevyError: another shape than the codec's, or no times where they are needed.
         """
         self._check(values)
-        return self._standardised(transform(self.variables, values), times)
+        return self._standardised(transform(self.variables, values, self._seasons(times, len(values))), times)
 
     def decode(self, x: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
         """Standardised [N, C, H, W] -> physical float64, NaN in cells that are always missing.
@@ -114,15 +124,16 @@ class Codec:
         """
         values = self.unbounded(x, times)
         for c, v in enumerate(self.variables):
-            values[:, c] = _bounded(v, values[:, c])
+            values[:, c] = bounded(v, values[:, c])
         return values
 
     def unbounded(self, x: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
         """As ``decode``, with values below the minimum of their variable as they are."""
         values = self.anomalies(x)
         values += self._cycle(times, len(x))
-        for c, v in enumerate(self.variables):
-            values[:, c] = _unbounded(v, values[:, c])
+        for variables, rows in each_season(self.variables, self._seasons(times, len(x))):
+            for c, v in enumerate(variables):
+                values[rows, c] = unbounded(v, values[rows, c])
         return values
 
     def decode_cells(
@@ -131,7 +142,7 @@ class Codec:
         """``decode`` of some cells of one channel, flattened, that have values, int64 [k]; their cycle is made once.
 
         Args:
-            times: [m] that fields may have; None only where no climatology was taken off.
+            times: [m] that fields may have; None only where ``needs_times`` is not.
 
         Returns:
             of standardised values [n, k], of which each row has one of the times, int64 [n]: physical ones, float64 [n, k].
@@ -141,7 +152,15 @@ class Codec:
         if self.climatology is not None:
             assert times is not None, "a climatology was taken off, so that samples have times"
             cycle = self.climatology.at_cells(times, channel, cells)
-        return lambda x, which: physical(variable, x * std + mean + (0.0 if cycle is None else cycle[which]))
+        seasons = self._seasons(times, None)
+
+        def decode(x: np.ndarray, which: np.ndarray) -> np.ndarray:
+            values = x * std + mean + (0.0 if cycle is None else cycle[which])
+            for (own,), rows in each_season((variable,), None if seasons is None else seasons[which]):
+                values[rows] = physical(own, values[rows])
+            return values
+
+        return decode
 
     def moments(self, channels: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of cells of a flattened field, int64 [rows, k]: [rows, k], or [rows, 1] where all cells of a channel
@@ -158,8 +177,10 @@ class Codec:
 
         They go through physical units only where the transforms differ: an inverse forgets what lies far beyond its range.
         """
-        if _transforms(self.variables) != _transforms(source.variables):
-            return self._standardised(transform(self.variables, source.unbounded(x, times)), times)
+        if not are_alike(self.variables, source.variables):
+            return self._standardised(
+                transform(self.variables, source.unbounded(x, times), self._seasons(times, len(x))), times
+            )
         transformed = source.anomalies(x)
         transformed += source._cycle(times, len(x))
         return self._standardised(transformed, times)
@@ -237,8 +258,33 @@ class Codec:
         """
         if unknown := sorted(set(mappings) - set(self.names)):
             raise LevyError(f"a quantile mapping of {unknown[0]}, but the variables are {', '.join(self.names)}")
-        found = {key: QuantileMapping.from_mapping(values) for key, values in mappings.items()}
+        found = {key: read_mapping(values, SEASONS) for key, values in mappings.items()}
         return replace(self, variables=tuple(replace(v, mapping=found.get(v.key)) for v in self.variables))
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether fields of unlike times have unlike values for the same numbers: a climatology, or mappings by season."""
+        return self.climatology is not None or maps_seasons(self.variables)
+
+    def of_moment(self, moment: Any) -> "Codec":
+        """The same for fields of one moment: of mappings by season, its season's.
+
+        Raises:
+            LevyError: a season that the training period has not.
+        """
+        if not maps_seasons(self.variables):
+            return self
+        return replace(self, variables=of_season(self.variables, seasons_of(np.array([moment]))[0]))
+
+    def _seasons(self, times: np.ndarray | None, n: int | None) -> np.ndarray | None:
+        """Of fields, by name; None where nothing is mapped by season."""
+        if not maps_seasons(self.variables):
+            return None
+        if times is None or n not in (None, len(times)):
+            raise LevyError(
+                f"{n} fields with {0 if times is None else len(times)} times: values are mapped by season, so each needs its time"
+            )
+        return seasons_of(times)
 
     def _check(self, x: np.ndarray) -> None:
         if x.ndim != 4 or x.shape[1:] != self.shape:
@@ -267,33 +313,6 @@ class Codec:
         if not self.valid.all():
             x[:, ~self.valid] = np.nan
         return x
-
-
-def transform(variables: tuple[Variable, ...], values: np.ndarray) -> np.ndarray:
-    """Each channel of physical values [N, C, ...] through its transform, float64."""
-    transformed = np.empty(values.shape)
-    for c, v in enumerate(variables):
-        own = values[:, c] if v.mapping is None else v.mapping.inverse(values[:, c])
-        transformed[:, c] = TRANSFORMS[v.transform].forward(own, v)
-    return transformed
-
-
-def physical(variable: Variable, transformed: np.ndarray) -> np.ndarray:
-    """Back through the transform of one variable and, where it is mapped, to quantiles of the training period; not below its minimum; keeps NaN."""
-    return _bounded(variable, _unbounded(variable, transformed))
-
-
-def _bounded(variable: Variable, values: np.ndarray) -> np.ndarray:
-    return values if variable.minimum is None else np.maximum(values, variable.minimum)
-
-
-def _unbounded(variable: Variable, transformed: np.ndarray) -> np.ndarray:
-    values = TRANSFORMS[variable.transform].inverse(transformed, variable)
-    return values if variable.mapping is None else variable.mapping.forward(values)
-
-
-def _transforms(variables: tuple[Variable, ...]) -> list[tuple[object, ...]]:
-    return [(v.transform, v.scale, v.exponent, v.scores, v.mapping) for v in variables]
 
 
 def _variable(values: dict[str, Any]) -> Variable:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from levy_core.base.errors import LevyError, choose
 from levy_core.datasets.fields.normal_scores import NormalScores
-from levy_core.datasets.fields.quantile_mapping import QuantileMapping
+from levy_core.datasets.fields.quantile_mapping import QuantileMapping, SeasonalMapping
 from levy_core.datasets.fields.transforms import TRANSFORMS
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ REDUCTIONS = ("mean", "sum", "max", "min")
 STANDARDISATIONS = ("variable", "cell")
 STAMPS = ("end", "start")
 Choice = str | float  # an entry of a dimension
+SEASON = "season"  # of ``quantile_mapping``: a mapping for each
 FITTED = ("scores", "mapping")  # of a variable
 RUNNING = "since-00"  # totals since 00 UTC, as ERA5-Land's
 
@@ -38,7 +39,8 @@ class Variable:
         minimum: physical lower bound in ``units``. Values below it in the source are an error (packing noise apart);
             samples are raised to it only when they are written to files.
         wet: value in ``units`` from which on a cell counts as wet; None: its wet days are not measured.
-        quantile_mapping: whether samples get the values of the training period that have the same rank, all cells and times together.
+        quantile_mapping: whether samples get the values of the training period that have the same rank, all cells and times together; or
+            those of its ``SEASON``.
         scores: of the transform normal-score, fitted to the training period; mapping: of ``quantile_mapping``, fitted to a model's
             samples; no settings of a person's.
     """
@@ -54,9 +56,9 @@ class Variable:
     exponent: float = 0.5
     minimum: float | None = None
     wet: float | None = None
-    quantile_mapping: bool = False
+    quantile_mapping: bool | str = False
     scores: NormalScores | None = None
-    mapping: QuantileMapping | None = None
+    mapping: QuantileMapping | SeasonalMapping | None = None
 
     def __post_init__(self) -> None:
         choose("transform", self.transform, TRANSFORMS)
@@ -73,9 +75,9 @@ class Variable:
             raise LevyError(
                 f"variable {self.name!r} counts as wet from {self.wet} {self.units} on: a number above its minimum was expected (1 mm day-1 for rain)"
             )
-        if not isinstance(self.quantile_mapping, bool):
+        if self.quantile_mapping != SEASON and not isinstance(self.quantile_mapping, bool):
             raise LevyError(
-                f"quantile_mapping of variable {self.name!r} is {self.quantile_mapping!r}, but true or false is expected"
+                f"quantile_mapping of variable {self.name!r} is {self.quantile_mapping!r}, but true, false or {SEASON} is expected"
             )
         if self.accumulated not in (None, RUNNING):
             duration(str(self.accumulated), f"`accumulated` of variable {self.name!r} (or {RUNNING})")
@@ -205,8 +207,18 @@ class FieldsConfig:
                 f"patch is {list(self.patch)} with standardise 'cell': a generated tile has no place whose mean and standard deviation "
                 "could be given back to it, so set standardise to variable"
             )
+        if self.maps_seasons and self.season == "none" and "day" not in self.climatology.split("-"):
+            raise LevyError(
+                "quantile_mapping is 'season', but samples have no season: set `season` to season, month or day, or `climatology` to day, or "
+                "quantile_mapping to true"
+            )
         if self.patch is not None and self.static is not None:
             raise LevyError("static fields belong to places, which tiles do not know: leave `static` or `patch` out")
+
+    @property
+    def maps_seasons(self) -> bool:
+        """Whether some variable has a quantile mapping for each season."""
+        return any(v.quantile_mapping == SEASON for v in self.variables)
 
     def to_mapping(self) -> dict[str, Any]:
         """What a person would write; without ``FITTED``."""

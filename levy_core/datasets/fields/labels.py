@@ -58,6 +58,11 @@ def label(season: str, times: np.ndarray, class_names: tuple[str, ...]) -> np.nd
     return labels.astype(np.int64)
 
 
+def seasons_of(times: np.ndarray) -> np.ndarray:
+    """The name of the season of each time, [N]."""
+    return np.array(SEASONS)[_numbers("season", times)]
+
+
 def season_of(class_names: Sequence[str]) -> str | None:
     """Which ``season`` gave these classes; None where they are none of fields."""
     for season, names in (("month", MONTHS), ("season", SEASONS)):

@@ -14,11 +14,13 @@ from levy_core.base.rows import BlockMap, thin_rows
 from levy_core.datasets.fields import climatology
 from levy_core.datasets.fields.check import Extent, check_extent, measure_extent
 from levy_core.datasets.fields.climatology import Fit
-from levy_core.datasets.fields.codec import Codec, transform
+from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig
+from levy_core.datasets.fields.labels import seasons_of
 from levy_core.datasets.fields.moments import FEWEST_FIELDS, Moments, find_moments
 from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.opening import LazyFields
+from levy_core.datasets.fields.physical import transform
 from levy_core.datasets.fields.reading import (
     BLOCK_BYTES,
     blocks,
@@ -40,6 +42,7 @@ FITTED_FIELDS, FITTED_BLOCK, FITTED_VALUES = (
     10,
     20_000_000,
 )  # fields, neighbours and values that ranks are taken from
+FEWEST_OF_SEASON = 50  # training fields: a law of what their cells hold
 FIELDS_PER_TERM = 4  # of a span, at least: its sums are one field per term, and travel where the fields would
 
 
@@ -207,14 +210,22 @@ def check_training(config: FieldsConfig, times: np.ndarray, members: int = 1) ->
     """Whether fields of the training times can show the cycles of ``config.climatology`` and of ``config.season``, and how cells vary.
 
     Raises:
-        LevyError: less than a year for the cycle of the year, steps too long for that of the day, or few fields for each cell's own
-            standard deviation.
+        LevyError: less than a year for the cycle of the year, steps too long for that of the day, few fields for each cell's own
+            standard deviation, or few of a season whose values are mapped.
     """
     if config.standardise == "cell" and (fields := len(times) * members) < FEWEST_FIELDS:
         raise LevyError(
             f"standardise is 'cell', but the training period from {say(times[0])} to {say(times[-1])} has {fields} fields: a cell's own "
             f"standard deviation needs at least {FEWEST_FIELDS}, so bring more, or take variable"
         )
+    if config.maps_seasons:
+        names, counts = np.unique(seasons_of(times), return_counts=True)
+        if counts.min() * members < FEWEST_OF_SEASON:
+            raise LevyError(
+                f"quantile_mapping is 'season', but the training period from {say(times[0])} to {say(times[-1])} has "
+                f"{counts.min() * members} fields of {names[counts.argmin()]}: a mapping of a season needs at least {FEWEST_OF_SEASON}, so bring "
+                "more, or set quantile_mapping to true"
+            )
     step = seconds_between(times[:2])[0]
     length = len(times) * step
     for name, kind, shorter in (

@@ -11,8 +11,9 @@ import xarray as xr
 from levy_core.base.errors import LevyError
 from levy_core.base.observed import Behind, Observed, Reported
 from levy_core.base.samples import Samples
-from levy_core.datasets.fields.codec import Codec, physical, transform
+from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.fill import HUGE
+from levy_core.datasets.fields.physical import physical, transform
 from levy_core.datasets.fields.placing import Grid
 from levy_core.datasets.fields.plausible import find_beyond
 from levy_core.datasets.fields.reported import Values, place_stations, read_grid, read_table
@@ -122,6 +123,7 @@ def _assemble(
     found: Mapping[int, Values], where: str, codec: Codec, samples: Samples, moment: Any, points: bool = False
 ) -> Observed:
     """Values by channel as the network sees samples; ``points``: between cells."""
+    codec = codec.of_moment(moment)
     cycle = np.zeros(codec.shape) if codec.climatology is None else codec.climatology.at(np.array([moment]))[0]
     rows = {c: standardise(where, codec, c, cycle[c], own) for c, own in found.items()}
     width = max(part.cells.shape[1] for part in rows.values())

@@ -4,7 +4,7 @@ It is monotone, so that the highest value of a field stays the highest; how cell
 knots are generalised Pareto laws, never bounded, but where the outermost values are equal: there is nothing beyond a full cover of cloud. Known as quantile mapping in the correction of climate models (Panofsky and Brier 1968).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,24 @@ class QuantileMapping:
         if self.lower:
             return -_beyond(-y, -x, -self.real[0], -self.generated[0], self.lower[::-1])
         return np.where(y <= self.real[0], self.lowest, x)
+
+
+@dataclass(frozen=True)
+class SeasonalMapping:
+    """A mapping for each season that the training period has, by its name."""
+
+    by_season: Mapping[str, QuantileMapping]
+
+
+def read_mapping(values: Mapping[str, Any], seasons: Sequence[str]) -> QuantileMapping | SeasonalMapping:
+    """Of ``dataclasses.asdict``: of a mapping, or of one for each of some seasons, by their names.
+
+    Raises:
+        LevyError: values of another make.
+    """
+    if values and isinstance(values, Mapping) and set(values) <= set(seasons):
+        return SeasonalMapping({name: QuantileMapping.from_mapping(own) for name, own in values.items()})
+    return QuantileMapping.from_mapping(values)
 
 
 def _beyond(x: np.ndarray, y: np.ndarray, end: float, image: float, laws: tuple[Law, ...]) -> np.ndarray:

@@ -18,7 +18,7 @@ def open_correction(folder: Path, found: Mapping[str, Any], of_model: Samples) -
     source = codec.corrected(found)
 
     def correct(samples: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        times = None if codec.climatology is None else times_of(codec, of_model, labels)[rows]
+        times = None if not source.needs_times else times_of(codec, of_model, labels)[rows]
         return codec.recode(samples, times, source)
 
     return correct

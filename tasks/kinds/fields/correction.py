@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from levy_core.base.tensors import read_tensors
+from levy_core.datasets.fields.config import SEASON
 from levy_core.datasets.fields.correction import fit_mappings
-from tasks.kinds.fields.metrics import FieldMetrics
+from levy_core.datasets.fields.labels import SEASONS
+from levy_core.datasets.fields.times import times_of
+from tasks.kinds.fields.metrics import SEASONS_FILE, FieldMetrics
 
 FIELDS, VALUES = 2000, 8_000_000  # that mappings are fitted to, at most; no fewer than LEAST fields
 LEAST = 100
@@ -20,6 +24,8 @@ def count(shape: tuple[int, ...]) -> int:
 def fit(reference: Path, samples: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Mappings, from samples of a model [N, C, H, W] with labels [N] to the training period."""
     metrics = FieldMetrics(reference)
-    times = metrics.times(labels)
+    times = times_of(metrics.codec, metrics.samples, labels)
+    by_season = any(v.quantile_mapping == SEASON for v in metrics.codec.variables)
+    seasons = np.array(SEASONS)[read_tensors(reference / SEASONS_FILE)["train"].numpy()] if by_season else None
     train = metrics.references["train"]
-    return fit_mappings(metrics.codec, samples, times, train.summary.values, train.frame.pooled)
+    return fit_mappings(metrics.codec, samples, times, train.summary.values, train.frame.pooled, seasons)

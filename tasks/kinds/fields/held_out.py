@@ -75,10 +75,11 @@ class HeldOutFields:
     ) -> tuple[np.ndarray, np.ndarray]:
         """As observations of a file are: each through the transform of its variable, less the cycle of its time."""
         assert isinstance(operator, CellMeans)
-        codec, size = self._codec, int(np.prod(self._codec.shape[1:]))
+        size = int(np.prod(self._codec.shape[1:]))
         found, spread = np.empty(values.shape), np.empty(values.shape)
         channels, cells, weights = self._channels(operator), operator.cells.numpy() % size, operator.weights.numpy()
         for i, cycle in enumerate(self._cycles(rows)):
+            codec = self._codec.of_moment(self._store.times[rows[i]])
             for c in np.unique(channels):
                 own = channels == c
                 seen = Values(cells[own], weights[own], values[i, own], std[own])
@@ -101,7 +102,8 @@ class HeldOutFields:
         channels, cells, weights = self._channels(operator), operator.cells.numpy(), operator.weights.numpy()
         seen, _ = weigh(weights, self._codec.moments(channels, cells)[1])
         own = operator if seen is weights else replace(operator, weights=torch.from_numpy(seen))
-        behind = look_behind(self._codec, next(self._cycles(np.array([row]))), channels, cells, weights)
+        codec = self._codec.of_moment(self._store.times[row])
+        behind = look_behind(codec, next(self._cycles(np.array([row]))), channels, cells, weights)
         return own if behind is None else Through(own, behind.inside, behind.outside)
 
     def to_units(self, samples: np.ndarray, rows: np.ndarray) -> np.ndarray:

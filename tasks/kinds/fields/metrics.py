@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import RootModel
 
 from levy_core.base.artifacts import STRICT, read_artifact
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json, write_json
-from levy_core.base.rows import Converted, Joined, Rows
+from levy_core.base.rows import Converted, Joined, Rows, thin_rows
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.codec import Codec
-from levy_core.datasets.fields.labels import measured_as, say_names
+from levy_core.datasets.fields.config import SEASON
+from levy_core.datasets.fields.labels import SEASONS, measured_as, say_names, seasons_of
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples, times_of
 from levy_core.metrics.fields import ensembles
@@ -32,6 +34,7 @@ FORECASTS = 200
 BLOCKS = 20  # of the bootstrap, at least
 PERIODS = ("test", "train")  # names in the tables and groups of the store
 CEILING = "ceiling.json"
+SEASONS_FILE = "seasons.safetensors"  # of the training fields that are looked at, where values are mapped by season
 ANOMALIES = "{}-anomalies"  # name of a period whose fields lack their climatology
 
 
@@ -185,6 +188,10 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
         measures = _in_samples(usual, store)
         shape, labels = (len(store), *store.shape), measured_as(store.classes)[store.labels]
         views = {name: Converted(store, shape, partial(_decode, codec, store.times))}
+        if name == "train" and any(v.quantile_mapping == SEASON for v in codec.variables):
+            looked_at = store.times[thin_rows(len(store), measures.most, measures.block)]
+            numbers = [SEASONS.index(season) for season in seasons_of(looked_at)]
+            write_tensors(folder / SEASONS_FILE, {name: torch.tensor(numbers)})
         if codec.climatology is not None:
             views[ANOMALIES.format(name)] = Converted(store, shape, partial(_to_anomalies, codec))
         for view, values in views.items():

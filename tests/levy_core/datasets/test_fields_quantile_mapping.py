@@ -4,16 +4,21 @@ import json
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from levy_core.base.errors import LevyError
-from levy_core.base.samples import CORRECTION
+from levy_core.base.samples import CORRECTION, RECORDED, Samples
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig, Variable
 from levy_core.datasets.fields.correction import fit_mappings
-from levy_core.datasets.fields.observed import look_behind
+from levy_core.datasets.fields.events import read_event
+from levy_core.datasets.fields.labels import SEASONS, seasons_of
+from levy_core.datasets.fields.observed import look_behind, read_observed
+from levy_core.datasets.fields.prepare import inspect
 from levy_core.datasets.fields.quantile_mapping import QuantileMapping
+from tests.support.fields import temperature, write
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(2, 3, 200_000)
@@ -162,8 +167,85 @@ def test_means_of_what_is_mapped_are_not_linear_and_are_seen_in_their_units():
     assert look_behind(plain, np.zeros(plain.shape), np.array([1]), cells, weights) is None
 
 
-def test_it_is_true_or_false():
-    for wrong in ("yes", 1):
+SEASONAL = replace(
+    PLAIN,
+    variables=(T2M, replace(TP, quantile_mapping="season")),
+    latitude=np.array([53.0, 52.0, 51.0, 50.0]),
+    longitude=np.arange(5.0),
+)
+DAYS = pd.date_range("2001-01-01", periods=2000).to_numpy()  # of both, in the same order
+WETTER = REAL * np.where(seasons_of(DAYS) == "JJA", 3.0, 1.0)[:, None, None, None]
+
+
+@pytest.fixture(scope="module")
+def by_season():
+    return fit_mappings(SEASONAL, DRAWN, DAYS, WETTER, seasons=seasons_of(DAYS))
+
+
+def test_each_season_has_the_mapping_of_its_own_fields_to_the_bit(by_season, tmp_path):
+    assert list(by_season) == ["tp"]
+    assert list(by_season["tp"]) == list(SEASONS)
+    codec, own = SEASONAL.corrected(by_season), seasons_of(DAYS)
+    decoded, cells = codec.decode(DRAWN, DAYS), np.array([3, 11])
+    flat = DRAWN[:, 1].reshape(-1, 20)[:, cells]
+    np.testing.assert_array_equal(
+        codec.decode_cells(1, cells, DAYS)(flat, np.arange(2000)), decoded[:, 1].reshape(-1, 20)[:, cells]
+    )
+    for season in SEASONS:
+        rows = own == season
+        pooled = PLAIN.corrected(fit_mappings(PLAIN, DRAWN[rows], None, WETTER[rows]))
+        np.testing.assert_array_equal(decoded[rows], pooled.decode(DRAWN[rows]))
+        np.testing.assert_array_equal(codec.encode(decoded[rows], DAYS[rows]), pooled.encode(decoded[rows]))
+        assert decoded[rows, 1].mean() == pytest.approx(WETTER[rows, 1].mean(), rel=0.02)
+    plain = replace(PLAIN, latitude=SEASONAL.latitude, longitude=SEASONAL.longitude)
+    np.testing.assert_allclose(plain.decode(plain.recode(DRAWN, DAYS, codec)), decoded, rtol=1e-5, atol=1e-4)
+    codec.save(tmp_path)
+    (tmp_path / CORRECTION).write_text(json.dumps(by_season))
+    np.testing.assert_array_equal(Codec.load(tmp_path).decode(DRAWN, DAYS), decoded)
+
+
+def test_what_was_observed_and_events_are_of_the_season_of_their_time(by_season, tmp_path):
+    codec = SEASONAL.corrected(by_season)
+    samples = Samples("fields", SEASONS, **RECORDED["fields"], shares=(0.25,) * 4)
+    row = {"variable": "tp", "latitude": 51.0, "longitude": 2.0, "value": 9.0, "std": 0.0}
+    pd.DataFrame([row]).to_csv(tmp_path / "a.csv", index=False)
+    for time, season in (("2019-07-25", "JJA"), ("2019-12-25", "DJF")):
+        found = read_observed(tmp_path / "a.csv", codec, samples, {}, time=time)
+        mapping = QuantileMapping.from_mapping(by_season["tp"][season])
+        expected = (np.log1p(mapping.inverse(np.array([9.0]))) - PLAIN.mean[1]) / PLAIN.std[1]
+        np.testing.assert_allclose(found.values, expected)
+        x = np.zeros((1, 2, 4, 5), np.float32)
+        x[0, 1, 2, 2] = found.values[0]
+        assert found.reported.decode(x)[0, 1, 2, 2] == pytest.approx(9.0, rel=1e-5)
+    event = read_event("tp mean > 4 mm day-1", codec, samples)
+    labels = np.repeat(np.arange(4), 25)
+    times, which = event.times(labels), np.arange(100)
+    seen = event.measure(times)(DRAWN[:100].reshape(100, -1)[:, event.cells], which)
+    areas = np.cos(np.deg2rad(codec.latitude))
+    means = (codec.decode(DRAWN[:100], times)[:, 1].mean(2) * areas).sum(1) / areas.sum()
+    np.testing.assert_allclose(seen, means)
+    assert seen[50:75].mean() > 2 * np.delete(seen, np.s_[50:75]).mean()
+
+
+def test_seasons_without_times_or_fields_are_refused(by_season, tmp_path):
+    codec = SEASONAL.corrected(by_season)
+    with pytest.raises(LevyError, match="4 fields with 0 times: values are mapped by season, so each needs its time"):
+        codec.decode(DRAWN[:4])
+    winters = SEASONAL.corrected({"tp": {"DJF": by_season["tp"]["DJF"]}})
+    with pytest.raises(LevyError, match=r"tp is mapped by season, and nothing is known of JJA.* \(it has DJF\)"):
+        winters.decode(DRAWN, DAYS)
+    with pytest.raises(LevyError, match="a quantile mapping is damaged"):
+        SEASONAL.corrected({"tp": {"DJF": {}, "JJA": by_season["tp"]["JJA"]}})
+    tp = Variable("t2m", "K", quantile_mapping="season")
+    with pytest.raises(LevyError, match="quantile_mapping is 'season', but samples have no season"):
+        FieldsConfig((tp,), climatology="hour")
+    days = write(tmp_path / "days", temperature(160, freq="D"))
+    with pytest.raises(LevyError, match=r"has 4 fields of JJA: a mapping of a season needs at least 50"):
+        inspect(days, FieldsConfig((tp,), season="season", train_until="2001-06-04"))
+
+
+def test_it_is_true_or_false_or_by_season():
+    for wrong in ("yes", 1, "month"):
         with pytest.raises(LevyError, match="quantile_mapping of variable 'tp' is"):
             FieldsConfig.from_mapping({"variables": [{"name": "tp", "units": "mm", "quantile_mapping": wrong}]})
     with pytest.raises(LevyError, match="unknown settings mapping of fields"):
