@@ -1,5 +1,6 @@
 """Fields of weather: a training and a held-out period, in physical units, with a tail index."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
@@ -23,8 +24,13 @@ def _check(raw: Path, settings: FieldSettings) -> dict[str, int]:
     import numpy as np
 
     from levy_core.datasets.fields.prepare import inspect
+    from levy_core.datasets.fields.whole_years import advise_whole_years
 
     found = inspect(raw, settings.config)
+    times = found.fields.data.time.to_numpy()
+    train, test = (times[found.periods[group]] for group in ("train", "test"))
+    if advice := advise_whole_years(train, test):
+        print(f"warning: {raw}: {advice}", file=sys.stderr)
     counts = np.bincount(found.labels["train"], minlength=len(found.classes)) * found.samples
     return dict(zip(found.classes, counts.tolist(), strict=True))
 

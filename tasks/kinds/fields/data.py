@@ -12,6 +12,7 @@ from levy_core.base.files import write_json
 from levy_core.base.rows import thin_rows
 from levy_core.datasets.fields.prepare import prepare_fields
 from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.fields.whole_years import advise_whole_years
 from levy_core.metrics.common.tail_index import tail_index
 from levy_core.metrics.fields.amplitudes import amplitudes, thin_cells
 from levy_core.metrics.fields.measures import FieldsMeasures
@@ -34,7 +35,9 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
             partial(bar, what="packing fields", unit="block"),
             block_map=map_blocks,
         )
-    store = FieldStore.open(folder / "fields.zarr", "train")
+    store, held_out = (FieldStore.open(folder / "fields.zarr", group) for group in ("train", "test"))
+    if advice := advise_whole_years(store.times, held_out.times):
+        print(f"warning: {dataset}: {advice}", file=sys.stderr)
     usual = FieldsMeasures()
     rows = thin_rows(len(store), usual.most, usual.block)
     read = (store[rows[part]] for part in parts(len(rows), store.shape))

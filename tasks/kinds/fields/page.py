@@ -17,6 +17,7 @@ from levy_core.datasets.fields.curved import cell_areas
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.datasets.fields.times import drawn_times
+from levy_core.datasets.fields.whole_years import advise_whole_years
 from levy_core.metrics.fields.spatial import joint_exceedance
 from levy_core.metrics.fields.summary import Summary, summarise
 from tasks.cells.observed import Shown
@@ -111,6 +112,12 @@ class FieldPage:
         step = float(seconds_between(FieldStore.open(self._prepared / "fields.zarr", "test").times[:2])[0])
         return YEAR / step if step > 0 else None
 
+    @property
+    def _unlike_seasons(self) -> str:
+        """What is wrong with the held-out period's seasons; the gap is that which lies between the periods."""
+        train, test = (FieldStore.open(self._prepared / "fields.zarr", group).times for group in ("train", "test"))
+        return advise_whole_years(train, test)
+
     def _physical(self, sampler: DefaultSampler) -> Converted:
         return self._metrics.physical(sampler.rows, sampler.labels)
 
@@ -147,6 +154,7 @@ class FieldPage:
             ],
             "per_year": self._fields_per_year,
             "anomalies": self._codec.climatology is not None,
+            "unlike_seasons": self._unlike_seasons,
             "periods": {"train": self._statistics.train, "test": self._statistics.test},
             "drawn": len(next(iter(samplers.values())).labels),
             "files": [CF_FILE.format(d) for d in samplers],
