@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 Result = TypeVar("Result")
+PART = 8_000_000  # values that are looked at together
 
 
 class BlockMap(Protocol):
@@ -65,6 +66,12 @@ class Joined:
         for i in np.unique(which):
             read[which == i] = self.arrays[i][rows[which == i] - (ends[i] - len(self.arrays[i]))]
         return read
+
+
+def parts(n: int, shape: tuple[int, ...]) -> list[slice]:
+    """Spans of n samples [*S], as many in each as are looked at together; one without any of n = 0."""
+    step = max(1, PART // int(np.prod(shape)))
+    return [slice(start, min(n, start + step)) for start in range(0, max(1, n), step)]
 
 
 def read_rows(samples: Tensor | Rows, rows: np.ndarray) -> Tensor:

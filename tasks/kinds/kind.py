@@ -189,7 +189,7 @@ class Correction:
 
     is_asked_for: Callable[[Any], bool]
     count: Callable[[tuple[int, ...]], int]
-    fit: "Callable[[Path, np.ndarray, np.ndarray], dict[str, Any]]"
+    fit: "Callable[[Path, Rows, np.ndarray], dict[str, Any]]"
     open: "Callable[[Path, Mapping[str, Any], Samples], Correct]"
 
 

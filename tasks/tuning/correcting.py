@@ -5,15 +5,16 @@ from typing import Any
 import torch
 
 from levy_core.base.memory import free_memory
+from levy_core.base.rows import Joined
 from levy_core.base.seeds import seed_of
 from levy_core.sampling.solver import Solver
 from levy_core.sampling.space import Space
-from levy_core.serving.draw import draw_samples
 from levy_core.serving.memory import Footprint, check_batch
 from levy_core.training.checkpoint import Model
 from tasks.params.samplers import classes_of
 from tasks.params.schema import Params
 from tasks.runtime import paths
+from tasks.tuning.kept import draw_kept
 
 STEPS = 20  # of the sampler whose samples it is fitted to
 
@@ -34,6 +35,7 @@ def fit_correction(params: Params, dataset: str, model: Model, space: Space, dev
     n, seed = correction.count(model.shape), seed_of("tune", params.tune.seed, "correction") % 2**31
     labels, batch = model.samples.labels(classes_of(params.sample, params.kind(dataset)), 0, n), params.sample.batch
     check_batch("sample.batch", batch, Footprint(model, device), solver, n, free_memory(device))
-    samples = draw_samples(model, solver, seed, labels, batch, device)
+    folder = paths.reference(dataset).parent
+    samples = Joined(list(draw_kept(model, solver, seed, labels, batch, device, folder)))
     print(f"{dataset}: samples are corrected, as fitted to {n:,} of {STEPS} evaluations", flush=True)
     return correction.fit(paths.reference(dataset), samples, labels)

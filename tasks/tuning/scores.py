@@ -5,7 +5,6 @@ from dataclasses import asdict
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ from levy_core.base.memory import free_memory
 from levy_core.base.rows import Converted, Joined
 from levy_core.base.samples import Classes
 from levy_core.sampling.solver import Solver
-from levy_core.serving.draw import draw_slices
 from levy_core.serving.memory import Footprint, check_batch
 from levy_core.training.checkpoint import Model
 from tasks.kinds.kind import Correct, Metrics
+from tasks.tuning.kept import draw_kept
 
 
 class Memo:
@@ -127,19 +126,11 @@ class Scorer:
         missing = n - self._have
         check_batch("sample.batch", self._batch, self._footprint, solver, missing, free_memory(self._device))
         labels = self._model.samples.labels(self._classes, self._have, missing)
-        for samples in draw_slices(self._model, solver, self._seed, labels, self._batch, self._device, self._have):
-            kept = samples if len(samples) == missing else _spool(samples, self._memo.folder)
-            self._drawn.append(kept if self._correct else self._metrics.embed(kept))
+        model, batch, folder = self._model, self._batch, self._memo.folder
+        for samples in draw_kept(model, solver, self._seed, labels, batch, self._device, folder, self._have):
+            self._drawn.append(samples if self._correct else self._metrics.embed(samples))
             self._have += len(samples)
 
 
 def _correct(correct: Correct, labels: np.ndarray, read: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return correct(read, labels, rows)
-
-
-def _spool(samples: np.ndarray, folder: Path) -> np.ndarray:
-    """The same, in a file without a name that ends with the array."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=folder) as stream:
-        stream.write(np.ascontiguousarray(samples).data)
-        return np.memmap(stream, samples.dtype, "r", shape=samples.shape)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from levy_core.base.rows import Rows, parts
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import SEASON
 from levy_core.datasets.fields.labels import SEASONS, seasons_of
@@ -13,7 +14,7 @@ from levy_core.datasets.fields.quantile_mapping import QuantileMapping
 
 def fit_mappings(
     codec: Codec,
-    x: np.ndarray,
+    x: Rows,
     times: np.ndarray | None,
     real: np.ndarray,
     cells: np.ndarray | None = None,
@@ -22,24 +23,26 @@ def fit_mappings(
     """Quantile mappings of the variables that are to have one, by their key, for ``Codec.corrected``.
 
     Args:
-        x: samples of the model [N, C, H, W], at times [N]. cells: flat int64 [K], which of them are looked at, so that all areas count alike; None: all.
+        x: samples of the model [N, C, H, W], at times [N], read a part at a time. cells: flat int64 [K], which of them are looked at, so that all areas count alike; None: all.
         real: of the training period, in physical units, the same cells [M, C, K], or all [M, C, H, W].
         seasons: of the real fields, names [M]; needed where a variable is mapped by season, as are times.
 
     Raises:
         LevyError: as ``Codec.decode`` and ``QuantileMapping.fit``.
     """
-    values = codec.unbounded(x, times).reshape(len(x), codec.shape[0], -1)
-    values = values if cells is None else values[:, :, cells]
+    seen = np.arange(codec.valid[0].size) if cells is None else cells
+    read = ((x[rows], rows) for part in parts(len(x), codec.shape) for rows in [np.arange(len(x))[part]])
+    physical = (codec.unbounded(fields, None if times is None else times[rows]) for fields, rows in read)
+    values = np.concatenate([fields.reshape(*fields.shape[:2], -1)[:, :, seen] for fields in physical])
     found: dict[str, Any] = {}
     for c, v in enumerate(codec.variables):
-        made, seen = values[:, c], real[:, c]
+        made, held = values[:, c], real[:, c]
         if v.quantile_mapping == SEASON:
             assert times is not None, "fields that are mapped by season have times"
             assert seasons is not None, "and so have real ones"
             of_made = seasons_of(times)
-            each = {s: (made[of_made == s], seen[seasons == s]) for s in SEASONS if (seasons == s).any()}
+            each = {s: (made[of_made == s], held[seasons == s]) for s in SEASONS if (seasons == s).any()}
             found[v.key] = {s: asdict(QuantileMapping.fit(*both)) for s, both in each.items()}
         elif v.quantile_mapping:
-            found[v.key] = asdict(QuantileMapping.fit(made, seen))
+            found[v.key] = asdict(QuantileMapping.fit(made, held))
     return found

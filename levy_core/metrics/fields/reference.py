@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.rows import BlockMap, thin_rows
+from levy_core.base.rows import BlockMap, parts, thin_rows
 from levy_core.metrics.common.bootstrap import block_rows
 from levy_core.metrics.common.extremes import return_levels
 from levy_core.metrics.common.intervals import PERIODS, count_exceedances, estimates
 from levy_core.metrics.common.marginal import Tail
 from levy_core.metrics.fields import spatial
 from levy_core.metrics.fields.distances import Distances, Real
-from levy_core.metrics.fields.summary import HOLES, Fields, Frame, Holes, Summary, parts, summarise
+from levy_core.metrics.fields.summary import HOLES, Fields, Frame, Holes, Summary, summarise
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Protocol
 import numpy as np
 
 from levy_core.base.errors import LevyError
+from levy_core.base.rows import parts
 from levy_core.metrics.fields import spatial
 from levy_core.metrics.fields.spatial import Pairs
 
 POOLED = 16_000_000  # values of a variable that are pooled, at most, unless FEWEST cells of each field are more,
 FEWEST, FIELDS = 1000, 1000  # of FIELDS fields or fewer as many of each: generated ones may be more than real ones
-PART = 8_000_000  # values of whole fields that are looked at together
 HOLES = 2_000_000_000  # cells of fields of which is kept whether they are missing
 
 
@@ -29,12 +29,6 @@ class Fields(Protocol):
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """[n, C, H, W] of the rows, int64 [n]."""
         ...
-
-
-def parts(n: int, shape: tuple[int, ...]) -> list[slice]:
-    """Spans of 0..n fields [C, H, W], as many in each as are looked at together; one without any of n = 0."""
-    step = max(1, PART // int(np.prod(shape)))
-    return [slice(start, min(n, start + step)) for start in range(0, max(1, n), step)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import device
 
+    from levy_core.base.rows import Rows
     from levy_core.base.samples import Samples
     from levy_core.process.design import Design
 
@@ -152,7 +153,7 @@ def _count_fitted(shape: tuple[int, ...]) -> int:
     return count(shape)
 
 
-def _fit_correction(reference: Path, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, Any]:
+def _fit_correction(reference: Path, samples: "Rows", labels: "np.ndarray") -> dict[str, Any]:
     from tasks.kinds.fields.correction import fit
 
     return fit(reference, samples, labels)

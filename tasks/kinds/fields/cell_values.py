@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from levy_core.base.rows import Rows
+from levy_core.base.rows import Rows, parts
 from levy_core.datasets.fields.codec import Codec
-from levy_core.metrics.fields.summary import parts
 
 VALUES = 40_000_000  # of a variable, at most: 2,000 fields of 721 x 1440 are looked at in every eighth row and column,
 FEWEST = 500  # fewer than so many fields in every fourth

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from levy_core.base.rows import Rows
 from levy_core.base.tensors import read_tensors
 from levy_core.datasets.fields.config import SEASON
 from levy_core.datasets.fields.correction import fit_mappings
@@ -21,7 +22,7 @@ def count(shape: tuple[int, ...]) -> int:
     return min(FIELDS, max(LEAST, VALUES // int(np.prod(shape))))
 
 
-def fit(reference: Path, samples: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def fit(reference: Path, samples: Rows, labels: np.ndarray) -> dict[str, Any]:
     """Mappings, from samples of a model [N, C, H, W] with labels [N] to the training period."""
     metrics = FieldMetrics(reference)
     times = times_of(metrics.codec, metrics.samples, labels)

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from levy_core.base.files import write_json
-from levy_core.base.rows import thin_rows
+from levy_core.base.rows import parts, thin_rows
 from levy_core.datasets.fields.prepare import prepare_fields
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.whole_years import advise_whole_years
 from levy_core.metrics.common.tail_index import tail_index
 from levy_core.metrics.fields.amplitudes import amplitudes, thin_cells
 from levy_core.metrics.fields.measures import FieldsMeasures
-from levy_core.metrics.fields.summary import parts
 from tasks.kinds.fields.settings import FieldSettings
 from tasks.runtime import cluster
 from tasks.runtime.progress import bar

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from levy_core.base import rows as base_rows
 from levy_core.base.rows import Converted, Joined
 from levy_core.metrics.fields import summary
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, measure_fields
@@ -30,7 +31,7 @@ def test_parts_say_what_the_whole_says(monkeypatch, holes):
     real, generated = fields(130, 0, holes), fields(70, 1).astype(np.float64)
     rows = []
     for part in (10**9, 5 * 2 * 9 * 12):
-        monkeypatch.setattr(summary, "PART", part)
+        monkeypatch.setattr(base_rows, "PART", part)
         reference = FieldsReference.of(real, labels(130), NAMES, AREAS, FEW)
         rows.append(measure_fields(generated, labels(70), {"test": reference}))
         assert (reference.frame.holes is None) == (holes == 0)
@@ -55,7 +56,7 @@ def test_few_fields_of_the_mask_are_kept_where_fields_are_large(monkeypatch):
 
 
 def test_fields_are_read_once_where_it_is_known_which_cells_have_values(monkeypatch):
-    monkeypatch.setattr(summary, "PART", 10 * 2 * 9 * 12)
+    monkeypatch.setattr(base_rows, "PART", 10 * 2 * 9 * 12)
     values, seen = fields(60, 0), []
     real = Converted(values, values.shape, lambda read, rows: seen.extend(rows) or read)
     FieldsReference.of(real, labels(60), NAMES, AREAS, FEW, valid=~np.isnan(values).all(0))

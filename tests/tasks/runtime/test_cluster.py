@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from distributed import LocalCluster
 
+from levy_core.base import rows
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields import reading
 from levy_core.datasets.fields.prepare import prepare_fields
 from levy_core.datasets.fields.store import chunk_rows
-from levy_core.metrics.fields import summary
 from tasks.kinds.fields.metrics import make_reference
 from tasks.kinds.fields.settings import FieldEvaluation
 from tasks.runtime import cluster
@@ -79,7 +79,7 @@ def test_added_hours_are_read_by_the_workers_too(named, tmp_path):
 
 
 def test_fields_are_measured_by_the_workers_too(named, tmp_path, monkeypatch):
-    monkeypatch.setattr(summary, "PART", 64 * 64 * 100)
+    monkeypatch.setattr(rows, "PART", 64 * 64 * 100)
     folder = write(tmp_path / "data", fields(1600))
     prepared(folder, tmp_path / "prepared", config(max_missing=0.1, test_share=0.4, climatology="hour"))
     files = []
