@@ -6,7 +6,7 @@ the step instead: resuming needs no saved generator state.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -64,6 +64,10 @@ class Streams:
         """(u, 1 - u, v) of independent uniforms u and v in (0, 1), float32 [B, *shape]: see ``_halves``."""
         return _halves(np.stack([_bits(g, shape) for g in self._uniform]), self._uniform)
 
+    def from_halves(self, shape: Sequence[int], make: Callable[..., Tensor], *settings: float) -> Tensor:
+        """What ``make(*settings, u, 1 - u, v)`` makes of ``halves``."""
+        return make(*settings, *self.halves(shape))
+
 
 class BatchStream:
     """The same interface with one generator for all B rows of a training batch: fast, but bound to the batch."""
@@ -85,6 +89,10 @@ class BatchStream:
         """(u, 1 - u, v) of independent uniforms u and v in (0, 1), float32 [B, *shape]: see ``_halves``."""
         u, rest, v = _halves(_bits(self._uniform, (self._size, *shape))[None], [self._uniform])
         return u[0], rest[0], v[0]
+
+    def from_halves(self, shape: Sequence[int], make: Callable[..., Tensor], *settings: float) -> Tensor:
+        """What ``make(*settings, u, 1 - u, v)`` makes of ``halves``."""
+        return make(*settings, *self.halves(shape))
 
 
 def _bits(g: np.random.Generator, shape: Sequence[int]) -> np.ndarray:

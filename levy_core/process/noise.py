@@ -4,7 +4,7 @@ The only module that draws diffusion noise. A law is a frozen value; the randomn
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp, inf, lgamma, pi
 from typing import ClassVar, Literal, Protocol
@@ -12,11 +12,12 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from levy_core.base.devices import send
 from levy_core.base.errors import LevyError, choose
 
 
 class RandomStreams(Protocol):
-    """Where a law takes its randomness from: ``seeds.Streams`` or ``seeds.BatchStream``."""
+    """Where a law takes its randomness from: ``seeds.Streams``, ``seeds.BatchStream`` or, on a device of its own, ``philox.PhiloxStreams``."""
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """float32 N(0, 1), [B, *shape]."""
@@ -26,8 +27,8 @@ class RandomStreams(Protocol):
         """float64 multiples of 2**-53 in [0, 1), [B, *shape], or [len(rows), *shape] for these rows alone."""
         ...
 
-    def halves(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """(u, 1 - u, v) of independent uniforms u and v in (0, 1), float32 [B, *shape]; small values keep their precision."""
+    def from_halves(self, shape: Sequence[int], make: Callable[..., Tensor], *settings: float) -> Tensor:
+        """``make(*settings, u, 1 - u, v)`` of independent uniforms u and v in (0, 1), float32 [B, *shape]; small values keep their precision."""
         ...
 
 
@@ -68,7 +69,8 @@ class Noise(Protocol):
     def sample_with_mixing(self, shape: Sequence[int], streams: RandomStreams) -> tuple[Tensor, Tensor]:
         """The noise of ``sample`` in law, and its A, float64 with sides of 1 where coordinates share it."""
         mixing = self.mixing(shape, streams)
-        return streams.normal(shape).mul_(mixing.sqrt().float()), mixing
+        z = streams.normal(shape)
+        return z.mul_(send(mixing.sqrt().float(), z.device)), mixing
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Stable(Noise):
     def sample(self, shape: Sequence[int], streams: RandomStreams) -> Tensor:
         if self.isotropic or self.cap is not None or self.alpha == 2:
             return super().sample(shape, streams)
-        return symmetric_stable(self.alpha, *streams.halves(shape))
+        return streams.from_halves(shape, symmetric_stable, self.alpha)
 
     def precision(self, e: Tensor) -> Tensor:
         """Exact at 0 and far out, where the density falls as |e|**(-alpha - d); between, a rational function of |e|**2.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from levy_core.base.conditions import Condition, check_one_per_sample, move
 from levy_core.base.errors import LevyError, NotFiniteError
-from levy_core.base.seeds import Streams
+from levy_core.base.philox import streams_of
 from levy_core.process.noise import Noise, RandomStreams
 from levy_core.process.parametrisation import broadcast, check_shape
 from levy_core.sampling.guidance import EpsHat
@@ -33,8 +33,8 @@ def sample(
 ) -> Tensor:
     """One batch of samples, float32 [B, *shape] on the CPU.
 
-    Sample i is a function of (seed, indices[i], its condition, table, noise, predictor) alone, whatever the batch holds.
-    A predictor with a true ``needs_gradient`` may ask for gradients (``torch.enable_grad``), for example of a guide.
+    Sample i is a function of (seed, indices[i], its condition, table, noise, predictor) alone, whatever the batch holds,
+    and of the kind of device: a GPU draws noise of its own (``base.philox``). A predictor with a true ``needs_gradient`` may ask for gradients (``torch.enable_grad``), for example of a guide.
     Memory does not grow with the steps, but for the posterior family with one mixing variable per coordinate.
 
     Args:
@@ -52,7 +52,7 @@ def sample(
     """
     check_one_per_sample(cond, len(indices))
     seeds = seed if isinstance(seed, Sequence) else [seed] * len(indices)
-    streams = Streams([(s, "sample", int(i)) for s, i in zip(seeds, indices, strict=True)])
+    streams = streams_of([(s, "sample", int(i)) for s, i in zip(seeds, indices, strict=True)], device)
     with gradients_of(predictor):
         y, draw = begin(table, noise, streams, shape, device)
         return solve(predictor, table, noise, streams, y, move(cond, device), indices, draw, watch).cpu()

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from levy_core.base.conditions import Condition, move
 from levy_core.base.errors import LevyError, NotFiniteError
-from levy_core.base.seeds import Streams, generator
+from levy_core.base.philox import streams_of_samples
+from levy_core.base.seeds import generator
 from levy_core.process.noise import Noise
 from levy_core.sampling.loop import apply_row, begin, check_output
 from levy_core.sampling.solver import StepTable
@@ -101,7 +102,7 @@ def sample_corrected(
     newest: deque[Tensor] = deque(maxlen=table.weights.shape[1])
     effective, resamplings, before = [], 0, torch.zeros(n, dtype=torch.float64)
     with torch.inference_mode():
-        y, _ = begin(table, noise, Streams.of_samples(seed, "sample", range(n)), shape, device)
+        y, _ = begin(table, noise, streams_of_samples(seed, "sample", range(n), device), shape, device)
         for k in range(table.nfe):
             level = float(table.rho[k])
             parts = [_velocity_and_rate(predictor, part, level, asked, nothing, strength) for part in y.split(batch)]

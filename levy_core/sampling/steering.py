@@ -16,7 +16,8 @@ from torch import Tensor
 
 from levy_core.base.conditions import Condition, move
 from levy_core.base.errors import LevyError
-from levy_core.base.seeds import Streams, generator
+from levy_core.base.philox import streams_of_samples
+from levy_core.base.seeds import generator
 from levy_core.process.noise import Noise
 from levy_core.sampling.guidance import EpsHat
 from levy_core.sampling.loop import begin, gradients_of, solve
@@ -100,7 +101,7 @@ def steer(
     """
     check_table(table)
     system = _System(potential, table, seed, indices, resample_below, device)
-    streams = Streams.of_samples(seed, "sample", indices)
+    streams = streams_of_samples(seed, "sample", indices, device)
     with gradients_of(predictor):
         y, _ = begin(table, noise, streams, shape, device)
         parts: EpsHat = predictor if len(indices) <= batch else _InParts(predictor, batch)

@@ -1,7 +1,7 @@
 """Random streams on what pipelines of diffusers pass: a generator, one per sample, or None."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -53,3 +53,7 @@ class TorchStreams:
         """(u, 1 - u, v) of independent uniforms u and v in (0, 1), float32 [B, *shape]."""
         u, v = (open_interval(self.uniform(shape)) for _ in range(2))
         return u.float(), (1 - u).float(), v.float().clamp_(max=1 - 2.0**-24)
+
+    def from_halves(self, shape: Sequence[int], make: Callable[..., Tensor], *settings: float) -> Tensor:
+        """What ``make(*settings, u, 1 - u, v)`` makes of ``halves``."""
+        return make(*settings, *self.halves(shape))

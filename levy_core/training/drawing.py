@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from levy_core.base.conditions import LABEL, Condition
+from levy_core.base.devices import send
 from levy_core.base.errors import LevyError
 from levy_core.base.patches import Cover
-from levy_core.base.seeds import BatchStream, generator
-from levy_core.process.noise import Noise
+from levy_core.base.philox import PhiloxStreams, draws_own
+from levy_core.base.seeds import BatchStream, generator, seed_of
+from levy_core.process.noise import Noise, RandomStreams
 from levy_core.training.augmentation import Augmentation
 
 if TYPE_CHECKING:
@@ -115,27 +117,50 @@ BLOCK_ROWS, BLOCK_VALUES = (
 )  # samples of a batch whose noise is drawn together: at most so many, of so many values
 
 
+CPU = torch.device("cpu")
+
+
 def draw_noise(
-    noise: Noise, shape: Sequence[int], key: tuple[int | str, ...], repeats: int, rows: slice, with_mixing: bool
+    noise: Noise,
+    shape: Sequence[int],
+    key: tuple[int | str, ...],
+    repeats: int,
+    rows: slice,
+    with_mixing: bool,
+    device: torch.device = CPU,
+    fused: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Noise of some rows of a batch, float32 [repeats * rows, *shape], and its A, as it is drawn whoever asks for which rows.
 
-    Rows belong to blocks with a generator each, keyed by (key, draw, block), and a process draws the blocks of its rows alone.
+    On the CPU, rows belong to blocks with a generator each, keyed by (key, draw, block), and a process draws the blocks of its rows
+    alone; on a device that draws noise itself, each row has counters of its own, keyed by (key, draw, row).
 
     Args:
         repeats: draws per row. with_mixing: whether A of ``e = sqrt(A) z`` is wanted, float32 with sides of 1 where
             coordinates share it; else None.
+        device: where the noise is used; it comes from the CPU where the device draws none. fused: as for ``PhiloxStreams``.
     """
+    count = rows.stop - rows.start
+    if draws_own(device):
+        seeds = [seed_of(*key, draw) for draw in range(repeats) for _ in range(count)]
+        streams = PhiloxStreams(seeds, [*range(rows.start, rows.stop)] * repeats, device, fused)
+        return _draw(noise, shape, streams, repeats * count, with_mixing)
     size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // prod(shape)))
     first = rows.start // size
     inside = slice(rows.start - first * size, rows.stop - first * size)
     noises, mixings = [], []
     for draw in range(repeats):
-        sources = [BatchStream(size, *key, draw, block) for block in range(first, -(-rows.stop // size))]
-        if with_mixing:
-            drawn = [noise.sample_with_mixing(shape, source) for source in sources]
-            noises.append(torch.cat([e for e, _ in drawn])[inside])
-            mixings.append(torch.cat([a.float().expand(size, *a.shape[1:]) for _, a in drawn])[inside])
-        else:
-            noises.append(torch.cat([noise.sample(shape, source) for source in sources])[inside])
+        blocks = range(first, -(-rows.stop // size))
+        drawn = [_draw(noise, shape, BatchStream(size, *key, draw, block), size, with_mixing) for block in blocks]
+        noises.append(torch.cat([e for e, _ in drawn])[inside])
+        mixings += [torch.cat([a for _, a in drawn if a is not None])[inside]] if with_mixing else []
     return torch.cat(noises), torch.cat(mixings) if mixings else None
+
+
+def _draw(
+    noise: Noise, shape: Sequence[int], streams: RandomStreams, size: int, with_mixing: bool
+) -> tuple[Tensor, Tensor | None]:
+    if not with_mixing:
+        return noise.sample(shape, streams), None
+    e, mixing = noise.sample_with_mixing(shape, streams)
+    return e, send(mixing.float(), e.device).expand(size, *mixing.shape[1:])

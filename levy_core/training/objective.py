@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from levy_core.base.conditions import Condition
+from levy_core.base.devices import send
 from levy_core.process.design import Design
 from levy_core.process.loss import LEVEL_WEIGHTS
 from levy_core.process.parametrisation import broadcast
@@ -59,9 +60,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """All of it on a device; a GPU copies while the processor goes on."""
-        if device.type == "cuda":
-            return self._each(lambda t: t.pin_memory().to(device, non_blocking=True))
-        return self._each(lambda t: t.to(device))
+        return self._each(lambda t: send(t, device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         entries = lambda cond: None if cond is None else {name: change(values) for name, values in cond.items()}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from levy_core.base.conditions import Condition, move, rows_of
-from levy_core.base.seeds import Streams
+from levy_core.base.philox import streams_of_samples
 from levy_core.process.design import Design
 from levy_core.process.parametrisation import Predictor
 
@@ -34,7 +34,7 @@ def draw_preview(
     levels = [*falling.tolist(), 0.0]
     device = next(predictor.parameters()).device
     n = len(next(iter(cond.values())))
-    noise, drawn = first * design.noise.sample(shape, Streams.of_samples(seed, "sample", range(n))), []
+    noise, drawn = first * design.noise.sample(shape, streams_of_samples(seed, "sample", range(n), device)), []
     for rows in torch.arange(n).split(together):
         y, own = noise[rows].to(device), move(rows_of(cond, rows), device)
         for rho, after in pairwise(levels):

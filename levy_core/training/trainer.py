@@ -183,7 +183,7 @@ class Trainer:
         return self.cover.cut(x0, places[self.own_rows][first : first + len(x0)])
 
     def _batch(self, x0: Tensor) -> Batch:
-        """This process's rows, on the CPU. What is drawn does not depend on the share."""
+        """This process's rows, on the CPU but for noise of a device that draws its own. What is drawn does not depend on the share."""
         config, own_rows, repeats = self.config, self.own_rows, self.objective.repeats
         drawn = self.drawing(self.step)
         cond = rows_of(self.cond, drawn.rows)
@@ -205,7 +205,9 @@ class Trainer:
         own = lambda cond: repeat(rows_of(cond, own_rows), repeats)
         copies = (repeats, *[1] * (x0.dim() - 1))
         key = (config.seed, "noise", self.step)
-        e, mixing = draw_noise(self.design.noise, x0.shape[1:], key, repeats, own_rows, self.design.score_head)
+        e, mixing = draw_noise(
+            self.design.noise, x0.shape[1:], key, repeats, own_rows, self.design.score_head, self.device
+        )
         return Batch(
             x0=x0.repeat(copies),
             rho=rho.repeat(repeats),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from levy_core.base.conditions import Condition, check_one_per_sample, move
 from levy_core.base.errors import LevyError, NotFiniteError
-from levy_core.base.seeds import Streams
+from levy_core.base.philox import streams_of_samples
 from levy_core.process.noise import Gaussian, Noise, RandomStreams
 from levy_core.sampling.guidance import EpsHat
 from levy_core.sampling.loop import check_output, gradients_of, not_finite
@@ -49,7 +49,7 @@ def sample_phase(
         )
     check_one_per_sample(cond, len(indices))
     table = tabulate_phase(path, integrator, steps)
-    streams = Streams.of_samples(seed, "sample", indices)
+    streams = streams_of_samples(seed, "sample", indices, device)
     with gradients_of(predictor):
         return follow(predictor, table, noise, streams, shape, move(cond, device), indices, device).cpu()
 

@@ -71,13 +71,13 @@ class Corners:
     def uniform(self, shape, rows=None):
         return next(self.columns).clone()
 
-    def halves(self, shape):
+    def from_halves(self, shape, make, *settings):
         least = torch.tensor([2.0**-93, 2.0**-40, 0.3, 1.0], dtype=torch.float64)
         u, v = torch.meshgrid(
             torch.cat([least, 1 - least[:3]]), torch.tensor([2.0**-77, 0.3, 1 - 2.0**-24]).double(), indexing="ij"
         )
         rest = torch.cat([1 - least, least[:3]])[:, None].expand_as(u).clamp(min=2.0**-93)
-        return tuple(part.reshape(-1, 1).float() for part in (u.clamp(min=2.0**-93), rest, v))
+        return make(*settings, *(part.reshape(-1, 1).float() for part in (u.clamp(min=2.0**-93), rest, v)))
 
     def normal(self, shape):
         return torch.full((16, *shape), 6.0)  # as many as the pairs of uniforms

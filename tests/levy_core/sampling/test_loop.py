@@ -11,6 +11,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from levy_core.base import philox
 from levy_core.base.conditions import of_labels
 from levy_core.base.errors import LevyError, NotFiniteError
 from levy_core.base.seeds import BatchStream
@@ -73,6 +74,27 @@ indices = [int(i) for i in sys.argv[1:]]
 print(draw(Stable(1.6, isotropic=False), TABLE, indices).double().tolist())
 """
 TABLE = tabulate(Solver("sde-e", "euler-maruyama", "uniform-t", 6, 0.3), Cosine(1.6))
+
+
+@pytest.mark.parametrize(
+    ("family", "discretisation", "noise"),
+    [
+        *[("sde-e", "2m-data", noise) for noise in NOISES],
+        *[("posterior", "ei-noise", noise) for noise in NOISES if not isinstance(noise, StudentT)],
+    ],
+    ids=str,
+)
+def test_noise_of_a_gpu_belongs_to_samples_too(family, discretisation, noise, monkeypatch):
+    monkeypatch.setattr(philox, "OWN_NOISE", {"cpu"})  # the same code, on this device
+    table = tabulate(Solver(family, discretisation, "karras", 5, eta=0.7), Cosine(noise.exponent))
+    whole = draw(noise, table, range(6), shape=(3,))
+    assert torch.equal(
+        torch.cat([draw(noise, table, part, shape=(3,)) for part in ([0], [1, 2], [5, 3, 4])]),
+        whole[[0, 1, 2, 5, 3, 4]],
+    )
+    assert not torch.equal(draw(noise, table, range(6), seed=1, shape=(3,)), whole)
+    monkeypatch.undo()
+    assert not torch.equal(draw(noise, table, range(6), shape=(3,)), whole)
 
 
 def test_several_processes_draw_what_one_draws():

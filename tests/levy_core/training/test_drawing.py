@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
+from levy_core.base import philox
 from levy_core.base.conditions import LABEL, of_labels
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import generator
@@ -47,6 +48,12 @@ def refuses(rows, shares):
 def shares_of(balance):
     weights = np.array(COUNTS) ** (1.0 - balance)
     return weights / weights.sum()
+
+
+@pytest.fixture(params=[set(), {"cpu"}], ids=["blocks", "counters"])
+def _both_ways(request, monkeypatch):
+    """Noise from the CPU, and as a GPU draws it, here by the same code on the CPU."""
+    monkeypatch.setattr(philox, "OWN_NOISE", request.param)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
@@ -143,6 +150,7 @@ def test_other_classes_are_drawn_for_rows_with_a_class_alone():
         assert torch.equal(batch.other[LABEL][:9], batch.other[LABEL][9:])
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_two_shares_are_the_batch_of_one_process_and_their_gradients_add_up_to_its():
     whole, *shares = (batches_of(share=share) for share in (WHOLE, Share(0, 2), Share(1, 2)))
     for one, *parts in zip(whole, *shares, strict=True):
@@ -158,6 +166,7 @@ def test_two_shares_are_the_batch_of_one_process_and_their_gradients_add_up_to_i
         assert torch.allclose(sum(parts), one, rtol=0, atol=1e-5 * largest)
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("data", [DATA, Store()], ids=["memory", "store"])
 @pytest.mark.parametrize("stop", [3, 8])  # before the phase, which begins at step 6, and in it
 def test_a_run_that_stopped_before_or_in_the_phase_goes_on_to_the_same_bits(data, stop):
@@ -182,6 +191,7 @@ def test_samples_without_a_class_cannot_be_balanced(key, changes, cond):
         trainer(replace(CONFIG, **changes), cond=cond)
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("shape", [(2,), (3, 32, 32)], ids=["one block", "blocks of 21"])
 @pytest.mark.parametrize("with_mixing", [False, True])
 @pytest.mark.parametrize(
