@@ -1,5 +1,6 @@
 """Stage train: one design on one data set. Interrupted, the same command goes on, to the same result; finished, it is kept."""
 
+import os
 import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from levy_core.process.design import Design
 from levy_core.training.augmentation import Augmentation
 from levy_core.training.batches import sample_shape
 from levy_core.training.checkpoint import NETS, NetConfig, save_model
+from levy_core.training.compiling import resolve_compile
 from levy_core.training.config import TrainConfig
 from levy_core.training.encoding import count_fitted, encode_data, fit_to_data, measure_held_back
 from levy_core.training.share import Share
@@ -109,7 +111,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     }
     about["precision"] = config.precision  # what `auto` was on this processor
     pictures = Pictures(paths.pictures(dataset, design_name), params.train.pictures, samples, latent)
-    kind, machine = params.kind(dataset), [params.compute.threads, state.device.type]
+    compiled = resolve_compile(params.compute.compile, state.device, config.steps)
+    kind, machine = params.kind(dataset), [params.compute.threads, state.device.type, compiled]
     held_out = HeldOut(training, latent, config.steps, trainer.cover)
     check_choice(params.train.ema_chosen, held_out, dataset)
     code = [
@@ -149,6 +152,8 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
             kept_averages.clear()
             pictures.clear()
         pictures.begin(trainer.step, config.steps)
+    if compiled:
+        about["compiled"] = _compile(trainer, main)
     live = (
         LiveLog(paths.live(dataset, design_name), decided_by, config.steps, trainer.step, CURVE_WINDOW)
         if main
@@ -187,6 +192,21 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     finished.write()
     if not config.ema_lengths:
         resume.clear()
+
+
+def _compile(trainer: Trainer, main: bool) -> bool:
+    """Whether the network is now compiled; why not is said, and costs no more than that."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "levy" / "compiled"))  # for other stages and checkouts
+    if main:
+        print("compiling the network, which takes a minute or so", flush=True)
+    fault = trainer.compile()
+    if fault and main:
+        print(
+            f"warning: the network is not compiled, and trains as with compute.compile: false ({fault})",
+            file=sys.stderr,
+        )
+    return not fault
 
 
 def _describe_fit(latent: Latent, training: TrainingData) -> str:

@@ -1,4 +1,4 @@
-"""The training step beside the usual loops: python docs/benchmarks/training.py [SIZE ...] [--rounds 12] [--precision bfloat16] [--device cuda]
+"""The training step beside the usual loops: python docs/benchmarks/training.py [SIZE ...] [--rounds 12] [--precision bfloat16] [--device cuda] [--compiled]
 
 A loop of diffusers (its U-Net with its default heads of 8 channels, its EMA, Adam), the same with heads of 64, and the loop of EDM in
 its published form (Karras et al. 2022, arXiv 2206.00364, training_loop.py) on our network take turns in one process with ours. Each turn is some
@@ -9,6 +9,7 @@ import argparse
 import copy
 import platform
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from statistics import median, quantiles
@@ -30,6 +31,7 @@ from levy_core.training.trainer import Trainer
 
 CLASSES = 10
 SIZES = {  # shape, channels, layers, attention, batch
+    "8": ((1, 8, 8), (16, 32), 1, (False, False), 64),  # the default run
     "28": ((1, 28, 28), (32, 64), 1, (False, True), 32),
     "32": ((3, 32, 32), (64, 128, 128), 2, (False, True, False), 32),
     "64": ((3, 64, 64), (128, 256, 256, 256), 2, (False, True, True, False), 128),
@@ -37,7 +39,7 @@ SIZES = {  # shape, channels, layers, attention, batch
 Step = Callable[[], None]
 
 
-def ours(size: str, heads: int, precision: str, device: torch.device) -> tuple[Step, int]:
+def ours(size: str, heads: int, precision: str, device: torch.device, compiled: bool = False) -> tuple[Step, int]:
     """A step of the project's trainer with LIM, and the network's parameters."""
     shape, channels, layers, attention, batch = SIZES[size]
     torch.manual_seed(0)
@@ -49,6 +51,11 @@ def ours(size: str, heads: int, precision: str, device: torch.device) -> tuple[S
     trainer = Trainer(
         Design.from_mapping({"preset": "lim"}), net, data, of_labels(labels), {LABEL: torch.tensor(CLASSES)}, config, device
     )  # fmt: skip
+    if compiled:
+        begun = time.perf_counter()
+        if fault := trainer.compile():
+            raise SystemExit(f"the network is not compiled: {fault}")
+        print(f"compiled in {time.perf_counter() - begun:.0f} s: {size}, {precision}", file=sys.stderr)
     steps: Iterator = trainer.run()
     return lambda: next(steps) and None, parameter_count(net)
 
@@ -142,6 +149,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="in a turn")
     parser.add_argument("--precision", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compiled", action="store_true", help="also our loop with compute.compile: true")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     print(f"{platform.machine()}, torch {torch.__version__}, {device}, {torch.get_num_threads()} thread(s)\n")
@@ -158,6 +166,8 @@ def main() -> None:
                 "diffusers, heads of 64": diffusers(size, 64, precision, device),
                 "EDM's loop, heads of 64": edm(size, 64, precision, device),
             }
+            if arguments.compiled:
+                loops["ours, compiled"] = ours(size, 64, precision, device, compiled=True)[0]
             for step in loops.values():
                 seconds(step, 2, device)
             rounds = [

@@ -1,6 +1,6 @@
 """One training loop for every design. It yields its progress; bars, logs and files stay with the caller."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass
@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from levy_core.base.conditions import AUGMENT, LABEL, PLACE, Condition, repeat, rows_of
+from levy_core.base.conditions import AUGMENT, LABEL, PLACE, Condition, move, repeat, rows_of
 from levy_core.base.errors import LevyError
 from levy_core.base.patches import Cover
+from levy_core.base.philox import draws_own
 from levy_core.base.seeds import generator, seed_of
 from levy_core.process.design import Design
 from levy_core.training.batches import Data, batches, fill_missing, sample_shape
 from levy_core.training.class_balancing import ClassBalancing
+from levy_core.training.compiling import compile_network
 from levy_core.training.config import TrainConfig
 from levy_core.training.drawing import Drawing, draw_noise
 from levy_core.training.objective import Batch, NoiseResidual, Objective
@@ -122,6 +124,7 @@ class Trainer:
         self._averages: list[Tensor] = list(self.averaged.parameters())
         self.power_averages = PowerAverages(config.ema_lengths, config.steps, keep) if config.ema_lengths else None
         self._part = 0  # of the batch
+        self._fused = False  # noise
         self.bf16 = config.precision == "bfloat16"
         self.step = 0
 
@@ -141,6 +144,35 @@ class Trainer:
                 if self.step % self.read_every == 0 or self.step == self.config.steps:
                     yield from self._read(taken)
                     taken = []
+
+    def compile(self) -> str:
+        """Compiles the network, and noise that its device draws, for batches of this size: steps differ in last bits at most.
+
+        Returns:
+            Why nothing is compiled, in one line; empty if all is.
+        """
+        return compile_network(self.predictor.net, self._attempt)
+
+    def _attempt(self) -> None:
+        """One evaluation and its gradient, which leave the training as it is."""
+        n = self.objective.repeats * self.together
+        cond = rows_of(self.cond, torch.arange(n) % len(self.data))
+        if numbers := self.drawing.augmentation.numbers:
+            cond[AUGMENT] = torch.zeros(n, numbers)
+        y = torch.zeros(n, *sample_shape(self.data), device=self.device)
+        self.predictor.train()
+        found = self._predict(y, torch.ones(n, device=self.device), move(cond, self.device))
+        torch.stack(found if isinstance(found, tuple) else (found,)).sum().backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        if draws_own(self.device):
+            self._noise(y.shape[1:], fused=True)
+            self._fused = True
+
+    def _noise(self, shape: Sequence[int], fused: bool) -> tuple[Tensor, Tensor | None]:
+        """Of this process's rows at this step."""
+        key, design = (self.config.seed, "noise", self.step), self.design
+        repeats, device = self.objective.repeats, self.device
+        return draw_noise(design.noise, shape, key, repeats, self.own_rows, design.score_head, device, fused)
 
     def _read(self, taken: list[_Taken]) -> Iterator[Progress]:
         numbers = torch.stack([torch.stack([t.loss, t.grad_norm]) for t in taken]).tolist()
@@ -204,10 +236,7 @@ class Trainer:
         x0, valid = fill_missing(x0)
         own = lambda cond: repeat(rows_of(cond, own_rows), repeats)
         copies = (repeats, *[1] * (x0.dim() - 1))
-        key = (config.seed, "noise", self.step)
-        e, mixing = draw_noise(
-            self.design.noise, x0.shape[1:], key, repeats, own_rows, self.design.score_head, self.device
-        )
+        e, mixing = self._noise(x0.shape[1:], self._fused)
         return Batch(
             x0=x0.repeat(copies),
             rho=rho.repeat(repeats),

@@ -251,8 +251,9 @@ class RetrainParams(Settings):
 
 
 class ComputeParams(Settings):
-    """Threads, device and processes."""
+    """Threads, device and processes, and whether trainings are compiled."""
 
     threads: int = Field(ge=1, le=10_000)
     device: Literal["auto", "cpu", "cuda"]
     processes: int = Field(default=1, ge=1, le=10_000)
+    compile: Literal["auto", True, False] = "auto"

@@ -426,6 +426,7 @@ def twins(first, second, *designs):
         ),
         ({"observe": {"sound": {}}}, r"params.yaml: unknown key observe.sound \(value {}\): check its spelling [^;]*$"),
         ({"net": {"width": 0}}, r"net.width is 0: input should be greater than or equal to 1"),
+        ({"compute": {"compile": "always"}}, r"compute.compile is 'always': input should be 'auto', True or False"),
         ({"compute": {"device": "tpu"}}, r"compute.device is 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
     ],
 )
