@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from math import nan, prod
@@ -73,6 +74,9 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     """The work of one of the processes that share every batch; only the main one speaks and writes."""
     _check_number(params.train.processes, state)
     make_reproducible(params.compute.threads)
+    compiled = resolve_compile(params.compute.compile, state.device, params.train.steps)
+    if compiled:
+        _keep_compiled()
     training = params.kind(dataset).training_data(paths.prepared(dataset), params.data[dataset])
     settings_of_design = params.models[design_name]
     check_tail_index(design_name, settings_of_design, training.tail_index)
@@ -111,7 +115,6 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     }
     about["precision"] = config.precision  # what `auto` was on this processor
     pictures = Pictures(paths.pictures(dataset, design_name), params.train.pictures, samples, latent)
-    compiled = resolve_compile(params.compute.compile, state.device, config.steps)
     kind, machine = params.kind(dataset), [params.compute.threads, state.device.type, compiled]
     held_out = HeldOut(training, latent, config.steps, trainer.cover)
     check_choice(params.train.ema_chosen, held_out, dataset)
@@ -194,10 +197,15 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
         resume.clear()
 
 
+def _keep_compiled() -> None:
+    """Kernels go where other stages and checkouts find them; torch reads the variable before anything is compiled."""
+    with suppress(OSError):  # a home that cannot be written to: torch has a folder of its own
+        paths.compiled().mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(paths.compiled()))
+
+
 def _compile(trainer: Trainer, main: bool) -> bool:
     """Whether the network is now compiled; why not is said, and costs no more than that."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "levy" / "compiled"))  # for other stages and checkouts
     if main:
         print("compiling the network, which takes a minute or so", flush=True)
     fault = trainer.compile()

@@ -1,5 +1,6 @@
 """Where the stages read and write. All outputs lie under one folder, which git ignores."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def folders(dataset: str) -> Folders:
 def model(dataset: str, design: str) -> Path:
     """Folder of ``model.safetensors`` and ``design.json``."""
     return OUTPUTS / dataset / "models" / design
+
+
+def compiled() -> Path:
+    """Folder of compiled kernels, of all checkouts of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "levy" / "compiled"
 
 
 def curve(dataset: str, design: str) -> Path:

@@ -28,7 +28,6 @@ def settings(wanted):
 @pytest.fixture
 def _no_compiler(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(config.cpp, "cxx", (None, "/nonexistent/g++"))
     starter.write_digits(paths.raw("digits") / "digits.zip")
