@@ -131,13 +131,12 @@ def _correct(drawn: Iterable[np.ndarray], correct: Correct, labels: np.ndarray) 
 
 
 def _check_memory(model: Model, solvers: Collection[Solver], grid: SampleParams, state: PartialState) -> None:
-    """Refuses a batch that does not fit into memory; processes without a GPU share it."""
+    """Refuses a batch that does not fit into memory, which processes may share."""
     if not solvers:
         return
-    footprint, processes = Footprint(model, state.device), 1 if state.device.type == "cuda" else state.num_processes
-    free = free_memory(state.device)
+    footprint, sharing, free = Footprint(model, state.device), processes.sharing(state), free_memory(state.device)
     for solver in solvers:
-        check_batch("sample.batch", grid.batch, footprint, solver, grid.n, free, processes)
+        check_batch("sample.batch", grid.batch, footprint, solver, grid.n, free, sharing)
 
 
 def _check_budget(model: Model, grid: SampleParams, evaluations: int, state: PartialState) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -74,11 +75,17 @@ class Dvc:
             )
         return said
 
-    def reproduce(self, stage: str, log: Callable[[str], None], *options: str) -> str:
+    def reproduce(
+        self,
+        stage: str,
+        log: Callable[[str], None],
+        *options: str,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         """Runs one stage, passing its lines to ``log``; returns "ran" or "skipped".
 
         Args:
-            stage: its name in DVC's graph. log: takes a line. options: of `dvc repro`.
+            stage: its name in DVC's graph. log: takes a line. options: of `dvc repro`. environment: variables of this stage.
 
         Raises:
             DvcBusyError: DVC gave up on a lock.
@@ -88,7 +95,7 @@ class Dvc:
         with self._lock:
             if self._stopped:
                 raise StageFailedError(f"{stage} was not started: the run is being stopped")
-            process = self._leashed("-m", "dvc", *arguments, stderr=subprocess.STDOUT)
+            process = self._leashed("-m", "dvc", *arguments, stderr=subprocess.STDOUT, environment=environment)
             self._running.add(process)
         lines: deque[str] = deque(maxlen=40)
         try:
@@ -107,7 +114,9 @@ class Dvc:
             )
         return "skipped" if "didn't change, skipping" in text else "ran"
 
-    def _leashed(self, *arguments: str, stderr: int) -> "subprocess.Popen[str]":
+    def _leashed(
+        self, *arguments: str, stderr: int, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> "subprocess.Popen[str]":
         """Python with these arguments, in a session of its own, for as long as this process lives."""
         return subprocess.Popen(  # noqa: S603  (a list of arguments; no shell)
             [sys.executable, leash.__file__, str(os.getpid()), sys.executable, *arguments],
@@ -116,7 +125,7 @@ class Dvc:
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,  # universal newlines: a progress bar's carriage returns become lines
-            env=self._environment,
+            env={**self._environment, **environment},
             start_new_session=True,
         )
 

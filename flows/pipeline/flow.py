@@ -13,6 +13,7 @@ from prefect.tasks import exponential_backoff
 
 from flows.pipeline import graph
 from flows.pipeline.dvc import Dvc, DvcBusyError, StageFailedError, last_lines
+from flows.pipeline.gpus import Gpus, gpus_for
 from flows.pipeline.lockfile import keep_lock
 from flows.pipeline.outcome import Outcome, as_markdown
 from tasks.params.schema import Params
@@ -41,11 +42,12 @@ def _only_when_busy(_task: Any, _run: Any, state: Any) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def run_stage(stage: str, dvc: Dvc, watched: tuple[str, str] | None = None) -> str:
+def run_stage(stage: str, dvc: Dvc, gpus: Gpus, watched: tuple[str, str] | None = None) -> str:
     """One stage; its lines go to Prefect's log, and those of a training that is ``watched``, (data set, design), to MLflow while it goes on."""
     logger = get_run_logger()
-    with Forwarder(*watched, paths.live(*watched), logger.warning) if watched else nullcontext():
-        outcome = dvc.reproduce(stage, logger.info)
+    forwarder = Forwarder(*watched, paths.live(*watched), logger.warning) if watched else nullcontext()
+    with forwarder, gpus.lend(stage) as environment:
+        outcome = dvc.reproduce(stage, logger.info, environment=environment)
     keep_lock()
     logger.info("%s: %s", stage, outcome)
     return outcome
@@ -68,7 +70,7 @@ def pipeline(params: Params, dvc: Dvc, plan: graph.Plan, recording: bool) -> Out
 
 def _run(params: Params, dvc: Dvc, plan: graph.Plan, recording: bool) -> Outcome:
     logger = get_run_logger()
-    stages = plan.graph
+    stages, gpus = plan.graph, gpus_for(params)
     logger.info("%d of %d stages to run", len(plan.todo), len(stages.needs))
     outcomes = dict.fromkeys(stages.order, "up to date")
     futures: dict[str, PrefectFuture[str]] = {}
@@ -78,7 +80,9 @@ def _run(params: Params, dvc: Dvc, plan: graph.Plan, recording: bool) -> Outcome
     for stage in stages.order:
         if stage in plan.todo:
             before = [futures[needed] for needed in stages.needs[stage] if needed in futures]
-            futures[stage] = run_stage.submit(stage, dvc, trainings.get(stage), wait_for=before, return_state=False)
+            futures[stage] = run_stage.submit(
+                stage, dvc, gpus, trainings.get(stage), wait_for=before, return_state=False
+            )
     failures: dict[str, str] = {}
     for stage, future in futures.items():  # in topological order
         try:

@@ -73,6 +73,18 @@ def wait_for_everyone() -> None:
         torch.distributed.barrier()
 
 
+def sharing(state: PartialState) -> int:
+    """Processes, at most, that share the memory of the device of this one, itself among them; accelerate deals those of a machine over its GPUs."""
+    if state.device.type != "cuda":
+        return state.num_processes
+    return most_per_gpu(get_cpu_distributed_information().local_world_size, torch.cuda.device_count())
+
+
+def most_per_gpu(processes: int, gpus: int) -> int:
+    """Process k of a machine has GPU k modulo their number."""
+    return -(-processes // gpus)
+
+
 def _on_cpu(compute: Compute) -> bool:
     return stage.device(compute.device).type == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from levy_core.base import philox
 from levy_core.nets.unet import UNetConfig
 from tasks.cells.store import INDEX, LABELS
 from tasks.cells.tuned import write_tuned
@@ -66,6 +67,26 @@ def test_two_processes_draw_the_missing_cells_with_the_bytes_of_one(by_one):
     assert folder.files() == expected
     assert {INDEX, LABELS} < set(expected)
     assert len(expected) == 10
+
+
+def test_cells_with_the_noise_that_gpus_draw_are_the_same_for_any_number_of_processes(by_one, monkeypatch):
+    """One process per GPU; here the same code on the CPU."""
+    folder, expected = by_one
+    monkeypatch.setattr(philox, "OWN_NOISE", {"cpu"})
+    found = []
+    for count in (1, 2, 3):
+        shutil.rmtree(folder.root / SAMPLES)
+        folder.set_params({"compute": {"processes": count}})
+        assert folder.finish(*STAGE) == 0
+        found.append(folder.files())
+    folder.set_params({"compute": {"processes": 2}})
+    assert found[0] == found[1] == found[2]
+    cells = [name for name in expected if name.endswith(".npy") and name != LABELS]
+    assert not any(found[0][name] == expected[name] for name in cells)
+    shutil.rmtree(folder.root / SAMPLES)
+    monkeypatch.undo()
+    assert folder.finish(*STAGE) == 0
+    assert folder.files() == expected
 
 
 def test_a_killed_stage_leaves_no_process_and_a_rerun_completes_it(by_one):
