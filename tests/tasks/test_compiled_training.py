@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 import yaml
-from torch._inductor import config
 
 from levy_core.base.tensors import read_tensors
 from levy_core.datasets import starter
@@ -27,11 +26,13 @@ def settings(wanted):
 
 @pytest.fixture
 def _no_compiler(tmp_path, monkeypatch):
+    from torch._inductor import config  # seconds
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(config.cpp, "cxx", (None, "/nonexistent/g++"))
     starter.write_digits(paths.raw("digits") / "digits.zip")
-    yield
+    with config.patch({"cpp.cxx": (None, "/nonexistent/g++")}):
+        yield
     torch.use_deterministic_algorithms(False)  # the stage asks for it
 
 

@@ -97,6 +97,20 @@ def test_noise_of_a_gpu_belongs_to_samples_too(family, discretisation, noise, mo
     assert not torch.equal(draw(noise, table, range(6), shape=(3,)), whole)
 
 
+@pytest.mark.parametrize("family", ["sde-e", "posterior"])
+@pytest.mark.parametrize("noise", [noise for noise in NOISES if not isinstance(noise, StudentT)], ids=str)
+def test_starts_and_steps_stay_on_the_device_that_draws_its_noise(family, noise):
+    """torch refuses operations between the CPU and the device ``meta``, which has shapes and no values, as it does on a GPU."""
+    shape, device = (3, 4), torch.device("meta")
+    table = tabulate(Solver(family, "ei-noise", "karras", 4, eta=0.7), Cosine(noise.exponent))
+    streams = philox.PhiloxStreams([1] * 5, range(5), device)
+    y, path = begin(table, noise, streams, shape, device)
+    if path is not None:
+        y = path.advance(0, y, y, streams.normal(shape))
+    assert (y.device, y.shape, y.dtype) == (device, (5, *shape), torch.float32)
+    assert noise.sample(shape, streams).to(y).device == device
+
+
 def test_several_processes_draw_what_one_draws():
     whole = draw(Stable(1.6, isotropic=False), TABLE, range(4)).double().tolist()
     parts = []
