@@ -155,17 +155,20 @@ class Trainer:
 
     def _attempt(self) -> None:
         """One evaluation and its gradient, which leave the training as it is."""
-        n = self.objective.repeats * self.together
+        n, shape = self.objective.repeats * self.together, sample_shape(self.data)
         cond = rows_of(self.cond, torch.arange(n) % len(self.data))
         if numbers := self.drawing.augmentation.numbers:
             cond[AUGMENT] = torch.zeros(n, numbers)
-        y = torch.zeros(n, *sample_shape(self.data), device=self.device)
+        if self.cover:
+            shape = (*shape[:-2], *self.cover.patches.side)
+            cond[PLACE] = torch.zeros(n, 2, dtype=torch.int64)
+        y = torch.zeros(n, *shape, device=self.device)
         self.predictor.train()
         found = self._predict(y, torch.ones(n, device=self.device), move(cond, self.device))
         torch.stack(found if isinstance(found, tuple) else (found,)).sum().backward()
         self.optimizer.zero_grad(set_to_none=True)
         if draws_own(self.device):
-            self._noise(y.shape[1:], fused=True)
+            self._noise(shape, fused=True)
             self._fused = True
 
     def _noise(self, shape: Sequence[int], fused: bool) -> tuple[Tensor, Tensor | None]:

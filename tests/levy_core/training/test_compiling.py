@@ -8,6 +8,7 @@ import torch
 
 from levy_core.base import philox
 from levy_core.base.conditions import LABEL, of_labels
+from levy_core.base.patches import Patches
 from levy_core.nets.mlp import MLP, MLPConfig
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
@@ -59,6 +60,31 @@ def test_dropout_in_layers_that_are_computed_again_is_left_alone():
     net = unet()
     net.checkpointing = True
     assert "train.checkpointing" in compile_network(net, lambda: pytest.fail("it was tried"))
+
+
+def patches():
+    return UNet(
+        UNetConfig(
+            shape=(2, 16, 16), classes=3, channels=(8,), layers=1, attention=(False,), patches=Patches((8, 8), 4)
+        )
+    )
+
+
+def augmented():
+    return UNet(UNetConfig(shape=(2, 8, 8), classes=3, channels=(8,), layers=1, attention=(False,), augment=2))
+
+
+@pytest.mark.parametrize(("build", "changes"), [(mlp, {}), (patches, {}), (augmented, {"crop": 1, "accumulate": 4})])
+def test_what_is_tried_before_the_first_step_fits_the_network_and_leaves_the_training_as_it_is(build, changes):
+    plain, other, seen = trainer(build, **changes), trainer(build, **changes), []
+    see = lambda _, given: seen.append(
+        (given[0].shape[1:], {name: values.shape[1:] for name, values in given[2].items()})
+    )
+    other.predictor.net.register_forward_pre_hook(see)
+    other._attempt()
+    assert list(other.run()) == list(plain.run())
+    assert len(seen) == 1 + CONFIG.steps * other.config.accumulate
+    assert all(shapes == seen[0] for shapes in seen)
 
 
 needs_compiler = pytest.mark.skipif(
