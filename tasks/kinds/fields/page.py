@@ -34,10 +34,8 @@ OF_REAL = ("skewness", "kurtosis", "hill", "gpd")
 EARTH_KM = 6371.0  # radius
 DEGREE_KM = 111.2  # of latitude
 YEAR = 365.25 * 86400  # seconds
-WRITTEN, WRITTEN_VALUES = (
-    200,
-    100_000_000,
-)  # samples of a design in its file, of large fields as many as have so many values
+WRITTEN = 200  # samples of a design in its file,
+WRITTEN_VALUES = 40_000_000  # of large fields as many as have so many values
 CF_FILE = "samples-{}.nc"
 
 
