@@ -116,7 +116,7 @@ def _train(params: Params, dataset: str, design_name: str, state: PartialState) 
     about["precision"] = config.precision  # what `auto` was on this processor
     pictures = Pictures(paths.pictures(dataset, design_name), params.train.pictures, samples, latent)
     kind, machine = params.kind(dataset), [params.compute.threads, state.device.type, compiled]
-    held_out = HeldOut(training, latent, config.steps, trainer.cover)
+    held_out = HeldOut(training, latent, config.steps, trainer.made.cover)
     check_choice(params.train.ema_chosen, held_out, dataset)
     code = [
         hash_code(__name__, *LEAVES, *FILES_CODE, leaves=[__name__, *LEAVES]),

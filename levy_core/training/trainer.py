@@ -1,6 +1,6 @@
 """One training loop for every design. It yields its progress; bars, logs and files stay with the caller."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass
@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from levy_core.base.conditions import AUGMENT, LABEL, PLACE, Condition, move, repeat, rows_of
+from levy_core.base.conditions import AUGMENT, PLACE, Condition, move, repeat, rows_of
 from levy_core.base.errors import LevyError
-from levy_core.base.patches import Cover
 from levy_core.base.philox import draws_own
 from levy_core.base.seeds import generator, seed_of
 from levy_core.process.design import Design
@@ -20,12 +19,13 @@ from levy_core.training.batches import Data, batches, fill_missing, sample_shape
 from levy_core.training.class_balancing import ClassBalancing
 from levy_core.training.compiling import compile_network
 from levy_core.training.config import TrainConfig
-from levy_core.training.drawing import Drawing, draw_noise
+from levy_core.training.drawing import draw_noise
 from levy_core.training.objective import Batch, NoiseResidual, Objective
 from levy_core.training.power_averages import Keep, PowerAverages, Read
 from levy_core.training.rates import LR_SCHEDULES
 from levy_core.training.score_head import WithScore
 from levy_core.training.share import WHOLE, Share
+from levy_core.training.step_batches import StepBatches
 
 
 @dataclass(frozen=True)
@@ -116,15 +116,16 @@ class Trainer:
                     f"{name} is for images [N, C, H, W], but the data have shape {[len(data), *shape]}: set {name} to {nothing}"
                 )
         self.data, self.cond, self.absent = data, cond, absent
-        self.cover: Cover | None = getattr(net, "cover", None)
-        self.drawing = Drawing(config, len(data), cond, absent, self.cover)
+        cover = getattr(net, "cover", None)
+        self.made = StepBatches(
+            design, config, data, cond, absent, cover, self.objective.repeats, self.own_rows, device
+        )
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self.averaged = deepcopy(net).requires_grad_(False).eval()
         self._weights: list[Tensor] = list(net.parameters())
         self._averages: list[Tensor] = list(self.averaged.parameters())
         self.power_averages = PowerAverages(config.ema_lengths, config.steps, keep) if config.ema_lengths else None
         self._part = 0  # of the batch
-        self._fused = False  # noise
         self.bf16 = config.precision == "bfloat16"
         self.step = 0
 
@@ -137,8 +138,8 @@ class Trainer:
         self.predictor.train()
         steps = range(self.step, self.config.steps)
         taken: list[_Taken] = []
-        rows = lambda step: self.drawing(step).rows[self.own_rows]
-        with closing(batches(self.data, rows, steps, self._cut if self.cover else None)) as samples:
+        made = self.made
+        with closing(batches(self.data, made.rows, steps, made.cut if made.cover else None)) as samples:
             for x0 in samples:
                 taken.append(self._advance(x0))
                 if self.step % self.read_every == 0 or self.step == self.config.steps:
@@ -157,10 +158,10 @@ class Trainer:
         """One evaluation and its gradient, which leave the training as it is."""
         n, shape = self.objective.repeats * self.together, sample_shape(self.data)
         cond = rows_of(self.cond, torch.arange(n) % len(self.data))
-        if numbers := self.drawing.augmentation.numbers:
+        if numbers := self.made.drawing.augmentation.numbers:
             cond[AUGMENT] = torch.zeros(n, numbers)
-        if self.cover:
-            shape = (*shape[:-2], *self.cover.patches.side)
+        if self.made.cover:
+            shape = (*shape[:-2], *self.made.cover.patches.side)
             cond[PLACE] = torch.zeros(n, 2, dtype=torch.int64)
         y = torch.zeros(n, *shape, device=self.device)
         self.predictor.train()
@@ -168,14 +169,8 @@ class Trainer:
         torch.stack(found if isinstance(found, tuple) else (found,)).sum().backward()
         self.optimizer.zero_grad(set_to_none=True)
         if draws_own(self.device):
-            self._noise(shape, fused=True)
-            self._fused = True
-
-    def _noise(self, shape: Sequence[int], fused: bool) -> tuple[Tensor, Tensor | None]:
-        """Of this process's rows at this step."""
-        key, design = (self.config.seed, "noise", self.step), self.design
-        repeats, device = self.objective.repeats, self.device
-        return draw_noise(design.noise, shape, key, repeats, self.own_rows, design.score_head, device, fused)
+            self.made.noise(self.step, shape, fused=True)
+            self.made.fused = True
 
     def _read(self, taken: list[_Taken]) -> Iterator[Progress]:
         numbers = torch.stack([torch.stack([t.loss, t.grad_norm]) for t in taken]).tolist()
@@ -210,46 +205,6 @@ class Trainer:
         parts = batch.split(-(-n // self.together), repeats)
         return sum(float(self._plain(predictor, part.to(self.device)).sum()) for part in parts) / n
 
-    def _cut(self, step: int, first: int, x0: Tensor) -> Tensor:
-        """Patches of the first and the next of this process's rows of a step."""
-        places = self.drawing(step).places
-        assert self.cover
-        assert places is not None
-        return self.cover.cut(x0, places[self.own_rows][first : first + len(x0)])
-
-    def _batch(self, x0: Tensor) -> Batch:
-        """This process's rows, on the CPU but for noise of a device that draws its own. What is drawn does not depend on the share."""
-        config, own_rows, repeats = self.config, self.own_rows, self.objective.repeats
-        drawn = self.drawing(self.step)
-        cond = rows_of(self.cond, drawn.rows)
-        if drawn.mirrored is not None:
-            x0 = torch.where(drawn.mirrored[own_rows][:, None, None, None], x0.flip(-1), x0)
-        if drawn.augment is not None:
-            x0 = self.drawing.augmentation.apply(x0, drawn.augment[own_rows])
-            cond[AUGMENT] = drawn.augment
-        if drawn.places is not None:
-            cond[PLACE] = drawn.places
-        other = None
-        if config.class_balancing > 0:
-            other = cond | {LABEL: self.cond[LABEL][self.drawing.other_rows(self.step)]}
-        for name, nothing in self.absent.items():
-            for asked in (cond, other) if other else (cond,):
-                asked[name][drawn.dropped] = nothing
-        rho = self.design.levels.draw(self.design.schedule, config.batch, drawn.rest).float()[own_rows]
-        x0, valid = fill_missing(x0)
-        own = lambda cond: repeat(rows_of(cond, own_rows), repeats)
-        copies = (repeats, *[1] * (x0.dim() - 1))
-        e, mixing = self._noise(x0.shape[1:], self._fused)
-        return Batch(
-            x0=x0.repeat(copies),
-            rho=rho.repeat(repeats),
-            e=e,
-            cond=own(cond),
-            valid=None if valid is None else valid.repeat(copies),
-            other=None if other is None else own(other),
-            mixing=mixing,
-        )
-
     def _advance(self, samples: Tensor) -> _Taken:
         config = self.config
         lr = config.lr * LR_SCHEDULES[config.lr_schedule](self.step + 1, config.warmup, config.steps)
@@ -257,7 +212,7 @@ class Trainer:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         losses, sums = [], []
-        for i, part in enumerate(self._batch(samples).split(config.accumulate, self.objective.repeats)):
+        for i, part in enumerate(self.made.batch(self.step, samples).split(config.accumulate, self.objective.repeats)):
             self._part = i
             loss = self.objective(self._predict, part.to(self.device)).sum() / config.batch
             loss.backward()

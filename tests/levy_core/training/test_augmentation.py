@@ -73,7 +73,7 @@ def test_shifts_are_uniform_in_their_share_of_the_images_and_none_elsewhere():
 
 def test_the_network_is_told_the_shift_of_each_image_and_the_other_class_is_asked_under_the_same():
     x0, told, other = seen_by(trainer())
-    still = IMAGES[trainer(replace(CONFIG, crop=0)).drawing(0).rows]  # all else is drawn alike
+    still = IMAGES[trainer(replace(CONFIG, crop=0)).made.drawing(0).rows]  # all else is drawn alike
     shifts = (told * CONFIG.crop).round().long()
     assert torch.equal(x0, shift(still, shifts))
     assert torch.equal(told, other)
@@ -109,7 +109,7 @@ def test_the_network_is_told_shift_and_colour_together():
     x0, told, other = seen_by(
         Trainer(design, UNet(net), IMAGES, cond, {LABEL: torch.tensor(2)}, config, torch.device("cpu"))
     )
-    still = IMAGES[trainer(replace(CONFIG, crop=0)).drawing(0).rows]
+    still = IMAGES[trainer(replace(CONFIG, crop=0)).made.drawing(0).rows]
     assert told.shape == (CONFIG.batch, SHIFT + COLOUR)
     assert torch.equal(told, other)
     shifted = shift(still, (told[:, :SHIFT] * CONFIG.crop).round().long())

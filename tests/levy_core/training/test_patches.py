@@ -79,8 +79,8 @@ def test_a_step_sees_one_patch_of_each_of_its_samples_at_a_place_of_its_own():
     assert len(places.flatten(0, 1).unique(dim=0)) > 20
     for step, (y, rho, cond) in enumerate(shown):
         assert y.shape == (5, 2, 8, 8)
-        fields = trainer.data[trainer.drawing(step).rows].nan_to_num()
-        clean = trainer.cover.cut(fields, cond[PLACE])
+        fields = trainer.data[trainer.made.drawing(step).rows].nan_to_num()
+        clean = trainer.made.cover.cut(fields, cond[PLACE])
         mixing = ((y - clean) / rho.view(-1, 1, 1, 1)).flatten(1).square().mean(1)  # that of Student-t noise
         assert ((mixing > 0.05) & (mixing < 50)).all()
 
@@ -138,7 +138,7 @@ def training_data():
 
 def test_the_held_out_loss_is_that_of_patches_that_stay_the_same():
     trainer = begin()
-    one, other = (HeldOut(training_data(), None, CONFIG.steps, trainer.cover) for _ in range(2))
+    one, other = (HeldOut(training_data(), None, CONFIG.steps, trainer.made.cover) for _ in range(2))
     whole = HeldOut(training_data(), None, CONFIG.steps)
     assert one.hash == other.hash != whole.hash
     loss = one.loss_of(trainer, trainer.averaged)

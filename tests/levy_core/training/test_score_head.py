@@ -127,7 +127,7 @@ def trainer(design, data, steps=CONFIG.steps):
 def test_the_first_head_is_trained_on_the_batch_and_the_loss_of_before(preset):
     data = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     designs = [Design.from_mapping({"preset": preset, "score_head": head}) for head in (False, True)]
-    plain, both = (trainer(design, data)._batch(data[:128].repeat(2, 1)) for design in designs)
+    plain, both = (trainer(design, data).made.batch(0, data[:128].repeat(2, 1)) for design in designs)
     for name in ("x0", "rho", "e"):
         assert torch.equal(getattr(plain, name), getattr(both, name)), name
     assert plain.mixing is None
