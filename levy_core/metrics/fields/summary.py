@@ -12,7 +12,7 @@ from levy_core.base.rows import parts
 from levy_core.metrics.fields import spatial
 from levy_core.metrics.fields.spatial import Pairs
 
-POOLED = 16_000_000  # values of a variable that are pooled, at most, unless FEWEST cells of each field are more,
+POOLED = 12_000_000  # values of a variable that are pooled, at most, unless FEWEST cells of each field are more,
 FEWEST, FIELDS = 1000, 1000  # of FIELDS fields or fewer as many of each: generated ones may be more than real ones
 HOLES = 2_000_000_000  # cells of fields of which is kept whether they are missing
 
@@ -134,7 +134,7 @@ class Frame:
     def pooled(self) -> np.ndarray:
         """Those of them whose values are pooled, flat int64 [K], ascending: all, or drawn so that ``most`` fields have ``POOLED`` values.
 
-        Neighbouring cells of large fields say the same. Of 8,000 cells of 2,000 fields 16,000 values lie above the 99.9 % quantile: even if all were
+        Neighbouring cells of large fields say the same. Of 6,000 cells of 2,000 fields 12,000 values lie above the 99.9 % quantile: even if all were
         independent, choosing cells would add 0.3 % to its error where the tail index is 3. A sample of values has no bias in any quantile, and
         its blocks of times can be drawn again for intervals, which sketches (t-digest, KLL) cannot.
         """
