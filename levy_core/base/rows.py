@@ -51,6 +51,20 @@ class Converted:
 
 
 @dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some of the rows: ``which``, int64 [n]."""
+
+    rows: Rows
+    which: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.rows[self.which[rows]]
+
+
+@dataclass(frozen=True, eq=False)
 class Joined:
     """Several arrays [n, *S], perhaps memory-mapped, one after the other."""
 

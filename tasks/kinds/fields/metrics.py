@@ -15,7 +15,7 @@ from levy_core.base.artifacts import STRICT, read_artifact
 from levy_core.base.code import hash_code
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json, write_json
-from levy_core.base.rows import Converted, Joined, Rows, thin_rows
+from levy_core.base.rows import Chosen, Converted, Joined, Rows, thin_rows
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.codec import Codec
@@ -203,7 +203,8 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
             write_tensors(folder / f"{view}.safetensors", reference.tensors())
             write_json(folder / f"{view}.json", reference.description())
     real, of_training = made["test"], made["train"]
-    row = measure_summary(of_training.summary, of_training.labels, "test", real)
+    as_held_out = _summarise_training(codec, store, real, of_training)
+    row = measure_summary(as_held_out, of_training.labels, "test", real)
     write_json(folder / CEILING, {name: value if np.isfinite(value) else None for name, value in row.items()})
     for variable, estimates in real.estimates.items():
         if reasons := explain_undecidable(estimates):
@@ -211,6 +212,17 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
     codec.save(folder)
     write_json(folder / "samples.json", field_samples(store).to_mapping())  # of the training period
     print(f"{dataset}: {', '.join(codec.names)} of both periods measured")
+
+
+def _summarise_training(
+    codec: Codec, store: FieldStore, real: FieldsReference, of_training: FieldsReference
+) -> Summary:
+    """The training fields that are looked at, as samples are seen beside the held-out ones: without the cells that these lack."""
+    if real.frame.holes is None and np.array_equal(real.frame.valid, of_training.frame.valid):
+        return of_training.summary
+    rows = thin_rows(len(store), of_training.config.most, of_training.config.block)
+    decode = partial(_decode, codec, store.times[rows])
+    return summarise(Converted(Chosen(store, rows), (len(rows), *store.shape), decode), {"": real.frame})[""]
 
 
 def _decode(codec: Codec, times: np.ndarray, read: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import xarray as xr
 
-from tasks.kinds.fields.metrics import make_reference
+from levy_core.datasets.fields.store import FieldStore
+from tasks.kinds.fields.metrics import FieldMetrics, make_reference
 from tasks.kinds.fields.settings import FieldEvaluation
 from tests.support.fields import config, prepare, temperature, write
 
@@ -19,3 +21,22 @@ def test_blocks_hold_all_members_of_their_times_as_far_as_twenty_blocks_remain(m
     make_reference(tmp_path / "prepared", tmp_path / "reference", FieldEvaluation(resamples=20, most=most), "weather")
     made = json.loads((tmp_path / "reference" / "train.json").read_text())
     assert made["config"]["block"] == block
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_the_training_period_is_measured_without_the_cells_that_the_held_out_one_lacks(share, tmp_path):
+    """It scores what samples would that are its fields."""
+    data = temperature(400, (52.0, 51.0, 50.0), tuple(map(float, range(8))), freq="D")
+    data["t2m"] = 280 + (data.t2m - 280) * np.repeat([0.2, 1], 4).astype(np.float32)
+    data.t2m.attrs["units"] = "K"
+    missing = np.random.default_rng(1).random((200, 3, 4)) < share
+    data.t2m.values[200:, :, 4:][missing] = np.nan
+    settings = config(gap="0h", test_share=0.5, max_missing=0.5)
+    prepare(write(tmp_path / "data", data), settings, tmp_path / "prepared")
+    (tmp_path / "reference").mkdir()
+    make_reference(tmp_path / "prepared", tmp_path / "reference", FieldEvaluation(resamples=20), "weather")
+    ceiling = json.loads((tmp_path / "reference" / "ceiling.json").read_text())
+    train = FieldStore.open(tmp_path / "prepared" / "fields.zarr", "train")
+    metrics = FieldMetrics(tmp_path / "reference")
+    row = metrics.measure_held_out(train[np.arange(len(train))], train.labels)
+    assert ceiling == {name: pytest.approx(row[name], rel=1e-5) if value else value for name, value in ceiling.items()}
