@@ -136,13 +136,14 @@ class Frame:
 
         Neighbouring cells of large fields say the same. Of 6,000 cells of 2,000 fields 12,000 values lie above the 99.9 % quantile: even if all were
         independent, choosing cells would add 0.3 % to its error where the tail index is 3. A sample of values has no bias in any quantile, and
-        its blocks of times can be drawn again for intervals, which sketches (t-digest, KLL) cannot.
+        its blocks of times can be drawn again for intervals, which sketches (t-digest, KLL) cannot. Of more fields fewer cells are drawn, all of
+        them among those of fewer fields.
         """
         cells = np.flatnonzero(self.even)
         kept = max(FEWEST, POOLED // max(FIELDS, self.most))
         if len(cells) <= kept:
             return cells
-        return np.sort(np.random.default_rng(0).choice(cells, kept, replace=False))
+        return np.sort(np.random.default_rng(0).permutation(cells)[:kept])
 
     @cached_property
     def cells(self) -> tuple[np.ndarray, ...]:

@@ -156,9 +156,13 @@ class FieldMetrics:
         for name, generated in summaries.items():
             row |= measure_summary(generated, labels, name, self.references[name])
         if self.samples.shares is not None:
-            names, (real, seen), train = self.codec.names, *map(self._forecast, ("test", "train"))
-            generated = summaries[self._forecast_as("test")]
-            row |= ensembles.crps(real, seen, generated.values.astype(np.float64), labels, names, train)
+            names, generated = self.codec.names, summaries[self._forecast_as("test")]
+            (real, seen), (train, of_train) = map(self._forecast, PERIODS)
+            pooled = [self.references[self._forecast_as(period)].frame.pooled for period in PERIODS]
+            # of the longer period fewer cells are pooled
+            here, there = np.isin(pooled[0], pooled[1]), np.isin(pooled[1], pooled[0])
+            values = generated.values[:, :, here].astype(np.float64)
+            row |= ensembles.crps(real[:, :, here], seen, values, labels, names, (train[:, :, there], of_train))
             row |= {
                 f"reliability/{v}": ensembles.reliability(counts)
                 for v, counts in self._ranks(generated, labels).items()

@@ -115,3 +115,12 @@ def test_arrays_are_read_as_one():
     joined, rows = Joined(arrays), np.array([5, 0, 3, 3, 2])
     assert len(joined) == 6
     assert np.array_equal(joined[rows], np.concatenate(arrays)[rows])
+
+
+def test_cells_of_more_fields_are_among_those_of_fewer(monkeypatch):
+    monkeypatch.setattr(summary, "POOLED", 40 * 100)
+    monkeypatch.setattr(summary, "FEWEST", 10)
+    monkeypatch.setattr(summary, "FIELDS", 40)
+    few, many = (Frame(np.ones((2, 9, 30), dtype=bool), None, most).pooled for most in (40, 160))
+    assert (len(few), len(many)) == (100, 25)
+    assert np.isin(many, few).all()

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from levy_core.datasets.fields.store import FieldStore
+from levy_core.metrics.fields import summary
 from tasks.kinds.fields.metrics import FieldMetrics, make_reference
 from tasks.kinds.fields.settings import FieldEvaluation
 from tests.support.fields import config, prepare, temperature, write
@@ -40,3 +41,24 @@ def test_the_training_period_is_measured_without_the_cells_that_the_held_out_one
     metrics = FieldMetrics(tmp_path / "reference")
     row = metrics.measure_held_out(train[np.arange(len(train))], train.labels)
     assert ceiling == {name: pytest.approx(row[name], rel=1e-5) if value else value for name, value in ceiling.items()}
+
+
+def test_forecasts_by_the_season_are_judged_in_the_cells_that_are_pooled_in_both_periods(tmp_path, monkeypatch):
+    """Of large fields more cells are pooled of the shorter period; with all cells pooled the scores of independent cells are about the same."""
+    data = temperature(600, (52.0, 51.0, 50.0), tuple(map(float, range(40))), freq="D")
+    prepare(write(tmp_path / "data", data), config(season="season", test_share=0.3), tmp_path / "prepared")
+    generated = np.random.default_rng(0).standard_normal((80, 1, 3, 40)).astype(np.float32)
+    rows = []
+    for name, fewest in (("all", 1000), ("some", 20)):
+        monkeypatch.setattr(summary, "POOLED", 100 * 100)
+        monkeypatch.setattr(summary, "FIELDS", 100)
+        monkeypatch.setattr(summary, "FEWEST", fewest)
+        (tmp_path / name).mkdir()
+        make_reference(tmp_path / "prepared", tmp_path / name, FieldEvaluation(resamples=20), "weather")
+        metrics = FieldMetrics(tmp_path / name)
+        rows.append(metrics.measure(generated, metrics.samples.labels("training", 0, 80)))
+    pooled = [metrics.references[period].frame.pooled for period in ("test", "train")]
+    assert len(pooled[0]) > len(pooled[1])
+    whole, part = rows
+    assert part["crps/t2m"] == pytest.approx(whole["crps/t2m"], rel=0.1)
+    assert part["crps_skill/t2m"] == pytest.approx(whole["crps_skill/t2m"], abs=0.03)
