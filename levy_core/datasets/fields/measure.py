@@ -211,7 +211,7 @@ def check_training(config: FieldsConfig, times: np.ndarray, members: int = 1) ->
 
     Raises:
         LevyError: less than a year for the cycle of the year, steps too long for that of the day, few fields for each cell's own
-            standard deviation, or few of a season whose values are mapped.
+            standard deviation, or few of a season whose values are mapped, or one season alone.
     """
     if config.standardise == "cell" and (fields := len(times) * members) < FEWEST_FIELDS:
         raise LevyError(
@@ -225,6 +225,11 @@ def check_training(config: FieldsConfig, times: np.ndarray, members: int = 1) ->
                 f"quantile_mapping is 'season', but the training period from {say(times[0])} to {say(times[-1])} has "
                 f"{counts.min() * members} fields of {names[counts.argmin()]}: a mapping of a season needs at least {FEWEST_OF_SEASON}, so bring "
                 "more, or set quantile_mapping to true"
+            )
+        if len(names) == 1:
+            raise LevyError(
+                f"quantile_mapping is 'season', but the training period from {say(times[0])} to {say(times[-1])} has fields of {names[0]} alone, "
+                "of which one mapping is the same: set quantile_mapping to true"
             )
     step = seconds_between(times[:2])[0]
     length = len(times) * step

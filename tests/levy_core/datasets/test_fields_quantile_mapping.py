@@ -242,6 +242,10 @@ def test_seasons_without_times_or_fields_are_refused(by_season, tmp_path):
     days = write(tmp_path / "days", temperature(160, freq="D"))
     with pytest.raises(LevyError, match=r"has 4 fields of JJA: a mapping of a season needs at least 50"):
         inspect(days, FieldsConfig((tp,), season="season", train_until="2001-06-04"))
+    with pytest.raises(
+        LevyError, match=r"has fields of MAM alone, of which one mapping is the same: set quantile_mapping to true"
+    ):
+        inspect(days, FieldsConfig((tp,), season="season", period=("2001-03-01", "2001-05-31")))
 
 
 def test_it_is_true_or_false_or_by_season():
