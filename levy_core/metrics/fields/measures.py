@@ -33,7 +33,7 @@ def measure_fields(generated: Fields, labels: np.ndarray, references: dict[str, 
     Raises:
         LevyError: the samples are of another shape than the real fields.
     """
-    summaries = summarise(generated, {name: real.frame for name, real in references.items()})
+    summaries = summarise(generated, {name: real.frame for name, real in references.items()}, labels)
     row: dict[str, float] = {"samples": float(len(generated))}
     for name, real in references.items():
         row |= measure_summary(summaries[name], labels, name, real)

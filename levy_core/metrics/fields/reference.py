@@ -91,7 +91,8 @@ class FieldsReference:
         frame, every = Frame(known, areas, len(rows)), max(1, -(-len(rows) * int(np.prod(shape[1:])) // HOLES))
         seen = list(block_map(partial(_look, values, rows, frame, every), parts(len(rows), shape[1:])))
         if any(found.has_holes for found in seen):
-            frame = replace(frame, holes=Holes(np.concatenate([found.missing for found in seen]), shape[1:]))
+            packed = np.concatenate([found.missing for found in seen])
+            frame = replace(frame, holes=Holes(packed, labels[rows[::every]].astype(np.int64), shape[1:]))
         summary, labels = Summary.join([found.summary for found in seen]), labels[rows].astype(np.int64)
         found = cls(summary, labels, tuple(names), frame, config, {}, wet or {})
         return replace(found, estimates={name: found._estimate(c) for c, name in enumerate(names)})
@@ -113,7 +114,7 @@ class FieldsReference:
         if self.frame.areas is not None:
             arrays["areas"] = self.frame.areas
         if self.frame.holes is not None:
-            arrays["holes"] = self.frame.holes.packed
+            arrays |= {"holes": self.frame.holes.packed, "holes.labels": self.frame.holes.labels}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
     def description(self) -> dict[str, Any]:
@@ -140,7 +141,7 @@ class FieldsReference:
                 valid,
                 arrays.get("areas"),
                 len(arrays["labels"]),
-                Holes(arrays["holes"], valid.shape) if "holes" in arrays else None,
+                Holes(arrays["holes"], arrays["holes.labels"], valid.shape) if "holes" in arrays else None,
             ),
             config,
             description["variables"],
@@ -222,9 +223,9 @@ class FieldsReference:
         return float(np.mean([self.distances_of(generated, c).distance for c in range(len(self.names))]))
 
 
-def distance(generated: Fields, real: FieldsReference) -> float:
-    """``FieldsReference.distance`` of fields [N, C, H, W] in the units of the real ones."""
-    return real.distance(summarise(generated, {"": real.frame})[""])
+def distance(generated: Fields, real: FieldsReference, labels: np.ndarray | None = None) -> float:
+    """``FieldsReference.distance`` of fields [N, C, H, W] in the units of the real ones; labels as of ``summarise``."""
+    return real.distance(summarise(generated, {"": real.frame}, labels)[""])
 
 
 @dataclass(frozen=True)

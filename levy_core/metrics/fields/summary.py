@@ -36,20 +36,32 @@ class Holes:
     """Cells that are missing in single fields.
 
     Attributes:
-        packed: bits uint8 [M, bytes], of fields spread evenly over all. shape: C, H, W.
+        packed: bits uint8 [M, bytes], of fields spread evenly over all. labels: of these, int64 [M]. shape: C, H, W.
     """
 
     packed: np.ndarray
+    labels: np.ndarray
     shape: tuple[int, ...]
 
-    def of(self, rows: np.ndarray, n: int) -> np.ndarray:
-        """bool [rows, C, H, W] for the rows of n generated fields, each with the holes of one real field."""
-        chosen = rows * len(self.packed) // max(1, n)
+    def choose(self, labels: np.ndarray) -> np.ndarray:
+        """For generated fields of labels [n] real ones that have the same, or any where none has it, each about as often: int64 [n]."""
+        chosen = _spread(len(labels), np.arange(len(self.packed)))
+        for label in np.intersect1d(labels, self.labels):
+            own = labels == label
+            chosen[own] = _spread(int(own.sum()), np.flatnonzero(self.labels == label))
+        return chosen
+
+    def of(self, chosen: np.ndarray) -> np.ndarray:
+        """Of some of the fields, bool [n, C, H, W]."""
         return (
             np.unpackbits(self.packed[chosen], axis=1, count=int(np.prod(self.shape)))
             .astype(bool)
             .reshape(-1, *self.shape)
         )
+
+
+def _spread(n: int, over: np.ndarray) -> np.ndarray:
+    return over[np.arange(n) * len(over) // max(1, n)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,8 +190,9 @@ class Frame:
         beside = tuple(flat[:, c, cells].astype(np.float32) for c, cells in enumerate(self.cells))
         return Summary(flat[:, :, self.pooled].astype(np.float32), means, maxima, power, beside)
 
-    def masked(self, fields: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
-        """Generated fields [rows, C, H, W], rows ``rows`` of n, NaN where real ones are: in cells that are always missing, and in single holes.
+    def masked(self, fields: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Generated fields [n, C, H, W], NaN where real ones are: in cells that are always missing, and in single holes, where there are
+        such, those ``chosen`` by ``Holes.choose``.
 
         Raises:
             LevyError: they are of another shape than the real ones.
@@ -189,21 +202,24 @@ class Frame:
                 f"generated fields have the shape {fields.shape}, the real ones [N, C, H, W] with {self.valid.shape}: sample from a "
                 "model of the same prepared data"
             )
-        if self.holes is not None:
-            return np.where(self.holes.of(rows, n), np.nan, fields)
+        if self.holes is not None and chosen is not None:
+            return np.where(self.holes.of(chosen), np.nan, fields)
         return fields if self.valid.all() else np.where(self.valid, fields, np.nan)
 
 
-def summarise(generated: Fields, frames: dict[str, Frame]) -> dict[str, Summary]:
-    """What each frame sees of generated fields [N, C, H, W], which are read once, a part at a time.
+def summarise(generated: Fields, frames: dict[str, Frame], labels: np.ndarray | None = None) -> dict[str, Summary]:
+    """What each frame sees of generated fields [N, C, H, W], which are read once, a part at a time; by their labels [N] they get holes of
+    real ones that have the same, because ice and darkness have seasons.
 
     Raises:
         LevyError: as ``Frame.masked``.
     """
     n, found = len(generated), {name: list[Summary]() for name in frames}
+    of = np.full(n, -1) if labels is None else labels
+    chosen = {name: frame.holes.choose(of) for name, frame in frames.items() if frame.holes is not None}
     for part in parts(n, generated.shape[1:]):
         rows = np.arange(n)[part]
         fields = generated[rows]
         for name, frame in frames.items():
-            found[name].append(frame.look(frame.masked(fields, rows, n)))
+            found[name].append(frame.look(frame.masked(fields, chosen[name][rows] if name in chosen else None)))
     return {name: Summary.join(seen) for name, seen in found.items()}

@@ -81,7 +81,13 @@ class FieldMetrics:
     def score(self, embedded: Sequence[Any], labels: np.ndarray, metric: str) -> float:
         """The distance from the period that the metric names; 0 is perfect."""
         samples = embedded[0] if len(embedded) == 1 else Joined(embedded)
-        return distance(self.physical(samples, labels), self.references[metric.split("/")[1]])
+        real = self.references[metric.split("/")[1]]
+        return distance(self.physical(samples, labels), real, self._measured_as[labels])
+
+    def summarise(self, samples: Rows, labels: np.ndarray, name: str) -> Summary:
+        """What the frame of a reference of this name sees of samples in physical units."""
+        frames = {name: self.references[name].frame}
+        return summarise(self.physical(samples, labels), frames, self._measured_as[labels])[name]
 
     def watch(self, embedded: Sequence[Any], labels: np.ndarray) -> dict[str, float]:
         """Nothing."""
@@ -133,10 +139,12 @@ class FieldMetrics:
         if self.samples.shares is None:
             return {}
         name, its = self._forecast_as("test"), self._anomalies(samples, len(labels))
-        generated = summarise(
-            its if self.codec.climatology else self.physical(samples, labels), {name: self.references[name].frame}
+        fields, measured_as = (
+            its if self.codec.climatology else self.physical(samples, labels),
+            self._measured_as[labels],
         )
-        return self._ranks(generated[name], self._measured_as[labels])
+        generated = summarise(fields, {name: self.references[name].frame}, measured_as)
+        return self._ranks(generated[name], measured_as)
 
     def _forecast_as(self, period: str) -> str:
         """The reference whose fields are forecast: without their climatology where one was taken off."""
@@ -152,7 +160,7 @@ class FieldMetrics:
             views.append((self._anomalies(samples, len(labels)), (ANOMALIES.format("test"),)))
         row, labels, summaries = dict[str, float](), self._measured_as[labels], dict[str, Summary]()
         for fields, names in views:
-            summaries |= summarise(fields, {name: self.references[name].frame for name in names})
+            summaries |= summarise(fields, {name: self.references[name].frame for name in names}, labels)
         for name, generated in summaries.items():
             row |= measure_summary(generated, labels, name, self.references[name])
         if self.samples.shares is not None:
@@ -226,7 +234,8 @@ def _summarise_training(
         return of_training.summary
     rows = thin_rows(len(store), of_training.config.most, of_training.config.block)
     decode = partial(_decode, codec, store.times[rows])
-    return summarise(Converted(Chosen(store, rows), (len(rows), *store.shape), decode), {"": real.frame})[""]
+    fields = Converted(Chosen(store, rows), (len(rows), *store.shape), decode)
+    return summarise(fields, {"": real.frame}, of_training.labels)[""]
 
 
 def _decode(codec: Codec, times: np.ndarray, read: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.datasets.fields.times import drawn_times
 from levy_core.datasets.fields.whole_years import advise_whole_years
 from levy_core.metrics.fields.spatial import joint_exceedance
-from levy_core.metrics.fields.summary import Summary, summarise
+from levy_core.metrics.fields.summary import Summary
 from tasks.cells.observed import Shown
 from tasks.kinds.fields import figures, sheets
 from tasks.kinds.fields.answer import answer, tabulate_decidable
@@ -98,7 +98,7 @@ class FieldPage:
     def _summary(self, sampler: DefaultSampler) -> Summary:
         """In physical units, made once."""
         if sampler not in self._summaries:
-            self._summaries[sampler] = summarise(self._physical(sampler), {"": self._real.frame})[""]
+            self._summaries[sampler] = self._metrics.summarise(sampler.rows, sampler.labels, "test")
         return self._summaries[sampler]
 
     def _joint(self, generated: Summary, c: int) -> np.ndarray:

@@ -42,8 +42,24 @@ def test_parts_say_what_the_whole_says(monkeypatch, holes):
 def test_only_cells_that_real_fields_lack_are_left_out_of_generated_ones():
     real, generated = fields(40, 0, 0.1), np.ones((20, 2, 9, 12))
     reference = FieldsReference.of(real, labels(40), NAMES, AREAS, FEW)
-    masked = reference.frame.masked(generated[5:9], np.arange(5, 9), 20)
-    assert np.array_equal(np.isnan(masked), np.isnan(real[10:18:2]))  # sample k has the holes of field 2 k
+    masked = reference.frame.masked(generated[5:9], reference.frame.holes.choose(labels(20))[5:9])
+    chosen = [9, 12, 13, 16]  # the k-th of a label has the holes of the 2 k-th real one
+    assert np.array_equal(np.isnan(masked), np.isnan(real[chosen]))
+
+
+def test_samples_lack_what_real_fields_of_their_label_lack():
+    """Cells are missing in winter alone; samples of a winter, in whatever order they come, are then as far as they would be from whole fields."""
+    values, winter = fields(400, 0), np.arange(400) // 50 % 2
+    values[winter == 1, :, :, 6:] = np.nan
+    generated, own = fields(300, 1), np.random.default_rng(2).permutation(labels(300))
+    generated[..., 6:] *= 5
+    reference = FieldsReference.of(values, winter, NAMES, AREAS, FEW)
+    read = FieldsReference.read(reference.tensors(), reference.description())
+    for its in (reference, read):
+        seen = summarise(generated, {"": its.frame}, own)[""]
+        east = seen.values[:, 0, its.frame.pooled % 12 >= 6]
+        assert np.array_equal(np.isnan(east).all(1), own == 1)
+        assert np.array_equal(np.isnan(east).any(1), own == 1)
 
 
 def test_few_fields_of_the_mask_are_kept_where_fields_are_large(monkeypatch):
@@ -51,7 +67,7 @@ def test_few_fields_of_the_mask_are_kept_where_fields_are_large(monkeypatch):
     real = fields(40, 0, 0.1)
     reference = FieldsReference.of(real, labels(40), NAMES, AREAS, FEW)
     assert len(reference.frame.holes.packed) == 10
-    masked = reference.frame.masked(np.ones((10, 2, 9, 12)), np.arange(10), 10)
+    masked = reference.frame.masked(np.ones((10, 2, 9, 12)), np.arange(10))
     assert np.array_equal(np.isnan(masked), np.isnan(real[::4]))
 
 
