@@ -141,6 +141,10 @@ def warn_of_copies(solver: Solver, watched: dict[str, float]) -> str:
 
 def _fingerprint(params: Params, dataset: str, model: Path, metrics: Metrics, correction: dict[str, Any]) -> str:
     """Hash of what decides a score, but for the solver, the number of samples and their seed."""
-    classes = classes_of(params.sample, params.kind(dataset))
-    decided_by = [hash_model(model), metrics.hash, hash_code(*CODE), params.metric(dataset), classes, correction]
+    kind = params.kind(dataset)
+    classes, corrected = (
+        classes_of(params.sample, kind),
+        [correction, kind.hash_code("corrected")] if correction else {},
+    )
+    decided_by = [hash_model(model), metrics.hash, hash_code(*CODE), params.metric(dataset), classes, corrected]
     return hash_json(decided_by)

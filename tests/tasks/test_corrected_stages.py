@@ -17,13 +17,14 @@ from levy_core.serving.registered import RegisteredModel
 from levy_core.training.checkpoint import load_model
 from tasks.cells.store import read_cells, read_labels
 from tasks.cells.tuned import read_correction
+from tasks.kinds.kind import Kind
 from tasks.kinds.opening import open_correction, open_metrics
 from tasks.observe import observe
 from tasks.registry.record import record
 from tasks.runtime import paths
 from tasks.runtime.checksums import hash_of_output, hashes_of
 from tasks.sample import sample
-from tasks.tune import tune
+from tasks.tune import _fingerprint, tune
 from tasks.tuning.scores import Memo, Scorer
 from tests.conftest import ROOT
 from tests.tasks.test_field_stages import T2M, begin, commit_models, run
@@ -148,6 +149,16 @@ def test_experiments_meet_means_of_what_is_mapped(done):
     assert (own["misfit/tp"] < 0.3).all()  # mm per day: where most blocks are dry some samples are nearly met only
     kriged = table[table.rival == "kriging"].set_index("experiment")["misfit/tp"]
     assert kriged["coarse"] > 0.5  # its members are cut at 0 afterwards
+
+
+def test_scores_of_corrected_samples_are_those_of_the_code_that_corrects(done, monkeypatch):
+    folder, metrics = paths.model("weather", "edm-eofs"), open_metrics(done, "weather")
+    correction = read_correction(paths.tuned("weather", "edm-eofs"))
+    fingerprint = lambda found: _fingerprint(done, "weather", folder, metrics, found)
+    corrected, plain = fingerprint(correction), fingerprint({})
+    monkeypatch.setattr(Kind, "hash_code", lambda kind, part: f"other code of {part}")
+    assert fingerprint(correction) != corrected
+    assert fingerprint({}) == plain
 
 
 def test_means_of_what_is_mapped_are_as_many_as_each_member_can_solve_for(done, monkeypatch, capsys):
