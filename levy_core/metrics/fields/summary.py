@@ -187,8 +187,8 @@ class Frame:
             np.divide(np.where(known, values, 0).sum(1), counts, out=means[:, c], where=counts > 0)
             power[:, c] = spatial.field_power(fields[:, c].astype(np.float64))
         maxima = np.fmax.reduce(flat, axis=2).astype(np.float64)
-        beside = tuple(flat[:, c, cells].astype(np.float32) for c, cells in enumerate(self.cells))
-        return Summary(flat[:, :, self.pooled].astype(np.float32), means, maxima, power, beside)
+        beside = tuple(_to_float32(flat[:, c, cells]) for c, cells in enumerate(self.cells))
+        return Summary(_to_float32(flat[:, :, self.pooled]), means, maxima, power, beside)
 
     def masked(self, fields: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
         """Generated fields [n, C, H, W], NaN where real ones are: in cells that are always missing, and in single holes, where there are
@@ -205,6 +205,12 @@ class Frame:
         if self.holes is not None and chosen is not None:
             return np.where(self.holes.of(chosen), np.nan, fields)
         return fields if self.valid.all() else np.where(self.valid, fields, np.nan)
+
+
+def _to_float32(values: np.ndarray) -> np.ndarray:
+    """No further out than its largest number: infinite values would be left out of the tails that they are."""
+    most = np.finfo(np.float32).max
+    return np.clip(values, -most, most).astype(np.float32)
 
 
 def summarise(generated: Fields, frames: dict[str, Frame], labels: np.ndarray | None = None) -> dict[str, Summary]:

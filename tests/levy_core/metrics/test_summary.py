@@ -101,6 +101,16 @@ def test_a_part_of_the_cells_says_what_all_say_about_quantiles(monkeypatch):
     assert stats.chisquare(np.concatenate(counts)).pvalue > 1e-4  # spread over the grid, whatever its rows are
 
 
+def test_values_that_float32_does_not_reach_count_as_far_out_as_it_does():
+    """The inverse of log1p makes them of heavy-tailed noise: infinite, they would be left out, and the tail be as good as the real one."""
+    generated = fields(130, 1).astype(np.float64)
+    generated[np.random.default_rng(2).random(generated.shape) < 0.004] = 1e40
+    reference = FieldsReference.of(fields(130, 0), labels(130), NAMES, AREAS, FEW)
+    row = measure_fields(generated, labels(130), {"test": reference})
+    assert row["distance/test"] > 10
+    assert row["tail_error/test/t2m"] > 100
+
+
 def test_all_cells_are_pooled_where_there_are_few():
     frame = Frame(np.ones((2, 9, 12), dtype=bool), AREAS, 2000)
     assert np.array_equal(frame.pooled, np.flatnonzero(frame.even))
