@@ -143,7 +143,10 @@ def _cost(
                 "parameters": sum(p.numel() for p in model.predictor.parameters()),
                 "seen": drawn,
                 "epochs": drawn / samples,
-                "training": 3 * one * drawn / 1e12,  # a backward pass costs about two forward passes
+                "training": 3
+                * evaluation_flops(model, in_training=True)
+                * drawn
+                / 1e12,  # a backward pass costs about two forward passes
                 "searching": one * sum(read_spent(paths.tuned(dataset, design)).values()) / 1e12,
                 "one": one / 1e6,
                 "nfe": nfe,

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from levy_core.base.code import hash_code
-from levy_core.base.conditions import LABEL, Condition
+from levy_core.base.conditions import LABEL, PLACE, Condition
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files, hash_json
 from levy_core.base.pixels import to_uint8
@@ -199,9 +199,13 @@ def trajectories(model: "Model", solver: Solver, seed: int, labels: np.ndarray) 
     return np.stack(predictions)
 
 
-def evaluation_flops(model: "Model") -> int:
-    """Floating point operations of one network evaluation of one sample."""
-    y = torch.zeros(1, *model.net.shape)
+def evaluation_flops(model: "Model", in_training: bool = False) -> int:
+    """Floating point operations of one network evaluation of one sample; ``in_training``: of what a step sees of it, one patch of designs with patches."""
+    shape, cond = model.net.shape, model.samples.condition(np.zeros(1))
+    cover = getattr(model.predictor.net, "cover", None)
+    if in_training and cover is not None:
+        shape = (*shape[:-2], *cover.patches.side)
+        cond = {**cond, PLACE: torch.zeros(1, 2, dtype=torch.int64)}
     with FlopCounterMode(display=False) as counter:
-        model.predictor(y, torch.ones(1), model.samples.condition(np.zeros(1)))
+        model.predictor(torch.zeros(1, *shape), torch.ones(1), cond)
     return counter.get_total_flops()

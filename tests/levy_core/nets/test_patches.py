@@ -17,6 +17,7 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.loop import sample
 from levy_core.sampling.solver import Solver, tabulate
+from levy_core.serving.draw import evaluation_flops
 from levy_core.training.checkpoint import load_model, save_model
 
 HEIGHT, WIDTH = 20, 24
@@ -174,6 +175,19 @@ def test_a_model_of_patches_survives_disk(name, tmp_path):
     assert type(net.config).from_mapping(net.config.to_mapping()) == net.config == model.net
     cond = of_labels(torch.zeros(2, dtype=torch.long))
     assert torch.equal(model.predictor(fields(), rho, cond), design.predictor(net).eval()(fields(), rho, cond))
+
+
+@pytest.mark.parametrize("patches", [None, PATCHES, Patches((8, WIDTH), 3)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_training_step_is_counted_as_one_patch_of_those_that_make_a_whole(name, patches, tmp_path):
+    net = make(name, patches)
+    design = Design.from_mapping({"preset": "edm", "patches": patches and patches.to_mapping()})
+    samples = Samples("fields", ("all",), **RECORDED["fields"])
+    save_model(tmp_path, dict(net.state_dict()), design, net.config, samples, {})
+    model = load_model(tmp_path)
+    seen = len(net.cover.places) if patches else 1
+    assert evaluation_flops(model) > 0
+    assert evaluation_flops(model) == seen * evaluation_flops(model, in_training=True)
 
 
 def test_white_fields_by_the_ideal_denoiser_are_white_and_have_no_seams():
