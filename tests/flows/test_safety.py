@@ -73,7 +73,9 @@ def dangers(path: Path) -> list[tuple[str, ast.AST]]:
     tree = ast.parse(path.read_text())
     called = {id(call.func): call for call in ast.walk(tree) if isinstance(call, ast.Call)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name | ast.Attribute):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(
+            node.ctx, ast.Load
+        ):  # a field `compile: bool` uses nothing
             name = dotted(node)
             for danger in {name, ".".join(name.split(".")[-2:]), name.split(".")[-1]} & DANGEROUS:
                 if danger in BUILT_IN and name != danger:
