@@ -11,7 +11,6 @@ import torch
 
 from levy_core.base.errors import LevyError
 from levy_core.base.event import Classify, Event, Given
-from levy_core.base.files import ready
 from levy_core.base.typed import mapping, real, text, whole
 from levy_core.sampling.events import PILOTS
 from levy_core.sampling.solver import Solver
@@ -20,6 +19,7 @@ from levy_core.serving.events import SYSTEMS, Drawn, EventSampler, check_request
 from levy_core.serving.exporters import Exporter, reader_of
 from levy_core.serving.memory import Footprint
 from levy_core.serving.occurrence import Occurrence
+from levy_core.serving.outputs import output_folder
 from levy_core.serving.reading import Reader
 from levy_core.serving.requests import MEASURED_BY, check_steps, typed
 from levy_core.serving.workload import Workload
@@ -137,11 +137,11 @@ class EventRequests:
             "sampler": json.dumps(asdict(asked.solver)),
             "guidance": "steered particles",
         }
-        with ready(folder):
+        with output_folder(folder, about) as part:
             drawn = self._draw(asked, lambda: None)
             about |= drawn.occurrence.about | dict(origin or {})
-            self.exporter.write(drawn.samples, drawn.labels, about, folder, Given(asked.event.text, drawn.times))
-            drawn.occurrence.write(folder)
+            self.exporter.write(drawn.samples, drawn.labels, about, part, Given(asked.event.text, drawn.times))
+            drawn.occurrence.write(part)
         return drawn.occurrence
 
     def answer(self, asked: AskedEvent, values: int, check: Callable[[], None]) -> dict[str, Any]:

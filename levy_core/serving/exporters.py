@@ -33,7 +33,7 @@ class Exporter(Protocol):
         folder: Path,
         given: Given | None = None,
     ) -> str:
-        """Files in a folder; says which in a few words. ``drawn`` says by what samples were drawn: model, seed, sampler and more.
+        """Files in a folder; says how many of what in a few words. ``drawn`` says by what samples were drawn: model, seed, sampler and more.
         ``given`` is what they agree with."""
 
     def read_observed(self, path: Path, std: Mapping[str, float], means: bool, time: str | None) -> Observed:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.files import ready
 from levy_core.base.observed import Observed
 from levy_core.base.samples import Classes, Samples
 from levy_core.base.typed import mapping, text
@@ -36,6 +35,7 @@ from levy_core.serving.exporters import Exporter, exporter_of, reader_of
 from levy_core.serving.given import draw_given
 from levy_core.serving.memory import Footprint, Need, rows_of_batch
 from levy_core.serving.occurrence import Occurrence
+from levy_core.serving.outputs import output_folder
 from levy_core.serving.reading import Reader, read_samplers, without_idle_guide
 from levy_core.serving.requests import check_limit, check_steps, limit_of
 from levy_core.serving.workload import Drawing, Workload
@@ -141,9 +141,9 @@ class RegisteredModel:
         check_steps(solver.steps)
         guided = "none" if solver.guide == "none" else f"{solver.guide}, strength {solver.strength:g}"
         drawn = {"seed": str(seed), "sampler": json.dumps(asdict(solver)), "guidance": guided, **(origin or {})}
-        with self._memory(need := need_of(self._footprint, asked)), ready(folder):
+        with self._memory(need := need_of(self._footprint, asked)), output_folder(folder, drawn) as part:
             samples = draw_samples(self._model, solver, seed, labels, need.rows, self._device)
-            written = self._exporter.write(samples, labels, drawn, folder)
+            written = f"{self._exporter.write(samples, labels, drawn, part)} in {folder}"
         return f"{written}: {self.samples.describe(labels)}" if len(self.samples.classes) > 1 else written
 
     def infill(
@@ -179,10 +179,11 @@ class RegisteredModel:
             "guidance": guide,
             **(origin or {}),
         }
-        with self._memory(need_of(self._footprint, asked)), ready(folder):
+        with self._memory(need_of(self._footprint, asked)), output_folder(folder, drawn) as part:
             samples = self._draw(asked, lambda: None)
-            said = f"{self._exporter.write(samples, asked.labels, drawn, folder, asked.given)}, given {observed.text}"
-            return said if true is None else f"{said}\n{self._judge(samples, asked, true, truth, folder)}"
+            written = self._exporter.write(samples, asked.labels, drawn, part, asked.given)
+            said = f"{written} in {folder}, given {observed.text}"
+            return said if true is None else f"{said}\n{self._judge(samples, asked, true, truth, part)}"
 
     def event(
         self,

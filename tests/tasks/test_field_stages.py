@@ -290,7 +290,7 @@ def test_the_registered_model_gives_physical_fields_and_writes_a_cf_file(done, t
     fields = model.predict({"n": 5, "seed": 3})
     assert fields.shape == (5, 2, 16, 32)
     said = model.get_raw_model().write({"n": 5, "seed": 3}, tmp_path / "out")
-    assert said == f"5 fields in {tmp_path / 'out' / 'samples.nc'}"
+    assert said == f"5 fields (samples.nc) in {tmp_path / 'out'}"
     with xr.open_dataset(tmp_path / "out" / "samples.nc") as written:
         assert written.t2m.attrs["units"] == "degC"
         assert np.allclose(written.t2m, fields[:, 0], rtol=1e-4, atol=1e-3)
@@ -313,7 +313,7 @@ def test_a_registered_model_fills_gaps_and_agrees_with_what_was_observed(done, t
     day.attrs["units"] = "degC"
     day.to_dataset(name="t2m").to_netcdf(tmp_path / "seen.nc")
     said = model.infill({"n": 6, "seed": 1}, tmp_path / "seen.nc", tmp_path / "out", {"t2m": 0.0})
-    assert said == f"6 fields in {tmp_path / 'out' / 'samples.nc'}, given 256 values of t2m at 2007-07-29 12:00:00"
+    assert said == f"6 fields (samples.nc) in {tmp_path / 'out'}, given 256 values of t2m at 2007-07-29 12:00:00"
     with xr.open_dataset(tmp_path / "out" / "samples.nc") as drawn:
         at = drawn.t2m.sel(latitude=day.latitude, longitude=day.longitude)
         assert float(abs(at - day).max()) < 2e-3  # float32 of values up to 70

@@ -67,4 +67,4 @@ class FieldExporter:
             about["comment"] = f"Drawn from a model given {given.text}, not observations or forecasts."
             times = given.times
         write_cf(path, self._codec, samples, times, about)
-        return f"{len(samples)} fields in {path}"
+        return f"{len(samples)} fields ({path.name})"

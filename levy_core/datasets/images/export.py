@@ -1,5 +1,6 @@
 """Images as people want them: arrays with channels last, and PNG files."""
 
+import csv
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -64,6 +65,13 @@ class ImageExporter:
         folder: Path,
         given: Given | None = None,
     ) -> str:
-        for number, image in enumerate(self.array(samples, labels)):
-            Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(folder / f"{number:05d}.png")
-        return f"{len(samples)} images in {folder}"
+        """PNG files, and ``samples.csv``, the class of each: empty where none was asked for."""
+        names = [*self._samples.classes, ""]
+        with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            rows.writerow(["file", "class"])
+            for number, (image, label) in enumerate(zip(self.array(samples, labels), labels, strict=True)):
+                file = f"{number:05d}.png"
+                Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(folder / file)
+                rows.writerow([file, names[label]])
+        return f"{len(samples)} images"

@@ -91,7 +91,7 @@ def test_exported_samples_say_by_what_they_were_drawn(tmp_path):
     codec.save(tmp_path)
     drawn = {"model": "models:/levy-x/3", "data_md5": "ab.dir", "seed": "7", "sampler": "{}", "guidance": "none"}
     exporter = FieldExporter(tmp_path, Samples("fields", ("all",), **RECORDED["fields"]))
-    assert exporter.write(x, np.zeros(len(x), dtype=int), drawn, tmp_path) == f"30 fields in {tmp_path / 'samples.nc'}"
+    assert exporter.write(x, np.zeros(len(x), dtype=int), drawn, tmp_path) == "30 fields (samples.nc)"
     about = xr.open_dataset(tmp_path / "samples.nc").attrs
     assert {name.removeprefix("levy_"): value for name, value in about.items() if name.startswith("levy_")} == drawn
     assert about["Conventions"] == "CF-1.11"

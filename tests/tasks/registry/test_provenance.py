@@ -318,7 +318,12 @@ def test_levy_verify_and_levy_sample_verified_take_what_is_signed_and_nothing_el
     assert f"{URI} is what was signed" in said
     assert "gitCommit " + "c" * 40 in said
     assert command(monkeypatch, *sample, URI, "--verified") == 0
-    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "00000.png",
+        "00001.png",
+        "levy.json",
+        "samples.csv",
+    ]
     monkeypatch.delenv(keys.TRUSTED)
     assert "whose signatures hold" in command(monkeypatch, "verify", URI)
     assert "whose signatures hold" in command(monkeypatch, *sample, URI, "--verified")

@@ -1,0 +1,51 @@
+"""Folders that people ask for files in: what a draw writes comes all at once, in place of what an earlier draw wrote there."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from levy_core.base.files import ready, write_json
+
+LIST = "levy.json"  # the files of a draw, and by what they were drawn
+
+
+@contextmanager
+def output_folder(folder: Path, drawn: Mapping[str, str]) -> Iterator[Path]:
+    """A folder for the block to write to, whose files come to ``folder`` if the block succeeds, with ``levy.json``, which lists them.
+
+    Files on the list that an earlier draw left in ``folder`` go, so that those of two draws are not taken for one. What else lies there stays.
+
+    Args:
+        drawn: model, seed, sampler and more, which the list has, too; as it is at the end of the block.
+
+    Raises:
+        LevyError: as ``ready``.
+    """
+    with ready(folder):
+        part = folder / ".levy.part"
+        shutil.rmtree(part, ignore_errors=True)  # of a killed process
+        part.mkdir()
+        try:
+            yield part
+            names = sorted(path.name for path in part.iterdir())
+            for path in [folder / name for name in _listed(folder) if name not in names]:
+                if path.is_file():
+                    path.unlink()
+            write_json(folder / LIST, {"files": names, "drawn": dict(drawn)})
+            for name in names:
+                os.replace(part / name, folder / name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _listed(folder: Path) -> list[str]:
+    """Files that an earlier draw wrote to a folder; none where its list is not there, or no list."""
+    try:
+        names = json.loads((folder / LIST).read_text())["files"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    plain = lambda name: isinstance(name, str) and Path(name).name == name and not name.startswith(".")
+    return [name for name in names if plain(name)] if isinstance(names, list) else []
