@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -80,6 +82,16 @@ class Joined:
         for i in np.unique(which):
             read[which == i] = self.arrays[i][rows[which == i] - (ends[i] - len(self.arrays[i]))]
         return read
+
+
+def keep_on_disk(slices: Iterable[np.ndarray], n: int, folder: Path) -> np.ndarray:
+    """Slices of n samples in all, [n, *S], as one memory-mapped array in a file of ``folder`` that has no name and ends with the array."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder) as stream:
+        for part in slices:
+            stream.write(np.ascontiguousarray(part).data)
+        stream.flush()
+        return np.memmap(stream, part.dtype, "r", shape=(n, *part.shape[1:]))
 
 
 def parts(n: int, shape: tuple[int, ...]) -> list[slice]:

@@ -5,7 +5,7 @@ mlflow.pyfunc.load_model("models:/levy-digits@champion").predict({"n": 16, "clas
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -28,6 +28,7 @@ from levy_core.serving.draw import (
     check_guide,
     cost,
     draw_samples,
+    draw_slices,
     draw_together,
 )  # fmt: skip
 from levy_core.serving.event_requests import PARTICLES, EventRequests, Question
@@ -287,9 +288,9 @@ class RegisteredModel:
         """Network evaluations per sample of the default sampler."""
         return cost(self._model, self._reader.default)
 
-    def draw_default(self, n: int, seed: int, classes: Classes = "training") -> tuple[np.ndarray, np.ndarray]:
-        """What the default sampler draws, [n, C, H, W] as ``draw_samples`` gives it, and its labels [n]."""
+    def draw_default(self, n: int, seed: int, classes: Classes = "training") -> tuple[Iterator[np.ndarray], np.ndarray]:
+        """What the default sampler draws, [n, C, H, W] in slices as ``draw_slices`` gives it, and its labels [n]."""
         labels = self.samples.labels(classes, 0, n)
         solver = without_idle_guide(self._reader.default, self.samples, labels)
         rows = rows_of_batch(self._footprint.each(solver))
-        return draw_samples(self._model, solver, seed, labels, rows, self._device), labels
+        return draw_slices(self._model, solver, seed, labels, rows, self._device), labels

@@ -93,7 +93,7 @@ class Metrics(Protocol):
 
     def accept(
         self, folder: Path, shape: tuple[int, ...], samples: "Samples"
-    ) -> "Callable[..., tuple[np.ndarray, np.ndarray]]":
+    ) -> "Callable[..., tuple[Rows, np.ndarray]]":
         """A function of another model's samples [N, *S] and labels [N] that gives both as ``measure_held_out`` takes them.
 
         Args:
@@ -103,7 +103,7 @@ class Metrics(Protocol):
             LevyError: its samples cannot be compared with the data.
         """
 
-    def measure_held_out(self, samples: "np.ndarray", labels: "np.ndarray") -> dict[str, float]:
+    def measure_held_out(self, samples: "Rows", labels: "np.ndarray") -> dict[str, float]:
         """All metrics of samples that were drawn with these labels, against data that were held out of training.
 
         Raises:

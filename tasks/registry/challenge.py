@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from levy_core.base.determinism import make_reproducible
 from levy_core.base.errors import LevyError
 from levy_core.base.measure import Measure
+from levy_core.base.rows import keep_on_disk
 from levy_core.base.samples import Classes
 from levy_core.base.seeds import seed_of
 from levy_core.metrics.common.paired import NONE, Comparison, Rows, Rule, compare
@@ -23,9 +25,10 @@ from tasks.params.samplers import classes_of
 from tasks.params.schema import Params
 from tasks.params.sections import RetrainParams
 from tasks.registry.promotions import ANCHOR, CHALLENGER, CHAMPION
+from tasks.runtime import paths
 from tasks.runtime.progress import bar
 
-Accepted = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # what `Metrics.accept` gives
+Accepted = Callable[[np.ndarray, np.ndarray], tuple[Any, np.ndarray]]  # what `Metrics.accept` gives
 
 
 @dataclass(frozen=True)
@@ -71,26 +74,30 @@ def _judging(side: str) -> Iterator[None]:
 
 @dataclass
 class _Side:
-    """A model that is judged: all metrics at the seeds that were drawn so far."""
+    """A model that is judged: all metrics at the seeds that were drawn so far. ``scratch``: where large samples lie while they are measured."""
 
     name: str
     sampler: RegisteredModel
     accepted: Accepted
+    scratch: Path
     rows: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
-    def open(cls, name: str, folder: Path, metrics: Metrics) -> "_Side":
+    def open(cls, name: str, folder: Path, metrics: Metrics, scratch: Path) -> "_Side":
         with _judging(name):
             sampler = RegisteredModel(folder)
-            return cls(name, sampler, metrics.accept(folder, sampler.shape, sampler.samples))
+            return cls(name, sampler, metrics.accept(folder, sampler.shape, sampler.samples), scratch)
 
     def draw(self, settings: RetrainParams, metrics: Metrics, classes: Classes, seeds: int) -> None:
         """Measures the samples of the seeds up to ``seeds`` that are missing."""
         with _judging(self.name):
             for number in bar(range(len(self.rows), seeds), f"{self.name}, seeds up to {seeds}"):
                 # Not one of the grid's or of the search's: there a sampler may have been lucky.
-                drawn = self.sampler.draw_default(settings.n, seed_of("judge", number) % 2**31, classes)
-                self.rows.append(metrics.measure_held_out(*self.accepted(*drawn)))
+                slices, labels = self.sampler.draw_default(settings.n, seed_of("judge", number) % 2**31, classes)
+                samples = next(slices)
+                if len(samples) < settings.n:
+                    samples = keep_on_disk(chain([samples], slices), settings.n, self.scratch)
+                self.rows.append(metrics.measure_held_out(*self.accepted(samples, labels)))
 
 
 def challenge(params: Params, dataset: str, models: Mapping[str, Path]) -> Verdict:
@@ -107,9 +114,9 @@ def challenge(params: Params, dataset: str, models: Mapping[str, Path]) -> Verdi
     """
     make_reproducible(params.compute.threads)
     settings, metrics, kind = params.retrain, open_metrics(params, dataset), params.kind(dataset)
-    classes = classes_of(params.sample, kind)
+    classes, scratch = classes_of(params.sample, kind), paths.winner(dataset).parent
     try:
-        sides = {name: _Side.open(name, folder, metrics) for name, folder in models.items()}
+        sides = {name: _Side.open(name, folder, metrics, scratch) for name, folder in models.items()}
         for look, seeds in enumerate(settings.looks.seeds):
             for side in sides.values():
                 side.draw(settings, metrics, classes, seeds)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 import torch
 
+from levy_core.base.rows import keep_on_disk
 from levy_core.sampling.solver import Solver
 from levy_core.serving.draw import draw_slices
 from levy_core.training.checkpoint import Model
@@ -24,12 +24,4 @@ def draw_kept(
 ) -> Iterator[np.ndarray]:
     """Slices of ``draw_samples``: one in memory, or each of several in a file of ``folder`` that has no name and ends with the array."""
     for samples in draw_slices(model, solver, seed, labels, batch, device, first):
-        yield samples if len(samples) == len(labels) else _keep(samples, folder)
-
-
-def _keep(samples: np.ndarray, folder: Path) -> np.ndarray:
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=folder) as stream:
-        stream.write(np.ascontiguousarray(samples).data)
-        stream.flush()
-        return np.memmap(stream, samples.dtype, "r", shape=samples.shape)
+        yield samples if len(samples) == len(labels) else keep_on_disk([samples], len(samples), folder)

@@ -99,7 +99,7 @@ class FieldMetrics:
 
     def accept(
         self, folder: Path, shape: tuple[int, ...], samples: Samples
-    ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    ) -> Callable[..., tuple[Converted, np.ndarray]]:
         """Fields of the same variables, units, cells and seasons, whatever they were standardised and transformed with."""
         if samples.kind != "fields":
             raise LevyError(f"it draws {samples.kind}, but the data are fields")
@@ -115,7 +115,13 @@ class FieldMetrics:
                 raise LevyError(f"its {what}: {_to_text(of_model)}; of the data: {_to_text(of_data)}")
         if not codec.covers(self.codec):
             raise LevyError("its cells are not those of the data: another box, other places, or cells without values")
-        return lambda drawn, labels: (self.codec.recode(drawn, times_of(codec, samples, labels), codec), labels)
+
+        def accepted(drawn: Rows, labels: np.ndarray) -> tuple[Converted, np.ndarray]:
+            times = times_of(codec, samples, labels)
+            recode = lambda read, rows: self.codec.recode(read, times[rows], codec)
+            return Converted(drawn, (len(labels), *self.codec.shape), recode), labels
+
+        return accepted
 
     def measure_held_out(self, samples: Rows, labels: np.ndarray) -> dict[str, float]:
         """As ``measure``, of the test period alone."""

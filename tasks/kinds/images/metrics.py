@@ -91,9 +91,7 @@ class ImageMetrics:
         """All metrics; a sample counts to the class it was asked for, or without one to the classifier's verdict."""
         return measure_images(_generated(self.embed(samples), labels), self.references, self._counts, self._config)
 
-    def accept(
-        self, folder: Path, shape: tuple[int, ...], samples: Samples
-    ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., tuple[Rows, np.ndarray]]:
         """Images of another size cannot be compared. Classes that the data do not have count as not asked for."""
         prepared = read_statistics(self._prepared, ImageStatistics)
         if (samples.kind, tuple(shape)) != ("images", prepared.shape):
@@ -105,7 +103,7 @@ class ImageMetrics:
         to_ours = np.array([*known, len(ours)], dtype=np.int64)
         return lambda drawn, labels: (drawn, to_ours[labels])
 
-    def measure_held_out(self, samples: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def measure_held_out(self, samples: Rows, labels: np.ndarray) -> dict[str, float]:
         """As ``measure``; ``tail_*`` look at the held-out images in the proportions of the training data."""
         row = measure_images(_generated(self.embed(samples), labels), self._held_out, self._counts, self._config)
         return {k: v for k, v in row.items() if not k.startswith(("near", "class_near"))}  # nothing here was trained on

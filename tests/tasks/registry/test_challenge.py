@@ -25,6 +25,7 @@ from levy_core.datasets.synthetic import Synthetic, blocks
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
+from levy_core.serving import draw, registered
 from levy_core.serving.registered import RegisteredModel
 from levy_core.training.checkpoint import save_model
 from tasks.kinds.opening import open_metrics
@@ -359,7 +360,7 @@ def test_fields_of_another_codec_are_measured_as_the_fields_that_they_are(fields
     assert np.abs(x - y).max() > 1
     measured_with = open_metrics(fields, "weather")
     accepted = measured_with.accept(tmp_path, codec.shape, samples)
-    assert np.allclose(accepted(y, labels)[0], x, atol=2e-4)
+    assert np.allclose(accepted(y, labels)[0][np.arange(100)], x, atol=2e-4)
     expected, row = (measured_with.measure_held_out(*given) for given in ((x, labels), accepted(y, labels)))
     assert set(expected) >= {"distance/test", "tail_error/test/t2m", "return_error/test/tp"}
     assert not any("/train" in name for name in expected)
@@ -373,7 +374,19 @@ def test_what_a_transform_cannot_invert_survives_a_champion_of_another_standardi
     replace(codec, mean=codec.mean + 3, std=codec.std * 2).save(tmp_path)
     x[0, 1, 0, 0] = -300  # rain of a hair under -1 mm per day: the inverse of its logarithm has no such number
     accepted = open_metrics(fields, "weather").accept(tmp_path, codec.shape, samples)
-    assert np.isfinite(accepted(x, labels)[0]).all()
+    assert np.isfinite(accepted(x, labels)[0][np.arange(4)]).all()
+
+
+def test_samples_that_are_drawn_in_slices_are_judged_as_those_that_are_drawn_together(fields, monkeypatch, tmp_path):
+    codec = Codec.load(paths.prepared("weather"))
+    same, wide = written(tmp_path / "same", codec), written(tmp_path / "wide", codec, std=2 * codec.std)
+    monkeypatch.setattr(registered, "rows_of_batch", lambda each: 16)
+    together = against(fields, "weather", same, wide)
+    assert together.comparable
+    monkeypatch.setattr(draw, "SLICE", 1)  # byte: every batch by itself
+    files = sorted(Path("outputs/weather").rglob("*"))
+    assert against(fields, "weather", same, wide).to_mapping() == together.to_mapping()
+    assert sorted(Path("outputs/weather").rglob("*")) == files
 
 
 def test_a_champion_of_fields_is_judged_through_its_own_codec(fields, tmp_path):
