@@ -427,6 +427,15 @@ def twins(first, second, *designs):
         ({"observe": {"sound": {}}}, r"params.yaml: unknown key observe.sound \(value {}\): check its spelling [^;]*$"),
         ({"net": {"width": 0}}, r"net.width is 0: input should be greater than or equal to 1"),
         ({"compute": {"compile": "always"}}, r"compute.compile is 'always': input should be 'auto', True or False"),
+        ({"train": {"balance": True}}, r"params.yaml: train.balance is True: true stands where a number is expected$"),
+        (
+            {"net": {"channels": [16, False]}},
+            r"params.yaml: net.channels is \[16, False\]: false stands where a number is expected$",
+        ),
+        (
+            {"data": {"digits": {"colour": True}}},
+            r"params.yaml: data.digits.colour is True: true stands where a number is expected$",
+        ),
         ({"compute": {"device": "tpu"}}, r"compute.device is 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
     ],
 )
