@@ -107,11 +107,24 @@ def read_rows(samples: Tensor | Rows, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(samples[rows])
 
 
-def thin_rows(n: int, most: int, block: int) -> np.ndarray:
+def to_runs(rows: np.ndarray) -> list[slice]:
+    """Rows, int64 [n], in runs of neighbours."""
+    return [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)]
+
+
+def thin_rows(n: int, most: int, block: int, runs: np.ndarray | None = None) -> np.ndarray:
     """Rows of at most ``most`` of n times: all, or contiguous blocks spread evenly from the first to the last.
 
     Blocks keep the persistence of weather, which the bootstrap needs to see. int64 [min(n, most)], ascending; none where ``most`` is below 1.
+
+    Args:
+        runs: which run of neighbouring times each belongs to, ascending [n]: each has its share of blocks, and none lies in two. None: one run.
     """
+    if runs is not None:
+        ends = np.append(0, np.unique(runs, return_counts=True)[1].cumsum())
+        shares = np.diff(most * ends // n)
+        own = (thin_rows(*of, block) for of in zip(np.diff(ends).tolist(), shares.tolist(), strict=True))
+        return np.concatenate([start + rows for start, rows in zip(ends[:-1], own, strict=True)])
     if n <= most or most < 1:
         return np.arange(min(n, max(most, 0)))
     length = min(block, most)

@@ -28,6 +28,10 @@ class HeldOut(Protocol):
         """Samples nearer to each other are not both among the most extreme."""
 
     @property
+    def runs(self) -> "np.ndarray":
+        """Which run of neighbours each sample belongs to, int64 [N]: samples of several are never near to each other."""
+
+    @property
     def wraps(self) -> bool:
         """Whether the last column touches the first."""
 

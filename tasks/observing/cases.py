@@ -141,9 +141,9 @@ def choose_extreme(cases: Cases, covariance: Covariance, count: int) -> tuple[np
     variance = torch.from_numpy((cases.std**2).mean(0))
     inverse = inverse_of(covariance.observed(operator) + variance.diag())
     sizes = ((offset @ inverse) * offset).sum(1).numpy()
-    apart = cases.held_out.apart
+    apart, runs = cases.held_out.apart, cases.held_out.runs[cases.rows]
     for share, distance in ((SHARE, apart), (2 * SHARE, apart), (5 * SHARE, apart), (1.0, apart), (1.0, 1)):
-        chosen = most_extreme(sizes, share, distance)
+        chosen = most_extreme(sizes, share, distance, runs)
         if len(chosen) >= FEWEST:
             break
     largest = np.sort(chosen[np.argsort(-sizes[chosen], kind="stable")[:count]])

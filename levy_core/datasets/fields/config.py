@@ -18,6 +18,8 @@ SEASONS = ("none", "season", "month", "day", "day-hour")
 REDUCTIONS = ("mean", "sum", "max", "min")
 STANDARDISATIONS = ("variable", "cell")
 STAMPS = ("end", "start")
+TEST_SHARE = 0.2  # unless it is said what is held out
+HELD_OUT = ("train_until", "test_share", "test_years")  # of which one says it
 Choice = str | float  # an entry of a dimension
 SEASON = "season"  # of ``quantile_mapping``: a mapping for each
 FITTED = ("scores", "mapping")  # of a variable
@@ -147,7 +149,9 @@ class FieldsConfig:
         resample: length of a time step of the prepared data ("1D", "6h", "1MS"); each variable is reduced by ``how``.
         climatology: the smooth cycle taken off each cell, fitted on the training period: by day of the year, hour, or both.
         standardise: whether all cells of a variable are divided by one standard deviation, or each cell by its own, about its own mean.
-        train_until: last time of the training period; None: the last ``test_share`` of the times is the test period.
+        train_until: last time of the training period; what follows is held out.
+        test_share: share of the times, the last ones, that is held out; ``TEST_SHARE`` unless it is said otherwise.
+        test_years: calendar years that are held out, wherever they lie; all others are of training.
         gap: time left out between training and test.
         patch: height and width of the tiles that each field is cut into, each a sample.
         season: the class of a sample; days, and hours of days, are told to a network as the smooth numbers of a climatology.
@@ -166,7 +170,8 @@ class FieldsConfig:
     climatology: str = "none"
     standardise: str = "variable"
     train_until: str | None = None
-    test_share: float = 0.2
+    test_share: float | None = None
+    test_years: tuple[int, ...] | None = None
     gap: str = "2D"
     patch: tuple[int, int] | None = None
     season: str = "none"
@@ -193,8 +198,12 @@ class FieldsConfig:
             raise LevyError(
                 f"{self.members!r} is in both `members` and `select`: take all entries as samples, or choose one"
             )
+        if len(said := [name for name in HELD_OUT if getattr(self, name) is not None]) > 1:
+            raise LevyError(f"{' and '.join(said)} each say what is held out: keep one of them")
+        if self.test_years is not None:
+            _check_years(self.test_years)
         for name, share in (("test_share", self.test_share), ("max_missing", self.max_missing)):
-            if not 0 <= share < 1 or (name == "test_share" and not share):
+            if share is not None and (not 0 <= share < 1 or (name == "test_share" and not share)):
                 raise LevyError(f"{name} is {share}: a share between 0 and 1 is expected")
         duration(self.gap, "`gap`", zero=True)
         if self.patch is not None and (min(self.patch) < 1 or self.climatology != "none"):
@@ -272,6 +281,16 @@ def _check_select(select: Any) -> None:
         raise LevyError(
             f"select is {select!r}: dimensions with the value of one entry each are expected, such as `select: {{number: 0}}`"
         )
+
+
+def _check_years(years: Any) -> None:
+    entries = [*years] if isinstance(years, list | tuple) else []
+    if not entries or any(isinstance(year, bool) or not isinstance(year, int) for year in entries):
+        raise LevyError(
+            f"test_years is {list(years) if isinstance(years, tuple) else years!r}: years in a list are expected, such as `test_years: [1985, 1990]`"
+        )
+    if twice := sorted({year for year in entries if entries.count(year) > 1}):
+        raise LevyError(f"test_years has {', '.join(map(str, twice))} twice: write each year once")
 
 
 def _check_box(box: tuple[float, float, float, float]) -> None:

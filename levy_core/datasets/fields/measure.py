@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from levy_core.base.errors import LevyError
-from levy_core.base.rows import BlockMap, thin_rows
+from levy_core.base.rows import BlockMap, thin_rows, to_runs
 from levy_core.datasets.fields import climatology
 from levy_core.datasets.fields.check import Extent, check_extent, measure_extent
 from levy_core.datasets.fields.climatology import Fit
@@ -121,8 +121,7 @@ def with_scores(fields: LazyFields, train: slice) -> LazyFields:
     cells = int(np.prod(shape[1:]))
     rows = train.start + thin_rows(train.stop - train.start, FITTED_FIELDS, FITTED_BLOCK)
     stride = max(1, cells * count_members(fields) * len(rows) // FITTED_VALUES)
-    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-    spans = [part for run in runs for part in blocks(slice(int(run[0]), int(run[-1]) + 1), time_shape(fields))]
+    spans = [part for run in to_runs(rows) for part in blocks(run, time_shape(fields))]
     kept = []
     for span in spans:
         values = read(fields, span)

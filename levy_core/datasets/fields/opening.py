@@ -1,6 +1,6 @@
 """From a folder of sources to one lazy data set: the wanted variables, in the wanted units, on one grid and one time axis."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from levy_core.base.errors import LevyError
+from levy_core.base.rows import to_runs
 from levy_core.datasets.fields import intervals
 from levy_core.datasets.fields.axes import CHUNK_BYTES, at_level, canonical, own_dimensions, pressure_axis
 from levy_core.datasets.fields.config import RUNNING, FieldsConfig, Variable
@@ -30,6 +31,7 @@ class LazyFields:
         data: one variable per channel, on (time, latitude, longitude), of curved grids (time, y, x), or (time, place), of members (time, member, ...); attributes are the source's, ``units`` as wanted.
         parts: of each channel the first time and the source of each of its parts, in order of time.
         running: the channels made of totals since 00 UTC.
+        rows: of the folder's times those that are taken, int64 [N] (``take``); None: all.
     """
 
     folder: Path
@@ -37,10 +39,19 @@ class LazyFields:
     data: xr.Dataset
     parts: dict[str, list[tuple[object, str]]]
     running: frozenset[str]
+    rows: np.ndarray | None = None
 
-    def __reduce__(self) -> tuple[object, tuple[Path, FieldsConfig]]:
+    def __reduce__(self) -> tuple[object, tuple[Path, FieldsConfig, np.ndarray | None]]:
         """Another process opens the folder itself: open files and GRIB's index are not sent."""
-        return open_parts, (self.folder.absolute(), self.config)
+        return open_rows, (self.folder.absolute(), self.config, self.rows)
+
+    def take(self, rows: np.ndarray) -> "LazyFields":
+        """The fields of some of all times, by their rows int64 [n], one after the other."""
+        runs = [self.data.isel(time=run) for run in to_runs(rows)]
+        data = xr.concat(
+            runs, "time", data_vars="minimal", coords="minimal", compat="override", join="override", combine_attrs="override"
+        )  # fmt: skip
+        return replace(self, data=data, rows=rows)
 
     def source(self, key: str, time: object) -> str:
         """The source that a channel's field at some time comes from."""
@@ -95,6 +106,14 @@ def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTE
     begun = {key: starts([(p.source, p.array) for p in own]) for key, own in parts.items()}
     running = frozenset(key for key, own in parts.items() if own[0].variable.accumulated == RUNNING)
     return LazyFields(folder, config, data, begun, running)
+
+
+def open_rows(
+    folder: Path, config: FieldsConfig, rows: np.ndarray | None, chunk_bytes: int = CHUNK_BYTES
+) -> LazyFields:
+    """``open_parts``, of which some times are taken."""
+    fields = open_parts(folder, config, chunk_bytes)
+    return fields if rows is None else fields.take(rows)
 
 
 def static_sources(folder: Path, config: FieldsConfig) -> list[str]:

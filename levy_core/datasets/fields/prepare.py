@@ -24,9 +24,10 @@ from levy_core.datasets.fields.reading import (
     read,
     time_shape,
 )
+from levy_core.datasets.fields.split import split
 from levy_core.datasets.fields.static import StaticField, read_static, write_static
 from levy_core.datasets.fields.store import GROUPS, chunk_rows, create_group
-from levy_core.datasets.fields.timeline import say, split
+from levy_core.datasets.fields.timeline import say
 
 STATISTICS = "statistics.json"
 
@@ -36,13 +37,13 @@ class Inspection:
     """What can be known of a data set without reading a field, but those that are the same at all times.
 
     Attributes:
-        fields: the lazy fields. periods: rows of the groups train and test. classes: names of the classes.
+        fields: the lazy fields. periods: rows of the groups train and test, int64 each. classes: names of the classes.
         labels: of each group's times, int64. samples: of each time: members, or tiles of each. shape: C, H, W of a sample.
         static: the fields that are the same at all times.
     """
 
     fields: LazyFields
-    periods: dict[str, slice]
+    periods: dict[str, np.ndarray]
     classes: tuple[str, ...]
     labels: dict[str, np.ndarray]
     samples: int
@@ -97,8 +98,10 @@ def prepare_fields(
         LevyError: as ``inspect`` and ``measure``. Nothing has been written then.
     """
     inspection = inspect(folder, config)
-    periods, cut = inspection.periods, inspection.samples
-    fields = with_scores(inspection.fields, periods["train"])
+    train, test, cut = *inspection.periods.values(), inspection.samples
+    fields = inspection.fields.take(np.concatenate([train, test]))  # so that what belongs together lies together
+    periods = dict(zip(GROUPS, (slice(0, len(train)), slice(len(train), len(train) + len(test))), strict=True))
+    fields = with_scores(fields, periods["train"])
     times, shape = fields.data.time.to_numpy(), time_shape(fields)
     codec, numbers, hashes = measure(fields, periods["train"], periods["test"], progress, block_bytes, block_map)
     codec = codec if config.patch is None else _of_tiles(codec, (codec.shape[0], *config.patch))

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields.opening import LazyFields, open_parts
+from levy_core.datasets.fields.opening import LazyFields, open_rows
 from levy_core.datasets.fields.store import chunk_rows, seconds
 from levy_core.datasets.fields.timeline import say
 
@@ -76,7 +76,8 @@ def read(fields: LazyFields, rows: slice) -> np.ndarray:
             raise
         except Exception as error:  # each library raises many kinds
             key = str(array.name)
-            time = _first_unreadable(open_parts(fields.folder, fields.config, chunk_bytes=0).data[key].isel(time=rows))
+            again = open_rows(fields.folder, fields.config, fields.rows, chunk_bytes=0)
+            time = _first_unreadable(again.data[key].isel(time=rows))
             raise LevyError(
                 f"{fields.source(key, time)}: variable {key!r} at {say(time)} cannot be read, the file is damaged or truncated "
                 f"({type(error).__name__}: {error}): fetch it again"

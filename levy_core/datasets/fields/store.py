@@ -6,6 +6,7 @@ few MB that are not compressed (noise is not compressible, and training reads at
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cftime
@@ -15,6 +16,7 @@ import zarr
 
 from levy_core.base.chunks import ChunkRows
 from levy_core.base.errors import LevyError
+from levy_core.datasets.fields.split import find_runs
 
 CHUNK_BYTES = 4 * 2**20
 GROUPS = ("train", "test")
@@ -55,6 +57,11 @@ class FieldStore:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def runs(self) -> np.ndarray:
+        """Which run of neighbouring times each field belongs to, int64 [N] from 0 on: held-out years, and those between them, are runs of their own."""
+        return find_runs(self.times)
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Fields float32 [n, C, H, W], NaN where missing.

@@ -1,4 +1,4 @@
-"""Time: parts joined into one regular axis, periods, steps of another length, and the split into training and test."""
+"""Time: parts joined into one regular axis, periods, and steps of another length."""
 
 from collections.abc import Mapping
 
@@ -8,13 +8,11 @@ import pandas as pd
 import xarray as xr
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.fields.config import FieldsConfig, duration
 
 Part = tuple[str, xr.DataArray]
 Starts = list[tuple[object, str]]
 CELL_METHODS = {"mean": "time: mean", "sum": "time: sum", "max": "time: maximum", "min": "time: minimum"}
 CALENDAR_DAYS = ((28, 31), (89, 92), (360, 366))  # of months, quarters and years
-FEWEST = 2  # fields of a period: a spread needs two
 
 
 def starts(parts: list[Part]) -> Starts:
@@ -194,40 +192,6 @@ def _reduce(values: da.Array, counts: np.ndarray, how: str) -> da.Array:
         chunks=(lengths, *runs.chunks[1:]),
         dtype=values.dtype,
     )
-
-
-def split(times: np.ndarray, config: FieldsConfig) -> tuple[slice, slice]:
-    """Rows of the training and of the test period, with ``config.gap`` left out between them.
-
-    Raises:
-        LevyError: fewer than ``FEWEST`` fields in either.
-    """
-    n = len(times)
-    gap = duration(config.gap, "`gap`", zero=True).total_seconds()
-    if config.train_until is not None:
-        try:
-            train = n if not n else index(times).slice_indexer(None, config.train_until).stop
-        except (ValueError, TypeError, KeyError) as error:
-            raise LevyError(
-                f"train_until is {config.train_until!r}: a time of the data's calendar such as {say(times[n // 2])} is expected ({error})"
-            ) from error
-        after = _since(times, train - 1) > gap if train else np.ones(n, dtype=bool)
-        test = int(np.argmax(after)) if after.any() else n
-    else:
-        test = n - int(np.ceil(n * config.test_share))
-        train = int((_since(times, test) < -gap).sum())
-    if min(train, n - test) < FEWEST:
-        how = f"test_share {config.test_share:g}" if config.train_until is None else f"train_until {config.train_until}"
-        raise LevyError(
-            f"the {n} fields from {say(times[0])} to {say(times[-1])} give {train} for training and {n - test} for the test ({how}, "
-            f"gap {config.gap}): at least {FEWEST} of each are needed, so bring a longer period or change the split"
-        )
-    return slice(0, train), slice(test, n)
-
-
-def _since(times: np.ndarray, row: int) -> np.ndarray:
-    elapsed = np.append(0.0, seconds_between(times).cumsum())
-    return elapsed - elapsed[row]
 
 
 def index(times: np.ndarray) -> pd.Index:

@@ -5,6 +5,7 @@ import xarray as xr
 
 from levy_core.datasets.fields.climatology import phases
 from levy_core.datasets.fields.labels import SEASONS, seasons_of
+from levy_core.datasets.fields.split import say_runs
 from levy_core.datasets.fields.timeline import say
 
 UNLIKE = 0.06  # of the held-out fields: how far a season's share may be from a quarter or its share in training, as in two and a half years
@@ -14,7 +15,7 @@ def advise_whole_years(train: np.ndarray, test: np.ndarray) -> str:
     """What is wrong with the seasons of the held-out period, and what to write instead, in a line; empty where nothing is.
 
     Args:
-        train, test: times of both periods, ascending, perhaps several times each, with a gap between them.
+        train, test: times of both periods, ascending, perhaps several times each, with a gap between them, or of years that take turns.
     """
     train, test = np.unique(train), np.unique(test)
     of_train, of_test = _shares(train), _shares(test)
@@ -22,8 +23,10 @@ def advise_whole_years(train: np.ndarray, test: np.ndarray) -> str:
         return ""
     text = " and ".join(
         f"{', '.join(f'{100 * share:.0f} % {name}' for name, share in zip(SEASONS, shares, strict=True))} ({what})"
-        for shares, what in ((of_test, f"held out, {say(test[0])} to {say(test[-1])}"), (of_train, "training"))
+        for shares, what in ((of_test, f"held out, {say_runs(test)}"), (of_train, "training"))
     )
+    if test[0] < train[-1]:
+        return f"measures compare unlike seasons: {text}; hold out years of which the data have all months"
     until = _find_split(train, test)
     advice = (
         "bring more years, so that whole ones can be held out beside at least one of training"

@@ -26,19 +26,21 @@ def pareto_shape(tail: Tail, share: float) -> float:
     return pareto(tail.top[:k] - tail.top[k])[0] if FEWEST <= k < len(tail.top) else NAN
 
 
-def independent_exceedances(exceeding: np.ndarray, block: int) -> float:
+def independent_exceedances(exceeding: np.ndarray, block: int, runs: np.ndarray | None = None) -> float:
     """How many independent events would vary as the exceedances of a level do, at most N; NaN from fewer than two blocks.
 
     Args:
         exceeding: how many values of each field exceed it, [N] in the order of time. block: fields per block.
+        runs: which run of neighbouring times each belongs to, ascending [N]: no block lies in two. None: one run.
 
     The sum over B blocks has the squared coefficient of variation s^2 / (B m^2), with m and s^2 the mean and variance of a block,
     and a Poisson count of K events 1 / K: K = B m^2 / s^2, however cells and neighbouring times depend on each other.
     """
-    blocks = len(exceeding) // block
+    by_run = np.split(exceeding, [] if runs is None else np.flatnonzero(np.diff(runs)) + 1)
+    sums = np.concatenate([run[: len(run) // block * block].reshape(-1, block).sum(1) for run in by_run])
+    blocks = len(sums)
     if blocks < 2:
         return NAN
-    sums = exceeding[: blocks * block].reshape(blocks, block).sum(1)
     variance = float(sums.var(ddof=1))
     most = float(len(exceeding))
     return min(most, blocks * float(sums.mean()) ** 2 / variance) if variance else (most if sums.any() else 0.0)

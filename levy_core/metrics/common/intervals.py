@@ -38,12 +38,14 @@ def estimates(
     block: int,
     resamples: int,
     seed: int = 0,
+    runs: np.ndarray | None = None,
 ) -> dict[str, Number | dict[str, Number]]:
     """What is measured of one variable's fields in the order of time, of which ``values`` [N, cells] are pooled, ``largest`` [N] and ``means`` [N].
 
     NaN where missing. ``skewness``, ``kurtosis`` of all values; ``hill`` and ``gpd`` of the reach beyond its largest ``tail_share``;
     ``quantiles`` of the values at ``levels``; ``return_levels`` of a field's largest value once in 10, 100 and 1000
-    fields, ``mean_return_levels`` of its mean. Each is {value, low, high}: the estimate and its 90 % interval from ``resamples`` draws of blocks.
+    fields, ``mean_return_levels`` of its mean. Each is {value, low, high}: the estimate and its 90 % interval from ``resamples`` draws of blocks,
+    which lie in one of the ``runs`` each (``bootstrap.block_rows``).
     """
     owner, cell = np.nonzero(~np.isnan(values))
     if not len(owner):
@@ -68,7 +70,7 @@ def estimates(
             ]
         )
 
-    numbers = _with_intervals(of, len(values), block, resamples, seed)
+    numbers = _with_intervals(of, len(values), block, resamples, seed, runs)
     keys, periods = [f"{q:g}" for q in levels], [f"{p:g}" for p in PERIODS]
     return {
         **dict(zip(("skewness", "kurtosis", "hill", "gpd"), numbers, strict=False)),
@@ -79,7 +81,11 @@ def estimates(
 
 
 def count_exceedances(
-    values: np.ndarray, largest: np.ndarray, levels: tuple[float, ...], block: int
+    values: np.ndarray,
+    largest: np.ndarray,
+    levels: tuple[float, ...],
+    block: int,
+    runs: np.ndarray | None = None,
 ) -> dict[str, dict[str, float | None]]:
     """What extremes of one variable's fields rest on: ``extremes.independent_exceedances`` (None from fewer than two blocks).
 
@@ -94,7 +100,7 @@ def count_exceedances(
     highest = np.quantile(largest[~np.isnan(largest)], [1 - 1 / period for period in PERIODS])
 
     def independent(exceeding: np.ndarray) -> float | None:
-        return _known(extremes.independent_exceedances(exceeding, block))
+        return _known(extremes.independent_exceedances(exceeding, block, runs))
 
     return {
         "exceedances": {f"{q:g}": independent((away > t).sum(1)) for q, t in zip(levels, thresholds, strict=True)},
@@ -103,9 +109,9 @@ def count_exceedances(
 
 
 def _with_intervals(
-    of: Callable[[np.ndarray], np.ndarray], n: int, block: int, resamples: int, seed: int
+    of: Callable[[np.ndarray], np.ndarray], n: int, block: int, resamples: int, seed: int, runs: np.ndarray | None
 ) -> list[Number]:
-    rows = block_rows(n, block, resamples, np.random.default_rng(seed))
+    rows = block_rows(n, block, resamples, np.random.default_rng(seed), runs)
     drawn = np.array([of(r) for r in rows])
     return [
         {"value": _known(value), "low": _known(low), "high": _known(high)}

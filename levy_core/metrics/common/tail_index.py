@@ -39,7 +39,9 @@ class Estimate:
     n: int
 
 
-def tail_index(values: np.ndarray, block: int = 10, resamples: int = 200, seed: int = 0) -> Estimate:
+def tail_index(
+    values: np.ndarray, block: int = 10, resamples: int = 200, seed: int = 0, runs: np.ndarray | None = None
+) -> Estimate:
     """The tail index of one variable's fields [N, ...] in the order of time, NaN where missing.
 
     Each cell is taken from its median and in units of its mean absolute deviation, so that a mixture of calm and stormy
@@ -54,7 +56,7 @@ def tail_index(values: np.ndarray, block: int = 10, resamples: int = 200, seed: 
     fraction in univariate extreme value estimation, after Lepski.
 
     Standard errors are by bootstrap of ``block`` neighbouring times: the cells of a field share its extremes, so that
-    fields, not cells, are what there is much or little of. The interval is symmetric in log nu: samples that lack
+    fields, not cells, are what there is much or little of; ``runs`` are as of ``block_rows``. The interval is symmetric in log nu: samples that lack
     extremes also lack their spread, and percentiles would then be too short towards heavy tails.
     """
     flat = values.reshape(len(values), math.prod(values.shape[1:])).astype(np.float64)
@@ -69,7 +71,7 @@ def tail_index(values: np.ndarray, block: int = 10, resamples: int = 200, seed: 
     xi = _xi(tail)
     if np.isnan(xi[0]):
         return Estimate(NAN, NAN, NAN, NAN, NAN, 0, tail.n)
-    rows = block_rows(len(flat), block, resamples, np.random.default_rng(seed))
+    rows = block_rows(len(flat), block, resamples, np.random.default_rng(seed), runs)
     drawn = np.array([_xi(reach.tail(np.bincount(r, minlength=len(flat)))) for r in rows])
     chosen = _agreeing(xi, drawn)
     best, error, share = float(xi[chosen]), NORMAL * float(np.nanstd(drawn[:, chosen])), SHARES[chosen]

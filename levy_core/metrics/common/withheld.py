@@ -229,11 +229,15 @@ def ssim(images: np.ndarray, truth: np.ndarray, reach: float, where: np.ndarray 
     return np.array([own[here].mean() for own, here in zip(maps, chosen, strict=True)])
 
 
-def most_extreme(sizes: np.ndarray, share: float, apart: int = 1) -> np.ndarray:
-    """The largest of sizes [T] in order of time, ``share`` of them, less those within ``apart`` of a larger one; ascending rows."""
+def most_extreme(sizes: np.ndarray, share: float, apart: int = 1, runs: np.ndarray | None = None) -> np.ndarray:
+    """The largest of sizes [T] in order of time, ``share`` of them, less those within ``apart`` of a larger one of the same run; ascending rows.
+
+    ``runs`` [T]: which run of neighbouring times each belongs to; None: one run.
+    """
+    runs = np.zeros(len(sizes)) if runs is None else runs
     rows = np.argsort(-sizes, kind="stable")[: max(1, round(share * len(sizes)))]
     kept: list[int] = []
     for row in rows:
-        if all(abs(int(row) - other) >= apart for other in kept):
+        if all(abs(int(row) - other) >= apart or runs[row] != runs[other] for other in kept):
             kept.append(int(row))
     return np.array(sorted(kept))

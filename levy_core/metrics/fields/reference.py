@@ -43,6 +43,7 @@ class FieldsReference:
 
     Attributes:
         summary: of M real fields in the order of time. labels: int64 [M]. names: [C]. frame: which cells are looked at. config: settings.
+        runs: which run of neighbouring times each field belongs to, ascending int64 [M].
         estimates: by variable, the real numbers with their intervals (``intervals.estimates``) and what extremes rest on
             (``intervals.count_exceedances``).
         wet: by variable, the value from which on a cell counts as wet, for those that have one.
@@ -53,6 +54,7 @@ class FieldsReference:
     names: tuple[str, ...]
     frame: Frame
     config: FieldsMeasures
+    runs: np.ndarray
     estimates: dict[str, Any]
     wet: Mapping[str, float] = field(default_factory=dict)
 
@@ -67,12 +69,14 @@ class FieldsReference:
         wet: Mapping[str, float] | None = None,
         valid: np.ndarray | None = None,
         block_map: BlockMap = map,
+        runs: np.ndarray | None = None,
     ) -> "FieldsReference":
         """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
 
         ``areas`` [H] or [H, W] thin the smaller cells of a grid (``even_cells``). At most ``config.most`` fields are looked at
         (``rows.thin_rows`` says which), and read, a part at a time; with ``valid``, bool [C, H, W] of cells that may have values, once, as
         long as each has one among the first. Parts are summarised through ``block_map``, perhaps in other processes, and joined here.
+        ``runs`` [N] say which fields follow on each other (the attribute); None: all.
 
         Raises:
             LevyError: shapes that do not fit together, or a variable without any value.
@@ -83,7 +87,8 @@ class FieldsReference:
                 f"real fields have the shape {shape} with {len(labels)} labels and the variables {', '.join(names)}: "
                 f"[N, C, H, W] with N labels, C names and at least one field was expected"
             )
-        rows = thin_rows(len(values), config.most, config.block)
+        runs = np.zeros(len(labels), dtype=np.int64) if runs is None else runs
+        rows = thin_rows(len(values), config.most, config.block, runs)
         known = _find_known(values, rows, valid)
         for c, name in enumerate(names):
             if not known[c].any():
@@ -94,15 +99,15 @@ class FieldsReference:
             packed = np.concatenate([found.missing for found in seen])
             frame = replace(frame, holes=Holes(packed, labels[rows[::every]].astype(np.int64), shape[1:]))
         summary, labels = Summary.join([found.summary for found in seen]), labels[rows].astype(np.int64)
-        found = cls(summary, labels, tuple(names), frame, config, {}, wet or {})
+        found = cls(summary, labels, tuple(names), frame, config, runs[rows], {}, wet or {})
         return replace(found, estimates={name: found._estimate(c) for c, name in enumerate(names)})
 
     def _estimate(self, c: int) -> dict[str, Any]:
         config, largest, means = self.config, self.summary.maxima[:, c], self.summary.means[:, c]
-        values = self.summary.values[:, c].astype(np.float64)
+        values, block, runs = self.summary.values[:, c].astype(np.float64), config.block, self.runs
         return {
-            **estimates(values, largest, means, config.levels, config.tail_share, config.block, config.resamples),
-            **count_exceedances(values, largest, config.levels, config.block),
+            **estimates(values, largest, means, config.levels, config.tail_share, block, config.resamples, runs=runs),
+            **count_exceedances(values, largest, config.levels, block, runs),
         }
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -111,6 +116,8 @@ class FieldsReference:
         arrays = {"values": its.values, "means": its.means, "maxima": its.maxima, "power": its.power}
         arrays |= {"labels": self.labels, "valid": self.frame.valid}
         arrays |= {f"beside.{c}": values for c, values in enumerate(self.summary.beside)}
+        if self.runs[0] != self.runs[-1]:
+            arrays["runs"] = self.runs
         if self.frame.areas is not None:
             arrays["areas"] = self.frame.areas
         if self.frame.holes is not None:
@@ -144,13 +151,16 @@ class FieldsReference:
                 Holes(arrays["holes"], arrays["holes.labels"], valid.shape) if "holes" in arrays else None,
             ),
             config,
+            arrays.get("runs", np.zeros(len(arrays["labels"]), dtype=np.int64)),
             description["variables"],
             description["wet"],
         )
 
     def rows(self, rows: np.ndarray) -> "FieldsReference":
         """The reference of some of its fields, without estimates."""
-        return replace(self, summary=self.summary.rows(rows), labels=self.labels[rows], estimates={})
+        return replace(
+            self, summary=self.summary.rows(rows), labels=self.labels[rows], runs=self.runs[rows], estimates={}
+        )
 
     def floor(self, n: int, draws: int = 8) -> float:
         """The distance to expect of n perfect samples: what remains because they, and the real fields, are few.
@@ -159,7 +169,7 @@ class FieldsReference:
         """
         rng = np.random.default_rng(0)
         distances = []
-        for rows in block_rows(len(self.summary), self.config.block, draws, rng):
+        for rows in block_rows(len(self.summary), self.config.block, draws, rng, self.runs):
             chosen = rng.integers(len(self.summary), size=n)
             distances.append(self.rows(rows).distance(self.summary.rows(chosen)))
         return float(np.mean(distances))

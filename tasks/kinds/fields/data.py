@@ -38,11 +38,11 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
     if advice := advise_whole_years(store.times, held_out.times):
         print(f"warning: {dataset}: {advice}", file=sys.stderr)
     usual = FieldsMeasures()
-    rows = thin_rows(len(store), usual.most, usual.block)
+    rows = thin_rows(len(store), usual.most, usual.block, store.runs)
     read = (store[rows[part]] for part in parts(len(rows), store.shape))
     fields = np.concatenate([thin_cells(part.reshape(*part.shape[:2], -1)).copy() for part in read])
     for c, (name, variable) in enumerate(statistics["variables"].items()):
-        tail = tail_index(amplitudes(fields[:, c]))
+        tail = tail_index(amplitudes(fields[:, c]), runs=store.runs[rows])
         # JSON knows no infinity: null stands for a tail as light as a Gaussian's.
         variable["tail_index"] = {k: v if np.isfinite(v) else None for k, v in asdict(tail).items()}
         if of_cells := variable.get("cell_std"):

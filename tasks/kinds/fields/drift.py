@@ -24,6 +24,9 @@ WEEK, YEAR = 7 * 86400.0, 360 * 86400.0  # seconds; the shortest calendar's
 def find_drift(raw: Path, settings: FieldSettings, before: dict[str, Any], drift: FieldDrift) -> list[Drift]:
     """Means and quantiles of variables' cells that are higher or lower in the weeks that end among the new fields.
 
+    Usual is what years up to the last training time are like, with held-out ones between them: no model learns from this, and only weeks
+    without a gap show how weather persists.
+
     Fields that are half a week apart or more are weeks of their own. Nothing is judged, and no field read, before a week is whole.
 
     Raises:
@@ -39,7 +42,7 @@ def find_drift(raw: Path, settings: FieldSettings, before: dict[str, Any], drift
     fresh, whole = first_new // length, len(times) // length
     if fresh == whole:
         return []
-    known = min(inspection.periods["train"].stop // length, fresh)
+    known = min((int(inspection.periods["train"][-1]) + 1) // length, fresh)  # with held-out years between
     start = min(fresh, max(known, whole - drift.weeks))
     if known * length * step < LEAST_YEARS * YEAR:
         raise LevyError(

@@ -33,7 +33,7 @@ class HeldOutFields:
     def __init__(self, prepared: Path):
         self._store, self._codec = FieldStore.open(prepared / "fields.zarr", "test"), Codec.load(prepared)
         self.variables, self.wraps = self._codec.names, self._codec.wraps
-        self.labels = self._store.labels
+        self.labels, self.runs = self._store.labels, self._store.runs
         self.hash = hash_files(*(prepared / name for name in (STATISTICS, JSON, TENSORS, PREPARED)))
 
     @property

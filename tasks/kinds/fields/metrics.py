@@ -207,7 +207,7 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
         shape, labels = (len(store), *store.shape), measured_as(store.classes)[store.labels]
         views = {name: Converted(store, shape, partial(_decode, codec, store.times))}
         if name == "train" and any(v.quantile_mapping == SEASON for v in codec.variables):
-            looked_at = store.times[thin_rows(len(store), measures.most, measures.block)]
+            looked_at = store.times[thin_rows(len(store), measures.most, measures.block, store.runs)]
             numbers = [SEASONS.index(season) for season in seasons_of(looked_at)]
             write_tensors(folder / SEASONS_FILE, {name: torch.tensor(numbers)})
         if codec.climatology is not None:
@@ -216,7 +216,7 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
             wet_of_view = wet if view == name else {}
             with cluster.open_block_map() as map_parts:
                 made[view] = reference = FieldsReference.of(
-                    values, labels, codec.names, codec.areas, measures, wet_of_view, codec.valid, map_parts
+                    values, labels, codec.names, codec.areas, measures, wet_of_view, codec.valid, map_parts, store.runs
                 )
             write_tensors(folder / f"{view}.safetensors", reference.tensors())
             write_json(folder / f"{view}.json", reference.description())
@@ -238,7 +238,7 @@ def _summarise_training(
     """The training fields that are looked at, as samples are seen beside the held-out ones: without the cells that these lack."""
     if real.frame.holes is None and np.array_equal(real.frame.valid, of_training.frame.valid):
         return of_training.summary
-    rows = thin_rows(len(store), of_training.config.most, of_training.config.block)
+    rows = thin_rows(len(store), of_training.config.most, of_training.config.block, store.runs)
     decode = partial(_decode, codec, store.times[rows])
     fields = Converted(Chosen(store, rows), (len(rows), *store.shape), decode)
     return summarise(fields, {"": real.frame}, of_training.labels)[""]

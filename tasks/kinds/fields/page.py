@@ -14,7 +14,8 @@ from levy_core.base.rows import Converted, thin_rows
 from levy_core.datasets.fields.cf import write_cf
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.curved import cell_areas
-from levy_core.datasets.fields.store import FieldStore
+from levy_core.datasets.fields.split import say_runs
+from levy_core.datasets.fields.store import GROUPS, FieldStore
 from levy_core.datasets.fields.timeline import say, seconds_between
 from levy_core.datasets.fields.times import drawn_times
 from levy_core.datasets.fields.whole_years import advise_whole_years
@@ -107,14 +108,13 @@ class FieldPage:
     @cached_property
     def _fields_per_year(self) -> float | None:
         """None where several fields have the same time."""
-        step = float(seconds_between(FieldStore.open(self._prepared / "fields.zarr", "test").times[:2])[0])
+        step = float(seconds_between(self._times["test"][:2])[0])
         return YEAR / step if step > 0 else None
 
-    @property
-    def _unlike_seasons(self) -> str:
-        """What is wrong with the held-out period's seasons; the gap is that which lies between the periods."""
-        train, test = (FieldStore.open(self._prepared / "fields.zarr", group).times for group in ("train", "test"))
-        return advise_whole_years(train, test)
+    @cached_property
+    def _times(self) -> dict[str, np.ndarray]:
+        """Of the fields of both periods."""
+        return {group: FieldStore.open(self._prepared / "fields.zarr", group).times for group in GROUPS}
 
     def _physical(self, sampler: DefaultSampler) -> Converted:
         return self._metrics.physical(sampler.rows, sampler.labels)
@@ -152,8 +152,10 @@ class FieldPage:
             ],
             "per_year": self._fields_per_year,
             "anomalies": self._codec.climatology is not None,
-            "unlike_seasons": self._unlike_seasons,
-            "periods": {"train": self._statistics.train, "test": self._statistics.test},
+            "unlike_seasons": advise_whole_years(self._times["train"], self._times["test"]),
+            "periods": {
+                group: {"samples": len(times), "when": say_runs(times)} for group, times in self._times.items()
+            },
             "drawn": len(next(iter(samplers.values())).labels),
             "files": [CF_FILE.format(d) for d in samplers],
         }
@@ -165,7 +167,7 @@ class FieldPage:
         store = FieldStore.open(self._prepared / "fields.zarr", "test")
         rows = np.linspace(0, len(store) - 1, min(sheets.MEMBERS, len(store))).round().astype(int)
         config, space = self._real.config, self._real.frame.space
-        every = thin_rows(len(store), config.most, config.block)  # those of the reference
+        every = thin_rows(len(store), config.most, config.block, store.runs)  # those of the reference
         real = CellValues.read(codec, store, every, store.times[every], find_step(len(every), space))
         decode = lambda rows: codec.decode(store[rows], store.times[rows])
 

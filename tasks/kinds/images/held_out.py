@@ -32,6 +32,7 @@ class HeldOutImages:
             raise LevyError(f"no images were held out of {prepared}: set test_share of the data set above 0")
         self._images = read_group(prepared / "images.zarr", "test")
         self.labels = self._images.label
+        self.runs = np.zeros(len(self.labels), dtype=np.int64)
 
     @cached_property
     def hash(self) -> str:

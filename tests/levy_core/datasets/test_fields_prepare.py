@@ -75,7 +75,10 @@ def test_a_plan_checks_all_that_needs_no_field(tmp_path, monkeypatch):
     monkeypatch.setattr(dask.array.Array, "compute", lambda *_, **__: pytest.fail("a field was read"))
     planned = inspect(folder, config(season="season"))
     assert planned.classes == ("DJF", "MAM", "JJA", "SON")
-    assert planned.periods == {"train": slice(0, 318), "test": slice(320, 400)}
+    assert {k: (r[0], r[-1] + 1, len(r)) for k, r in planned.periods.items()} == {
+        "train": (0, 318, 318),
+        "test": (320, 400, 80),
+    }
     for changes in ({"patch": (9, 9)}, {"climatology": "day"}, {"climatology": "hour"}, {"train_until": "2009-01-01"}):
         with pytest.raises(LevyError):
             inspect(folder, config(**changes))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from levy_core.datasets.fields.labels import SEASONS, seasons_of
-from levy_core.datasets.fields.timeline import split
+from levy_core.datasets.fields.split import split
 from levy_core.datasets.fields.whole_years import advise_whole_years
 from tests.support.fields import config
 

@@ -42,6 +42,7 @@ class Gaussians:
     def __init__(self, n, seed=1):
         self._data = LAW.data(n, SHAPE, seed).numpy()
         self.labels, self.valid = np.arange(n) % 2, torch.ones(SHAPE, dtype=torch.bool)
+        self.runs = np.zeros(n)
 
     def __len__(self):
         return len(self._data)
