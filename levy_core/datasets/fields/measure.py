@@ -230,7 +230,7 @@ def check_training(config: FieldsConfig, times: np.ndarray, members: int = 1) ->
                 f"quantile_mapping is 'season', but the training period from {say(times[0])} to {say(times[-1])} has fields of {names[0]} alone, "
                 "of which one mapping is the same: set quantile_mapping to true"
             )
-    step = seconds_between(times[:2])[0]
+    step = np.median(seconds_between(times))  # held-out years may lie between two
     length = len(times) * step
     for name, kind, shorter in (
         ("climatology", config.climatology, "hour or none"),

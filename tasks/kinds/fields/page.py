@@ -108,7 +108,7 @@ class FieldPage:
     @cached_property
     def _fields_per_year(self) -> float | None:
         """None where several fields have the same time."""
-        step = float(seconds_between(self._times["test"][:2])[0])
+        step = float(np.median(seconds_between(self._times["test"])))
         return YEAR / step if step > 0 else None
 
     @cached_property

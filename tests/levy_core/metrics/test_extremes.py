@@ -9,6 +9,7 @@ from scipy import integrate, stats
 from levy_core.base.rows import thin_rows
 from levy_core.metrics.common import extremes, tail_index
 from levy_core.metrics.common.bootstrap import block_rows, interval
+from levy_core.metrics.common.intervals import count_exceedances, estimates
 from levy_core.metrics.common.marginal import Tail
 from levy_core.metrics.common.tail_index import tail_index as estimate
 from levy_core.metrics.fields.amplitudes import PATTERNS, amplitudes
@@ -222,6 +223,66 @@ def test_resampled_rows_are_blocks_of_the_circle_and_kept_rows_are_spread():
     assert (len(kept), kept[0], kept[-1], len(np.unique(kept))) == (100, 0, 999, 100)
     assert (np.diff(kept.reshape(10, 10), axis=1) == 1).all()
     assert np.isnan(interval(np.full(9, np.nan))).all()
+
+
+RUNS = st.lists(st.integers(1, 40), min_size=1, max_size=6).map(lambda lengths: np.repeat(range(len(lengths)), lengths))
+
+
+@given(runs=RUNS, block=st.integers(1, 15), most=st.integers(0, 120), seed=st.integers(0, 2**31 - 1))
+def test_no_block_lies_in_two_runs_and_one_run_is_a_series(runs, block, most, seed):
+    n, drawn = len(runs), lambda runs: block_rows(len(runs), block, 8, np.random.default_rng(seed), runs)
+    length = min(block, n)
+    starts = drawn(runs)[:, ::length]
+    for row in drawn(runs):
+        for at in range(0, n, length):
+            part = row[at : at + length]
+            own = np.flatnonzero(runs == runs[part[0]])
+            assert part.tolist() == np.resize(np.roll(own, own[0] - part[0]), len(part)).tolist()
+    assert np.array_equal(
+        starts, np.random.default_rng(seed).integers(0, n, starts.shape)
+    )  # each as often as any other
+    once = np.zeros(n)
+    assert np.array_equal(drawn(once), block_rows(n, block, 8, np.random.default_rng(seed)))
+
+    kept = thin_rows(n, most, block, runs)
+    assert len(kept) <= most or len(kept) == n
+    assert (np.diff(kept) > 0).all()
+    if n > most:
+        shares = np.diff(most * np.append(0, np.bincount(runs).cumsum()) // n)
+        for run, share in enumerate(shares):
+            own = kept[runs[kept] == run]
+            first = np.flatnonzero(runs == run)[0]
+            assert np.array_equal(own - first, thin_rows(int((runs == run).sum()), int(share), block))
+    assert np.array_equal(thin_rows(n, most, block, once), thin_rows(n, most, block))
+
+
+def test_exceedances_of_years_that_lie_apart_are_counted_in_blocks_of_each():
+    """K = B m^2 / s^2 of the whole blocks of all years, as if each were alone."""
+    rng = np.random.default_rng(0)
+    years = [rng.poisson(0.3, 365) for _ in range(4)]
+    sums = np.concatenate([[year[at : at + 10].sum() for at in range(0, 360, 10)] for year in years])
+    expected = len(sums) * sums.mean() ** 2 / sums.var(ddof=1)
+    runs = np.repeat(range(4), 365)
+    assert extremes.independent_exceedances(np.concatenate(years), 10, runs) == pytest.approx(expected, rel=1e-12)
+    assert np.isnan(extremes.independent_exceedances(np.ones(18), 10, np.repeat([0, 1], 9)))  # no block is whole
+
+
+def test_estimates_of_years_that_lie_apart_are_those_of_a_series_but_for_what_rests_on_blocks():
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal((2 * 400, 5))
+    runs = np.repeat([0, 1], 400)
+    one, two, joined = (
+        estimates(values, values.max(1), values.mean(1), (0.95,), 0.05, 10, 50, runs=r) for r in (runs, runs + 7, None)
+    )
+    assert one == two
+    assert one["quantiles"]["0.95"]["value"] == joined["quantiles"]["0.95"]["value"]
+    assert one["quantiles"]["0.95"]["low"] != joined["quantiles"]["0.95"]["low"]
+    count = count_exceedances(
+        values, values.max(1), (0.95,), 30, runs
+    )  # 13 blocks of each and 10 left, not 26 and 20 left
+    away = np.abs(values - np.median(values))
+    sums = (away > np.quantile(away, 0.95)).sum(1).reshape(2, 400)[:, :390].reshape(26, 30).sum(1)
+    assert count["exceedances"]["0.95"] == pytest.approx(26 * sums.mean() ** 2 / sums.var(ddof=1))
 
 
 def test_blocks_widen_the_interval_of_persistent_weather():

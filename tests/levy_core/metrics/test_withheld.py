@@ -207,6 +207,8 @@ def test_the_most_extreme_cases_are_the_largest_of_each_run():
     assert most_extreme(sizes, 0.4).tolist() == [1, 2, 6, 9]
     assert most_extreme(sizes, 0.4, apart=3).tolist() == [1, 6, 9]
     assert most_extreme(sizes, 0.01).tolist() == [1]
+    # Of two runs, the second of which begins after the 9: its 8 is far from that.
+    assert most_extreme(sizes, 0.4, apart=3, runs=np.repeat([0, 1], [2, 8])).tolist() == [1, 2, 6, 9]
 
 
 def test_what_cannot_be_judged_is_named():

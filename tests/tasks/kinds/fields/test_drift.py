@@ -101,6 +101,18 @@ def test_too_short_a_training_period_is_named(tmp_path):
         told(tmp_path, data)
 
 
+def test_held_out_years_are_part_of_what_is_usual(tmp_path):
+    """Told is what would be were all years up to the new fields of training; a year that is held out at the end ends training before it."""
+    new = write(tmp_path / "new", since("2007-01-01", weather(), t2m=lambda x: x + 4))
+    before = {"last": str(np.datetime64(LAST, "ns"))}
+    of = lambda **held_out: find_drift(
+        new, FieldSettings(**{**SETTINGS, "train_until": None, **held_out}), before, FieldDrift()
+    )
+    assert variables([each.text for each in of(test_years=[2002, 2004])]) == {"t2m"}
+    assert of(test_years=[2002, 2004]) == of(train_until=LAST)
+    assert of(test_years=[2006, 2007]) == of(train_until="2005-12-29")
+
+
 def test_a_first_version_has_nothing_to_be_held_against(tmp_path):
     assert find_drift(tmp_path, FieldSettings(**SETTINGS), {"counts": {}}, FieldDrift()) == []
 
