@@ -16,6 +16,7 @@ from PIL import Image
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.split import say_runs
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import times_of
 from levy_core.metrics.fields.decidable import FEWEST
@@ -74,7 +75,7 @@ REAL = {
             {"name": "sfcWindmax", "units": "m s-1"},
         ],
         "climatology": "day",
-        "train_until": "1992-12-31",
+        "test_years": [1992],
         "gap": "10D",
     },
 }
@@ -374,8 +375,10 @@ def test_real_files_go_from_file_to_report(name, tmp_path, monkeypatch):
         pytest.skip(f"{WEATHER / name} is not here")
     read = begin(tmp_path, monkeypatch, REAL[name], WEATHER / name, designs=["tedm"])
     run(read, ["tedm"])
-    assert (paths.report("weather") / "index.html").exists()
-    store = FieldStore.open(paths.prepared("weather") / "fields.zarr", "train")
+    page = (paths.report("weather") / "index.html").read_text()
+    store, held_out = (FieldStore.open(paths.prepared("weather") / "fields.zarr", name) for name in ("train", "test"))
+    for times, what in ((store.times, "training fields"), (held_out.times, "held out")):
+        assert f"{len(times)} {what} ({say_runs(times)})" in page
     with xr.open_dataset(paths.report("weather") / "samples-tedm.nc") as written:
         assert written.sizes["realization"] == 80
         for variable in REAL[name]["variables"]:
