@@ -128,13 +128,11 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
     environment = Environment.here(params.compute.threads)
     grid = read_rows(paths.grid(dataset))
     result = _Result(dataset, params.kind(dataset), experiment, tags, winner, grid, eta, environment)
-    told = describe.describe_result(dataset, params.metric(dataset), winner, tags)
     with mlflow.start_run(
-        experiment_id=experiment,
-        run_name=f"{dataset} {lock[:7]}",
-        tags={**tags, HOST: tracking.host()},
-        description=told,
+        experiment_id=experiment, run_name=f"{dataset} {lock[:7]}", tags={**tags, HOST: tracking.host()}
     ) as parent:
+        told = describe.describe_result(dataset, params.metric(dataset), winner, tags, parent.info.run_id)
+        mlflow.set_tag("mlflow.note.content", told)
         describe.log_data(mlflow, dataset, tags)
         mlflow.log_params(
             {

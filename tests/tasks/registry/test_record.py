@@ -1,5 +1,6 @@
 """A record ends the runs that it left half made itself, and no others of the same outputs."""
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from flows.pipeline.workspace import git
 from levy_core.base.errors import LevyError
 from levy_core.base.manifest import sha256_of
+from tasks.cells.comparison import read_winner
 from tasks.cells.observed import SCORES, read_scores
 from tasks.params import loading
 from tasks.registry import integrity, keys, lineage, live, provenance, tracking
@@ -66,6 +68,28 @@ def test_only_runs_that_this_checkout_left_running_are_marked_as_killed(here):
     designs = [status for run, status in statuses.items() if client.get_run(run).data.tags.get("levy.design")]
     assert designs.count("FINISHED") == 2
     assert "RUNNING" not in designs
+
+
+def test_a_run_and_its_version_say_in_a_few_lines_what_won_with_a_picture_that_the_run_has(here):
+    recorded = record(loading.load(), "digits")
+    client = tracking.connect().MlflowClient()
+    run = client.get_run(recorded.run_id)
+    version = client.get_model_version(recorded.name, recorded.version)
+    told = run.data.tags["mlflow.note.content"]
+    assert version.description == told
+    path, number = re.search(r"!\[Samples\]\(get-artifact\?path=(.*)&run_uuid=(.*)\)", told).groups()
+    assert number == recorded.run_id
+    assert path in [file.path for file in client.list_artifacts(recorded.run_id, "report")]
+    won = read_winner(paths.winner("digits"))
+    assert told.startswith(f"**{won['design']}** on **digits**")
+    # The data set is an input of the run, by DVC's hash; what was measured is with the logged model, too.
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("digits", lineage.tags("digits")["levy.data_md5"])
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    metrics = {metric.key: metric.value for metric in model.metrics}
+    measured = client.get_run(model.source_run_id).data.metrics
+    assert metrics["fid_classes/longtail"] == measured["fid_classes/longtail"]
+    assert metrics.keys() <= measured.keys()
 
 
 def test_the_run_of_a_design_has_the_scores_of_experiments_as_curves_over_steps(here):
