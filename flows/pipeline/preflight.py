@@ -5,13 +5,16 @@ import sys
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
+from levy_core.base.samples import RECORDED
 from levy_core.observations.views import Scene
 from levy_core.training.encoding import count_fitted
 from tasks.params.experiments import FEWEST
 from tasks.params.resolution import design_of
+from tasks.params.samplers import cells_of
 from tasks.params.schema import Params
 from tasks.params.training import TrainParams
 from tasks.runtime import paths
@@ -45,6 +48,21 @@ def check_sources(params: Params) -> None:
         raise LevyError(
             f"only {free / 2**20:.0f} MiB are free on the disk of {Path.cwd()}: a run needs {FREE_BYTES / 2**20:.0f} MiB and more"
         )
+    if (needed := sum(_bytes_of_samples(params, dataset) for dataset in params.datasets)) > free:
+        raise LevyError(
+            f"sample.n is {params.sample.n:,}, whose samples take {needed / 2**30:,.0f} GiB or more in all cells of the grid, but "
+            f"{free / 2**30:,.0f} GiB are free on the disk of {Path.cwd()}: draw fewer, or fewer cells or seeds"
+        )
+
+
+def _bytes_of_samples(params: Params, dataset: str) -> int:
+    """Of the grid, at least, that are not there yet: one byte per sample where only preparation knows their shape."""
+    kind, sample = params.kind(dataset), params.sample
+    shape = kind.measure_shape(paths.raw(dataset), params.data[dataset])
+    each = 1 if shape is None else prod(shape) * np.dtype(RECORDED[kind.name]["dtype"]).itemsize
+    drawn = [file for design in params.designs for file in paths.samples(dataset, design).glob("*.npy")]
+    number = sample.n * len(sample.seeds) * len(cells_of(sample, kind)) * len(params.designs)
+    return max(0, number * each - sum(file.stat().st_size for file in drawn))
 
 
 def _check_eofs(params: Params, dataset: str, samples: int) -> None:

@@ -1,6 +1,7 @@
 """What can be said of raw data before anything runs."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from flows.pipeline.preflight import check_sources
 from levy_core.base.errors import LevyError
 from levy_core.training import encoding
 from tasks.params import loading
+from tasks.runtime import paths
 from tests.conftest import ROOT, merged, weather_params
 
 TRAIN = {
@@ -64,6 +66,28 @@ def with_design(tmp_path, monkeypatch):
         check_sources(loading.load())
 
     return run
+
+
+def test_more_samples_than_the_disk_holds_are_refused_but_for_those_that_are_there(with_design, tmp_path, monkeypatch):
+    with_design()
+    shipped = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    shipped["sample"] |= {"n": 10**6, "seeds": [0, 1]}
+    shipped["sample"]["grid"] = {
+        "one": {"solvers": ["ode"], "discretisations": ["ei-data"], "grids": ["uniform-t"], "steps": [5]}
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(shipped))
+    needed = 2 * 10**6 * 2 * 16 * 32 * 4  # two seeds of two variables on 16 x 32 cells, float32: 7.6 GiB
+    free = lambda of: monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=of))
+    free(needed)
+    check_sources(loading.load())
+    free(needed - 1)
+    with pytest.raises(
+        LevyError, match=r"sample.n is 1,000,000, whose samples take 8 GiB or more .*, but 8 GiB are free"
+    ):
+        check_sources(loading.load())
+    (kept := paths.samples("weather", "edm")).mkdir(parents=True)
+    (kept / "0.npy").write_bytes(b"1")
+    check_sources(loading.load())
 
 
 def test_patches_larger_than_the_fields_are_refused(with_design):
