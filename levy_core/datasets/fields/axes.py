@@ -177,16 +177,36 @@ def _at_places(
     array: xr.DataArray, latitude: str | None, longitude: str | None, space: list, box: Box | None, where: str
 ) -> _Space:
     size = array.sizes[space[0]] if space else 1
-    names = array[space[0]].to_numpy() if space and space[0] in array.coords else np.arange(size)
+    names = _names(array, space[0]) if space else np.arange(size)
     spatial = {
         kind: np.broadcast_to(array[name].to_numpy(), (size,)).astype(np.float64)
         for kind, name in (("latitude", latitude), ("longitude", longitude))
         if name
     }
     kept = np.arange(size) if box is None else grid.inside(spatial, box, where)
-    spatial = {"place": names.astype(str), **spatial}
+    spatial = {"place": _text(names), **spatial}
     coords = {kind: ("place", values[kept]) for kind, values in spatial.items()}
     return _Space([array.isel({space[0]: kept}) if space else array], ("place",), (len(kept),), coords)
+
+
+def _names(array: xr.DataArray, dim: str) -> np.ndarray:
+    """Of places: their own coordinate, else what CF calls a timeseries_id, or the only text, if it tells them apart; else their positions."""
+    if dim in array.coords:
+        return array[dim].to_numpy()
+    along = {k: c for k, c in array.coords.items() if c.dims == (dim,)}
+    texts = [k for k, c in along.items() if c.dtype.kind in "OSU"]
+    said = [k for k, c in along.items() if c.attrs.get("cf_role") == "timeseries_id"] or texts
+    if len(said) == 1:
+        names = along[said[0]].to_numpy()
+        if len(np.unique(_text(names))) == len(names):
+            return names
+    return np.arange(array.sizes[dim])
+
+
+def _text(names: np.ndarray) -> np.ndarray:
+    """Names as text; a file may hold their bytes."""
+    decoded = [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names.tolist()]
+    return np.array(decoded, dtype=str)
 
 
 def own_dimensions(array: xr.DataArray, where: str) -> set[str]:

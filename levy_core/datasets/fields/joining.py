@@ -13,6 +13,7 @@ from levy_core.datasets.fields.fill import refuse_fill_values
 from levy_core.datasets.fields.timeline import seconds_between
 from levy_core.datasets.fields.units import Conversion
 
+CLOSE = 1e-4  # degrees: what rounding may move a coordinate
 
 @dataclass(frozen=True)
 class Part:
@@ -124,9 +125,11 @@ def fit_grid(array: xr.DataArray, where: str, first: xr.DataArray, where_first: 
     """A variable with the coordinates of the first, which it must have but for rounding and the longitude at which columns begin.
 
     Raises:
-        LevyError: another grid.
+        LevyError: another grid, or other places.
     """
     other, space = _turned(array, first), _space(first)
+    if "place" in array.dims and array.sizes["place"] == first.sizes.get("place"):
+        _refuse_other_places(array, where, first, where_first)
     same = other.dims == first.dims and all(
         other[c].shape == first[c].shape and _equal(other[c].to_numpy(), first[c].to_numpy()) for c in space
     )
@@ -136,6 +139,20 @@ def fit_grid(array: xr.DataArray, where: str, first: xr.DataArray, where_first: 
             "lie on one grid, so interpolate or remove one"
         )
     return other.assign_coords({c: first[c] for c in space})
+
+
+def _refuse_other_places(array: xr.DataArray, where: str, first: xr.DataArray, where_first: str) -> None:
+    """As many places may be others, or the same in another order: names alone, which may be mere positions, do not say it."""
+    names = array.place.to_numpy() != first.place.to_numpy()
+    degrees = [k for k in ("latitude", "longitude") if k in array.coords and k in first.coords]
+    apart = [np.abs((array[k].to_numpy() - first[k].to_numpy() + 180) % 360 - 180) > CLOSE for k in degrees]
+    wrong = np.flatnonzero(np.any([names, *apart], axis=0))
+    if len(wrong):
+        i = int(wrong[0])
+        raise LevyError(
+            f"different places: number {i + 1} of {array.sizes['place']} is {_place(first, i)} for {where_first}, but "
+            f"{_place(array, i)} for {where}: all variables and files must have the same places in the same order, so sort or cut one"
+        )
 
 
 def _with_members_of_first(joined: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
@@ -171,7 +188,12 @@ def _turned(array: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(np.array_equal(a, b) if a.dtype.kind == "U" else np.allclose(a, b, rtol=0, atol=1e-4))
+    return bool(np.array_equal(a, b) if a.dtype.kind == "U" else np.allclose(a, b, rtol=0, atol=CLOSE))
+
+
+def _place(array: xr.DataArray, i: int) -> str:
+    degrees = [f"{array[k].to_numpy()[i]:g}" for k in ("latitude", "longitude") if k in array.coords]
+    return str(array.place.to_numpy()[i]) + (f" at {', '.join(degrees)} degrees" if degrees else "")
 
 
 def _grid(array: xr.DataArray) -> str:

@@ -390,6 +390,52 @@ def test_stations_keep_their_names_and_places(tmp_path):
     assert south["place"].to_numpy().tolist() == ["Kew", "Oxford"]
 
 
+def stations(name, order=(0, 1, 2), **coordinates):
+    """A data set of three stations in some order, that their dimension does not name."""
+    order = list(order)
+    data = xr.Dataset(
+        {name: (("time", "station"), np.random.default_rng(0).normal((20, 10, 0), 1, (40, 3))[:, order])},
+        {
+            "time": pd.date_range("2001-01-01", periods=40),
+            "lat": ("station", np.array([48.0, 52.0, 60.0])[order], {"units": "degrees_north"}),
+            "lon": ("station", np.array([2.0, 13.0, 25.0])[order], {"units": "degrees_east"}),
+            **{k: ("station", np.array(names)[order]) for k, names in coordinates.items()},
+        },
+    )
+    data[name].attrs["units"] = "degC"
+    return data
+
+
+def test_places_of_two_files_must_be_the_same_in_the_same_order(tmp_path):
+    two = config(Variable("tx", "degC"), Variable("tn", "degC"))
+    assert open_fields(write(tmp_path / "same", stations("tx"), stations("tn")), two).sizes["place"] == 3
+    west = stations("tn").assign_coords(lon=("station", [2.0, 13.0, 385.0], {"units": "degrees_east"}))
+    assert open_fields(write(tmp_path / "turned", stations("tx"), west), two).sizes["place"] == 3
+    at = r"number 1 of 3 is 0 at 48, 2 degrees for 'tx' in .*a\.nc, but 0 at 60, 25 degrees for '\w+' in .*b\.nc"
+    with pytest.raises(LevyError, match=at):
+        open_fields(write(tmp_path / "reversed", stations("tx"), stations("tn", (2, 1, 0))), two)
+    later = stations("tx", (2, 1, 0)).assign_coords(time=pd.date_range("2001-02-10", periods=40))
+    with pytest.raises(LevyError, match=at):
+        open_fields(write(tmp_path / "later", stations("tx"), later), config(Variable("tx", "degC")))
+    named = [stations(name, order, id=["P", "B", "H"]) for name, order in (("tx", (0, 1, 2)), ("tn", (0, 2, 1)))]
+    with pytest.raises(LevyError, match="number 2 of 3 is B at 52, 13 degrees .* but H at 60, 25 degrees"):
+        open_fields(write(tmp_path / "named", *named), two)
+
+
+def test_places_have_the_names_of_a_coordinate_beside_their_dimension(tmp_path):
+    def names(folder, data):
+        return open_fields(write(tmp_path / folder, data), config(Variable("tx", "degC")))["place"].to_numpy().tolist()
+
+    towns = ["Paris", "Köln", "Turku"]
+    assert names("text", stations("tx", town=towns)) == towns
+    assert names("bytes", stations("tx", town=[town.encode() for town in towns])) == towns
+    both = stations("tx", town=towns, code=[71, 86, 29])
+    both["code"].attrs["cf_role"] = "timeseries_id"
+    assert names("identified", both) == ["71", "86", "29"]
+    assert names("twice", stations("tx", country=["FR", "DE", "DE"])) == ["0", "1", "2"]
+    assert names("two texts", stations("tx", town=towns, country=["FR", "DE", "FI"])) == ["0", "1", "2"]
+
+
 def test_a_series_without_a_place_is_one_place(tmp_path):
     data = temperature().isel(latitude=0, longitude=0, drop=True)
     assert open_fields(write(tmp_path, data), config())["t2m"].shape == (48, 1)
