@@ -15,6 +15,7 @@ from levy_core.datasets.fields.units import Conversion
 
 CLOSE = 1e-4  # degrees: what rounding may move a coordinate
 
+
 @dataclass(frozen=True)
 class Part:
     """What one source has of a variable.

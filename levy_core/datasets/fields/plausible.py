@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from levy_core.datasets.fields.units import registry
+from levy_core.datasets.fields.units import between, parse_units
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,6 @@ WORDS = (
 NOT_ABSOLUTE = (
     "anomaly", "difference", "range", "tendency", "index", "deviation", "variance", "gradient", "bias", "error", "increment",
 )  # fmt: skip
-WATER = registry.Quantity(1000.0, "kg m-3")  # a rate of rain is a mass or a depth
 
 
 def find_quantities(name: str, attributes: dict[str, str], level: float | None) -> list[Quantity]:
@@ -83,15 +82,10 @@ def find_quantities(name: str, attributes: dict[str, str], level: float | None) 
 def in_units_of(value: float, unit: str, quantity: Quantity) -> float | None:
     """A value in the units of the quantity's bounds; None where it is something else (a name may mean several)."""
     try:
-        for density in (1, WATER):
-            converted = registry.Quantity(value, registry.parse_units(unit))
-            if density != 1:
-                converted = converted * density
-            if converted.is_compatible_with(registry.parse_units(quantity.units)):
-                return float(converted.to(registry.parse_units(quantity.units)).magnitude)
+        found = between(parse_units(unit), parse_units(quantity.units))
     except Exception:  # pint raises many kinds
         return None
-    return None
+    return None if found is None else float(found(np.float64(value)))
 
 
 def find_beyond(value: float, unit: str, name: str, attributes: dict[str, str], level: float | None) -> Quantity | None:

@@ -1,5 +1,6 @@
 """Units: read from a source, checked and converted with pint and cf_xarray's registry. Nothing is guessed."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,19 @@ from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.config import RUNNING, Variable, duration
 
 WATER = registry.Quantity(1000.0, "kg m-3")
+DEPTH_OR_MASS = (registry.Unit("m"), registry.Unit("kg m-2"))
+SECOND = registry.Quantity(1.0, "s")
 SPELLINGS = {
     "m of water equivalent": "m",
     "(0 - 1)": "1",
     "~": "1",
     "Proportion": "1",
-    "degrees_C": "degC",
 }  # of GRIB tables
+# Degrees of temperature, which pint takes for angles where a blank follows or names begin with a capital.
+DEGREES = re.compile(
+    r"(?:deg(?:rees?)?\.?|[°º])[ _]*(celsius|kelvin|fahrenheit|[ckf])\b|\b(celsius|kelvin|fahrenheit)\b", re.I
+)
+TEMPERATURES = {"c": "degC", "k": "K", "f": "degF"}
 # Fractions of which ``plausible`` knows the range: '1' of a percentage is found by the values.
 FRACTIONS = ("relative_humidity", "hurs", "sea_ice_area_fraction", "siconc", "cloud_area_fraction", "tcc", "clt")
 AMBIGUOUS = {
@@ -63,7 +70,8 @@ class Conversion:
 def conversion(variable: Variable, attribute: str | None, where: str, standard_name: str = "") -> Conversion:
     """How the numbers of a source become ``variable.units``.
 
-    A depth of water and its mass on an area are one quantity (1000 kg m-3). An amount becomes a rate only through
+    A depth of water and its mass on an area are one quantity (1000 kg m-3), an angle and a number are two, and a month has no length.
+    An amount becomes a rate only through
     ``variable.accumulated``; of running totals to the amount per hour, which ``deaccumulate`` makes rates of.
 
     Args:
@@ -84,23 +92,24 @@ def conversion(variable: Variable, attribute: str | None, where: str, standard_n
     if variable.accumulated is not None:
         over = "1h" if variable.accumulated == RUNNING else variable.accumulated
         time = registry.Quantity(duration(over, "accumulated").total_seconds(), "s")
-        factor = _factor(1 / time * source, target)
+        factor = _factor(source, target, 1 / time)
         if factor is None:
             raise LevyError(
                 f"{name} has units {text!r} and is said to be accumulated ({variable.accumulated}), but {variable.units!r} is not "
                 f"{text!r} per time: remove `accumulated` from {here}, or write units that are a rate"
             )
         return Conversion(factor)
-    if (found := _between(source, target)) is not None:
+    if (found := between(source, target)) is not None:
         return found
-    second = registry.Quantity(1.0, "s")
     advice = f"correct the `units` of {here}, or add `source_units` if the file is wrong"
-    if _factor(source / second, target) is not None:
+    if _has_months(source, target):
+        advice = "a month is 28 to 31 days: divide the file by the length of each (xarray: data / data.time.dt.days_in_month)"
+    elif _factor(source, target, 1 / SECOND) is not None:
         advice = (
             f"write over which time it was gathered in {here}, such as `accumulated: 1h` (ERA5: the hour before) or `accumulated: "
             f"{RUNNING}` (ERA5-Land: since 00 UTC)"
         )
-    elif _factor(source * second, target) is not None:
+    elif _factor(source, target, SECOND) is not None:
         advice = f"write units that are a rate, such as 'mm day-1', in {here}"
     raise LevyError(f"{name} has units {text!r}, which cannot become {variable.units!r}: {advice}")
 
@@ -121,7 +130,7 @@ def conversion_from(unit: str, target: str, name: str) -> Conversion:
         LevyError: units that are missing, ambiguous, unknown or of another quantity.
     """
     source = _parse(unit, name, f"write them as in {target!r}")
-    found = _between(source, _parse(target, name, "correct them in params"))
+    found = between(source, _parse(target, name, "correct them in params"))
     if found is None:
         raise LevyError(f"{name} is given in {unit!r}, which cannot become {target!r}: write units of that quantity")
     return found
@@ -131,8 +140,7 @@ def is_amount(variable: Variable, attribute: str | None) -> bool:
     """Whether a source's numbers are amounts that are wanted as a rate."""
     text = variable.source_units if variable.source_units is not None else (attribute or "").strip()
     try:
-        source, target = (registry.parse_units(SPELLINGS.get(t, t)) for t in (text, variable.units))
-        return _factor(1 / registry.Quantity(1.0, "s") * source, target) is not None
+        return _factor(parse_units(text), parse_units(variable.units), 1 / SECOND) is not None
     except Exception:  # ``conversion`` says what is wrong with them
         return False
 
@@ -140,20 +148,31 @@ def is_amount(variable: Variable, attribute: str | None) -> bool:
 def suited_name(name: str, variable: Variable, attribute: str | None) -> str | None:
     """The standard_name of a source's variable once it is in ``variable.units``; None where CF has none for them."""
     text = variable.source_units if variable.source_units is not None else (attribute or "").strip()
-    source, target = (registry.parse_units(SPELLINGS.get(t, t)) for t in (text, variable.units))
+    source, target = parse_units(text), parse_units(variable.units)
     if variable.accumulated is None and source.dimensionality == target.dimensionality:
         return name
     return NAMES.get(name) if variable.accumulated is None else None
 
 
-def _between(source: pint.Unit, target: pint.Unit) -> Conversion | None:
+def parse_units(text: str) -> pint.Unit:
+    """Units as files write them.
+
+    Raises:
+        Exception: of many kinds, pint's and some of Python's tokenizer, where they are not known.
+    """
+    spelled = DEGREES.sub(lambda found: TEMPERATURES[(found[1] or found[2])[0].lower()], text)
+    return registry.parse_units(SPELLINGS.get(spelled, spelled))
+
+
+def between(source: pint.Unit, target: pint.Unit) -> Conversion | None:
     """None where one cannot become the other."""
     if source == target:
         return Conversion()
-    if source.dimensionality == target.dimensionality:  # offsets too: K and degC
-        zero, far = (float(registry.Quantity(x, source).to(target).magnitude) for x in (0.0, 1024.0))
-        return Conversion((far - zero) / 1024, zero)
-    factor = _factor(1.0 * source, target)
+    if _has_months(source, target):
+        return None
+    if source.dimensionality == target.dimensionality and _angles(source) == _angles(target):  # offsets too: K and degC
+        return _affine(source, target)
+    factor = _factor(source, target)
     return None if factor is None else Conversion(factor)
 
 
@@ -162,16 +181,45 @@ def _parse(text: str, name: str, advice: str) -> pint.Unit:
         said = f"has units {text!r}, which may be {AMBIGUOUS[text]}" if AMBIGUOUS[text] else "has no units"
         raise LevyError(f"{name} {said}: {advice}")
     try:
-        return registry.parse_units(SPELLINGS.get(text, text))
+        return parse_units(text)
     except Exception as error:  # pint raises many kinds, some of Python's tokenizer
         raise LevyError(f"{name} has units {text!r}, which are not known ({error}): {advice}") from error
 
 
-def _factor(quantity: pint.Quantity, target: pint.Unit) -> float | None:
-    """How many ``target`` the quantity is, directly or as water; None where it is something else."""
-    for density in (1, WATER, 1 / WATER):
-        try:
-            return float((quantity * density).to(target).magnitude)
-        except (pint.DimensionalityError, pint.OffsetUnitCalculusError):
-            continue
+def _affine(source: pint.Unit, target: pint.Unit) -> Conversion | None:
+    """None of logarithms such as dB, and of a temperature that would become a difference of two."""
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            zero, near, far = (float(registry.Quantity(x, source).to(target).magnitude) for x in (0.0, 512.0, 1024.0))
+    except pint.PintError:
+        return None
+    return Conversion((far - zero) / 1024, zero) if np.isclose(near, (zero + far) / 2, rtol=1e-9) else None
+
+
+def _factor(source: pint.Unit, target: pint.Unit, times: pint.Quantity | int = 1) -> float | None:
+    """How many ``target`` a source's unit ``times`` another quantity is, directly or as water; None where it is something else."""
+    if _has_months(source, target) or _angles(source) != _angles(target):
+        return None
+    try:
+        quantity = registry.Quantity(1.0, source) * times
+        for density in (1, *([WATER, 1 / WATER] if _is_water(quantity) and _is_water(target) else [])):
+            if (quantity * density).is_compatible_with(target):
+                return float((quantity * density).to(target).magnitude)
+    except pint.PintError:  # of temperatures, which have offsets
+        pass
     return None
+
+
+def _is_water(what: pint.Quantity | pint.Unit) -> bool:
+    """Whether it may be a depth of water or its mass on an area, or one of these per time."""
+    return any((what / unit).dimensionality in ({}, {"[time]": -1}) for unit in DEPTH_OR_MASS)
+
+
+def _angles(unit: pint.Unit) -> float:
+    """The power of angles in a unit, which pint holds to be numbers."""
+    return float(registry.get_root_units(unit)[1]._units.get("radian", 0))
+
+
+def _has_months(source: pint.Unit, target: pint.Unit) -> bool:
+    """Whether months, which have no one length, would become other units of time."""
+    return ("month" in source._units) != ("month" in target._units)

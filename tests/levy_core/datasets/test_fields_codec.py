@@ -19,7 +19,7 @@ from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig, Variable
 from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.transforms import TRANSFORMS
-from levy_core.datasets.fields.units import Conversion, conversion
+from levy_core.datasets.fields.units import Conversion, conversion, conversion_from
 
 RAIN = Variable("tp", "mm day-1", transform="log1p", minimum=0.0, scale=0.5)
 T2M = Variable("t2m", "degC")
@@ -161,6 +161,36 @@ TIMES = {
         "2001-01-01", periods=720 * 4, freq="6h", calendar="360_day", use_cftime=True
     ).to_numpy(),
 }
+
+
+@pytest.mark.parametrize("name", ["C", "K", "F", "Celsius", "celsius", "Kelvin", "Fahrenheit"])
+@pytest.mark.parametrize(
+    "degree", ["degrees ", "degree ", "deg ", "Degrees ", "deg. ", "degrees_", "degrees", "deg", "°", "° "]
+)
+def test_degrees_of_temperature_are_no_angles_however_they_are_written(degree, name):
+    kelvin = {"C": Conversion(1.0, 273.15), "K": Conversion(), "F": Conversion(5 / 9, 459.67 * 5 / 9)}[name[0].upper()]
+    for text in [degree + name] + [name] * (len(name) > 1):
+        found = conversion_from(text, "K", "x")
+        assert np.allclose([found.factor, found.offset], [kelvin.factor, kelvin.offset], rtol=1e-14)
+    rate = conversion_from(f"{degree}{name} day-1", "K day-1", "x")
+    assert rate.offset == 0
+    assert np.isclose(rate.factor, kelvin.factor)
+
+
+def test_units_that_would_need_a_guess_become_nothing():
+    """Angles are no numbers, pressures no water, months no length; logarithms are not linear, and differences no temperatures."""
+    for source, target in (
+        ("m degree", "m"), ("rad s-1", "s-1"), ("degree", "1"), ("degree K", "degree m"), ("m2 s-2", "hPa"), ("kg m-3", "1"),
+        ("mm month-1", "mm day-1"), ("dB", "1"), ("1", "dB"), ("delta_degC", "degC"), ("degC day-1", "degC"),
+    ):  # fmt: skip
+        with pytest.raises(LevyError, match=f"cannot become {target!r}"):
+            conversion_from(source, target, "x")
+        for accumulated in (None, "1h"):
+            with pytest.raises(LevyError, match=repr(source)):
+                conversion(Variable("x", target, accumulated=accumulated), source, "a.nc")
+    with pytest.raises(LevyError, match="28 to 31 days"):
+        conversion(Variable("pr", "mm day-1"), "mm/month", "a.nc")
+    assert conversion_from("mm/month", "mm month-1", "x") == Conversion()
 
 
 @pytest.mark.parametrize("times", TIMES)

@@ -418,7 +418,7 @@ def test_places_of_two_files_must_be_the_same_in_the_same_order(tmp_path):
     with pytest.raises(LevyError, match=at):
         open_fields(write(tmp_path / "later", stations("tx"), later), config(Variable("tx", "degC")))
     named = [stations(name, order, id=["P", "B", "H"]) for name, order in (("tx", (0, 1, 2)), ("tn", (0, 2, 1)))]
-    with pytest.raises(LevyError, match="number 2 of 3 is B at 52, 13 degrees .* but H at 60, 25 degrees"):
+    with pytest.raises(LevyError, match=r"number 2 of 3 is B at 52, 13 degrees .* but H at 60, 25 degrees"):
         open_fields(write(tmp_path / "named", *named), two)
 
 
