@@ -17,13 +17,14 @@ from levy_core.datasets.fields.physical import physical, transform
 from levy_core.datasets.fields.placing import Grid
 from levy_core.datasets.fields.plausible import find_beyond
 from levy_core.datasets.fields.reported import Values, place_stations, read_grid, read_table
-from levy_core.datasets.fields.sources import open_source
+from levy_core.datasets.fields.sources import open_files, open_source
 from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.times import label_of, read_moment
 
 EXACT = {"": 0.0}  # the std of what is true
 
 
+@open_files()
 def read_observed(
     path: Path, codec: Codec, samples: Samples, std: Mapping[str, float], means: bool = False, time: str | None = None
 ) -> Observed:
@@ -50,6 +51,7 @@ def read_observed(
     )
 
 
+@open_files()
 def read_truth(path: Path, codec: Codec, samples: Samples, moment: Any) -> Observed:
     """True values at an observed moment, None where fields have none, from a file as of ``read_observed``.
 

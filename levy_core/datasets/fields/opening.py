@@ -17,7 +17,7 @@ from levy_core.datasets.fields.curved import find_mapping
 from levy_core.datasets.fields.dimensions import Selection
 from levy_core.datasets.fields.fill import mask_declared, type_fill
 from levy_core.datasets.fields.joining import Part, join_parts, on_one_axis, on_one_grid
-from levy_core.datasets.fields.sources import expand, find, open_source
+from levy_core.datasets.fields.sources import expand, find, open_files, open_source
 from levy_core.datasets.fields.timeline import source_at, starts
 from levy_core.datasets.fields.units import conversion, suited_name
 
@@ -72,6 +72,7 @@ def open_fields(folder: Path, config: FieldsConfig) -> xr.Dataset:
     return open_parts(folder, config).data
 
 
+@open_files()
 def open_parts(folder: Path, config: FieldsConfig, chunk_bytes: int = CHUNK_BYTES) -> LazyFields:
     """``open_fields`` with the source of every field, in dask chunks of ``chunk_bytes`` (at least one field)."""
     names, static = find(folder), static_sources(folder, config)

@@ -7,6 +7,7 @@ import xarray as xr
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.opening import LazyFields, open_rows
+from levy_core.datasets.fields.sources import open_files
 from levy_core.datasets.fields.store import chunk_rows, seconds
 from levy_core.datasets.fields.timeline import say
 
@@ -60,6 +61,7 @@ def hash_chunks(fields: LazyFields, rows: slice, values: np.ndarray) -> tuple[st
     return tuple(hashes)
 
 
+@open_files()
 def read(fields: LazyFields, rows: slice) -> np.ndarray:
     """Fields float64 [n, C, H, W], NaN where missing; of each time all members, one after the other.
 
@@ -70,7 +72,7 @@ def read(fields: LazyFields, rows: slice) -> np.ndarray:
     values = np.empty((data.sizes["time"] * count_members(fields), *field_shape(fields)))
     for c, array in enumerate(data.data_vars.values()):
         try:
-            # In this thread alone: the HDF5 library of netCDF4 is not safe with several.
+            # In this thread alone, which has them open.
             values[:, c] = array.data.compute(scheduler="synchronous").reshape(values[:, c].shape)
         except LevyError:  # a fill value
             raise

@@ -2,16 +2,22 @@
 
 import glob
 import sqlite3  # noqa: F401  (before eccodes, whose wheel brings an old SQLite that the process would then share with MLflow)
+import threading
+import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cfgrib
 import eccodes
 import fsspec
+import netCDF4
 import xarray as xr
 import zarr
 from scipy.io import netcdf_file
+from xarray.backends import CachingFileManager, NetCDF4DataStore
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from levy_core.base.errors import LevyError
 
@@ -27,6 +33,29 @@ EXPECTED = (
     "GRIB (.grib, .grb, .grib2), NetCDF (.nc, .nc4) or zarr (a folder) are expected there, or a file sources.txt with one path, "
     "glob or URL per line"
 )
+
+LOCK = threading.RLock()
+FILES: weakref.WeakSet[CachingFileManager] = weakref.WeakSet()
+
+
+@contextmanager
+def open_files() -> Iterator[None]:
+    """Within it, this thread alone opens and reads sources, lazy arrays too; before and after it no NetCDF file is open.
+
+    The HDF5 library is not safe with several threads. xarray closes files with its lock, but reads what they hold without it; and a file
+    that garbage kept open is closed by whichever thread collects it, such as zarr's. A file that is read again is opened again.
+    """
+    with LOCK:
+        _close_files()
+        try:
+            yield
+        finally:
+            _close_files()
+
+
+def _close_files() -> None:
+    for file in list(FILES):
+        file.close()
 
 
 def find(folder: Path) -> list[str]:
@@ -99,7 +128,7 @@ def _filesystem(url: str) -> fsspec.AbstractFileSystem:
 
 
 def open_source(name: str) -> list[xr.Dataset]:
-    """The data sets of one source, lazily and decoded (a GRIB file may hold several).
+    """The data sets of one source, lazily and decoded (a GRIB file may hold several); opened and read within ``open_files``.
 
     Raises:
         LevyError: it is missing, damaged, truncated, of an unknown kind, or needs a package that is not installed.
@@ -114,7 +143,9 @@ def open_source(name: str) -> list[xr.Dataset]:
             return [_open_zarr(path)]
         engine = _engine(Path(path))
         if engine != "cfgrib":
-            return [xr.open_dataset(path, engine=engine, **OPTIONS)]
+            file = CachingFileManager(netCDF4.Dataset, str(Path(path).absolute()), mode="r", lock=NETCDF4_PYTHON_LOCK)
+            FILES.add(file)
+            return [xr.open_dataset(NetCDF4DataStore(file), **OPTIONS)]
         options = OPTIONS | {"backend_kwargs": {"indexpath": "", "errors": "raise"}}  # no file beside the data, no gap
         try:
             datasets = [xr.open_dataset(path, engine=engine, **options)]

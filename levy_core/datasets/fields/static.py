@@ -17,7 +17,7 @@ from levy_core.datasets.fields.dimensions import Selection
 from levy_core.datasets.fields.fill import looks_like_fill, mask_declared
 from levy_core.datasets.fields.joining import fit_grid
 from levy_core.datasets.fields.opening import LazyFields, choose_variable, static_sources
-from levy_core.datasets.fields.sources import open_source
+from levy_core.datasets.fields.sources import open_files, open_source
 
 TENSORS = "static.safetensors"
 ANY = np.datetime64("1970-01-01", "ns")  # the time of a field without one
@@ -49,6 +49,7 @@ class StaticField:
         return {"name": self.name, **numbers, "missing": self.values.size - known.size}
 
 
+@open_files()
 def read_static(fields: LazyFields) -> list[StaticField]:
     """What ``FieldsConfig.static`` asks for, on the grid of the fields, in its order; none where it asks for nothing.
 
