@@ -102,9 +102,12 @@ def on_one_axis(joined: dict[str, xr.DataArray], config: FieldsConfig) -> xr.Dat
     if config.resample is None:
         timeline.check_equal(joined)
         return xr.Dataset(joined).drop_vars("begin")
-    if len({tuple(seconds_between(np.stack([a.begin[0], a.time[0]]))) for a in joined.values()}) == 1:
+    lengths = {tuple(seconds_between(a.time[:2].to_numpy())) for a in joined.values()}
+    if len(lengths) == 1 == len({tuple(seconds_between(np.stack([a.begin[0], a.time[0]]))) for a in joined.values()}):
         timeline.check_equal(joined)
-    steps = {key: timeline.resample(a, config.resample, config.how) for key, a in joined.items()}
+    steps = {
+        key: timeline.resample(key, a, config.resample, config.how, keeps=len(lengths) > 1) for key, a in joined.items()
+    }
     steps = timeline.in_common(steps)
     timeline.check_equal(steps)
     return xr.Dataset(steps)

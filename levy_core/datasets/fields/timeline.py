@@ -126,11 +126,14 @@ def check_equal(joined: Mapping[str, xr.DataArray]) -> None:
             )
 
 
-def resample(array: xr.DataArray, rule: str, how: str) -> xr.DataArray:
+def resample(key: str, array: xr.DataArray, rule: str, how: str, keeps: bool = False) -> xr.DataArray:
     """A variable in longer steps, labelled by their beginning; steps that the data do not fill at either end are left out.
 
     A value belongs to the step in which its interval begins (coordinate ``begin``). A missing value makes its whole step
     missing, which keeps means and sums honest.
+
+    Args:
+        keeps: whether one that has these steps already is taken as it is, because others have shorter ones.
 
     Raises:
         LevyError: not a length of a step, shorter than the data's own, or longer than the data.
@@ -146,16 +149,16 @@ def resample(array: xr.DataArray, rule: str, how: str) -> xr.DataArray:
     own = seconds_between(times)[:1].sum()
     after = xr.date_range(labels[-1], periods=2, freq=rule, use_cftime=times.dtype == object)[1:].to_numpy()
     full = counts * own >= seconds_between(np.append(labels, after))
-    if not full.any() or (counts == 0).any() or counts.max() < 2:
+    if not full.any() or (counts == 0).any() or counts.max() < 2 - keeps:
         raise LevyError(
-            f"resample is {rule!r}, but the data have {len(times)} steps of {say_length(own)}: choose longer steps than the data's, "
+            f"resample is {rule!r}, but variable {key!r} has {len(times)} steps of {say_length(own)}: choose longer steps than the data's, "
             "of which at least one fits, or set resample to null"
         )
     first, last = np.flatnonzero(full)[[0, -1]]
     start, stop = counts[:first].sum(), counts[: last + 1].sum()
     values = _reduce(array.data[start:stop], counts[first : last + 1], how)
     kept = {k: c for k, c in array.coords.items() if "time" not in c.dims}
-    attributes = array.attrs | {"cell_methods": CELL_METHODS[how]}
+    attributes = array.attrs | ({"cell_methods": CELL_METHODS[how]} if counts.max() > 1 else {})
     return xr.DataArray(values, {"time": labels[first : last + 1], **kept}, array.dims, attrs=attributes)
 
 

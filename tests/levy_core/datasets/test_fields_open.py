@@ -390,6 +390,22 @@ def test_stations_keep_their_names_and_places(tmp_path):
     assert south["place"].to_numpy().tolist() == ["Kew", "Oxford"]
 
 
+def test_a_variable_that_has_the_steps_already_is_taken_as_it_is_beside_one_of_shorter_steps(tmp_path):
+    hours, days = temperature(96), temperature(4, seed=1).rename(t2m="pr")
+    days = days.assign_coords(
+        time=pd.date_range("2001-01-01T12", periods=4)
+    )  # a mean of the day, stamped in its middle
+    found = open_fields(write(tmp_path / "days", hours, days), config(T2M, Variable("pr", "K"), resample="1D"))
+    assert np.array_equal(found["time"], pd.date_range("2001-01-01", periods=4))
+    assert np.array_equal(found["pr"], days["pr"])
+    assert np.allclose(found["t2m"], hours["t2m"].to_numpy().astype(float).reshape(4, 24, 3, 4).mean(1), rtol=1e-12)
+    six = temperature(16, seed=1, freq="6h").rename(t2m="u")
+    found = open_fields(write(tmp_path / "hours", hours, six), config(T2M, Variable("u", "K"), resample="6h"))
+    assert np.array_equal(found["u"], six["u"])
+    with pytest.raises(LevyError, match="variable 'u' has 16 steps of 6 hours"):
+        open_fields(tmp_path / "hours", config(T2M, Variable("u", "K"), resample="3h"))
+
+
 def stations(name, order=(0, 1, 2), **coordinates):
     """A data set of three stations in some order, that their dimension does not name."""
     order = list(order)
