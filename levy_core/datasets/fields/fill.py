@@ -14,6 +14,7 @@ from levy_core.datasets.fields.units import Conversion
 
 CLOSE = 1e-6  # relative: of a number that was stored as float32
 HUGE = 1e15  # no unit of a weather variable gives such numbers, but 1e20, 9.96921e36 and 3.4e38 are common fill values
+SENTINELS = (-999.0, -99.9)  # what a variable may well have: suspect where they stand apart from all other values
 INTEGERS = (-32767.0, -32768.0, 32767.0, -2147483647.0, -2147483648.0, 2147483647.0)
 
 
@@ -77,7 +78,8 @@ def refuse_fill_values(
         for extreme in _extremes(values):
             for convert in conversions:
                 there = convert.invert(extreme)
-                apart = any(np.isclose(there, f, rtol=CLOSE, atol=0) for f in fills) and _stands_apart(values, extreme)
+                suspects = (*SENTINELS, *fills)
+                apart = np.isclose(there, suspects, rtol=CLOSE, atol=0).any() and _stands_apart(values, extreme)
                 if looks_like_fill(there) or apart:
                     first, *cell = np.argwhere(values == extreme)[0]
                     time = times[block_info[0]["array-location"][0][0] + first]

@@ -122,6 +122,17 @@ def test_the_fill_value_of_a_packed_type_is_suspect_where_it_stands_apart(outlie
             found.load()
 
 
+@pytest.mark.parametrize("value", [-999.0, -99.9])
+def test_what_stations_write_for_none_is_suspect_where_it_stands_apart(value, tmp_path):
+    data = field("pr", 5, 1, "mm day-1")
+    data["pr"][17:19, 1, 2] = value
+    with pytest.raises(LevyError, match=rf"2001-01-01T17.*latitude 51, longitude 2, is {value:g}.*fill value"):
+        open_fields(write(tmp_path / "apart", data), config(Variable("pr", "mm day-1"))).load()
+    data["pr"][0, 0] = np.linspace(value - 1, 0, 4)
+    data["pr"][0, 1] = np.linspace(value, 0, 4)
+    open_fields(write(tmp_path / "among", data), config(Variable("pr", "mm day-1"))).load()
+
+
 IMPLAUSIBLE = {
     "specific humidity in g kg-1": (field("q", 8, 0.5, "1"), Variable("q", "g kg-1"), ["g kg-1", "specific humidity"]),
     "sea ice in per cent": (field("siconc", 50, 10, "1"), Variable("siconc", "1"), ["sea ice area fraction", "above 1.02"]),
