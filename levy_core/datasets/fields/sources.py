@@ -35,7 +35,7 @@ EXPECTED = (
 )
 
 LOCK = threading.RLock()
-FILES: weakref.WeakSet[CachingFileManager] = weakref.WeakSet()
+FILES: weakref.WeakSet[CachingFileManager[Any]] = weakref.WeakSet()
 
 
 @contextmanager
@@ -143,7 +143,9 @@ def open_source(name: str) -> list[xr.Dataset]:
             return [_open_zarr(path)]
         engine = _engine(Path(path))
         if engine != "cfgrib":
-            file = CachingFileManager(netCDF4.Dataset, str(Path(path).absolute()), mode="r", lock=NETCDF4_PYTHON_LOCK)
+            file = CachingFileManager[Any](
+                netCDF4.Dataset, str(Path(path).absolute()), mode="r", lock=NETCDF4_PYTHON_LOCK
+            )
             FILES.add(file)
             return [xr.open_dataset(NetCDF4DataStore(file), **OPTIONS)]
         options = OPTIONS | {"backend_kwargs": {"indexpath": "", "errors": "raise"}}  # no file beside the data, no gap
