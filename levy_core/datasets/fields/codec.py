@@ -50,6 +50,7 @@ class Codec:
         calendar: CF name of the calendar of the times.
         attributes: of each channel in its source (long_name, standard_name, cell_methods).
         hours: of the day that the training period has fields of.
+        days: of the year that it has fields of, ``month-day``; None where it has all, or a codec of before does not say.
     """
 
     variables: tuple[Variable, ...]
@@ -65,6 +66,7 @@ class Codec:
     calendar: str = "proleptic_gregorian"
     attributes: tuple[dict[str, str], ...] = ()
     hours: tuple[int, ...] = HOURS
+    days: tuple[str, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -218,7 +220,7 @@ class Codec:
             "calendar": self.calendar,
             "attributes": list(self.attributes),
             "hours": list(self.hours),
-        }
+        } | ({} if self.days is None else {"days": list(self.days)})
         write_json(folder / JSON, description)
 
     @classmethod
@@ -242,6 +244,7 @@ class Codec:
                 calendar=description["calendar"],
                 attributes=tuple(description["attributes"]),
                 hours=tuple(description.get("hours", HOURS)),
+                days=tuple(description["days"]) if "days" in description else None,
             )
             corrected = folder / CORRECTION
             return codec.corrected(json.loads(corrected.read_text())) if corrected.exists() else codec

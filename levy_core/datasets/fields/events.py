@@ -12,6 +12,7 @@ from levy_core.base.samples import Samples
 from levy_core.base.words import OVER, POINT, STATISTICS, Reduction, read_words
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.known_days import refuse_unknown
 from levy_core.datasets.fields.placing import Grid
 from levy_core.datasets.fields.plausible import find_beyond
 from levy_core.datasets.fields.timeline import say
@@ -56,6 +57,7 @@ def read_event(text: str, codec: Codec, samples: Samples, time: str | None = Non
         if codec.climatology is None and len(samples.classes) == 1:
             raise LevyError(f"the time {time} is given, but the model's fields do not depend on it: leave it out")
         moment = read_moment(time, codec.calendar)
+        refuse_unknown(moment, codec.days, codec.calendar, f"the event {text!r}")
     own = (
         (lambda labels: drawn_times(codec, samples, labels))
         if moment is None

@@ -16,6 +16,7 @@ from levy_core.datasets.fields.check import Extent, check_extent, measure_extent
 from levy_core.datasets.fields.climatology import Fit
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig
+from levy_core.datasets.fields.known_days import find_known_days
 from levy_core.datasets.fields.labels import seasons_of
 from levy_core.datasets.fields.moments import FEWEST_FIELDS, Moments, find_moments
 from levy_core.datasets.fields.normal_scores import NormalScores
@@ -202,6 +203,7 @@ def _codec(
         calendar=data.time.dt.calendar,
         attributes=tuple({k: str(v) for k, v in a.attrs.items() if k != "units"} for a in data.data_vars.values()),
         hours=tuple(np.unique(data.time[train].dt.hour).tolist()),
+        days=find_known_days(data.time[train].to_numpy()),
     )
 
 

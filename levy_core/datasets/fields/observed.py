@@ -19,7 +19,7 @@ from levy_core.datasets.fields.plausible import find_beyond
 from levy_core.datasets.fields.reported import Values, place_stations, read_grid, read_table
 from levy_core.datasets.fields.sources import open_files, open_source
 from levy_core.datasets.fields.timeline import say
-from levy_core.datasets.fields.times import label_of, read_moment
+from levy_core.datasets.fields.times import label_of, moment_of, read_moment
 
 EXACT = {"": 0.0}  # the std of what is true
 
@@ -90,7 +90,7 @@ def observe_grid(
     """
     grid = _grid_of(codec, std, where)
     found, said = read_grid(datasets, where, codec, grid, std, means, time)
-    return _assemble(found, where, codec, samples, _moment(where, codec, samples, time, said))
+    return _assemble(found, where, codec, samples, moment_of(where, codec, samples, time, said))
 
 
 def observe_stations(
@@ -108,7 +108,7 @@ def observe_stations(
         LevyError: as ``read_observed``.
     """
     found = place_stations(table, names, where, codec, _grid_of(codec, std, where), std)
-    return _assemble(found, where, codec, samples, _moment(where, codec, samples, time, None), points=True)
+    return _assemble(found, where, codec, samples, moment_of(where, codec, samples, time, None), points=True)
 
 
 def _grid_of(codec: Codec, std: Mapping[str, float], where: str) -> Grid:
@@ -249,14 +249,3 @@ def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Value
     reach = rows.values + rows.std - low
     slope = np.divide(spread, reach, out=np.ones(len(reach)), where=reach > 0)
     return Values(rows.cells, weights, (through(rows.values) - expected) / scale, slope * rows.std / scale)
-
-
-def _moment(where: str, codec: Codec, samples: Samples, time: str | None, said: Any) -> Any:
-    """The observed moment in the codec's calendar; None where nothing depends on it."""
-    if codec.climatology is None and len(samples.classes) == 1:
-        return None
-    if time is None and said is None:
-        raise LevyError(
-            f"{where} does not say when it was observed, and the model's fields depend on the day of the year: say it (time 2019-07-25T12)"
-        )
-    return read_moment(time if time is not None else say(said), codec.calendar)

@@ -9,6 +9,7 @@ import xarray as xr
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import GOLDEN, Samples
 from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.known_days import are_known, refuse_unknown
 from levy_core.datasets.fields.labels import (
     DAYS,
     MONTHS,
@@ -23,6 +24,12 @@ from levy_core.datasets.fields.labels import (
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.timeline import say
 
+PARTS_OF_TIME = {  # of climatologies and classes
+    "season": "the season",
+    "month": "the month",
+    "day": "the day of the year",
+    "hour": "the hour of the day",
+}
 KIND, DTYPE, EXPORTER = "fields", "float32", "levy_core.datasets.fields.export:FieldExporter"
 
 
@@ -35,7 +42,8 @@ def field_samples(store: FieldStore) -> Samples:
 
 
 def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
-    """Times for generated fields, which have none of their own: days in the middles of equal parts of their label's season, or of a year.
+    """Times for generated fields, which have none of their own: days in the middles of equal parts of their label's season, or of a year,
+    as far as the training period has them.
 
     Classes of days say them, and perhaps their hours. Where the climatology has a cycle of the day, the hours of the data are drawn by a golden-ratio sequence, so that any number of
     days has all of them alike; else it is the one hour that the data have, or noon.
@@ -49,6 +57,7 @@ def times_of(codec: Codec, samples: Samples, labels: np.ndarray) -> np.ndarray:
     by_hour = codec.climatology is not None and "hour" in codec.climatology.kind
     of_data = np.array(codec.hours if by_hour or len(codec.hours) == 1 else (12,))
     year, season = days_of_year(codec.calendar), season_of(samples.classes)
+    year = year[are_known(year, codec.days)]
     month = np.array([time.month for time in year])
     times = np.empty(len(labels), dtype=object)
     hours_of = lambda rows: of_data[(rows * GOLDEN % 1 * len(of_data)).astype(int)] * timedelta(hours=1)
@@ -84,6 +93,29 @@ def read_moment(text: str, calendar: str) -> Any:
         raise LevyError(f"the time {text} is none of the model's calendar, {calendar} ({error})") from error
 
 
+def moment_of(where: str, codec: Codec, samples: Samples, time: str | None, said: Any) -> Any:
+    """The observed moment in the codec's calendar; None where nothing depends on it.
+
+    Args:
+        where: what was observed, for messages. time: as a person says it, before what a file said.
+
+    Raises:
+        LevyError: it is needed and not there, or lies where the training period has no fields.
+    """
+    depends_on = _list_dependences(codec, samples)
+    told = time if time is not None or said is None else say(said)
+    if told is None and depends_on:
+        raise LevyError(
+            f"{where} does not say when it was observed, and the model's fields depend on {' and '.join(depends_on)}: say it "
+            "(time 2019-07-25T12)"
+        )
+    if told is None or not (depends_on or codec.days):
+        return None
+    moment = read_moment(told, codec.calendar)
+    refuse_unknown(moment, codec.days, codec.calendar, where)
+    return moment if depends_on else None
+
+
 def label_of(samples: Samples, moment: Any, where: str) -> int | None:
     """The class of samples of a moment; None where all are of one, or the model was never told theirs.
 
@@ -107,6 +139,13 @@ def label_of(samples: Samples, moment: Any, where: str) -> int | None:
             f"{where}: {say(moment)} lies in {lies}, of which the model knows nothing: it has {say_names(names)}"
         ) from None
     return int(own)
+
+
+def _list_dependences(codec: Codec, samples: Samples) -> list[str]:
+    """What of a moment changes a model's fields, for messages."""
+    cycle = "" if codec.climatology is None else codec.climatology.kind
+    season = "" if len(samples.classes) == 1 else season_of(samples.classes) or "season"
+    return [said for part, said in PARTS_OF_TIME.items() if part in [*cycle.split("-"), *season.split("-")]]
 
 
 def _months(name: str) -> list[int]:
