@@ -8,6 +8,7 @@ from levy_core.metrics.common import extremes, marginal
 from levy_core.metrics.common.intervals import PERIODS
 from levy_core.metrics.common.marginal import NAN, log_ratio, mean_square, ratio
 from levy_core.metrics.fields import spatial
+from levy_core.metrics.fields.cell_means import cell_bias
 from levy_core.metrics.fields.distances import Distances
 from levy_core.metrics.fields.reference import FieldsMeasures, FieldsReference, distance
 from levy_core.metrics.fields.summary import Fields, Summary, summarise
@@ -25,7 +26,8 @@ def measure_fields(generated: Fields, labels: np.ndarray, references: dict[str, 
         references: real fields by name, for instance those of the held-out period and of the training period.
 
     A variable that can be wet has ``wet_ratio`` and ``wet_mean_ratio``. A variable has ``ks``, ``skew_ratio``, ``kurtosis_ratio``, ``tail_error``, ``q999``, ``q999_ratio``, ``mean95_ratio``,
-    ``hill``, ``hill_ratio``, ``gpd``, ``return_error``, ``exceed99_ratio``, ``exceed999_ratio``, ``spectrum_error``, ``correlation_error`` and ``joint_error``; two
+    ``hill``, ``hill_ratio``, ``gpd``, ``return_error``, ``exceed99_ratio``, ``exceed999_ratio``, ``spectrum_error``, ``correlation_error``,
+    ``joint_error``, ``cell_bias`` and ``cell_bias_share``; two
     variables ``chi_error/REFERENCE/a-b``; all together ``distance/REFERENCE``, and where there are several labels
     ``class_distance/REFERENCE/LABEL``. docs/weather-measures.md defines each. Ratios are generated over real. NaN where
     samples are too few. Class shares of the samples should be those of the real fields: values are pooled.
@@ -40,13 +42,17 @@ def measure_fields(generated: Fields, labels: np.ndarray, references: dict[str, 
     return row
 
 
-def measure_summary(generated: Summary, labels: np.ndarray, name: str, real: FieldsReference) -> dict[str, float]:
-    """``measure_fields`` of fields that were summarised in the frame of a reference of this name."""
+def measure_summary(
+    generated: Summary, labels: np.ndarray, name: str, real: FieldsReference, pooled: np.ndarray | None = None
+) -> dict[str, float]:
+    """``measure_fields`` of fields that were summarised in the frame of a reference of this name, or in one that differs in the cells that
+    are ``pooled``, flat int64 [K]."""
+    pooled = real.frame.pooled if pooled is None else pooled
     row, distances = dict[str, float](), list[float]()
     for c, variable in enumerate(real.names):
         its = real.distances_of(generated, c)
         distances.append(its.distance)
-        found = _of_values(its, real, c) | _of_fields(generated, real, c)
+        found = _of_values(its, real, c) | _of_fields(generated, real, c) | _of_cells(generated, real, c, pooled)
         row |= {f"{measure}/{name}/{variable}": value for measure, value in found.items()}
     row[f"distance/{name}"] = float(np.mean(distances))
     chi = np.abs(spatial.joint_extremes(generated.values) - real.chi)
@@ -124,6 +130,13 @@ def _of_fields(generated: Summary, real: FieldsReference, c: int) -> dict[str, f
         "return_error": float(np.sqrt(mean_square(log_ratio(levels, real.return_levels[c] - centre)))),
         "correlation_error": float(np.sqrt(squares.mean())) if len(squares) else NAN,
     }
+
+
+def _of_cells(generated: Summary, real: FieldsReference, c: int, pooled: np.ndarray) -> dict[str, float]:
+    """Measures of variable ``c`` in single cells, those that are pooled on both sides."""
+    here, there = np.isin(pooled, real.frame.pooled), np.isin(real.frame.pooled, pooled)
+    bias, share = cell_bias(generated.values[:, c, here], real.summary.values[:, c, there])
+    return {"cell_bias": bias, "cell_bias_share": share}
 
 
 def _known(values: np.ndarray) -> np.ndarray:

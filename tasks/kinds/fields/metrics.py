@@ -222,7 +222,8 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
             write_json(folder / f"{view}.json", reference.description())
     real, of_training = made["test"], made["train"]
     as_held_out = _summarise_training(codec, store, real, of_training)
-    row = measure_summary(as_held_out, of_training.labels, "test", real)
+    pooled = (of_training if as_held_out is of_training.summary else real).frame.pooled
+    row = measure_summary(as_held_out, of_training.labels, "test", real, pooled)
     write_json(folder / CEILING, {name: value if np.isfinite(value) else None for name, value in row.items()})
     for variable, estimates in real.estimates.items():
         if reasons := explain_undecidable(estimates):

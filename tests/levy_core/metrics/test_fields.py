@@ -96,7 +96,9 @@ def test_measures_do_not_depend_on_units_or_on_the_order_of_samples(real):
     assert measure_samples(shuffled, real) == pytest.approx(row, rel=1e-9)
     units = np.array([2.0**10, 2.0**-8])[None, :, None, None]  # powers of two: float32 keeps every digit
     in_units = measure_samples(generated * units, reference(REAL * units))
-    own = {"q999/test/t2m": 2.0**10, "q999/test/tp": 2.0**-8}  # a value, and no ratio
+    own = {
+        f"{name}/test/{v}": by for name in ("q999", "cell_bias") for v, by in (("t2m", 2.0**10), ("tp", 2.0**-8))
+    }  # no ratios
     for key, value in row.items():
         assert in_units[key] == pytest.approx(value * own.get(key, 1), rel=1e-6), key
     kelvin = measure_samples(generated + 256, reference(REAL + 256))
