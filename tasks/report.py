@@ -61,7 +61,8 @@ def report(params: Params, dataset: str) -> None:
         "name": metric_name(metric),
         "winner": winner,
         "winner_label": _label(winner),
-        "winning": f"{winner['design']} wins with {_label(winner)}: {metric_name(metric)} {winner[metric]:.3g}",
+        "winner_in_short": _label_in_short(winner),
+        "winning": f"{winner['design']} wins with {_label_in_short(winner)}: {metric_name(metric)} {winner[metric]:.3g}",
         "headline": tables.list_budgets(eta),
         "cheaper_than_published": tables.list_cheaper_than_published(eta, grid, metric),
         "cards": [
@@ -107,6 +108,11 @@ def _find_winner(dataset: str, grid: pd.DataFrame) -> dict[str, Any]:
 
 def _label(cell: Row) -> str:
     return f"{solver_of(cell).label}, {int(cell['nfe'])} evaluations"
+
+
+def _label_in_short(cell: Row) -> str:
+    """Without the discretisation and the levels."""
+    return f"{solver_of(cell).form.rsplit(' ', 1)[0]}, {int(cell['nfe'])} evaluations"
 
 
 def _describe_balance(train: TrainParams) -> str:

@@ -9,11 +9,13 @@ from levy_core.base.files import replacing
 
 # Columns of text. Left to pandas, a design called 007 would come back as a number, and one called NA as nothing.
 TEXTS = ("design", "cell", "ruler", "failed", "series", "rows", "fitted_to")
-NAMES = {
+NAMES = {  # for people, of measures and of metrics, where they have another
     "fid": "FID",
     "kid": "KID",
     "fid_classes": "FID + class FID",
-}  # of measures, for people, where they have another
+    "distance/train": "distance from the training period",
+    "distance/test": "distance from the held-out period",
+}
 
 
 def write_rows(path: Path, rows: pd.DataFrame, digits: int, exact: Collection[str]) -> None:
@@ -36,6 +38,6 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 
 def metric_name(metric: str) -> str:
-    """A metric for people, without its reference: FID, KID, distance."""
-    kind = metric.split("/")[0]
-    return NAMES.get(kind, kind)
+    """A metric for people, with its reference where it has more than one: FID, KID, distance from the training period."""
+    measure = metric.split("/")[0]
+    return NAMES.get(metric, NAMES.get(measure, measure))

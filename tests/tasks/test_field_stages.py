@@ -148,6 +148,20 @@ def test_fields_go_from_file_to_report(done):
     assert "Maps, real beside generated" in page
     assert "Return levels" in page
     assert not re.search(r"(src|href)=\"http", page)
+    first = page[: page.index("The best sampler at each cost")]
+    winner = re.search(
+        r"<li>This is (lim|tedm) with (SDE-A|SDE-E\([^)]*\)|ODE|SPLIT|POSTERIOR)[^,]*, \d+ evaluations, the winner.</li>",
+        first,
+    )
+    assert winner  # and no levels
+    assert re.search(
+        rf"<h2 class=\"part\">{winner[1]} wins with .* evaluations: distance from the training period \d", first
+    )
+    assert "lim: distance from the training period" in first  # its card
+    assert "<th>distance from the training period</th>" in page
+    assert "by the distance from the training period; every other measure is against the held-out period" in page
+    assert "× the real distance from the median, 99.9 % quantile" in first
+    assert "<td>t2m: means of single cells: bias in units, root mean square</td>" in page
     metrics = json.loads(paths.metrics("weather").read_text())
     for design in done.designs:
         assert metrics[design]["distance_train"] > 0

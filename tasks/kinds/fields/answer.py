@@ -10,6 +10,8 @@ from levy_core.metrics.fields.decidable import FEWEST, RESTS_ON, format_count
 Cell = Mapping[Any, Any] | pd.Series  # a row of the grid
 Estimates = Mapping[str, Any]  # of a variable of the held-out period
 HIGH = "0.999"
+BIASED = 1.5  # a bias of cells of more times the training period's is told,
+LEAST = 0.1  # where it is more of a standard deviation
 FAR = 0.1  # an area mean that reaches a tenth more or less than the real one is told
 
 
@@ -21,7 +23,7 @@ def answer(
     ceiling: Mapping[str, float | None],
     mapped: Sequence[str] = (),
 ) -> list[str]:
-    """Sentences on the winner: the highest values of each variable, its wet days, the means over the area, at what cost.
+    """Sentences on the winner: the highest values of each variable, its wet days, what single cells lack, the means over the area, at what cost.
 
     Args:
         cell: the winner's row of the grid. sampler: its name for people.
@@ -37,19 +39,39 @@ def answer(
             )
     if mapped:
         sentences.append(
-            f"Single values of {' and '.join(mapped)} have the quantiles of the training period by a mapping: they say nothing of the network, what cells do together does."
+            f"Single values of {' and '.join(mapped)}, over all cells together, have the quantiles of the training period by a mapping: they say nothing of the network, "
+            "what cells do together does, and what each has of its own."
         )
+    for v, unit in units.items():
+        sentences += _describe_bias(cell, v, unit, ceiling.get(f"cell_bias/test/{v}"))
     means = {v: cell[f"mean95_ratio/test/{v}"] for v in units}
     known = {v: ratio for v, ratio in means.items() if pd.notna(ratio)}
     if known:
-        off = {v: ratio for v, ratio in known.items() if abs(ratio - 1) > FAR}
-        reaching = ", ".join(f"{v} {ratio:.2f}" for v, ratio in known.items())
-        lead = "too far or not far enough" if off else "as far as they should"
-        sentences.append(
-            f"Means over the whole area swing {lead}: {reaching} times as far from their median as the real ones (95 % quantile; 1 is right)."
-        )
+        sentences.append(_describe_means(known))
     sentences.append(f"This is {cell['design']} with {sampler}, the winner.")
     return sentences
+
+
+def _describe_bias(cell: Cell, variable: str, unit: str, of_training: float | None) -> list[str]:
+    """Nothing where the means of single cells are as right as the training period's."""
+    bias, share = (cell.get(f"{name}/test/{variable}") for name in ("cell_bias", "cell_bias_share"))
+    if bias is None or share is None or of_training is None or pd.isna(bias) or pd.isna(share):
+        return []
+    if bias <= BIASED * of_training or share <= LEAST:
+        return []
+    return [
+        f"{variable}: single cells have a wrong mean, by {bias:.2g} {unit} (root mean square over cells; {share:.2g} of a cell's standard deviation), "
+        f"where the training period's differ by {of_training:.2g} from the held-out ones."
+    ]
+
+
+def _describe_means(ratios: Mapping[str, float]) -> str:
+    """Of variables whose means were measured: those that are wrong, or all where none is."""
+    off = {v: ratio for v, ratio in ratios.items() if abs(ratio - 1) > FAR}
+    far = {v: "too far" if ratio > 1 else "not far enough" for v, ratio in off.items()}
+    lead = "" if off else " as far as they should"
+    listed = ", ".join(f"{v}{f' {far[v]}' if off else ''}, {ratio:.2f}" for v, ratio in (off or ratios).items())
+    return f"Means over the whole area swing{lead}: {listed} times as far from their median as the real ones (95 % quantile; 1 is right)."
 
 
 def _describe_highest(cell: Cell, variable: str, unit: str, real: Estimates, of_training: float | None) -> str:
@@ -81,8 +103,8 @@ def tabulate_decidable(
 ) -> list[dict[str, str]]:
     """One row per variable and level: independent exceedances, the verdict, and what the training period itself scores there."""
     shown = [
-        ("q999_ratio", "99.9 % quantile"),
-        ("tail_error", "upper quantiles, 95 to 99.9 %"),
+        ("q999_ratio", "distance from the median, 99.9 % quantile"),
+        ("tail_error", "the same, quantiles from 95 to 99.9 %"),
         ("return_error", "return levels"),
     ]
     rows = []

@@ -19,21 +19,21 @@ MEASURES = (
     Measure(
         "tail_error", "low", headline=("tail_error/test/*",),
         shown=(
-            ("tail: mean squared log error of upper quantiles", "tail_error/test/{}"),
+            ("tail: mean squared log error of upper quantiles of the distance from the median", "tail_error/test/{}"),
             ("the same of anomalies", "tail_error/" + ANOMALIES),
         ),
     ),
     Measure(
         "q999_ratio", "one", headline=("q999_ratio/test/*",),
         shown=(
-            ("99.9 % quantile, generated / real", "q999_ratio/test/{}"),
+            ("distance from the median, 99.9 % quantile, generated / real", "q999_ratio/test/{}"),
             ("the same of anomalies", "q999_ratio/" + ANOMALIES),
         ),
     ),
     Measure(
         "mean95_ratio", "one",
         shown=(
-            ("mean over the area, 95 % quantile, generated / real", "mean95_ratio/test/{}"),
+            ("mean over the area: distance from its median, 95 % quantile, generated / real", "mean95_ratio/test/{}"),
             ("the same of anomalies", "mean95_ratio/" + ANOMALIES),
         ),
     ),
@@ -50,6 +50,14 @@ MEASURES = (
         shown=(("wet days, generated / real", "wet_ratio/test/{}"),),
     ),
     Measure("wet_mean_ratio", "one", shown=(("mean of wet days, generated / real", "wet_mean_ratio/test/{}"),)),
+    Measure(
+        "cell_bias", "low",
+        shown=(("means of single cells: bias in units, root mean square", "cell_bias/test/{}"),),
+    ),
+    Measure(
+        "cell_bias_share", "low",
+        shown=(("the same / a cell's standard deviation", "cell_bias_share/test/{}"),),
+    ),
     Measure("return_error", "low", shown=(("return levels: log error", "return_error/test/{}"),)),
     Measure(
         "exceed99_ratio", "one",

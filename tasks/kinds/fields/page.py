@@ -57,13 +57,13 @@ class FieldPage:
         self.training_samples = self._statistics.train.samples
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
-        """Ratios of the 99.9 % quantile to the real one, and tail indices."""
+        """How far values reach from the median, as a ratio to the real distance, and tail indices."""
         ratios = [cell[f"q999_ratio/test/{v}"] for v in self.variables]
         indices = [f"{v} {cell[f'hill/test/{v}']:.2g}" for v in self.variables]
         return {
             "title": f"{design}: extremes",
             "value": " · ".join("–" if pd.isna(r) else f"{r:.2f}" if r < 100 else f"{r:.0e}" for r in ratios),
-            "unit": "× the real 99.9 % quantile",
+            "unit": "× the real distance from the median, 99.9 % quantile",
             "text": f"tail index {', '.join(indices)}",
         }
 

@@ -29,7 +29,7 @@ def test_extremes_within_the_interval_are_right_and_the_winner_is_told_last():
     assert said() == [
         "tp: the highest values are right as far as these data can tell: one value in 1,000 exceeds 40 mm day-1 in the samples, "
         "41 (90 % interval 33 to 52) in the held-out period, 38.2 in the training period.",
-        "Means over the whole area swing as far as they should: tp 1.04 times as far from their median as the real ones "
+        "Means over the whole area swing as far as they should: tp, 1.04 times as far from their median as the real ones "
         "(95 % quantile; 1 is right).",
         "This is tedm with ODE, 10 evaluations, the winner.",
     ]
@@ -67,8 +67,22 @@ def test_wet_days_and_what_is_mapped_are_told_where_there_are_any():
         == "tp: 2.06 times as many wet cells and days as in the held-out period, with 0.72 times as much each (1 is right)."
     )
     assert mapped.startswith(
-        "Single values of tp have the quantiles of the training period by a mapping: they say nothing"
+        "Single values of tp, over all cells together, have the quantiles of the training period by a mapping: they say nothing"
     )
+
+
+def test_cells_whose_means_are_further_off_than_the_training_periods_are_told_in_units():
+    bias = {"cell_bias/test/tp": 0.67, "cell_bias_share/test/tp": 0.143}
+    cell = {"design": "tedm", "q999/test/tp": 40.0, "mean95_ratio/test/tp": 1.0} | bias
+    told = lambda ceiling: answer(cell, "ODE", UNITS, real_of(), {"cell_bias/test/tp": ceiling})
+    assert told(0.12)[1] == (
+        "tp: single cells have a wrong mean, by 0.67 mm day-1 (root mean square over cells; 0.14 of a cell's standard deviation), "
+        "where the training period's differ by 0.12 from the held-out ones."
+    )
+    for ceiling in (0.45, None):
+        assert not any("single cells" in sentence for sentence in told(ceiling))
+    cell["cell_bias_share/test/tp"] = 0.09
+    assert not any("single cells" in sentence for sentence in told(0.0))
 
 
 def test_too_few_values_on_both_sides_are_told_without_a_number():
@@ -80,15 +94,26 @@ def test_too_few_values_on_both_sides_are_told_without_a_number():
 
 
 def test_means_that_swing_too_far_are_told_and_unknown_ones_are_not():
-    assert said(mean=1.4)[1].startswith("Means over the whole area swing too far or not far enough: tp 1.40 times")
+    assert said(mean=1.4)[1].startswith("Means over the whole area swing: tp too far, 1.40 times as far from their")
     assert len(said(mean=nan)) == 2
+
+
+def test_of_means_those_that_are_wrong_are_told_each_with_its_direction():
+    units = {"t2m": "K", "pr": "mm day-1", "z": "m"}
+    cell = {"design": "tedm"} | {f"q999/test/{v}": nan for v in units}
+    cell |= {"mean95_ratio/test/t2m": 1.31, "mean95_ratio/test/pr": 0.98, "mean95_ratio/test/z": 0.7}
+    real = dict.fromkeys(units, real_of()["tp"])
+    assert answer(cell, "ODE", units, real, {})[3] == (
+        "Means over the whole area swing: t2m too far, 1.31, z not far enough, 0.70 times as far from their median as the real ones "
+        "(95 % quantile; 1 is right)."
+    )
 
 
 def test_the_table_says_for_each_level_whether_the_data_can_decide():
     ceiling = {"q999_ratio/test/tp": 0.93, "tail_error/test/tp": 0.012, "return_error/test/tp": None}
     rows = tabulate_decidable(["tp"], UNITS, real_of(), ceiling)
     assert [(row["measure"], row["count"], row["verdict"], row["training"]) for row in rows] == [
-        ("99.9 % quantile", "43", "decidable", "0.93"),
-        ("upper quantiles, 95 to 99.9 %", "120", "decidable", "0.012"),
+        ("distance from the median, 99.9 % quantile", "43", "decidable", "0.93"),
+        ("the same, quantiles from 95 to 99.9 %", "120", "decidable", "0.012"),
         ("return levels", "7.2", "not decidable with these data", "too few fields"),
     ]
