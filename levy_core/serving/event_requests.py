@@ -168,7 +168,9 @@ class EventRequests:
         need = need_of_particles(self.footprint, self.model, asked.n, particles, asked.solver)
         watched = replace(asked.event, measure=lambda times: _watched(asked.event.measure(times), check))
         with self.workload.memory(need, f"{particles:,} particles are asked for", self.device):
-            sampler = EventSampler(self.model, asked.solver, watched, asked.labels, need.rows, self.device)
+            sampler = EventSampler(
+                self.model, asked.solver, self.reader.default, watched, asked.labels, need.rows, self.device
+            )
             return sampler.draw(asked.n, asked.seed, asked.per_year)
 
     def _classify(self) -> Classify:

@@ -109,12 +109,14 @@ class EventSampler:
     """Particles of a model that are steered towards an event.
 
     Attributes:
+        solver: of the particles. default: the model's own, to be named beside it.
         labels: int64 [particles], of all systems: system s has those from s on in steps of ``SYSTEMS``, and so days of its own.
         batch: particles in one network evaluation.
     """
 
     model: "Model"
     solver: Solver
+    default: Solver
     event: Event
     labels: np.ndarray
     batch: int
@@ -165,7 +167,17 @@ class EventSampler:
         came = (ensemble.start[system_of, row] * SYSTEMS + system_of).numpy()  # samples, as of ``_indices``
         if latent := self.model.latent:
             samples = latent.decode(samples) + latent.draw_rest(Streams.of_samples(seed, "rest", came.tolist()))
-        occurrence = describe(self.event, ensemble, self._level, per_year, strength, pilots, n, len(np.unique(came)))
+        occurrence = describe(
+            self.event,
+            ensemble,
+            self._level,
+            per_year,
+            strength,
+            pilots,
+            (self.solver, self.default),
+            n,
+            len(np.unique(came)),
+        )
         times = None if self._times is None else self._times[came]
         return Drawn(convert_samples(self.model, samples.numpy()), self.labels[came], times, occurrence)
 

@@ -9,6 +9,7 @@ import pandas as pd
 from levy_core.base.event import Event
 from levy_core.base.files import replacing, write_json
 from levy_core.sampling.events import SHARE, Ensemble, Estimate
+from levy_core.sampling.solver import Solver
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Occurrence:
         return_years: the return period in years, low and high.
         effective: sample size in the event, counted by particles at the start. particles: drawn beside those of the pilots.
         strength: of the potential, in 1 / units. pilots: how many found it.
+        sampler: of the model as it draws, in words, the probability is. default_sampler: of the model's samples, whose extremes may differ.
         members: in the file. starts: of how many particles at the start they come.
         thresholds: threshold, probability, low, high, effective and return_period, of one set of weights, from the least extreme.
     """
@@ -42,6 +44,8 @@ class Occurrence:
     particles: int
     strength: float
     pilots: int
+    sampler: str
+    default_sampler: str
     members: int
     starts: int
     thresholds: list[dict[str, float]]
@@ -62,6 +66,7 @@ class Occurrence:
         table = rows.to_string(index=False, float_format=lambda value: f"{value:.4g}")
         lines += [
             f"effective sample size: {self.effective:.0f} of {self.particles} particles; {self.members} members come from {self.starts} of them",
+            f"of the model as drawn by {self.sampler}; `levy sample` draws by {self.default_sampler}, whose extremes may differ: docs/events.md",
             f"thresholds in {self.units}:",
             table,
         ]
@@ -90,19 +95,31 @@ def describe(
     per_year: float | None,
     strength: float,
     pilots: int,
+    samplers: tuple[Solver, Solver],
     members: int,
     starts: int,
 ) -> Occurrence:
-    """What an ensemble says of an event; its values are those of the measure, with the other sign where it happens below."""
+    """What an ensemble says of an event; its values are those of the measure, with the other sign where it happens below.
+
+    Args:
+        samplers: that of the particles, and the model's default one.
+    """
     sign = 1.0 if event.above else -1.0
     found = ensemble.exceedance(level)
     rows = [_row(sign * threshold, ensemble.exceedance(threshold)) for threshold in ensemble.thresholds(level)]
     periods = (1 / found.probability, 1 / found.high, 1 / found.low)
+    sampler, default = map(_say, samplers)
     years = None if per_year is None else (periods[0] / per_year, periods[1] / per_year, periods[2] / per_year)
     return Occurrence(
         event.text, event.units, event.recurs, found.probability, found.low, found.high, *periods, per_year, years, found.effective,
-        ensemble.values.numel(), strength, pilots, members, starts, rows,
+        ensemble.values.numel(), strength, pilots, sampler, default, members, starts, rows,
     )  # fmt: skip
+
+
+def _say(solver: Solver) -> str:
+    """Without its levels."""
+    guide = "" if solver.guide == "none" else f", {solver.guide} {solver.strength:.4g}"
+    return f"{solver.form}{guide}, {solver.steps} evaluations"
 
 
 def _row(threshold: float, at: Estimate) -> dict[str, float]:

@@ -65,6 +65,9 @@ def test_members_are_in_the_event_and_its_probability_is_that_of_the_law(weather
     assert "with 1 independent sample per year" in answer.output
     assert re.search(r"return period: [\d,.]+ independent samples", answer.output)
     assert f"effective sample size: {said['effective']:.0f} of 600 particles; 12 members come from" in answer.output
+    assert said["sampler"] == "SDE-E(0.5) 3m-data, 40 evaluations"
+    named = f"of the model as drawn by {said['sampler']}; `levy sample` draws by {said['default_sampler']}, whose extremes may differ: "
+    assert named + "docs/events.md\n" in answer.output
 
 
 def test_in_python_rare_cold_of_a_season_comes_with_years_where_they_are_said(weather, tmp_path):

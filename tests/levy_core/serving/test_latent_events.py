@@ -27,8 +27,9 @@ def test_the_probability_of_an_event_is_exact_with_the_rest(eofs, far):
     event = Event(
         lambda labels: None, cells, measure, lambda values: values, threshold, True, None, "K", "it is hot", True
     )
-    solver = solver_of_events(Solver("ode", "2m-data", "karras", 20, rho_max=80, rho_min=0.002), None, None)
-    sampler = EventSampler(model, solver, event, np.zeros(2000, int), 250, torch.device("cpu"))
+    default = Solver("ode", "2m-data", "karras", 20, rho_max=80, rho_min=0.002)
+    solver = solver_of_events(default, None, None)
+    sampler = EventSampler(model, solver, default, event, np.zeros(2000, int), 250, torch.device("cpu"))
     found = sampler.draw(5, 0, None)
     assert found.samples.shape == (5, 2, 4, 6)
     assert found.samples[:, *CELL].min() > threshold
@@ -42,9 +43,10 @@ def test_systems_have_days_of_their_own_which_are_those_of_all_particles_togethe
         lambda labels: np.arange(len(labels)), np.array([0]), lambda times: seen.append(times), lambda values: values, 1.0, True,
         None, "K", "it is hot", True,
     )  # fmt: skip
-    solver = solver_of_events(Solver("ode", "2m-data", "karras", 20, rho_max=80, rho_min=0.002), None, None)
+    default = Solver("ode", "2m-data", "karras", 20, rho_max=80, rho_min=0.002)
+    solver = solver_of_events(default, None, None)
     model = gaussian_model(fit_latent(data(50), 3))
-    sampler = EventSampler(model, solver, event, np.zeros(200, int), 250, torch.device("cpu"))
+    sampler = EventSampler(model, solver, default, event, np.zeros(200, int), 250, torch.device("cpu"))
     for system in range(SYSTEMS):
         sampler._measure(lambda x0, start: x0, system)
     assert [len(times) for times in seen] == [20] * SYSTEMS
