@@ -13,7 +13,7 @@ from levy_core.base.samples import Samples
 from levy_core.base.typed import array, mapping, real, text
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.observed import observe_grid, observe_stations
-from levy_core.datasets.fields.reported import COLUMNS
+from levy_core.datasets.fields.reported import COLUMNS, OF_PLACES
 
 WAYS = ("stations", "cells", "means")
 KEYS = (*WAYS, "std", "time", "guide")  # the guide is whoever's who draws
@@ -33,7 +33,7 @@ def parse_observed(described: Mapping[str, Any], codec: Codec, samples: Samples)
     """What a request says of a sample.
 
     Args:
-        described: one of ``stations`` (a list of objects with the keys ``COLUMNS`` and perhaps ``std``), ``cells`` and ``means`` (a data
+        described: one of ``stations`` (a list of objects with the keys ``COLUMNS`` or, of models of places, ``OF_PLACES``, and perhaps ``std``), ``cells`` and ``means`` (a data
             set as ``xarray.Dataset.to_dict`` writes it, null where nothing was observed), and perhaps ``std`` and ``time``.
 
     Raises:
@@ -57,8 +57,9 @@ def parse_observed(described: Mapping[str, Any], codec: Codec, samples: Samples)
 def _table(where: str, value: Any) -> pd.DataFrame:
     if not isinstance(value, list | tuple | np.ndarray) or not len(value):
         raise LevyError(f"{where} is {value!r:.40}, but a list of objects with {', '.join(COLUMNS)} is expected")
-    rows = [mapping(f"{where}[{row}]", station, (*COLUMNS, "std")) for row, station in enumerate(value)]
-    keys = [*COLUMNS, "std"] if "std" in rows[0] else [*COLUMNS]
+    known = dict.fromkeys((*COLUMNS, *OF_PLACES, "std"))
+    rows = [mapping(f"{where}[{row}]", station, tuple(known)) for row, station in enumerate(value)]
+    keys = [*(OF_PLACES if "place" in rows[0] else COLUMNS), *(["std"] if "std" in rows[0] else [])]
     for row, station in enumerate(rows):
         if missing := [key for key in keys if key not in station]:
             raise LevyError(f"{where}[{row}] has no {missing[0]}: each station has {', '.join(keys)}")
@@ -66,7 +67,7 @@ def _table(where: str, value: Any) -> pd.DataFrame:
             raise LevyError(
                 f"{where}[{row}] has a std, and {where}[0] has none: give all of them one, or one std beside"
             )
-    read = {key: text if key == "variable" else real for key in keys}
+    read = {key: text if key in ("variable", "place") else real for key in keys}
     return pd.DataFrame(
         {key: [read[key](f"{where}[{row}].{key}", station[key]) for row, station in enumerate(rows)] for key in keys}
     )

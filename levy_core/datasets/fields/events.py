@@ -13,7 +13,7 @@ from levy_core.base.words import OVER, POINT, STATISTICS, Reduction, read_words
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.known_days import refuse_unknown
-from levy_core.datasets.fields.placing import Grid
+from levy_core.datasets.fields.placing import grid_of
 from levy_core.datasets.fields.plausible import find_beyond
 from levy_core.datasets.fields.timeline import say
 from levy_core.datasets.fields.times import drawn_times, label_of, read_moment
@@ -128,12 +128,7 @@ def _find_place(text: str, where: str, codec: Codec, channel: int) -> Place:
 
 
 def _at(text: str, latitude: float, longitude: float, codec: Codec) -> Place:
-    if codec.latitude is None or codec.longitude is None or codec.latitude.ndim == 2:
-        raise LevyError(
-            f"the event {text!r} is at a place, but the model's fields lie on no grid of rows of one latitude and columns of one longitude: "
-            "ask for mean, max or min" + (", or at a station by its name" if codec.places else "")
-        )
-    grid = Grid(codec.latitude, codec.longitude, codec.wraps)
+    grid = grid_of(codec, f"the event {text!r}")
     cells, weights = grid.points(np.array([latitude]), np.array([longitude]), [f"the event {text!r}"])
     return Place(cells[0], weights[0], STATISTICS["mean"])
 
@@ -141,23 +136,22 @@ def _at(text: str, latitude: float, longitude: float, codec: Codec) -> Place:
 def _box(text: str, ends: tuple[float, ...], codec: Codec) -> np.ndarray:
     """The cells whose centres lie in a box of two latitudes and a western and an eastern longitude, bool [H * W]."""
     south, north, (west, east) = min(ends[:2]), max(ends[:2]), ends[2:]
-    if codec.latitude is None or codec.longitude is None:
-        raise LevyError(
-            f"the event {text!r} has a box, but the model's fields have no latitude and longitude: leave it out"
-        )
+    latitude, longitude = (codec.latitude, codec.longitude) if codec.locations is None else codec.locations
+    if latitude is None or longitude is None:
+        what = "places" if codec.places else "fields"
+        raise LevyError(f"the event {text!r} has a box, but the model does not know where its {what} lie: leave it out")
     width = 360.0 if east - west >= 360 else (east - west) % 360
     if width == 0 and east != west:
         raise LevyError(
             f"the event {text!r} has a box from longitude {west:g} eastwards to {east:g}, which is the same: all around the globe is "
             f"{east:g}..{east + 360:g}"
         )
-    latitude, longitude = codec.latitude, codec.longitude
-    if latitude.ndim == 1:
+    if latitude.ndim == 1 and codec.places is None:
         latitude, longitude = np.meshgrid(latitude, longitude, indexing="ij")
     inside = (latitude >= south) & (latitude <= north) & ((longitude - west) % 360 <= width)
     if not inside.any():
         raise LevyError(
-            f"the event {text!r} has a box in which no cell of the model's fields lies (latitude {latitude.min():g} to {latitude.max():g}, "
+            f"the event {text!r} has a box in which no {'place' if codec.places else 'cell'} of the model's fields lies (latitude {latitude.min():g} to {latitude.max():g}, "
             f"longitude {longitude.min():g} to {longitude.max():g})"
         )
     return inside.reshape(-1)

@@ -13,8 +13,9 @@ from levy_core.base.observed import Behind, Observed, Reported
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.fill import HUGE
+from levy_core.datasets.fields.named_places import Places
 from levy_core.datasets.fields.physical import physical, transform
-from levy_core.datasets.fields.placing import Grid
+from levy_core.datasets.fields.placing import Grid, grid_of
 from levy_core.datasets.fields.plausible import find_beyond
 from levy_core.datasets.fields.reported import Values, place_stations, read_grid, read_table
 from levy_core.datasets.fields.sources import open_files, open_source
@@ -111,14 +112,10 @@ def observe_stations(
     return _assemble(found, where, codec, samples, moment_of(where, codec, samples, time, None), points=True)
 
 
-def _grid_of(codec: Codec, std: Mapping[str, float], where: str) -> Grid:
-    if codec.latitude is None or codec.longitude is None or codec.latitude.ndim == 2:
-        raise LevyError(
-            f"{where}: the model's fields lie on no grid of rows of one latitude and columns of one longitude, so nothing can be placed on them"
-        )
+def _grid_of(codec: Codec, std: Mapping[str, float], where: str) -> Grid | Places:
     if unknown := sorted(set(std) - {"", *codec.names, *(v.name for v in codec.variables)}):
         raise LevyError(f"std is given of {', '.join(unknown)}, but the model has {', '.join(codec.names)}")
-    return Grid(codec.latitude, codec.longitude, codec.wraps)
+    return grid_of(codec, where)
 
 
 def _assemble(

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cf_xarray  # noqa: F401  (the accessor .cf)
 import numpy as np
+import pandas as pd
+import xarray as xr
 
 from levy_core.base.cells import bilinear, blocks
 from levy_core.base.errors import LevyError
+from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.grid import CLOSE
+from levy_core.datasets.fields.named_places import Places
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +30,19 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         """H, W."""
         return len(self.latitude), len(self.longitude)
+
+    def dimensions(self, array: xr.DataArray, where: str) -> tuple[str, ...]:
+        """Of a data array those of latitudes and of longitudes.
+
+        Raises:
+            LevyError: it has no such.
+        """
+        return tuple(str(_axis(array, name, where).dims[0]) for name in ("latitude", "longitude"))
+
+    def of_array(self, array: xr.DataArray, where: str, means: bool) -> tuple[np.ndarray, np.ndarray]:
+        """As ``cells``, or of means as ``blocks``, of a data array on these dimensions."""
+        latitude, longitude = (_axis(array, name, where).to_numpy() for name in ("latitude", "longitude"))
+        return (self.blocks if means else self.cells)(latitude, longitude, where)
 
     def cells(self, latitude: np.ndarray, longitude: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
         """The model's cell of each of a grid's, which may be a part of it in any order: [h * w, 1] each."""
@@ -64,6 +82,18 @@ class Grid:
         own = number[np.ix_(np.argsort(order), np.argsort(east))].reshape(-1)
         return cells[own], weights[own]
 
+    def find(self, table: pd.DataFrame, rows: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As ``points``, of a table's latitudes and longitudes; ``rows`` are its names, for messages.
+
+        Raises:
+            LevyError: it has none, or as ``points``.
+        """
+        if "latitude" not in table:
+            raise LevyError(
+                f"{rows[0]} is of a place by its name, but the model's fields lie on a grid: give latitude and longitude instead"
+            )
+        return self.points(table["latitude"].to_numpy(), table["longitude"].to_numpy(), rows)
+
     def points(
         self, latitude: np.ndarray, longitude: np.ndarray, names: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -86,6 +116,39 @@ class Grid:
                 f"(latitude {self.latitude.min():g} to {self.latitude.max():g}, longitude {self.longitude.min():g} to {self.longitude.max():g})"
             )
         return bilinear(row, column, self.shape, self.wraps)
+
+
+def grid_of(codec: Codec, where: str) -> Grid | Places:
+    """What finds values among the cells of a model's fields; ``where`` they are asked for, for messages.
+
+    Raises:
+        LevyError: the fields are tiles, or lie on a curved grid.
+    """
+    if codec.places is not None:
+        return Places(codec.places, codec.locations)
+    if codec.latitude is None or codec.longitude is None:
+        raise LevyError(
+            f"{where}: the model's fields are tiles of larger ones, which may lie anywhere (`patch`), so that nothing has a place in them: train "
+            "without `patch`; of events ask for mean, max or min"
+        )
+    if codec.latitude.ndim == 2:
+        raise LevyError(
+            f"{where}: the model's fields lie on a curved grid, on which nothing is placed yet: of events ask for mean, max or min, perhaps "
+            "of a box"
+        )
+    return Grid(codec.latitude, codec.longitude, codec.wraps)
+
+
+def _axis(array: xr.DataArray, name: str, where: str) -> xr.DataArray:
+    try:
+        axis = array.cf[name]
+    except KeyError:
+        axis = next((array[k] for k in (name, name[:3]) if k in array.coords), None)
+    if axis is None or axis.ndim != 1:
+        raise LevyError(
+            f"{where} has no {name} along a dimension of its own: dimensions {', '.join(map(str, array.dims))}"
+        )
+    return axis
 
 
 def _places(own: np.ndarray, asked: np.ndarray, turn: float) -> np.ndarray:

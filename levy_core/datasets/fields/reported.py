@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cf_xarray  # noqa: F401  (the accessor .cf)
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,11 +13,13 @@ from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.fill import looks_like_fill
+from levy_core.datasets.fields.named_places import Places
 from levy_core.datasets.fields.opening import choose_variable
 from levy_core.datasets.fields.placing import Grid
 from levy_core.datasets.fields.units import conversion_from
 
 COLUMNS = ("variable", "latitude", "longitude", "value")
+OF_PLACES = ("variable", "place", "value")  # of models of places, whose names say where they are
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def read_grid(
     datasets: list[xr.Dataset],
     source: str,
     codec: Codec,
-    grid: Grid,
+    grid: Grid | Places,
     std: Mapping[str, float],
     means: bool,
     time: str | None,
@@ -52,17 +53,16 @@ def read_grid(
             continue
         where = f"{source}: variable {variable.name!r}"
         array, moment = _at_time(array, where, time)
-        latitude, longitude = (_axis(array, name, where) for name in ("latitude", "longitude"))
-        space = {*latitude.dims, *longitude.dims}
+        space = grid.dimensions(array, where)
         array = array.squeeze([name for name in array.dims if array.sizes[name] == 1 and name not in space], drop=True)
-        if left := set(array.dims) - space:
+        if left := set(array.dims) - set(space):
             named = ", ".join(f"{array.sizes[name]} entries along {name}" for name in sorted(map(str, left)))
             raise LevyError(f"{where} has {named}: choose one of them, so that a single field is left")
-        values = array.transpose(*latitude.dims, *longitude.dims).to_numpy()
+        array = array.transpose(*space)
+        values = array.to_numpy()
         _refuse_fill(values.reshape(-1), where)
         values = conversion_from(str(array.attrs.get("units", "")), variable.units, where)(values)
-        place = grid.blocks if means else grid.cells
-        cells, weights = place(latitude.to_numpy(), longitude.to_numpy(), where)
+        cells, weights = grid.of_array(array, where, means)
         seen = ~np.isnan(values).reshape(-1)
         error = np.full(int(seen.sum()), _std_of(std, variable, source))
         found[c] = Values(cells[seen], weights[seen], values.reshape(-1)[seen], error)
@@ -76,7 +76,7 @@ def read_grid(
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV file's columns ``COLUMNS`` and perhaps ``std``: finite numbers but for the variable.
+    """A CSV file's columns ``COLUMNS`` or ``OF_PLACES``, or all of them, and perhaps ``std``: finite numbers but for variable and place.
 
     Raises:
         LevyError: it is no such table.
@@ -85,9 +85,11 @@ def read_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise LevyError(f"{path} is no table of comma-separated values ({str(error).strip()})") from error
-    if missing := [name for name in COLUMNS if name not in table]:
+    columns = OF_PLACES if "place" in table else COLUMNS
+    if missing := [name for name in columns if name not in table]:
         raise LevyError(
-            f"{path} has no column {', '.join(missing)}: {', '.join(COLUMNS)} are expected, and perhaps std"
+            f"{path} has no column {', '.join(missing)}: {', '.join(COLUMNS)} are expected, or for a model of places {', '.join(OF_PLACES)}, "
+            "and perhaps std"
         )
     numbers = (
         table[[name for name in (*COLUMNS[1:], "std") if name in table]]
@@ -98,11 +100,11 @@ def read_table(path: Path) -> pd.DataFrame:
         raise LevyError(f"{path}: line {bad[0] + 2} has no finite number for each of {', '.join(numbers.columns)}")
     if not len(table):
         raise LevyError(f"{path} has no line of values")
-    return numbers.assign(variable=table["variable"])
+    return numbers.assign(**{name: table[name] for name in ("variable", "place") if name in table})
 
 
 def place_stations(
-    table: pd.DataFrame, names: Sequence[str], where: str, codec: Codec, grid: Grid, std: Mapping[str, float]
+    table: pd.DataFrame, names: Sequence[str], where: str, codec: Codec, grid: Grid | Places, std: Mapping[str, float]
 ) -> dict[int, Values]:
     """Values by channel of a table as ``read_table`` gives it; ``names`` of its rows, for messages.
 
@@ -116,11 +118,9 @@ def place_stations(
         c = codec.names.index(str(name))
         values = own["value"].to_numpy(dtype=np.float64)
         _refuse_fill(values, f"{where}: variable {name!r}")
-        cells, weights = grid.points(
-            own.latitude.to_numpy(), own.longitude.to_numpy(), [names[row] for row in own.index]
-        )
+        cells, weights = grid.find(own, [names[row] for row in own.index])
         gone = (~codec.valid[c].reshape(-1)[cells] & (weights > 0)).any(1)  # as on a coast: there, the nearest cell
-        weights = np.where(gone[:, None], np.arange(4) == weights.argmax(1)[:, None], weights)
+        weights = np.where(gone[:, None], np.arange(weights.shape[1]) == weights.argmax(1)[:, None], weights)
         spread = own["std"].to_numpy() if "std" in own else np.full(len(own), _std_of(std, codec.variables[c], where))
         found[c] = Values(cells, weights, values, spread.astype(np.float64))
     return found
@@ -135,18 +135,6 @@ def _refuse_fill(values: np.ndarray, where: str) -> None:
                 f"{where} has the value {value:g}, which looks like a fill value that the file does not declare: write NaN where nothing "
                 "was observed"
             )
-
-
-def _axis(array: xr.DataArray, name: str, where: str) -> xr.DataArray:
-    try:
-        axis = array.cf[name]
-    except KeyError:
-        axis = next((array[k] for k in (name, name[:3]) if k in array.coords), None)
-    if axis is None or axis.ndim != 1:
-        raise LevyError(
-            f"{where} has no {name} along a dimension of its own: dimensions {', '.join(map(str, array.dims))}"
-        )
-    return axis
 
 
 def _at_time(array: xr.DataArray, where: str, time: str | None) -> tuple[xr.DataArray, Any]:

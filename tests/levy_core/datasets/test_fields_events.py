@@ -156,7 +156,7 @@ def test_places_and_times_that_the_model_does_not_have_are_refused():
     tiles = replace(CODEC, latitude=None, longitude=None, climatology=None)
     with pytest.raises(LevyError, match="ask for mean, max or min"):
         read_event("t2m at 52,0 > 38 degC", tiles, ALL)
-    with pytest.raises(LevyError, match="have no latitude and longitude: leave it out"):
+    with pytest.raises(LevyError, match="does not know where its fields lie: leave it out"):
         read_event("t2m max of 50..52,0..2 > 38 degC", tiles, ALL)
     with pytest.raises(LevyError, match="the time 2019-07-25 is given, but the model's fields do not depend on it"):
         read_event("t2m max > 38 degC", tiles, ALL, "2019-07-25")

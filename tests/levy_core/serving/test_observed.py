@@ -3,6 +3,7 @@
 import copy
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from levy_core.observations.kept import FILE
 from levy_core.serving.registered import RegisteredModel
 from levy_core.serving.workload import CLIENT_LEFT
 from tests.conftest import save_untrained
-from tests.support.events import LATITUDE, LONGITUDE, save_fields
+from tests.support.events import LATITUDE, LONGITUDE, SAMPLES, make_codec, save_fields, save_normal
 from tests.support.served import save_sampler
 
 TIME = "2019-07-25T12"
@@ -336,3 +337,24 @@ def test_observations_are_asked_for_where_samples_agree_with_them(weather, tmp_p
     with pytest.raises(LevyError, match="observed is given, but these samples are drawn without observations"):
         weather.write({"n": 1, "observed": {"stations": STATIONS}}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_places_is_infilled_at_them(tmp_path):
+    names, locations = (
+        ("Iqaluit", "Toronto", "Vancouver", "Whitehorse"),
+        np.array([[64.0, 44, 49, 61], [-69, -80, -123, -135]]),
+    )
+    save_normal(tmp_path / "model", (2, 1, 4), SAMPLES)
+    save_sampler(tmp_path / "model")
+    keep_covariance(tmp_path / "model", (2, 1, 4))
+    grid, valid = make_codec(), np.ones((2, 1, 4), dtype=bool)
+    replace(grid, valid=valid, latitude=None, longitude=None, climatology=None, places=names, locations=locations).save(
+        tmp_path / "model"
+    )
+    (tmp_path / "seen.csv").write_text("variable,place,value\nt2m,Toronto,12\ntp,Iqaluit,3\n")
+    model = RegisteredModel(tmp_path / "model")
+    model.infill({"n": 40, "seed": 1}, tmp_path / "seen.csv", tmp_path / "out", {"": 0.0}, time=TIME)
+    with xr.open_dataset(tmp_path / "out/samples.nc") as drawn:
+        assert np.allclose(drawn.t2m.sel(place="Toronto"), 12, atol=1e-2)
+        assert np.allclose(drawn.tp.sel(place="Iqaluit"), 3, atol=1e-2)
+        assert float(drawn.t2m.sel(place="Iqaluit").std()) > 1  # of 3 degC
