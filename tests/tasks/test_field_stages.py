@@ -390,6 +390,8 @@ def test_real_files_go_from_file_to_report(name, tmp_path, monkeypatch):
     read = begin(tmp_path, monkeypatch, REAL[name], WEATHER / name, designs=["tedm"])
     run(read, ["tedm"])
     page = (paths.report("weather") / "index.html").read_text()
+    assert ("<h2>Spectra</h2>" in page) == ("cancities" not in name)  # cities have no spectrum,
+    assert "<h2>How wide storms are</h2>" in page  # but distances
     store, held_out = (FieldStore.open(paths.prepared("weather") / "fields.zarr", name) for name in ("train", "test"))
     for times, what in ((store.times, "training fields"), (held_out.times, "held out")):
         assert f"{len(times)} {what} ({say_runs(times)})" in page

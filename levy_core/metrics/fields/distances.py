@@ -19,7 +19,7 @@ class Real:
         table: ascending values, thinned. centre: their median. tail: of their reach, the largest ``share``.
         levels: quantiles of the reach that are compared. moments: (skewness, kurtosis).
         high: by name, a high threshold and the share of values above it.
-        variance: mean of a field. power: of each ring, damped by it [K].
+        variance: mean of a field. power: at each wavenumber, damped by it [K].
     """
 
     table: np.ndarray
@@ -36,15 +36,16 @@ class Real:
     def of(
         cls,
         power: np.ndarray,
-        space: tuple[int, int],
+        modes: np.ndarray,
         ordered: np.ndarray,
         levels: tuple[float, ...],
         tail_share: float,
     ) -> "Real":
-        """Measures fields of H, W = ``space`` with the power [N, K] of their rings and pooled values ``ordered`` [n], ascending."""
+        """Measures fields with the power [N, K] at each wavenumber, which is ``modes`` [K] times in their variance, and pooled values
+        ``ordered`` [n], ascending."""
         centre, share = marginal.quantile(ordered, 0.5), max(1 - min(levels), tail_share)
         thresholds = {name: marginal.quantile(ordered, level) for name, level in HIGH.items()}
-        variances = spatial.variances(power, space)
+        variances = power @ modes
         variance = float(variances.mean()) if len(variances) else marginal.NAN
         return cls(
             table=marginal.thin(ordered),
@@ -61,29 +62,29 @@ class Real:
 
 @dataclass(frozen=True)
 class Distances:
-    """Three numbers without units, 0 for equal laws; NaN where there are too few fields.
+    """Numbers without units, 0 for equal laws; NaN where there are too few fields.
 
     Attributes:
         ks: Kolmogorov-Smirnov distance of the pooled values. tail_error: mean squared log error of upper quantiles of
-        the reach. spectrum_error: root mean square of the log error of the rings' damped power.
+        the reach. beside: of what neighbouring cells do together: on grids ``spectrum_error``, at places their ``correlation_error``; None for
+        a single place.
         ordered: the generated values, ascending [n]. tail: of their reach from the real median.
     """
 
     ks: float
     tail_error: float
-    spectrum_error: float
+    beside: float | None
     ordered: np.ndarray
     tail: Tail
 
     @classmethod
-    def of(cls, power: np.ndarray, space: tuple[int, int], ordered: np.ndarray, real: Real) -> "Distances":
-        """Generated fields, of which ``Real.of`` takes the same, against the real ones."""
+    def of(cls, ordered: np.ndarray, real: Real, beside: float | None) -> "Distances":
+        """Pooled values [n] of generated fields, ascending, against the real ones."""
         tail = Tail.reach(ordered, real.centre, real.share)
-        damped = spatial.damped_power(power, spatial.variances(power, space), real.variance)
         return cls(
             ks=marginal.kolmogorov(ordered, real.table),
             tail_error=mean_square(log_ratio(tail.quantiles(real.levels), real.tail.quantiles(real.levels))),
-            spectrum_error=float(np.sqrt(mean_square(log_ratio(damped, real.power)))),
+            beside=beside,
             ordered=ordered,
             tail=tail,
         )
@@ -91,4 +92,10 @@ class Distances:
     @property
     def distance(self) -> float:
         """Mean of the three, the tail's as a root mean square; infinite where samples have no spread at all."""
-        return float(np.mean([self.ks, np.sqrt(self.tail_error), self.spectrum_error]))
+        return float(np.mean([self.ks, np.sqrt(self.tail_error), *([] if self.beside is None else [self.beside])]))
+
+
+def spectrum_error(power: np.ndarray, modes: np.ndarray, real: Real) -> float:
+    """Root mean square of the log error of the damped power; ``power`` [N, K] of generated fields, as ``Real.of`` takes it."""
+    damped = spatial.damped_power(power, power @ modes, real.variance)
+    return float(np.sqrt(mean_square(log_ratio(damped, real.power))))

@@ -83,8 +83,9 @@ def _of_values(distances: Distances, real: FieldsReference, c: int) -> dict[str,
         "hill": index,
         "hill_ratio": ratio(index, extremes.hill(reference_tail.tail, share)),
         "gpd": extremes.pareto_shape(distances.tail, share),
-        "spectrum_error": distances.spectrum_error,
     }
+    if real.has_spectrum:
+        row["spectrum_error"] = NAN if distances.beside is None else distances.beside
     for name, (threshold, rate) in reference_tail.high.items():
         enough = len(distances.ordered) * rate >= marginal.BEYOND
         row[f"exceed{name}_ratio"] = ratio(marginal.share_above(distances.ordered, threshold), rate) if enough else NAN
@@ -110,25 +111,16 @@ def wet_days(ordered: np.ndarray, wet: float) -> tuple[float, float]:
 
 def _of_fields(generated: Summary, real: FieldsReference, c: int) -> dict[str, float]:
     """Measures of the fields of variable ``c`` as fields."""
-    centre, (middle, means), seen, pairs = (
-        real.variables[c].centre,
-        real.means[c],
-        generated.beside[c],
-        real.frame.pairs[c],
-    )
+    centre, (middle, means) = real.variables[c].centre, real.means[c]
     away = marginal.Tail.of(np.abs(generated.known_means(c) - middle))
     levels = extremes.return_levels(generated.maxima[:, c], PERIODS) - centre
-    classes = [
-        theirs - spatial.rank_correlation(seen, p) for p, theirs in zip(pairs, real.correlations[c], strict=True)
-    ]
-    squares = _known(np.array([mean_square(_known(difference)) for difference in classes]))
-    joint = np.array([spatial.joint_exceedance(seen, p) for p in pairs])
+    joint = np.array([spatial.joint_exceedance(generated.beside[c], p) for p in real.frame.pairs[c]])
     apart = _known(joint - real.joint[c])
     return {
         "joint_error": float(np.sqrt(mean_square(apart))),
         "mean95_ratio": ratio(away.quantile(0.95), means.quantile(0.95)),
         "return_error": float(np.sqrt(mean_square(log_ratio(levels, real.return_levels[c] - centre)))),
-        "correlation_error": float(np.sqrt(squares.mean())) if len(squares) else NAN,
+        "correlation_error": real.correlation_error(generated, c),
     }
 
 

@@ -13,9 +13,10 @@ from levy_core.base.rows import BlockMap, parts, thin_rows
 from levy_core.metrics.common.bootstrap import block_rows
 from levy_core.metrics.common.extremes import return_levels
 from levy_core.metrics.common.intervals import PERIODS, count_exceedances, estimates
-from levy_core.metrics.common.marginal import Tail
+from levy_core.metrics.common.marginal import NAN, Tail, mean_square
 from levy_core.metrics.fields import spatial
-from levy_core.metrics.fields.distances import Distances, Real
+from levy_core.metrics.fields.distances import Distances, Real, spectrum_error
+from levy_core.metrics.fields.geometry import PLANE, Geometry, Places, read_geometry
 from levy_core.metrics.fields.summary import HOLES, Fields, Frame, Holes, Summary, summarise
 
 
@@ -70,13 +71,14 @@ class FieldsReference:
         valid: np.ndarray | None = None,
         block_map: BlockMap = map,
         runs: np.ndarray | None = None,
+        geometry: Geometry = PLANE,
     ) -> "FieldsReference":
         """Measures real fields [N, C, H, W], labels int64 [N], with confidence intervals.
 
         ``areas`` [H] or [H, W] thin the smaller cells of a grid (``even_cells``). At most ``config.most`` fields are looked at
         (``rows.thin_rows`` says which), and read, a part at a time; with ``valid``, bool [C, H, W] of cells that may have values, once, as
         long as each has one among the first. Parts are summarised through ``block_map``, perhaps in other processes, and joined here.
-        ``runs`` [N] say which fields follow on each other (the attribute); None: all.
+        ``runs`` [N] say which fields follow on each other (the attribute); None: all. ``geometry`` says how cells lie beside each other.
 
         Raises:
             LevyError: shapes that do not fit together, or a variable without any value.
@@ -93,7 +95,8 @@ class FieldsReference:
         for c, name in enumerate(names):
             if not known[c].any():
                 raise LevyError(f"{name} has no value in any of {len(rows)} real fields: look at the prepared data")
-        frame, every = Frame(known, areas, len(rows)), max(1, -(-len(rows) * int(np.prod(shape[1:])) // HOLES))
+        frame = Frame(known, areas, len(rows), geometry=geometry)
+        every = max(1, -(-len(rows) * int(np.prod(shape[1:])) // HOLES))
         seen = list(block_map(partial(_look, values, rows, frame, every), parts(len(rows), shape[1:])))
         if any(found.has_holes for found in seen):
             packed = np.concatenate([found.missing for found in seen])
@@ -120,6 +123,7 @@ class FieldsReference:
             arrays["runs"] = self.runs
         if self.frame.areas is not None:
             arrays["areas"] = self.frame.areas
+        arrays |= self.frame.geometry.arrays()
         if self.frame.holes is not None:
             arrays |= {"holes": self.frame.holes.packed, "holes.labels": self.frame.holes.labels}
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
@@ -149,6 +153,7 @@ class FieldsReference:
                 arrays.get("areas"),
                 len(arrays["labels"]),
                 Holes(arrays["holes"], arrays["holes.labels"], valid.shape) if "holes" in arrays else None,
+                read_geometry(arrays),
             ),
             config,
             arrays.get("runs", np.zeros(len(arrays["labels"]), dtype=np.int64)),
@@ -177,9 +182,9 @@ class FieldsReference:
     @cached_property
     def variables(self) -> tuple[Real, ...]:
         """What distances need, by variable."""
-        config, space = self.config, self.frame.space
+        config, modes = self.config, self.frame.modes
         return tuple(
-            Real.of(self.summary.power[:, c], space, self.summary.ordered(c), config.levels, config.tail_share)
+            Real.of(self.summary.power[:, c], modes, self.summary.ordered(c), config.levels, config.tail_share)
             for c in range(len(self.names))
         )
 
@@ -226,7 +231,27 @@ class FieldsReference:
 
     def distances_of(self, generated: Summary, c: int) -> Distances:
         """Variable ``c`` of generated fields against the real one."""
-        return Distances.of(generated.power[:, c], self.frame.space, generated.ordered(c), self.variables[c])
+        return Distances.of(generated.ordered(c), self.variables[c], self._error_beside(generated, c))
+
+    def _error_beside(self, generated: Summary, c: int) -> float | None:
+        if self.has_spectrum:
+            return spectrum_error(generated.power[:, c], self.frame.modes, self.variables[c])
+        return self.correlation_error(generated, c) if self.frame.pairs[c] else None
+
+    @property
+    def has_spectrum(self) -> bool:
+        """Not of places."""
+        return not isinstance(self.frame.geometry, Places)
+
+    def correlation_error(self, generated: Summary, c: int) -> float:
+        """Root mean square difference of the rank correlations of pairs of cells, each class of distance alike; NaN for too few fields."""
+        differences = [
+            theirs - spatial.rank_correlation(generated.beside[c], pairs)
+            for pairs, theirs in zip(self.frame.pairs[c], self.correlations[c], strict=True)
+        ]
+        squares = np.array([mean_square(each[~np.isnan(each)]) for each in differences])
+        squares = squares[~np.isnan(squares)]
+        return float(np.sqrt(squares.mean())) if len(squares) else NAN
 
     def distance(self, generated: Summary) -> float:
         """The number that samplers are chosen by: the mean over variables of ``Distances.distance``; 0 is perfect. NaN for too few samples."""

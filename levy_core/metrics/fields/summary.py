@@ -10,6 +10,7 @@ import numpy as np
 from levy_core.base.errors import LevyError
 from levy_core.base.rows import parts
 from levy_core.metrics.fields import spatial
+from levy_core.metrics.fields.geometry import PLANE, Geometry
 from levy_core.metrics.fields.spatial import Pairs
 
 POOLED = 12_000_000  # values of a variable that are pooled, at most, unless FEWEST cells of each field are more,
@@ -70,7 +71,7 @@ class Summary:
 
     Attributes:
         values: of the K cells of a frame that are pooled, float32 [N, C, K], NaN where missing. means: over the area, float64 [N, C].
-        maxima: over all cells, float64 [N, C]. power: of each ring (``spatial.field_power``), float64 [N, C, R].
+        maxima: over all cells, float64 [N, C]. power: at each wavenumber (``Geometry.power``), float64 [N, C, R].
         beside: of each variable the values of the cells that a frame has pairs of, float32 [N, P].
     """
 
@@ -124,18 +125,29 @@ class Frame:
     Attributes:
         valid: cells that are not always missing, bool [C, H, W]. areas: of cells [H, W], or [H] of the cells of each row, up to a factor; or None.
         most: fields that are expected: of fewer more cells are pooled.
-        holes: that generated fields get as well, so that both sides lack the same; None for none.
+        holes: that generated fields get as well, so that both sides lack the same; None for none. geometry: how cells lie beside each other.
     """
 
     valid: np.ndarray
     areas: np.ndarray | None
     most: int
     holes: Holes | None = None
+    geometry: Geometry = PLANE
 
     @property
     def space(self) -> tuple[int, int]:
         """H, W."""
         return self.valid.shape[1], self.valid.shape[2]
+
+    @property
+    def wavenumbers(self) -> np.ndarray:
+        """At which fields have power, [R]."""
+        return self.geometry.wavenumbers(self.space)
+
+    @cached_property
+    def modes(self) -> np.ndarray:
+        """How often each is in the variance of a field, [R]."""
+        return self.geometry.modes(self.space)
 
     @cached_property
     def even(self) -> np.ndarray:
@@ -174,18 +186,18 @@ class Frame:
 
     @cached_property
     def _pairs(self) -> tuple[list[Pairs], ...]:
-        return tuple(spatial.pairs_by_distance(valid) for valid in self.valid)
+        return tuple(self.geometry.pairs(valid) for valid in self.valid)
 
     def look(self, fields: np.ndarray) -> Summary:
         """The numbers of fields [N, C, H, W], NaN where missing."""
         flat = fields.reshape(*fields.shape[:2], self.even.size)
-        means, power = np.full(flat.shape[:2], np.nan), np.empty((*flat.shape[:2], len(spatial.rings(self.space)[0])))
+        means, power = np.full(flat.shape[:2], np.nan), np.empty((*flat.shape[:2], len(self.wavenumbers)))
         for c, valid in enumerate(self.valid):
             values = flat[:, c, (self.even & valid).reshape(-1)].astype(np.float64)
             known = ~np.isnan(values)
             counts = known.sum(1)
             np.divide(np.where(known, values, 0).sum(1), counts, out=means[:, c], where=counts > 0)
-            power[:, c] = spatial.field_power(fields[:, c].astype(np.float64))
+            power[:, c] = self.geometry.power(fields[:, c].astype(np.float64))
         maxima = np.fmax.reduce(flat, axis=2).astype(np.float64)
         beside = tuple(_to_float32(flat[:, c, cells]) for c, cells in enumerate(self.cells))
         return Summary(_to_float32(flat[:, :, self.pooled]), means, maxima, power, beside)

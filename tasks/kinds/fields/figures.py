@@ -6,7 +6,6 @@ import numpy as np
 
 from levy_core.metrics.common.extremes import maxima
 from levy_core.metrics.fields.measures import quantile_pairs
-from levy_core.metrics.fields.spatial import rings
 from tasks.page.figures import COLOURS, INK, add_legend, open_panels
 
 Intervals = dict[str, dict[str, float | None]]
@@ -31,21 +30,19 @@ def plot_tails(names: list[str], real: list[np.ndarray], generated: dict[str, li
 
 def plot_spectra(
     names: list[str],
-    space: tuple[int, int],
     real: list[np.ndarray],
     generated: dict[str, list[np.ndarray]],
-    cell_km: float | None,
+    scale: np.ndarray,
+    what: str,
 ) -> str:
-    """Power of each ring, float64 [K], of fields of H, W = ``space``: by wavelength in km, or where cells have no one size by wavenumber."""
-    wavenumber, side = rings(space)[0], min((s for s in space if s > 1), default=1)
-    scale = side * cell_km / wavenumber if cell_km else wavenumber
+    """Power [K] at each ``scale`` [K]: a wavelength in km or a wavenumber, as ``what`` says for the axis; NaN for none."""
 
     def draw(axis, c: int) -> None:
         for k, (design, power) in enumerate(generated.items()):
             axis.plot(scale, power[c], color=COLOURS[k % len(COLOURS)], label=design)
         axis.plot(scale, real[c], label="the data", **REAL)
-        axis.set(xlabel="wavelength, km" if cell_km else "wavenumber", ylabel="power", xscale="log", yscale="log")
-        if cell_km:
+        axis.set(xlabel=what, ylabel="power", xscale="log", yscale="log")
+        if len(scale) > 1 and scale[-1] < scale[-2]:
             axis.invert_xaxis()  # large scales on the left, as by wavenumber
 
     return _plot_variables(names, draw)
@@ -55,18 +52,22 @@ def plot_joint_extremes(
     names: list[str],
     real: list[np.ndarray],
     generated: dict[str, list[np.ndarray]],
-    cell_km: float | None,
+    apart: list[np.ndarray],
+    what: str,
 ) -> str:
-    """How often two cells are extreme at once, by their distance: of each variable by class of distance (``FieldsReference.joint``)."""
+    """How often two cells are extreme at once, by their distance: of each variable by class of distance (``FieldsReference.joint``).
+
+    Args:
+        apart: of each variable the distance that stands for a class [classes]. what: it and its unit, for the axis.
+    """
 
     def draw(axis, c: int) -> None:
-        apart = 1.5 * 2.0 ** np.arange(len(real[c])) * (cell_km or 1)  # the middle of 1..2, 2..4, ... cells
         for k, (design, joint) in enumerate(generated.items()):
-            axis.plot(apart, joint[c], color=COLOURS[k % len(COLOURS)], marker="o", ms=4, label=design)
-        axis.plot(apart, real[c], marker="o", ms=4, label="the data", **REAL)
+            axis.plot(apart[c], joint[c], color=COLOURS[k % len(COLOURS)], marker="o", ms=4, label=design)
+        axis.plot(apart[c], real[c], marker="o", ms=4, label="the data", **REAL)
         axis.axhline(0.05, color=INK, linewidth=1, linestyle=":", label="independent")
         axis.set(
-            xlabel="distance, km" if cell_km else "distance, cells",
+            xlabel=what,
             ylabel="extreme, given the other is",
             xscale="log",
             ylim=(0, 1),

@@ -25,6 +25,7 @@ from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples, times_of
 from levy_core.metrics.fields import ensembles
 from levy_core.metrics.fields.decidable import explain_undecidable
+from levy_core.metrics.fields.geometry import PLANE, Geometry, Places
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_summary
 from levy_core.metrics.fields.summary import Summary, summarise
 from tasks.kinds.fields.settings import FieldEvaluation
@@ -64,6 +65,8 @@ class FieldMetrics:
             self.samples = Samples.from_mapping(json.loads((reference / "samples.json").read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LevyError(f"{reference} cannot be read ({error}): run the reference stage again") from error
+        if any(type(real.frame.geometry) is not type(_geometry(self.codec)) for real in self.references.values()):
+            raise LevyError(f"{reference} is of before scales were those of places: run the reference stage again")
 
         self._measured_as = measured_as(self.samples.classes)
         self.ceiling = read_artifact(reference / CEILING, Ceiling, "reference").root
@@ -216,7 +219,16 @@ def make_reference(prepared: Path, folder: Path, settings: FieldEvaluation, data
             wet_of_view = wet if view == name else {}
             with cluster.open_block_map() as map_parts:
                 made[view] = reference = FieldsReference.of(
-                    values, labels, codec.names, codec.areas, measures, wet_of_view, codec.valid, map_parts, store.runs
+                    values,
+                    labels,
+                    codec.names,
+                    codec.areas,
+                    measures,
+                    wet_of_view,
+                    codec.valid,
+                    map_parts,
+                    store.runs,
+                    _geometry(codec),
                 )
             write_tensors(folder / f"{view}.safetensors", reference.tensors())
             write_json(folder / f"{view}.json", reference.description())
@@ -243,6 +255,12 @@ def _summarise_training(
     decode = partial(_decode, codec, store.times[rows])
     fields = Converted(Chosen(store, rows), (len(rows), *store.shape), decode)
     return summarise(fields, {"": real.frame}, of_training.labels)[""]
+
+
+def _geometry(codec: Codec) -> Geometry:
+    if codec.places is not None:
+        return Places(np.full((2, len(codec.places)), np.nan) if codec.locations is None else codec.locations)
+    return PLANE
 
 
 def _decode(codec: Codec, times: np.ndarray, read: np.ndarray, rows: np.ndarray) -> np.ndarray:

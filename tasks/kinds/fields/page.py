@@ -12,8 +12,6 @@ from PIL import Image
 
 from levy_core.base.rows import Converted, thin_rows
 from levy_core.datasets.fields.cf import write_cf
-from levy_core.datasets.fields.codec import Codec
-from levy_core.datasets.fields.curved import cell_areas
 from levy_core.datasets.fields.split import say_runs
 from levy_core.datasets.fields.store import GROUPS, FieldStore
 from levy_core.datasets.fields.timeline import say, seconds_between
@@ -26,14 +24,13 @@ from tasks.kinds.fields import figures, sheets
 from tasks.kinds.fields.answer import answer, tabulate_decidable
 from tasks.kinds.fields.cell_values import CellValues, find_step
 from tasks.kinds.fields.metrics import ANOMALIES, FieldMetrics
+from tasks.kinds.fields.scales import axis_of_distance, axis_of_power
 from tasks.kinds.fields.statistics import read_field_statistics
 from tasks.page import pictures
 from tasks.page.default_sampler import DefaultSampler
 from tasks.runtime.paths import Folders
 
 OF_REAL = ("skewness", "kurtosis", "hill", "gpd")
-EARTH_KM = 6371.0  # radius
-DEGREE_KM = 111.2  # of latitude
 YEAR = 365.25 * 86400  # seconds
 WRITTEN = 200  # samples of a design in its file,
 WRITTEN_VALUES = 40_000_000  # of large fields as many as have so many values
@@ -73,8 +70,7 @@ class FieldPage:
         real, generated = self._real.summary, {d: self._summary(sampler) for d, sampler in samplers.items()}
         of, channels = self._real.estimates, range(len(names))
         highest, of_means = ([of[v][key] for v in self.variables] for key in ("return_levels", "mean_return_levels"))
-        year, size, space = self._fields_per_year, _cell_km(self._codec), self._real.frame.space
-        joint = {d: [self._joint(its, c) for c in channels] for d, its in generated.items()}
+        year = self._fields_per_year
 
         def of_each(
             number: Callable[[Summary, int], np.ndarray],
@@ -85,8 +81,8 @@ class FieldPage:
 
         return {
             "tails": figures.plot_tails(names, *of_each(lambda its, c: its.values[:, c])),
-            "spectra": figures.plot_spectra(names, space, *of_each(lambda its, c: its.power[:, c].mean(0)), size),
-            "joint": figures.plot_joint_extremes(names, list(self._real.joint), joint, size),
+            "spectra": self._plot_spectra(names, *of_each(lambda its, c: its.power[:, c].mean(0))),
+            "joint": self._plot_joint_extremes(names, generated),
             "ranks": self._plot_ranks(names, samplers),
             "returns": figures.plot_return_levels(
                 names, *of_each(lambda its, c: its.maxima[:, c]), highest, year, "highest value anywhere"
@@ -101,6 +97,20 @@ class FieldPage:
         if sampler not in self._summaries:
             self._summaries[sampler] = self._metrics.summarise(sampler.rows, sampler.labels, "test")
         return self._summaries[sampler]
+
+    def _plot_spectra(self, names: list[str], real: list[np.ndarray], generated: dict[str, list[np.ndarray]]) -> str:
+        """Nothing of places."""
+        if not self._real.has_spectrum:
+            return ""
+        return figures.plot_spectra(names, real, generated, *axis_of_power(self._codec, self._real.frame))
+
+    def _plot_joint_extremes(self, names: list[str], generated: dict[str, Summary]) -> str:
+        """Nothing where no two cells have a distance."""
+        if not any(map(len, self._real.joint)):
+            return ""
+        joint = {d: [self._joint(its, c) for c in range(len(names))] for d, its in generated.items()}
+        apart = axis_of_distance(self._codec, self._real.frame)
+        return figures.plot_joint_extremes(names, list(self._real.joint), joint, *apart)
 
     def _joint(self, generated: Summary, c: int) -> np.ndarray:
         return np.array([joint_exceedance(generated.beside[c], pairs) for pairs in self._real.frame.pairs[c]])
@@ -150,6 +160,7 @@ class FieldPage:
                 for what, (real, its_units) in references.items()
                 for v, unit in zip(self.variables, its_units, strict=True)
             ],
+            "geometry": type(self._real.frame.geometry).__name__,
             "per_year": self._fields_per_year,
             "anomalies": self._codec.climatology is not None,
             "unlike_seasons": advise_whole_years(self._times["train"], self._times["test"]),
@@ -230,17 +241,6 @@ def _find_highest(summary: Summary, read: Callable[[np.ndarray], np.ndarray]) ->
     """Of summarised fields, which ``read`` gives by their rows."""
     most = [int(np.nanargmax(of)) if np.isfinite(of).any() else 0 for of in summary.maxima.T]
     return sheets.Highest([read(np.array([row]))[0, c] for c, row in enumerate(most)], len(summary))
-
-
-def _cell_km(codec: Codec) -> float | None:
-    """The side of a cell in the middle of a box; None for globes, places and tiles, whose cells have no one size."""
-    if codec.latitude is None or codec.longitude is None or codec.wraps or min(codec.shape[1:]) < 2:
-        return None
-    if codec.latitude.ndim == 2:
-        return EARTH_KM * float(np.sqrt(cell_areas(codec.latitude, codec.longitude).mean()))
-    up, across = (float(np.ptp(axis)) / (len(axis) - 1) for axis in (codec.latitude, codec.longitude))
-    middle = np.deg2rad((codec.latitude[0] + codec.latitude[-1]) / 2)
-    return DEGREE_KM * float(np.sqrt(up * across * np.cos(middle)))
 
 
 def _with_interval(interval: dict[str, Any], none: str = "too few fields", key: str = "value") -> str:

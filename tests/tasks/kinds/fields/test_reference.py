@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from levy_core.base.errors import LevyError
+from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.metrics.fields import summary
 from tasks.kinds.fields.metrics import FieldMetrics, make_reference
@@ -62,3 +64,19 @@ def test_forecasts_by_the_season_are_judged_in_the_cells_that_are_pooled_in_both
     whole, part = rows
     assert part["crps/t2m"] == pytest.approx(whole["crps/t2m"], rel=0.1)
     assert part["crps_skill/t2m"] == pytest.approx(whole["crps_skill/t2m"], abs=0.03)
+
+
+def test_references_of_before_scales_were_those_of_places_are_made_again(tmp_path):
+    data = temperature(200, freq="D").stack(place=("latitude", "longitude")).reset_index("place")
+    prepare(write(tmp_path / "data", data), config(gap="0h", test_share=0.5), tmp_path / "prepared")
+    (tmp_path / "reference").mkdir()
+    make_reference(tmp_path / "prepared", tmp_path / "reference", FieldEvaluation(resamples=20), "weather")
+    metrics = FieldMetrics(tmp_path / "reference")
+    train = FieldStore.open(tmp_path / "prepared" / "fields.zarr", "train")
+    row = metrics.measure_held_out(train[np.arange(len(train))], train.labels)
+    assert "spectrum_error/test/t2m" not in row
+    assert np.isfinite(row["distance/test"])
+    for path in (tmp_path / "reference").glob("t*.safetensors"):
+        write_tensors(path, {name: its for name, its in read_tensors(path).items() if name != "places"})
+    with pytest.raises(LevyError, match="of before scales were those of places: run the reference stage"):
+        FieldMetrics(tmp_path / "reference")
