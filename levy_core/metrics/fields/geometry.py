@@ -1,4 +1,4 @@
-"""How cells lie beside each other, and so what power is by scale and which pairs of cells are near: on a plane or at places."""
+"""How cells lie beside each other, and so what power is by scale and which pairs of cells are near: on a plane, round the globe, or at places."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -57,6 +57,42 @@ class Plane:
 
 
 @dataclass(frozen=True, eq=False)
+class Globe(Plane):
+    """Rows of cells round the globe, whose areas are in proportion to ``areas`` [H]; pairs as on a plane."""
+
+    areas: np.ndarray
+
+    def wavenumbers(self, space: tuple[int, int]) -> np.ndarray:
+        return np.arange(space[1] // 2 + 1).astype(np.float64)
+
+    def modes(self, space: tuple[int, int]) -> np.ndarray:
+        return np.ones(space[1] // 2 + 1)
+
+    def power(self, values: np.ndarray) -> np.ndarray:
+        """Zonal power: of the waves with 0, 1, 2, ... crests along a row, the mean over rows by area.
+
+        It sums to the variance over the area (Parseval); wavenumber 0 is the variance of the rows' means. Missing cells count as the
+        mean of the field. Of all equally spaced latitudes the same, with the poles or without, where an expansion in spherical
+        harmonics wants nodes of its own. Source: Rasp et al. (2024), WeatherBench 2, there by wavelength.
+        """
+        width, weights = values.shape[2], self.areas / self.areas.sum()
+        known = ~np.isnan(values)
+        weighted = np.where(known, weights[:, None], 0)
+        total = weighted.sum((1, 2), keepdims=True)
+        filled = np.where(known, values, 0)
+        mean = (filled * weighted).sum((1, 2), keepdims=True) / np.where(total > 0, total, 1)
+        waves = np.fft.rfft(np.where(known, values - mean, 0), axis=2, norm="forward")
+        twice = np.full(width // 2 + 1, 2.0)  # a wave and its conjugate
+        twice[0] = 1
+        if width % 2 == 0:
+            twice[-1] = 1
+        return weights @ (np.abs(waves) ** 2) * twice
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"globe": self.areas}
+
+
+@dataclass(frozen=True, eq=False)
 class Places:
     """Places of latitude and longitude [2, W] in degrees, NaN where not known, in whatever order: they have distances, and no spectrum."""
 
@@ -105,4 +141,6 @@ PLANE = Plane()
 
 def read_geometry(arrays: dict[str, np.ndarray]) -> Geometry:
     """From the arrays that ``arrays`` gave, among others."""
-    return Places(arrays["places"]) if "places" in arrays else PLANE
+    if "places" in arrays:
+        return Places(arrays["places"])
+    return Globe(arrays["globe"]) if "globe" in arrays else PLANE

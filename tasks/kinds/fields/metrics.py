@@ -25,7 +25,7 @@ from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import field_samples, times_of
 from levy_core.metrics.fields import ensembles
 from levy_core.metrics.fields.decidable import explain_undecidable
-from levy_core.metrics.fields.geometry import PLANE, Geometry, Places
+from levy_core.metrics.fields.geometry import PLANE, Geometry, Globe, Places
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, distance, measure_summary
 from levy_core.metrics.fields.summary import Summary, summarise
 from tasks.kinds.fields.settings import FieldEvaluation
@@ -66,7 +66,9 @@ class FieldMetrics:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LevyError(f"{reference} cannot be read ({error}): run the reference stage again") from error
         if any(type(real.frame.geometry) is not type(_geometry(self.codec)) for real in self.references.values()):
-            raise LevyError(f"{reference} is of before scales were those of places: run the reference stage again")
+            raise LevyError(
+                f"{reference} is of before scales were those of the globe and of places: run the reference stage again"
+            )
 
         self._measured_as = measured_as(self.samples.classes)
         self.ceiling = read_artifact(reference / CEILING, Ceiling, "reference").root
@@ -260,7 +262,7 @@ def _summarise_training(
 def _geometry(codec: Codec) -> Geometry:
     if codec.places is not None:
         return Places(np.full((2, len(codec.places)), np.nan) if codec.locations is None else codec.locations)
-    return PLANE
+    return Globe(codec.areas) if codec.wraps and codec.areas is not None else PLANE
 
 
 def _decode(codec: Codec, times: np.ndarray, read: np.ndarray, rows: np.ndarray) -> np.ndarray:

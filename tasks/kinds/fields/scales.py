@@ -4,7 +4,7 @@ import numpy as np
 
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.curved import cell_areas
-from levy_core.metrics.fields.geometry import EARTH_KM, Places
+from levy_core.metrics.fields.geometry import EARTH_KM, Globe, Places
 from levy_core.metrics.fields.summary import Frame
 
 DEGREE_KM = 111.2  # of latitude
@@ -13,6 +13,10 @@ DEGREE_KM = 111.2  # of latitude
 def axis_of_power(codec: Codec, frame: Frame) -> tuple[np.ndarray, str]:
     """What the power of fields is by, [K], and its name: a wavelength in km, or where cells have no one size the wavenumber."""
     wavenumber, side = frame.wavenumbers, min((s for s in frame.space if s > 1), default=1)
+    if isinstance(frame.geometry, Globe):
+        around = 2 * np.pi * EARTH_KM
+        what = f"zonal wavenumber (k is {around:,.0f} km / k at the equator)"
+        return np.where(wavenumber > 0, wavenumber, np.nan), what
     size = cell_km(codec)
     return (side * size / wavenumber, "wavelength, km") if size else (wavenumber, "wavenumber")
 

@@ -1,4 +1,4 @@
-"""Scales and distances are those of where cells lie: kilometres between places, and never the order of a list."""
+"""Scales and distances are those of where cells lie: waves round the globe, kilometres between places, and never the order of a list."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from levy_core.base.tensors import read_tensors, write_tensors
-from levy_core.metrics.fields.geometry import EARTH_KM, PLANE, Places
+from levy_core.metrics.fields.geometry import EARTH_KM, PLANE, Globe, Places
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, measure_fields
 from levy_core.metrics.fields.summary import Frame
 
 NAMES, FEW = ("t2m", "tp"), FieldsMeasures(resamples=5)
+LATITUDES = {
+    "with poles": np.linspace(90, -90, 19),
+    "without the last": np.linspace(90, -90, 19)[:-1],
+    "centres": np.linspace(87.5, -87.5, 36),
+    "Gauss": np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(12)[0]))[::-1],
+}
 
 
 def scattered(places, seed):
@@ -107,7 +113,57 @@ def test_places_without_coordinates_have_no_pairs_and_are_judged_by_their_values
     assert row["distance/test"] == pytest.approx(np.mean(both))
 
 
-@pytest.mark.parametrize("geometry", [PLANE, Places(scattered(9, 3))], ids=["plane", "places"])
+@pytest.mark.parametrize("latitude", LATITUDES.values(), ids=LATITUDES)
+@pytest.mark.parametrize("width", [36, 37])
+def test_power_round_the_globe_sums_to_the_variance_over_the_area(latitude, width):
+    """Parseval."""
+    areas = np.cos(np.deg2rad(latitude)).clip(min=0)
+    values = np.random.default_rng(0).standard_normal((4, len(latitude), width)) * 7 + 280
+    its = Globe(areas)
+    power = its.power(values)
+    assert power.shape == (4, len(its.wavenumbers((len(latitude), width))))
+    weights = areas[:, None] / (areas.sum() * width)
+    mean = (weights * values).sum((1, 2), keepdims=True)
+    assert power @ its.modes(values.shape[1:]) == pytest.approx((weights * (values - mean) ** 2).sum((1, 2)), rel=1e-10)
+    of_rows = (weights * width * (values.mean(2, keepdims=True) - mean) ** 2).sum((1, 2))
+    assert power[:, 0] == pytest.approx(of_rows, rel=1e-10)
+
+
+@pytest.mark.parametrize("latitude", LATITUDES.values(), ids=LATITUDES)
+def test_a_wave_round_the_globe_has_all_its_power_at_its_wavenumber(latitude):
+    areas = np.cos(np.deg2rad(latitude)).clip(min=0)
+    longitude = np.deg2rad(np.arange(0, 360, 7.5))
+    wave = np.cos(5 * longitude + 1) * np.cos(np.deg2rad(latitude))[:, None] ** 5  # a Rossby wave's crests
+    power = Globe(areas).power(np.stack([wave, np.roll(wave, 11, 1)]))
+    exact = (areas * np.cos(np.deg2rad(latitude)) ** 10).sum() / areas.sum() / 2
+    assert power[:, 5] == pytest.approx(exact, rel=1e-12)
+    assert np.delete(power, 5, 1) == pytest.approx(0, abs=1e-14)
+
+
+def test_turning_the_globe_changes_no_power_and_a_box_would_show_a_seam():
+    """As many waves as there are round the globe, and none where the map is cut."""
+    values = np.random.default_rng(1).standard_normal((3, 10, 24)).cumsum(1)
+    its = Globe(np.ones(10))
+    assert its.power(np.roll(values, 7, 2)) == pytest.approx(its.power(values), rel=1e-9)
+    assert PLANE.power(np.roll(values, 7, 2)) != pytest.approx(PLANE.power(values), rel=1e-2)
+
+
+def test_missing_cells_of_the_globe_count_as_the_mean():
+    values = np.random.default_rng(2).standard_normal((3, 8, 12)) + 5
+    values[:, 2:4, 3:6] = np.nan
+    values[2] = np.nan
+    its = Globe(np.arange(1.0, 9))
+    power = its.power(values)
+    assert (power[2] == 0).all()
+    weights = np.where(np.isnan(values), 0, its.areas[:, None])[:2]
+    mean = (weights * np.nan_to_num(values[:2])).sum((1, 2)) / weights.sum((1, 2))
+    filled = np.where(np.isnan(values[:2]), mean[:, None, None], values[:2])
+    assert power[:2] == pytest.approx(its.power(filled), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "geometry", [PLANE, Globe(np.ones(1)), Places(scattered(9, 3))], ids=["plane", "globe", "places"]
+)
 def test_a_reference_is_read_with_its_geometry(tmp_path, geometry):
     real = weather_at(scattered(9, 3), 200, 0)
     reference = FieldsReference.of(real, np.zeros(200, int), NAMES, np.ones(1), FEW, geometry=geometry)

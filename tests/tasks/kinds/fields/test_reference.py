@@ -66,17 +66,25 @@ def test_forecasts_by_the_season_are_judged_in_the_cells_that_are_pooled_in_both
     assert part["crps_skill/t2m"] == pytest.approx(whole["crps_skill/t2m"], abs=0.03)
 
 
-def test_references_of_before_scales_were_those_of_places_are_made_again(tmp_path):
-    data = temperature(200, freq="D").stack(place=("latitude", "longitude")).reset_index("place")
+ROUND = {"latitude": (60.0, 0.0, -60.0), "longitude": tuple(map(float, range(0, 360, 45)))}
+
+
+@pytest.mark.parametrize("where", ["globe", "places"])
+def test_references_of_before_scales_were_those_of_the_globe_and_of_places_are_made_again(where, tmp_path):
+    data = temperature(200, **ROUND, freq="D")
+    if where == "places":
+        data = data.stack(place=("latitude", "longitude")).reset_index("place")
     prepare(write(tmp_path / "data", data), config(gap="0h", test_share=0.5), tmp_path / "prepared")
     (tmp_path / "reference").mkdir()
     make_reference(tmp_path / "prepared", tmp_path / "reference", FieldEvaluation(resamples=20), "weather")
     metrics = FieldMetrics(tmp_path / "reference")
     train = FieldStore.open(tmp_path / "prepared" / "fields.zarr", "train")
     row = metrics.measure_held_out(train[np.arange(len(train))], train.labels)
-    assert "spectrum_error/test/t2m" not in row
+    assert ("spectrum_error/test/t2m" in row) == (where == "globe")
     assert np.isfinite(row["distance/test"])
     for path in (tmp_path / "reference").glob("t*.safetensors"):
-        write_tensors(path, {name: its for name, its in read_tensors(path).items() if name != "places"})
-    with pytest.raises(LevyError, match="of before scales were those of places: run the reference stage"):
+        write_tensors(path, {name: its for name, its in read_tensors(path).items() if name != where})
+    with pytest.raises(
+        LevyError, match="of before scales were those of the globe and of places: run the reference stage"
+    ):
         FieldMetrics(tmp_path / "reference")
