@@ -78,3 +78,29 @@ def return_levels(values: np.ndarray, periods: tuple[float, ...]) -> np.ndarray:
             over = period * len(peaks) / n
             levels[i] = threshold + (sigma * np.log(over) if abs(xi) < 1e-8 else sigma / xi * (over**xi - 1))
     return levels
+
+
+def return_levels_of_cells(values: np.ndarray, period: float) -> np.ndarray:
+    """The level that each cell exceeds once in so many fields: [N, ...] -> [...], in the units of the values, NaN where missing.
+
+    Cell by cell what ``return_levels`` says of its own N values, all at once; ``period`` is more than 1 / PEAKS = 10 fields.
+    """
+    count = (~np.isnan(values)).sum(0)
+    kept = int(PEAKS * len(values)) + 2
+    top = -np.sort(-values, axis=0)[:kept]  # descending, NaN last
+    place = PEAKS * np.maximum(count - 1, 0)
+    above = place.astype(np.int64)
+    high, low = (np.take_along_axis(top, np.minimum(k, len(top) - 1)[None], 0)[0] for k in (above, above + 1))
+    threshold = np.where(place > above, high + (place - above) * (low - high), high)
+    is_peak = top > threshold
+    excesses, peaks = np.where(is_peak, top - threshold, 0), is_peak.sum(0)
+    rank = peaks - 1 - np.arange(len(top)).reshape(-1, *[1] * threshold.ndim)  # ascending, from 0
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        mean = excesses.sum(0) / peaks
+        second = 2 * (excesses * rank).sum(0) / (peaks * (peaks - 1)) - mean
+        xi = 2 - mean / second
+        over = period * peaks / count
+        stretch = np.where(np.abs(xi) < 1e-8, np.log(over), (over**xi - 1) / xi)
+        levels = threshold + mean * (1 - xi) * stretch
+    measured = (peaks >= FEWEST) & (second > 0) & (10 * count >= period)
+    return np.where(measured, levels, NAN)

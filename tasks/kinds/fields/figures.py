@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from levy_core.metrics.common.bootstrap import rank_intervals
 from levy_core.metrics.common.extremes import maxima
 from levy_core.metrics.fields.measures import quantile_pairs
 from tasks.page.figures import COLOURS, INK, add_legend, open_panels
@@ -98,7 +99,7 @@ def plot_return_levels(
     per_year: float | None,
     what: str,
 ) -> str:
-    """The level that comes back once in so many years, or fields where nobody knows how many a year has; bars are 90 % intervals.
+    """The level that comes back once in so many years, or fields where nobody knows how many a year has; bars and bands are 90 % intervals.
 
     Args:
         real, generated: of each variable one number of each field [N].
@@ -108,7 +109,9 @@ def plot_return_levels(
     def draw(axis, c: int) -> None:
         for k, (design, fields) in enumerate(generated.items()):
             periods, levels = _largest(fields[c])
-            axis.plot(periods / (per_year or 1), levels, color=COLOURS[k % len(COLOURS)], label=design)
+            colour, periods = COLOURS[k % len(COLOURS)], periods / (per_year or 1)
+            axis.fill_between(periods, *rank_intervals(levels), color=colour, alpha=0.18, linewidth=0)
+            axis.plot(periods, levels, color=colour, label=design)
         periods, levels = _largest(real[c])
         axis.plot(periods / (per_year or 1), levels, label="the data", **REAL)
         for period, found in intervals[c].items():

@@ -210,7 +210,12 @@ class FieldPage:
             times = self._metrics.times(sampler.labels)
             cells = CellValues.read(codec, sampler.rows, np.arange(n), times, real.step)
             for c, name in enumerate(codec.names):
-                add(sheets.draw_statistics(real, cells, c, design), f"{design}-{name}", name, design)
+                add(
+                    sheets.draw_statistics(real, cells, c, design, self._fields_per_year),
+                    f"{design}-{name}",
+                    name,
+                    design,
+                )
         return made
 
     def draw_observed(self, cases: Sequence[Shown]) -> Image.Image:

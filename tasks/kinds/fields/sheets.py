@@ -1,12 +1,13 @@
 """The report's sheets of maps: fields, and what is usual and extreme in each cell, real beside generated."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from levy_core.datasets.fields.codec import Codec
+from levy_core.metrics.common.extremes import return_levels_of_cells
 from tasks.cells.observed import Shown
 from tasks.kinds.fields.cell_values import CellValues
 from tasks.kinds.fields.maps import Panel, Scale, draw_maps, scale_of, scale_of_difference, scale_of_spread
@@ -14,6 +15,7 @@ from tasks.kinds.fields.maps import Panel, Scale, draw_maps, scale_of, scale_of_
 MEMBERS = 3  # fields beside the most extreme one
 LEVELS = (0.999, 0.99, 0.98, 0.95, 0.9)
 BEYOND = 5  # values of a cell that must lie above a quantile of it
+YEARS, FIELDS = (10, 5, 2, 1), (1000, 100)  # return periods of cells, the longest first
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,32 @@ def draw_observed(codec: Codec, cases: Sequence[Shown]) -> Image.Image:
     return draw_maps(codec, rows)
 
 
-def draw_statistics(real_cells: CellValues, generated_cells: CellValues, c: int, title: str) -> Image.Image:
-    """Mean, standard deviation and a high quantile of each cell of one variable: real, generated, difference.
+def choose_period(fields: int, per_year: float | None) -> tuple[float, str] | None:
+    """The longest return period that so many fields hold, in whole years if any, in fields and for people; None where they hold none."""
+    years = [] if per_year is None else [(y * per_year, f"{y} years" if y > 1 else "a year") for y in YEARS]
+    periods = [*years, *((float(n), f"{n:,} fields") for n in FIELDS)]
+    return next((period for period in periods if FIELDS[-1] <= period[0] <= fields), None)
 
-    The quantile is the highest that ``BEYOND`` values of both lie above.
+
+def draw_statistics(
+    real_cells: CellValues, generated_cells: CellValues, c: int, title: str, per_year: float | None
+) -> Image.Image:
+    """Mean, standard deviation, a high quantile and a return level of each cell of one variable: real, generated, difference.
+
+    The quantile is the highest that ``BEYOND`` values of both lie above, the return level that of ``choose_period`` of the fewer fields.
     """
     codec, real, generated = real_cells.codec, real_cells.physical(c), generated_cells.physical(c)
     unit = codec.variables[c].units
     level = next((q for q in LEVELS if min(len(real), len(generated)) * (1 - q) >= BEYOND - 1e-9), LEVELS[-1])
-    rows = []
-    for name, of_cells in (
+    statistics: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
         ("mean", lambda fields: fields.mean(0)),
         ("standard deviation", lambda fields: fields.std(0)),
         (f"{100 * level:g} % quantile", lambda fields: np.quantile(fields, level, axis=0)),
-    ):
+    ]
+    if period := choose_period(min(len(real), len(generated)), per_year):
+        statistics.append((f"once in {period[1]}", lambda fields: return_levels_of_cells(fields, period[0])))
+    rows = []
+    for name, of_cells in statistics:
         a, b = (real_cells.spread(of_cells(fields)) for fields in (real, generated))
         spread = name == "standard deviation"
         scale = scale_of_spread(a, unit) if spread else scale_of(codec.variables[c], a)

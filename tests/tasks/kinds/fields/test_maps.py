@@ -81,11 +81,29 @@ def test_sheets_show_each_variable_its_highest_field_and_each_statistic():
     highest = sheets.Highest(list(real[0]), len(real))
     members = sheets.draw_members(it, real, ["2001-01-01"], highest, sheets.scales(it, real))
     cells = [CellValues.read(it, it.encode(share * real), np.arange(len(real)), None, 1) for share in (1, 2)]
-    statistics = sheets.draw_statistics(*cells, 1, "edm")
+    statistics = sheets.draw_statistics(*cells, 1, "edm", None)
     assert members.width > 700
     assert members.height > 1.2 * members.width / 2
     assert statistics.width > 1000
     assert statistics.height > 1.2 * statistics.width / 2
+
+
+def test_the_map_of_a_return_level_is_of_the_longest_period_that_the_fields_hold():
+    assert sheets.choose_period(99, 365.25) is sheets.choose_period(99, None) is None
+    assert sheets.choose_period(100, 365.25) == (100.0, "100 fields")
+    assert sheets.choose_period(800, 365.25) == (2 * 365.25, "2 years")
+    assert sheets.choose_period(8000, 8766.0) == (1000.0, "1,000 fields")
+    assert sheets.choose_period(8000, 365.25) == (3652.5, "10 years")
+    assert sheets.choose_period(400, 12.0) == (120.0, "10 years")
+    assert sheets.choose_period(100, 12.0) == (100.0, "100 fields")
+
+
+def test_the_sheet_of_statistics_has_a_row_of_return_levels_where_fields_are_enough():
+    it, heights = codec(**GRIDS["box over the date line"]), []
+    for n in (60, 120):
+        cells = CellValues.read(it, it.encode(np.abs(fields(n))), np.arange(n), None, 1)
+        heights.append(sheets.draw_statistics(cells, cells, 1, "edm", 365.25).height)
+    assert heights[1] == pytest.approx(heights[0] * 4 / 3, abs=2)
 
 
 def test_places_are_dots_where_they_lie():
