@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from levy_core.base.conditions import of_labels
 from levy_core.base.determinism import make_reproducible
@@ -59,7 +60,7 @@ class Setting:
 
     Attributes:
         images: where they lie. side: to which they are shrunk by means; most: of a class. None: as they are, all.
-        steps, channels, flip: of trainings. judge: the classifier.
+        steps, channels, ema, flip: of trainings. judge: the classifier.
     """
 
     images: Path
@@ -67,16 +68,24 @@ class Setting:
     most: int | None
     steps: int
     channels: tuple[int, ...]
+    ema: float
     flip: bool
     judge: ClassifierConfig
 
 
 SETTINGS = {
     "digits": Setting(
-        Path("data/digits"), None, None, 1500, (16, 32), False, ClassifierConfig(600, 128, 0.01, 16, 32, 0)
+        Path("data/digits"), None, None, 1500, (16, 32), 0.995, False, ClassifierConfig(600, 128, 0.01, 16, 32, 0)
     ),
     "cifar10": Setting(
-        Path("data/cifar10-lt"), 16, 2500, 2000, (32, 64), True, ClassifierConfig(3000, 128, 0.01, 32, 64, 0)
+        Path("data/cifar10-lt"),
+        16,
+        2500,
+        12_000,
+        (32, 64, 64),
+        0.999,
+        True,
+        ClassifierConfig(3000, 128, 0.01, 32, 64, 0),
     ),
 }
 CONSISTENT = {"loss": "squared", "tail_weight": "cauchy", "level_weight": "residual"}
@@ -207,8 +216,8 @@ class Bench:
             design = Design.from_mapping(settings)
             options: dict[str, Any] = {"label_dropout": 0.5, **changes}
             config = TrainConfig(
-                steps=self.setting.steps, batch=BATCH, lr=1e-3, warmup=100, ema=0.995, clip=1.0, flip=self.setting.flip, seed=seed,
-                precision=resolve_precision("auto", CPU), **options,
+                steps=self.setting.steps, batch=BATCH, lr=1e-3, warmup=100, ema=self.setting.ema, clip=1.0, flip=self.setting.flip,
+                seed=seed, precision=resolve_precision("auto", CPU), **options,
             )  # fmt: skip
             images, labels = self.train
             size = UNetConfig(
@@ -219,8 +228,13 @@ class Bench:
             net, samples = UNet(size), self.samples_of()
             data, cond = torch.from_numpy(to_unit(images)), of_labels(torch.from_numpy(labels))
             trainer = Trainer(design, net, data, cond, samples.absent, config, CPU)
-            for _ in bar(trainer.run(), f"{row} {seed}", total=self.setting.steps, unit="step"):
-                pass
+            plain = folder.with_name(f"{row.removesuffix('-balance')}-{seed}") / "before-balance.safetensors"
+            if row.endswith("-balance") and plain.exists():  # until then the two are trained alike
+                trainer.restore(load_file(plain))
+            for done in bar(trainer.run(), f"{row} {seed}", total=self.setting.steps, unit="step"):
+                if row in LAWS and done.step == self.setting.steps - round(0.2 * self.setting.steps):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    save_file(trainer.state(), folder / plain.name)
             folder.mkdir(parents=True, exist_ok=True)
             save_model(folder, trainer.averaged_weights(), design, size, samples, {})
         return load_model(folder)
