@@ -126,8 +126,8 @@ class Samples:
     def labels(self, classes: Classes, first: int, n: int) -> np.ndarray:
         """Labels of samples ``first`` to ``first + n`` where nobody names a class, int64 [n].
 
-        Each class has its share of any part of the samples, as evenly as a golden-ratio sequence spreads them; 'no class'
-        (the number of classes) where that is asked for, or the model knows no classes or does not know their shares. One that was
+        Each class has its share of any part of the samples, as evenly as a golden-ratio sequence spreads them; of ``balanced`` samples
+        all classes come in turn, so that as many as there are classes have one of each. 'No class' (the number of classes) where that is asked for, or the model knows no classes or does not know their shares. One that was
         never trained without a class takes unknown shares for equal.
         """
         equal = (1.0,) * len(self.classes)
@@ -135,6 +135,11 @@ class Samples:
         shares = {"training": training, "balanced": equal, "none": None}[classes]
         if not shares or not self.knows_classes:
             return np.full(n, self.no_class)
+        if classes == "balanced":
+            turn = np.argsort(
+                np.argsort((0.5 + np.arange(len(shares)) * GOLDEN) % 1)
+            )  # classes of neighbouring days far apart
+            return turn[np.arange(first, first + n) % len(shares)]
         place = (0.5 + np.arange(first, first + n) * GOLDEN) % 1
         return np.searchsorted(np.cumsum(shares)[:-1] / np.sum(shares), place, side="right")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from levy_core.base.errors import LevyError
 from levy_core.base.files import ready, write_json
 
 LIST = "levy.json"  # the files of a draw, and by what they were drawn
@@ -17,13 +18,20 @@ def output_folder(folder: Path, drawn: Mapping[str, str]) -> Iterator[Path]:
     """A folder for the block to write to, whose files come to ``folder`` if the block succeeds, with ``levy.json``, which lists them.
 
     Files on the list that an earlier draw left in ``folder`` go, so that those of two draws are not taken for one. What else lies there stays.
+    A folder with files and no list is no draw's: it is left alone.
 
     Args:
         drawn: model, seed, sampler and more, which the list has, too; as it is at the end of the block.
 
     Raises:
-        LevyError: as ``ready``.
+        LevyError: as ``ready``; files lie there without a list.
     """
+    found = [] if (folder / LIST).exists() or not folder.is_dir() else [path.name for path in folder.iterdir()]
+    if found := sorted(name for name in found if not name.startswith(".")):
+        raise LevyError(
+            f"{folder} holds {', '.join(found[:3])}{' and more' * (len(found) > 3)}, but no {LIST}, the list of an earlier draw's files: "
+            "nothing is written over them; give an empty or a new folder"
+        )
     with ready(folder):
         part = folder / ".levy.part"
         shutil.rmtree(part, ignore_errors=True)  # of a killed process

@@ -4,7 +4,7 @@ import gzip
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -36,6 +36,11 @@ def check_size(member: str, size: int, archive: Path) -> None:
     """
     if size > MAX_MEMBER_BYTES:
         raise LevyError(f"{archive}: {member} unpacks to {size:,} bytes, more than the limit of {MAX_MEMBER_BYTES:,}")
+
+
+def is_hidden(parts: Sequence[str]) -> bool:
+    """Whether a path is of what programs leave beside people's files: Jupyter's ``.ipynb_checkpoints``, macOS' ``._name`` and ``__MACOSX``."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def files_of_folder(folder: Path) -> list[Path]:

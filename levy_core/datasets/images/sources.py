@@ -20,7 +20,7 @@ from PIL import Image
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.images import cifar
-from levy_core.datasets.images.archives import check_size, files_of_folder, safe_parts, unpack_gzip
+from levy_core.datasets.images.archives import check_size, files_of_folder, is_hidden, safe_parts, unpack_gzip
 from levy_core.datasets.images.pictures import FORMATS, GREY, open_picture
 
 IMAGE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
@@ -59,7 +59,9 @@ def open_source(folder: Path) -> Source:
             f"{folder} is not a folder: raw images are expected there (`dvc pull data.dvc` fetches the starter data)"
         )
     entries = sorted(
-        p for p in folder.iterdir() if not p.name.startswith(".") and not p.name.upper().startswith("README")
+        p
+        for p in folder.iterdir()
+        if not p.name.startswith(".") and (p.is_dir() or not p.name.upper().startswith("README"))
     )
     files = {p.name: p for p in entries if p.is_file()}
     for recognise in (_idx_files, _cifar_archive, _zip_of_folders, _class_folders):
@@ -127,14 +129,14 @@ def _by_class(
 
 
 def _class_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
-    folders = [p for p in entries if p.is_dir()]
+    folders = [p for p in entries if p.is_dir() and not is_hidden([p.name])]
     if not folders:
         return None
     members = [
         (sub.name, str(path.relative_to(folder)))
         for sub in folders
         for path in files_of_folder(sub)
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.relative_to(folder).parts)
     ]
     return _by_class(members, folder, lambda member: (folder / member).read_bytes(), {sub.name for sub in folders})
 
@@ -155,17 +157,15 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
     members, declared, seen = [], set(), set()
     for info in archive.infolist():
         parts = safe_parts(info.filename, path)
+        if is_hidden(parts):
+            continue
         if info.is_dir():
             declared.add(parts)
             continue
         if parts in seen:
             raise LevyError(f"{path} holds {info.filename} twice: which of the two is meant is not known; pack it once")
         seen.add(parts)
-        if (
-            PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
-            and len(parts) >= 2
-            and "__MACOSX" not in parts
-        ):
+        if PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES and len(parts) >= 2:
             check_size(info.filename, info.file_size, path)
             members.append((parts[-2], info.filename))
     # A folder entry is an (empty) class if it stands where the classes stand.

@@ -67,17 +67,26 @@ class Split:
 
 
 def assign_groups(
-    source: Source, imbalance: float, reference_per_class: int | None, seed: int, test_share: float
+    source: Source, imbalance: float | None, reference_per_class: int | None, seed: int, test_share: float
 ) -> dict[str, np.ndarray]:
     """Indices of the images of each group: ``train``, ``balanced`` and, of a share above 0, ``test``.
 
     ``train`` and ``balanced`` overlap, and neither has an image of ``test``.
+
+    Args:
+        imbalance: of the long tail (``longtail_counts``); None: all images that are not held out, in the numbers that they have.
 
     Raises:
         LevyError: the images do not suffice.
     """
     split = Split.of(source, seed, test_share)
     available = split.available
+    if min(available) < 2:
+        raise LevyError(
+            f"{source.where}: class {source.classes[int(np.argmin(available))]!r} has {min(available)} image{'s' * (min(available) != 1)}"
+            f"{' beside those held out' if test_share else ''}, but 2 are needed to say how good images of a class are: bring more, or take the "
+            "class out"
+        )
     per_class = reference_per_class or min(available)
     if per_class > min(available):
         smallest = source.classes[int(np.argmin(available))]
@@ -86,7 +95,7 @@ def assign_groups(
             f"{' beside those held out' if test_share else ''}: lower it, or set it to null"
         )
     groups = {
-        "train": split.first(longtail_counts(available, imbalance)),
+        "train": split.first(available if imbalance is None else longtail_counts(available, imbalance)),
         "balanced": split.first([per_class] * len(available)),
     }
     return groups | ({"test": split.held_out} if test_share else {})

@@ -71,7 +71,7 @@ class ClassifierConfig:
 def hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(training rows, held-out rows) of a labelled set, a fifth of it held out."""
     rows = torch.randperm(len(labels), generator=generator(seed, "classifier-split")).numpy()
-    held_out = int(len(rows) * HELD_OUT)
+    held_out = max(1, int(len(rows) * HELD_OUT))
     return rows[held_out:], rows[:held_out]
 
 

@@ -1,8 +1,11 @@
 """Images from what a person brought to the packed store."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from levy_core.base.files import write_json
 from levy_core.datasets.images.sources import checked_reader, open_source
@@ -19,6 +22,12 @@ def prepare(raw: Path, settings: ImageSettings, folder: Path, dataset: str) -> N
     first = int(groups["balanced"][0])
     read = checked_reader(source, first)
     shape = read(first).shape
+    for i in bar(
+        np.setdiff1d(np.arange(len(source.labels)), np.concatenate(list(groups.values()))),
+        "reading the rest",
+        unit="image",
+    ):
+        read(int(i))  # that more images later choose one of these is no time to find it damaged
     statistics: dict[str, Any] = {}
     for group, indices in groups.items():
         statistics[group] = write_group(
@@ -28,6 +37,21 @@ def prepare(raw: Path, settings: ImageSettings, folder: Path, dataset: str) -> N
     augmented = settings.model_dump(include={"flip", "crop", "colour"})
     write_json(folder / "statistics.json", {"shape": list(shape), **augmented, **statistics})
     counts = statistics["train"]["counts"]
-    tail = f"{sum(counts):,} long-tailed training images of {len(counts)} classes ({counts[0]} ... {counts[-1]})"
+    tail = f"{sum(counts):,} training images of {len(counts)} classes ({max(counts)} ... {min(counts)})"
     held_out = f"{len(groups.get('test', [])):,} held out"
     print(f"{dataset}: {tail}, {statistics['balanced']['counts'][0]} per class in the balanced reference, {held_out}")
+    if settings.imbalance is not None:
+        there = (
+            np.bincount(source.labels, minlength=len(counts))
+            - statistics.get("test", {"counts": [0] * len(counts)})["counts"]
+        )
+        uneven = there.max() > 2 * there.min()
+        used = ", ".join(
+            f"{n:,} of {of:,} of {name}" for name, n, of in zip(source.classes, counts, there.tolist(), strict=True)
+        )
+        if uneven:
+            print(
+                f"warning: {dataset}: its classes are uneven as they are, and imbalance {settings.imbalance:g} makes another long tail of them, in the "
+                f"order of the classes, that leaves {there.sum() - sum(counts):,} images unused ({used}): with imbalance: null all are used",
+                file=sys.stderr,
+            )

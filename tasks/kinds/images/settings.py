@@ -14,7 +14,7 @@ class ImageSettings(Settings):
     """How one data set of images is selected."""
 
     kind: Literal["images"] = "images"
-    imbalance: float = Field(ge=1)
+    imbalance: float | None = Field(default=None, ge=1)  # None: as the images are
     reference_per_class: int | None = Field(default=None, ge=2)
     test_share: float = Field(default=0.2, ge=0, lt=1)
     flip: bool = False

@@ -15,9 +15,16 @@ SEASONS = Samples("fields", ("DJF", "MAM", "JJA", "SON"), **RECORDED["fields"], 
 
 
 @pytest.mark.parametrize("first", [0, 13])
-def test_balanced_labels_are_as_many_of_each_class_and_none_are_without(first):
-    counts = np.bincount(SEASONS.labels("balanced", first, 1000), minlength=4)
-    assert np.abs(counts - 250).max() <= 1 + np.log(1000) / 2
+@pytest.mark.parametrize("classes", [2, 4, 10, 100])
+def test_balanced_labels_are_as_many_of_each_class_and_none_are_without(first, classes):
+    samples = replace(SEASONS, classes=tuple(map(str, range(classes))), shares=None)
+    for rounds, more in ((1, 0), (1, 1), (7, classes - 1), (50, 0)):
+        labels = samples.labels("balanced", first, rounds * classes + more)
+        counts = np.bincount(labels, minlength=classes)
+        assert (counts.min(), counts.max()) == (rounds, rounds + (more > 0))
+        assert np.array_equal(labels[:2], samples.labels("balanced", first, 2))
+    few = np.sort(replace(SEASONS, classes=tuple(map(str, range(366))), shares=None).labels("balanced", first, 61))
+    assert np.diff(few).max() < 3 * 6  # days of the whole year
     assert SEASONS.labels("none", first, 5).tolist() == [4] * 5
 
 

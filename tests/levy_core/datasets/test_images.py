@@ -158,6 +158,32 @@ def test_the_groups_of_a_plan_keep_the_held_out_images_to_themselves():
     everything = assign_groups(source, imbalance=1, reference_per_class=None, seed=0, test_share=0)
     assert list(everything) == ["train", "balanced"]
     assert sorted(everything["train"]) == list(range(180))
+    as_they_are = assign_groups(source, imbalance=None, reference_per_class=None, seed=0, test_share=0.2)
+    assert sorted([*as_they_are["train"], *as_they_are["test"]]) == list(range(180))
+    assert np.array_equal(as_they_are["test"], groups["test"])
+
+
+def test_a_class_of_one_image_is_refused_by_its_name():
+    for share, left in ((0, "1 image, but 2 are needed"), (0.5, "1 image beside those held out, but 2 are needed")):
+        source = named(*(("a", k) for k in range(40)), *(("rare", k) for k in range(1 if not share else 2)))
+        with pytest.raises(LevyError, match=rf"class 'rare' has {left} to say how good images of a class are"):
+            assign_groups(source, imbalance=None, reference_per_class=None, seed=1, test_share=share)
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_what_programs_leave_beside_images_is_no_image(tmp_path, form):
+    picture = png(noise_image(0))
+    left = ["a/.ipynb_checkpoints/1-checkpoint.png", "b/._2.png", "__MACOSX/a/1.png", ".Trash/a/1.png"]
+    members = dict.fromkeys(["a/1.png", "b/2.png", *left], picture)
+    if form == "zip":
+        write_zip(tmp_path / "images.zip", members)
+    else:
+        for name, data in members.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(data)
+    source = open_source(tmp_path)
+    assert source.classes == ["a", "b"]
+    assert len(source.labels) == 2
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,16 @@ def test_files_of_an_earlier_draw_go_and_what_else_lies_there_stays(tmp_path):
     assert json.loads((out / "levy.json").read_text()) == {"files": ["0.png", "event.json"], "drawn": {"seed": "1"}}
 
 
+def test_files_that_no_draw_wrote_are_not_written_over(tmp_path):
+    (tmp_path / "0.png").write_text("mine")
+    with pytest.raises(
+        LevyError,
+        match=r" holds 0.png, but no levy.json, .*: nothing is written over them; give an empty or a new folder",
+    ):
+        draw(tmp_path, "1.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["0.png"]
+
+
 def test_a_draw_that_fails_leaves_the_earlier_one(tmp_path):
     out = tmp_path / "out"
     draw(out, "0.png", "1.png")

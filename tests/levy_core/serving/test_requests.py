@@ -274,11 +274,11 @@ def test_a_request_without_a_number_of_samples_says_it_in_counts(folder):
     [
         ([0.75, 0.25], None, [0, 0, 0, 1]),
         ([0.75, 0.25], "training", [0, 0, 0, 1]),
-        ([0.75, 0.25], "balanced", [1, 0, 0, 1]),
+        ([0.75, 0.25], "balanced", [1, 0, 1, 0]),
         ([0.75, 0.25], "none", [2, 2, 2, 2]),
         (None, None, [2, 2, 2, 2]),  # models of before go on without a class
         (None, "training", [2, 2, 2, 2]),
-        (None, "balanced", [1, 0, 0, 1]),
+        (None, "balanced", [1, 0, 1, 0]),
     ],
 )
 def test_classes_are_those_of_the_training_data_unless_asked_otherwise(folder, tmp_path, shares, classes, labels):
