@@ -44,13 +44,13 @@ def test_it_ends_with_the_report_the_best_cell_and_the_look_up(ran):
 def test_stage_output_is_in_prefects_log_and_the_summary_is_an_artifact(ran):
     checkout, output, _ = ran
     assert re.search(
-        r"Task run 'prepare@digits' - digits: 512 long-tailed training images of 10 classes \(152 ... 7\)", output
+        r"Task run 'prepare@digits' - digits: 512 training images of 10 classes \(152 ... 7\)", output
     )
     code = """
 import sqlite3, os
 db = sqlite3.connect(os.path.join(".prefect", "prefect.db"))
 print([row[0] for row in db.execute("select data from artifact where key = 'levy-summary'")][0])
-print(db.execute("select count(*) from log where message like '%512 long-tailed%'").fetchone()[0])
+print(db.execute("select count(*) from log where message like '%512 training images%'").fetchone()[0])
 print(sorted(row[0] for row in db.execute("select name from task_run where name like '%@%'")))
 """
     shown = checkout.run(sys.executable, "-c", code).stdout
