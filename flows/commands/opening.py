@@ -6,6 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from levy_core.base.errors import LevyError
+
 if TYPE_CHECKING:
     from levy_core.serving.registered import RegisteredModel
 
@@ -18,8 +20,11 @@ def open_model(uri: str, verified: bool) -> "Iterator[tuple[RegisteredModel, Map
         uri: any MLflow model URI. verified: refuse a version that `levy verify` would refuse.
 
     Raises:
-        LevyError: no server, no such model, or files that are not what was registered.
+        LevyError: no URI, no server, no such model, or files that are not what was registered.
     """
+    if ":" not in uri and not Path(uri).exists():
+        name = uri.partition("@")[0]
+        raise LevyError(f"{uri} is no model URI: write models:/{name}@champion, or models:/{name}/1 for a version")
     from tasks.registry import lineage, tracking
     from tasks.registry.download import fetch, resolve
 

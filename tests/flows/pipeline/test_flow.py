@@ -43,9 +43,7 @@ def test_it_ends_with_the_report_the_best_cell_and_the_look_up(ran):
 
 def test_stage_output_is_in_prefects_log_and_the_summary_is_an_artifact(ran):
     checkout, output, _ = ran
-    assert re.search(
-        r"Task run 'prepare@digits' - digits: 512 training images of 10 classes \(152 ... 7\)", output
-    )
+    assert re.search(r"Task run 'prepare@digits' - digits: 512 training images of 10 classes \(152 ... 7\)", output)
     code = """
 import sqlite3, os
 db = sqlite3.connect(os.path.join(".prefect", "prefect.db"))
