@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -118,7 +119,7 @@ def lookup(
     from tasks.registry import tracking
 
     tracking.check_server(tracking.address())
-    client = tracking.connect().MlflowClient()
+    client, name = tracking.connect().MlflowClient(), re.split("[@/]", name.removeprefix("models:/"))[0]
     versions = client.search_model_versions(f"name = '{name}'" if name else "")
     if not versions:
         raise LevyError(

@@ -196,6 +196,7 @@ def test_a_tampered_lock_names_its_stage_and_says_that_only_hashes_can_be_compar
 @pytest.mark.long
 def test_levy_lookup_shows_the_whole_lineage_without_any_run(reproduced):
     shown = reproduced[0].levy("lookup", "levy-digits").stdout
+    assert reproduced[0].levy("lookup", "models:/levy-digits@champion").stdout == shown
     assert "levy-digits version 1 @champion\n" in shown
     for key in ("winner", "score", "data", "params", "outputs", "commit", "environment"):
         assert f"\n    {key} " in shown
