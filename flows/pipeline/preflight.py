@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from levy_core.base.errors import LevyError
-from levy_core.base.samples import RECORDED
 from levy_core.observations.views import Scene
 from levy_core.training.encoding import count_fitted
 from tasks.params.experiments import FEWEST
@@ -30,6 +29,7 @@ def check_sources(params: Params) -> None:
             are to be balanced, or fewer EOFs than a design asks for, or samples too large for EOFs or too small for patches; experiments that its
             held-out samples do not suit; a nearly full disk.
     """
+    needed = 0  # bytes
     for dataset in params.datasets:
         counts = params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
         for key, value in (("balance", params.train.balance), ("class_balancing", params.train.class_balancing)):
@@ -38,9 +38,11 @@ def check_sources(params: Params) -> None:
                     f"train.{key} is {value:g}, but {dataset} is of the kind {params.data[dataset].kind}, which has no classes: "
                     f"set train.{key} to 0, or name only data sets with classes in datasets"
                 )
-        _check_eofs(params, dataset, sum(counts.values()))
-        _check_patches(params, dataset)
+        shape = params.kind(dataset).measure_shape(paths.raw(dataset), params.data[dataset])
+        _check_eofs(params, dataset, sum(counts.values()), shape)
+        _check_patches(params, dataset, shape)
         _check_experiments(params, dataset)
+        needed += _bytes_of_samples(params, dataset, shape)
         for line in _find_repeated(dataset, counts, params.train):
             print(f"warning: {line}", file=sys.stderr)
     free = shutil.disk_usage(Path.cwd()).free
@@ -48,29 +50,27 @@ def check_sources(params: Params) -> None:
         raise LevyError(
             f"only {free / 2**20:.0f} MiB are free on the disk of {Path.cwd()}: a run needs {FREE_BYTES / 2**20:.0f} MiB and more"
         )
-    if (needed := sum(_bytes_of_samples(params, dataset) for dataset in params.datasets)) > free:
+    if needed > free:
         raise LevyError(
             f"sample.n is {params.sample.n:,}, whose samples take {needed / 2**30:,.0f} GiB or more in all cells of the grid, but "
             f"{free / 2**30:,.0f} GiB are free on the disk of {Path.cwd()}: draw fewer, or fewer cells or seeds"
         )
 
 
-def _bytes_of_samples(params: Params, dataset: str) -> int:
+def _bytes_of_samples(params: Params, dataset: str, shape: tuple[int, ...] | None) -> int:
     """Of the grid, at least, that are not there yet: one byte per sample where only preparation knows their shape."""
     kind, sample = params.kind(dataset), params.sample
-    shape = kind.measure_shape(paths.raw(dataset), params.data[dataset])
-    each = 1 if shape is None else prod(shape) * np.dtype(RECORDED[kind.name]["dtype"]).itemsize
+    each = 1 if shape is None else prod(shape) * np.dtype(kind.dtype).itemsize
     drawn = [file for design in params.designs for file in paths.samples(dataset, design).glob("*.npy")]
     number = sample.n * len(sample.seeds) * len(cells_of(sample, kind)) * len(params.designs)
     return max(0, number * each - sum(file.stat().st_size for file in drawn))
 
 
-def _check_eofs(params: Params, dataset: str, samples: int) -> None:
+def _check_eofs(params: Params, dataset: str, samples: int, shape: tuple[int, ...] | None) -> None:
     """Refuses designs with more EOFs than the samples have that they are fitted to, and large samples, which leave few of these."""
     given = {name: eofs for name in params.designs if (eofs := params.models[name].get("eofs")) is not None}
     if not given:
         return
-    shape = params.kind(dataset).measure_shape(paths.raw(dataset), params.data[dataset])
     size = None if shape is None else prod(shape)
     try:
         fitted = samples if size is None else count_fitted(samples, size)
@@ -85,10 +85,10 @@ def _check_eofs(params: Params, dataset: str, samples: int) -> None:
             )
 
 
-def _check_patches(params: Params, dataset: str) -> None:
+def _check_patches(params: Params, dataset: str, shape: tuple[int, ...] | None) -> None:
     """Refuses designs whose patches the fields do not hold."""
     given = {name: patches for name in params.designs if (patches := design_of(params.models[name]).patches)}
-    if not given or (shape := params.kind(dataset).measure_shape(paths.raw(dataset), params.data[dataset])) is None:
+    if shape is None:
         return
     for name, patches in given.items():
         try:

@@ -127,8 +127,9 @@ class Samples:
         """Labels of samples ``first`` to ``first + n`` where nobody names a class, int64 [n].
 
         Each class has its share of any part of the samples, as evenly as a golden-ratio sequence spreads them; of ``balanced`` samples
-        all classes come in turn, so that as many as there are classes have one of each. 'No class' (the number of classes) where that is asked for, or the model knows no classes or does not know their shares. One that was
-        never trained without a class takes unknown shares for equal.
+        all classes come in turn, so that as many as there are classes have one of each. 'No class' (the number of classes) where that
+        is asked for, or the model knows no classes or does not know their shares. One that was never trained without a class takes
+        unknown shares for equal.
         """
         equal = (1.0,) * len(self.classes)
         training = self.shares if self.shares or self.knows_no_class else equal
@@ -136,11 +137,10 @@ class Samples:
         if not shares or not self.knows_classes:
             return np.full(n, self.no_class)
         if classes == "balanced":
-            turn = np.argsort(
-                np.argsort((0.5 + np.arange(len(shares)) * GOLDEN) % 1)
-            )  # classes of neighbouring days far apart
+            # In the order of the golden-ratio sequence, so that a few of many days are of the whole year.
+            turn = np.argsort(np.argsort(_spread(np.arange(len(shares)))))
             return turn[np.arange(first, first + n) % len(shares)]
-        place = (0.5 + np.arange(first, first + n) * GOLDEN) % 1
+        place = _spread(np.arange(first, first + n))
         return np.searchsorted(np.cumsum(shares)[:-1] / np.sum(shares), place, side="right")
 
     def check_asked(self, asked: Classes | Mapping[str, int]) -> None:
@@ -184,3 +184,8 @@ class Samples:
     def usual_labels(self, first: int, n: int) -> np.ndarray:
         """Labels in training proportions, int64 [n]: what a model draws where nobody asks for anything."""
         return self.labels("training", first, n)
+
+
+def _spread(i: np.ndarray) -> np.ndarray:
+    """Members i of a golden-ratio sequence in [0, 1)."""
+    return (0.5 + i * GOLDEN) % 1

@@ -1,5 +1,6 @@
 """Folders that people ask for files in: what a draw writes comes all at once, in place of what an earlier draw wrote there."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ def output_folder(folder: Path, drawn: Mapping[str, str]) -> Iterator[Path]:
         drawn: model, seed, sampler and more, which the list has, too; as it is at the end of the block.
 
     Raises:
-        LevyError: as ``ready``; files lie there without a list.
+        LevyError: as ``ready``; files lie there without a list, or another process writes to the folder.
     """
     found = [] if (folder / LIST).exists() or not folder.is_dir() else [path.name for path in folder.iterdir()]
     if found := sorted(name for name in found if not name.startswith(".")):
@@ -32,7 +33,7 @@ def output_folder(folder: Path, drawn: Mapping[str, str]) -> Iterator[Path]:
             f"{folder} holds {', '.join(found[:3])}{' and more' * (len(found) > 3)}, but no {LIST}, the list of an earlier draw's files: "
             "nothing is written over them; give an empty or a new folder"
         )
-    with ready(folder):
+    with ready(folder), _alone(folder):
         part = folder / ".levy.part"
         shutil.rmtree(part, ignore_errors=True)  # of a killed process
         part.mkdir()
@@ -47,6 +48,20 @@ def output_folder(folder: Path, drawn: Mapping[str, str]) -> Iterator[Path]:
                 os.replace(part / name, folder / name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder, which goes with the process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LevyError(f"another draw is writing to {folder}: wait for it, or give another folder") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _listed(folder: Path) -> list[str]:

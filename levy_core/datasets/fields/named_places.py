@@ -9,14 +9,14 @@ import pandas as pd
 import xarray as xr
 
 from levy_core.base.errors import LevyError
+from levy_core.base.sphere import great_circle
 
 SAME_KM = 10.0  # coordinates of one place in two sources, at most
-EARTH_KM = 6371.0
 LISTED = 8  # places in messages
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class NamedPlaces:
     """Names [W] of places, and their latitude and longitude in degrees, float64 [2, W], or None.
 
     Its methods give cells of a flattened field, int64 [n, 1], and their weights, float64 [n, 1], as those of ``placing.Grid``.
@@ -56,7 +56,7 @@ class Places:
             raise LevyError(
                 f"{rows[0]} is given by latitude and longitude, but the model does not know where its places lie: name one of {self.listed}"
             )
-        apart = _distances(np.stack([latitude, longitude]), self.locations)
+        apart = great_circle(np.stack([latitude, longitude])[:, :, None], self.locations[:, None])
         nearest = apart.argmin(1)
         for i, row in enumerate(rows):
             if not apart[i, nearest[i]] <= SAME_KM:
@@ -118,10 +118,3 @@ def _degrees(array: xr.DataArray) -> list[str]:
 def _single(cells: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     found = np.asarray(cells, dtype=np.int64)[:, None]
     return found, np.ones(found.shape)
-
-
-def _distances(points: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Great-circle distances in km of points [2, n] from places [2, W] by the haversine formula: [n, W]."""
-    (north, east), (own_north, own_east) = np.deg2rad(points)[:, :, None], np.deg2rad(places)[:, None]
-    half = np.sin((north - own_north) / 2) ** 2 + np.cos(north) * np.cos(own_north) * np.sin((east - own_east) / 2) ** 2
-    return 2 * EARTH_KM * np.arcsin(np.sqrt(half.clip(0, 1)))

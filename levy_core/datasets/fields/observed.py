@@ -13,7 +13,7 @@ from levy_core.base.observed import Behind, Observed, Reported
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.fill import HUGE
-from levy_core.datasets.fields.named_places import Places
+from levy_core.datasets.fields.named_places import NamedPlaces
 from levy_core.datasets.fields.physical import physical, transform
 from levy_core.datasets.fields.placing import Grid, grid_of
 from levy_core.datasets.fields.plausible import find_beyond
@@ -112,7 +112,7 @@ def observe_stations(
     return _assemble(found, where, codec, samples, moment_of(where, codec, samples, time, None), points=True)
 
 
-def _grid_of(codec: Codec, std: Mapping[str, float], where: str) -> Grid | Places:
+def _grid_of(codec: Codec, std: Mapping[str, float], where: str) -> Grid | NamedPlaces:
     if unknown := sorted(set(std) - {"", *codec.names, *(v.name for v in codec.variables)}):
         raise LevyError(f"std is given of {', '.join(unknown)}, but the model has {', '.join(codec.names)}")
     return grid_of(codec, where)

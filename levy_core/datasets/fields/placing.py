@@ -12,7 +12,7 @@ from levy_core.base.cells import bilinear, blocks
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.grid import CLOSE
-from levy_core.datasets.fields.named_places import Places
+from levy_core.datasets.fields.named_places import NamedPlaces
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +118,14 @@ class Grid:
         return bilinear(row, column, self.shape, self.wraps)
 
 
-def grid_of(codec: Codec, where: str) -> Grid | Places:
+def grid_of(codec: Codec, where: str) -> Grid | NamedPlaces:
     """What finds values among the cells of a model's fields; ``where`` they are asked for, for messages.
 
     Raises:
         LevyError: the fields are tiles, or lie on a curved grid.
     """
     if codec.places is not None:
-        return Places(codec.places, codec.locations)
+        return NamedPlaces(codec.places, codec.locations)
     if codec.latitude is None or codec.longitude is None:
         raise LevyError(
             f"{where}: the model's fields are tiles of larger ones, which may lie anywhere (`patch`), so that nothing has a place in them: train "

@@ -13,7 +13,7 @@ from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.fill import looks_like_fill
-from levy_core.datasets.fields.named_places import Places
+from levy_core.datasets.fields.named_places import NamedPlaces
 from levy_core.datasets.fields.opening import choose_variable
 from levy_core.datasets.fields.placing import Grid
 from levy_core.datasets.fields.units import conversion_from
@@ -36,7 +36,7 @@ def read_grid(
     datasets: list[xr.Dataset],
     source: str,
     codec: Codec,
-    grid: Grid | Places,
+    grid: Grid | NamedPlaces,
     std: Mapping[str, float],
     means: bool,
     time: str | None,
@@ -104,7 +104,12 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def place_stations(
-    table: pd.DataFrame, names: Sequence[str], where: str, codec: Codec, grid: Grid | Places, std: Mapping[str, float]
+    table: pd.DataFrame,
+    names: Sequence[str],
+    where: str,
+    codec: Codec,
+    grid: Grid | NamedPlaces,
+    std: Mapping[str, float],
 ) -> dict[int, Values]:
     """Values by channel of a table as ``read_table`` gives it; ``names`` of its rows, for messages.
 

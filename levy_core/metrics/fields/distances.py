@@ -91,7 +91,7 @@ class Distances:
 
     @property
     def distance(self) -> float:
-        """Mean of the three, the tail's as a root mean square; infinite where samples have no spread at all."""
+        """Mean of those that there are, the tail's as a root mean square; infinite where samples have no spread at all."""
         return float(np.mean([self.ks, np.sqrt(self.tail_error), *([] if self.beside is None else [self.beside])]))
 
 

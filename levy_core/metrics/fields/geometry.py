@@ -5,10 +5,10 @@ from typing import Protocol
 
 import numpy as np
 
+from levy_core.base.sphere import great_circle
 from levy_core.metrics.fields import spatial
 from levy_core.metrics.fields.spatial import PAIRS, Pairs
 
-EARTH_KM = 6371.0  # radius
 NEAR_KM = 25.0  # the first class of distance of places ends there
 
 
@@ -44,7 +44,7 @@ class Plane:
         return spatial.rings(space)[0]
 
     def modes(self, space: tuple[int, int]) -> np.ndarray:
-        return np.bincount(spatial.rings(space)[1].reshape(-1))[1:]
+        return spatial.modes(space)
 
     def power(self, values: np.ndarray) -> np.ndarray:
         return spatial.field_power(values)
@@ -126,11 +126,8 @@ class Places:
         return classes
 
     def kilometres(self, pairs: Pairs) -> np.ndarray:
-        """Great-circle distances of the two of each pair (haversine), [pairs]."""
-        (phi, theta), (other_phi, other_theta) = (np.deg2rad(self.degrees[:, side]) for side in pairs)
-        across = np.cos(phi) * np.cos(other_phi) * np.sin((theta - other_theta) / 2) ** 2
-        half = np.sqrt(np.sin((phi - other_phi) / 2) ** 2 + across)
-        return 2 * EARTH_KM * np.arcsin(half.clip(0, 1))
+        """Great-circle distances of the two of each pair, [pairs]."""
+        return great_circle(*(self.degrees[:, side] for side in pairs))
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"places": self.degrees}

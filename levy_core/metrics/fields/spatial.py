@@ -89,9 +89,14 @@ def spectrum(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rings(values.shape[1:])[0], field_power(values).mean(0)
 
 
+def modes(shape: tuple[int, int]) -> np.ndarray:
+    """How many cosines of an H x W field each ring has, [K]."""
+    return np.bincount(rings(shape)[1].reshape(-1))[1:]
+
+
 def variances(power: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The variance of each H x W field, from the power [N, K] of its rings."""
-    return power @ np.bincount(rings(shape)[1].reshape(-1))[1:]
+    return power @ modes(shape)
 
 
 def damped_power(power: np.ndarray, variance: np.ndarray, scale: float) -> np.ndarray:

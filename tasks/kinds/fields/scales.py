@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from levy_core.base.sphere import EARTH_KM
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.curved import cell_areas
-from levy_core.metrics.fields.geometry import EARTH_KM, Globe, Places
+from levy_core.metrics.fields.geometry import Globe, Places
 from levy_core.metrics.fields.summary import Frame
 
 DEGREE_KM = 111.2  # of latitude

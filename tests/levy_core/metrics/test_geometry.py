@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from levy_core.base.sphere import EARTH_KM
 from levy_core.base.tensors import read_tensors, write_tensors
-from levy_core.metrics.fields.geometry import EARTH_KM, PLANE, Globe, Places
+from levy_core.metrics.fields.geometry import PLANE, Globe, Places
 from levy_core.metrics.fields.measures import FieldsMeasures, FieldsReference, measure_fields
 from levy_core.metrics.fields.summary import Frame
 

@@ -70,6 +70,14 @@ def test_a_list_that_is_none_removes_nothing(tmp_path, listed):
     assert set(contents(out)) == {"0.png", "kept"}
 
 
+def test_two_draws_at_once_do_not_mix(tmp_path):
+    with output_folder(tmp_path / "out", {"seed": "0"}) as part:
+        (part / "0.png").write_text("0.png of 0")
+        with pytest.raises(LevyError, match=r"another draw is writing to .*out: wait for it, or give another folder"):
+            draw(tmp_path / "out", "1.png", seed="1")
+    assert contents(tmp_path / "out") == {"0.png": "0.png of 0"}
+
+
 def test_what_a_killed_process_left_is_not_of_the_next_draw(tmp_path):
     (left := tmp_path / ".levy.part").mkdir()
     (left / "7.png").touch()
