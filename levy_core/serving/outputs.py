@@ -11,6 +11,7 @@ from pathlib import Path
 from levy_core.base.errors import LevyError
 from levy_core.base.files import ready, write_json
 
+LONGEST = 200  # characters of a file's name
 LIST = "levy.json"  # the files of a draw, and by what they were drawn
 
 
@@ -19,15 +20,16 @@ def output_folder(folder: Path, drawn: Mapping[str, str]) -> Iterator[Path]:
     """A folder for the block to write to, whose files come to ``folder`` if the block succeeds, with ``levy.json``, which lists them.
 
     Files on the list that an earlier draw left in ``folder`` go, so that those of two draws are not taken for one. What else lies there stays.
-    A folder with files and no list is no draw's: it is left alone.
+    A folder with files and no list is no draw's: it is left alone. While files change, the list has those of both draws and says of neither by what
+    they were drawn: a process that is killed then leaves nothing untrue, and the next draw takes all of them out.
 
     Args:
         drawn: model, seed, sampler and more, which the list has, too; as it is at the end of the block.
 
     Raises:
-        LevyError: as ``ready``; files lie there without a list, or another process writes to the folder.
+        LevyError: as ``ready``; files lie there without a list, another process writes to the folder, or a file cannot be put there.
     """
-    found = [] if (folder / LIST).exists() or not folder.is_dir() else [path.name for path in folder.iterdir()]
+    found = [] if (folder / LIST).is_file() or not folder.is_dir() else [path.name for path in folder.iterdir()]
     if found := sorted(name for name in found if not name.startswith(".")):
         raise LevyError(
             f"{folder} holds {', '.join(found[:3])}{' and more' * (len(found) > 3)}, but no {LIST}, the list of an earlier draw's files: "
@@ -35,19 +37,37 @@ def output_folder(folder: Path, drawn: Mapping[str, str]) -> Iterator[Path]:
         )
     with ready(folder), _alone(folder):
         part = folder / ".levy.part"
-        shutil.rmtree(part, ignore_errors=True)  # of a killed process
+        _remove(part)  # of a killed process
         part.mkdir()
         try:
             yield part
             names = sorted(path.name for path in part.iterdir())
-            for path in [folder / name for name in _listed(folder) if name not in names]:
-                if path.is_file():
-                    path.unlink()
-            write_json(folder / LIST, {"files": names, "drawn": dict(drawn)})
-            for name in names:
-                os.replace(part / name, folder / name)
+            _put(part, folder, names, drawn)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            _remove(part)
+
+
+def _put(part: Path, folder: Path, names: list[str], drawn: Mapping[str, str]) -> None:
+    earlier = _listed(folder)
+    try:
+        write_json(folder / LIST, {"files": sorted({*earlier, *names}), "drawn": {}})
+        for path in [folder / name for name in earlier if name not in names]:
+            if path.is_file() or path.is_symlink():
+                path.unlink()
+        for name in names:
+            os.replace(part / name, folder / name)
+        write_json(folder / LIST, {"files": names, "drawn": dict(drawn)})
+    except OSError as error:
+        raise LevyError(
+            f"{error.filename2 or error.filename} cannot be written ({error.strerror}): give an empty or a new folder"
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -68,7 +88,13 @@ def _listed(folder: Path) -> list[str]:
     """Files that an earlier draw wrote to a folder; none where its list is not there, or no list."""
     try:
         names = json.loads((folder / LIST).read_text())["files"]
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []
-    plain = lambda name: isinstance(name, str) and Path(name).name == name and not name.startswith(".")
+    plain = lambda name: (
+        isinstance(name, str)
+        and Path(name).name == name
+        and not name.startswith(".")
+        and len(name) < LONGEST
+        and "\0" not in name
+    )
     return [name for name in names if plain(name)] if isinstance(names, list) else []

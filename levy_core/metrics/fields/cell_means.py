@@ -13,7 +13,8 @@ def cell_bias(generated: np.ndarray, real: np.ndarray) -> tuple[float, float]:
     """How far the means of single cells are from the real ones, and that over the standard deviation of a cell's real values.
 
     Both are root mean squares over cells. What independent generated fields differ by because they are few is taken off (var / N of each cell),
-    so that it does not fall with their number: 0 for perfect ones, but for the real fields' own number.
+    so that it does not fall with their number: 0 for perfect ones, but for the real fields' own number. No more is taken off than of as many fields
+    that vary as the real ones do: a single wild value would pass for chance, and hide every bias.
 
     Args:
         generated, real: values float32 [N, K] and [M, K] of K cells, NaN where missing.
@@ -24,7 +25,7 @@ def cell_bias(generated: np.ndarray, real: np.ndarray) -> tuple[float, float]:
     if min(len(generated), len(real)) < FEWEST:
         return NAN, NAN
     (mean, variance, count), (real_mean, real_variance, _) = map(_moments, (generated, real))
-    by_chance = variance / np.maximum(count - 1, 1)
+    by_chance = np.minimum(variance, real_variance) / np.maximum(count - 1, 1)
     squared = _mean((mean - real_mean) ** 2 - by_chance)
     bias, spread = float(np.sqrt(np.maximum(squared, 0.0))), float(np.sqrt(_mean(real_variance)))
     return bias, bias / spread if spread > 0 else NAN

@@ -244,11 +244,18 @@ class FieldsReference:
         return not isinstance(self.frame.geometry, Places)
 
     def correlation_error(self, generated: Summary, c: int) -> float:
-        """Root mean square difference of the rank correlations of pairs of cells, each class of distance alike; NaN for too few fields."""
-        differences = [
-            theirs - spatial.rank_correlation(generated.beside[c], pairs)
-            for pairs, theirs in zip(self.frame.pairs[c], self.correlations[c], strict=True)
-        ]
+        """Root mean square difference of the rank correlations of pairs of cells, each class of distance alike; NaN for too few fields.
+
+        A generated cell that is the same in all fields knows nothing of others: 0, where leaving it out would reward it.
+        """
+        values = generated.beside[c]
+        constant = np.nanmax(values, 0, initial=-np.inf) == np.nanmin(values, 0, initial=np.inf)
+        constant &= (~np.isnan(values)).sum(0) >= spatial.FEWEST_FIELDS
+        differences = []
+        for pairs, theirs in zip(self.frame.pairs[c], self.correlations[c], strict=True):
+            found = spatial.rank_correlation(values, pairs)
+            found[np.isnan(found) & (constant[pairs[0]] | constant[pairs[1]])] = 0
+            differences.append(theirs - found)
         squares = np.array([mean_square(each[~np.isnan(each)]) for each in differences])
         squares = squares[~np.isnan(squares)]
         return float(np.sqrt(squares.mean())) if len(squares) else NAN

@@ -104,6 +104,24 @@ def test_kilometres_are_those_of_great_circles():
     )
 
 
+def test_places_that_never_change_are_no_nearer_to_real_ones():
+    """Left out of the correlations, cells without a law of their own would be judged by the others."""
+    degrees = scattered(9, 0)
+    real, good = weather_at(degrees, 1500, 0), weather_at(degrees, 300, 1)
+    still = good.copy()
+    still[..., :3] = still[:1, ..., :3]
+    found, fewer = measure_at(degrees, real, good), measure_at(degrees, real, still)
+    none = measure_at(degrees, real, np.zeros_like(good))
+    for v in NAMES:
+        assert (
+            found[f"correlation_error/test/{v}"]
+            < fewer[f"correlation_error/test/{v}"]
+            < none[f"correlation_error/test/{v}"]
+        )
+    assert found["distance/test"] < fewer["distance/test"] < none["distance/test"] < np.inf
+    assert np.isnan(measure_at(degrees, real, still[:19])["distance/test"])
+
+
 def test_places_without_coordinates_have_no_pairs_and_are_judged_by_their_values():
     degrees = np.full((2, 5), np.nan)
     real = weather_at(scattered(5, 0), 300, 0)
