@@ -119,8 +119,11 @@ def lookup(
     from tasks.registry import tracking
 
     tracking.check_server(tracking.address())
-    client, name = tracking.connect().MlflowClient(), re.split("[@/]", name.removeprefix("models:/"))[0]
-    versions = client.search_model_versions(f"name = '{name}'" if name else "")
+    client, wanted = tracking.connect().MlflowClient(), re.split("[@/]", name.removeprefix("models:/"))[0]
+    known = not name or (
+        wanted and "'" not in wanted
+    )  # no name has a quote, which MLflow's language of filters cannot write
+    versions = client.search_model_versions(f"name = '{wanted}'" if name else "") if known else []
     if not versions:
         raise LevyError(
             f"no registered model {name or 'at all'} in {tracking.address()}: `levy run` registers the winner"

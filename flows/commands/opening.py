@@ -17,14 +17,14 @@ def open_model(uri: str, verified: bool) -> "Iterator[tuple[RegisteredModel, Map
     """The model, and where it comes from, for files that keep provenance; its own files are gone after the block.
 
     Args:
-        uri: any MLflow model URI. verified: refuse a version that `levy verify` would refuse.
+        uri: any MLflow model URI, or a folder with an MLmodel. verified: refuse a version that `levy verify` would refuse.
 
     Raises:
         LevyError: no URI, no server, no such model, or files that are not what was registered.
     """
-    if ":" not in uri and not Path(uri).exists():
-        name = uri.partition("@")[0]
-        raise LevyError(f"{uri} is no model URI: write models:/{name}@champion, or models:/{name}/1 for a version")
+    if ":" not in uri and not (Path(uri) / "MLmodel").is_file():
+        name = uri.partition("@")[0].strip(" ./") or "NAME"
+        raise LevyError(f"{uri!r} is no model URI: write models:/{name}@champion, or models:/{name}/1 for a version")
     from tasks.registry import lineage, tracking
     from tasks.registry.download import fetch, resolve
 

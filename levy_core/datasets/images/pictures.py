@@ -36,8 +36,9 @@ def open_picture(file: Path | BytesIO, name: str) -> Image.Image:
             turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
             picture = opened if turn is None else opened.transpose(turn)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+        why = "its bytes are no picture's" if isinstance(error, UnidentifiedImageError) else error
         raise LevyError(
-            f"{name} is not a readable image ({error}): replace it by one of {', '.join(FORMATS)}, or remove it"
+            f"{name} is not a readable image ({why}): replace it by one of {', '.join(FORMATS)}, or remove it"
         ) from error
     if picture.mode not in (*GREY, *COLOUR):
         raise LevyError(

@@ -81,6 +81,10 @@ def assign_groups(
     """
     split = Split.of(source, seed, test_share)
     available = split.available
+    if len(available) < 2:
+        raise LevyError(
+            f"{source.where} has 1 class, {source.classes[0]!r}, but at least 2 classes are needed, a sub-folder each"
+        )
     if min(available) < 2:
         raise LevyError(
             f"{source.where}: class {source.classes[int(np.argmin(available))]!r} has {min(available)} image{'s' * (min(available) != 1)}"

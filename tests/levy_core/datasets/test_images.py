@@ -168,6 +168,10 @@ def test_a_class_of_one_image_is_refused_by_its_name():
         source = named(*(("a", k) for k in range(40)), *(("rare", k) for k in range(1 if not share else 2)))
         with pytest.raises(LevyError, match=rf"class 'rare' has {left} to say how good images of a class are"):
             assign_groups(source, imbalance=None, reference_per_class=None, seed=1, test_share=share)
+    with pytest.raises(LevyError, match=r"has 1 class, 'a', but at least 2 classes are needed"):
+        assign_groups(
+            named(*(("a", k) for k in range(40))), imbalance=None, reference_per_class=None, seed=1, test_share=0.2
+        )
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
@@ -583,6 +587,9 @@ def test_damaged_zips_and_images_are_named(tmp_path):
         open_source(tmp_path).read(0)
     write_zip(path, {"a/0.png": png(noise_image(0))[:60], "b/0.png": png(noise_image(0))})
     with pytest.raises(LevyError, match=r"x.zip: a/0.png is not a readable image"):
+        open_source(tmp_path).read(0)
+    write_zip(tmp_path / "x.zip", {"a/0.png": b"", "b/0.png": png(noise_image(0))})
+    with pytest.raises(LevyError, match=r"a/0.png is not a readable image \(its bytes are no picture's\): replace it"):
         open_source(tmp_path).read(0)
 
 
