@@ -21,6 +21,7 @@ COLOURS = ["#e76f24", "#2a78c2", "#1a936f", "#8f5bb5", "#c7a317", "#c23b6b", "#3
 FAMILIES = {"sde-a": "#8a949e", "sde-e": "#2a78c2", "ode": "#1a936f"}
 STYLES = {"euler-maruyama": "-", "ei-score": ":", "ei-noise": "--"}
 TUNED = "#e76f24"
+LEGIBLE = 1.15  # ratio of neighbours on a logarithmic axis
 STYLE = {
     "font.family": "sans-serif", "font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "levy", "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK,
     "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none", "figure.facecolor": "none",
@@ -68,6 +69,15 @@ def add_legend(axes: list, columns: int) -> None:
     axes[0].figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=9)
 
 
+def label_apart(ticks: list[int]) -> list[str]:
+    """Labels of ticks of a logarithmic axis, ascending; none where the next one that has one is so near that the two would overlap."""
+    labels, following = list[str](), float("inf")
+    for tick in reversed(ticks):
+        far = following > LEGIBLE * tick
+        labels, following = [str(tick) if far else "", *labels], tick if far else following
+    return labels
+
+
 def plot_quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: float) -> str:
     """The metric against network evaluations, one panel per design: the paper's solvers (SDE-E at its best eta), the tuned ones, the rest."""
     with open_panels(designs) as (axes, svg):
@@ -95,7 +105,7 @@ def plot_quality(grid: pd.DataFrame, designs: list[str], metric: str, floor: flo
             axis.axhline(floor, color=INK, linestyle=":", linewidth=1.2, label="perfect samples, as many")
             ticks = sorted(grid.nfe.unique())
             axis.set(xlabel="network evaluations per sample", xscale="log")
-            axis.set_xticks(ticks, [str(tick) for tick in ticks])
+            axis.set_xticks(ticks, label_apart(ticks))
             axis.minorticks_off()
         _set_log_scale(axes, metric_name(metric), positive=bool((grid[metric].dropna() > 0).all()))
         add_legend(axes, 3)
