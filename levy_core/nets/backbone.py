@@ -5,7 +5,7 @@ more than half of the time from a look-up in the registry to its first sample an
 what a stored model computes should not move with another package. A test holds it to diffusers, bit for bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import log
 from typing import cast
 
@@ -20,10 +20,21 @@ EPS = 1e-5
 Convolution = type[nn.Conv2d]
 
 
+def halve(x: Tensor) -> Tensor:
+    """[B, C, 2 H, 2 W] -> [B, C, H, W], means of 2 x 2 cells."""
+    return F.avg_pool2d(x, 2)
+
+
+def double(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, 2 H, 2 W], each cell four times."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
 class Residual(nn.Module):
     """Norm, SiLU, convolution, twice; [B, C, H, W] -> [B, C', H, W].
 
     The embedding is added in between or, with ``scale_shift``, says by how much what the second norm gives is scaled and shifted.
+    With ``resample`` (``halve`` or ``double``) what comes in and what the first convolution gets are of the next resolution, as in BigGAN and ADM.
     """
 
     def __init__(
@@ -35,9 +46,10 @@ class Residual(nn.Module):
         dropout: float,
         convolution: Convolution,
         scale_shift: bool,
+        resample: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
-        self.scale_shift = scale_shift
+        self.scale_shift, self.resample = scale_shift, resample
         self.norm1 = nn.GroupNorm(groups, inputs, EPS)
         self.conv1 = convolution(inputs, outputs, 3, padding=1)
         self.time_emb_proj = nn.Linear(embedding, outputs * (1 + scale_shift))
@@ -48,7 +60,10 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """``emb``: [B, E]."""
-        h, told = self.conv1(F.silu(self.norm1(x))), self.time_emb_proj(F.silu(emb))[:, :, None, None]
+        h = F.silu(self.norm1(x))
+        if self.resample is not None:
+            x, h = self.resample(x), self.resample(h)
+        h, told = self.conv1(h), self.time_emb_proj(F.silu(emb))[:, :, None, None]
         if self.scale_shift:
             scale, shift = told.chunk(2, dim=1)
             h = self.norm2(h) * (1 + scale) + shift
@@ -88,7 +103,7 @@ class Resample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, 2 H, 2 W] or [B, C, H / 2, W / 2]."""
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest") if self.finer else x)
+        return self.conv(double(x) if self.finer else x)
 
 
 class Level(nn.Module):
@@ -114,10 +129,6 @@ class Level(nn.Module):
         self.attentions = nn.ModuleList([attention for _, attention in layers])
         self.resnets = nn.ModuleList([residual for residual, _ in layers])
 
-    def resample(self, name: str, channels: int, finer: bool, convolution: Convolution) -> None:
-        """Adds a last layer to the next resolution."""
-        self.add_module(name, nn.ModuleList([Resample(channels, finer, convolution)]))
-
 
 def _layers(level: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     found = cast(Level, level)
@@ -132,6 +143,7 @@ class Backbone(nn.Module):
         attends: which resolutions attend; with any, the middle does too. labels: how many there are.
         head_channels: of an attention head; narrower layers have one head.
         scale_shift: whether the embedding scales and shifts what norms give (ADM, Dhariwal and Nichol 2021, arXiv 2105.05233) or is added (DDPM).
+        residual_resampling: whether a residual layer goes to the next resolution (ADM) or a convolution (DDPM).
         convolution: the class of every convolution, with the parameters of ``nn.Conv2d``.
         augment: numbers that tell how a sample was augmented. label_numbers: those that tell labels apart, 0: each has a vector of its own.
 
@@ -155,11 +167,21 @@ class Backbone(nn.Module):
         convolution: Convolution = nn.Conv2d,
         augment: int = 0,
         label_numbers: int = 0,
+        residual_resampling: bool = False,
     ):
         super().__init__()
         self.checkpointing = False
         first, last, embedding = channels[0], channels[-1], 4 * channels[0]
         common = (embedding, groups, dropout, convolution, head_channels, scale_shift)
+
+        def resampler(width: int, finer: bool) -> nn.ModuleList:
+            if not residual_resampling:
+                return nn.ModuleList([Resample(width, finer, convolution)])
+            resample = double if finer else halve
+            return nn.ModuleList(
+                [Residual(width, width, embedding, groups, dropout, convolution, scale_shift, resample)]
+            )
+
         self.conv_in = convolution(inputs, first, 3, padding=1)
         self.time_embedding = nn.ModuleDict(
             {"linear_1": nn.Linear(first, embedding), "linear_2": nn.Linear(embedding, embedding)}
@@ -171,7 +193,7 @@ class Backbone(nn.Module):
             level = Level([skip_widths[-1]] + [width] * (layers - 1), width, [attends[i]] * layers, *common)
             skip_widths += [width] * layers
             if i < len(channels) - 1:
-                level.resample("downsamplers", width, False, convolution)
+                level.downsamplers = resampler(width, finer=False)
                 skip_widths.append(width)
             self.down_blocks.append(level)
         self.mid_block = Level([last, last], last, [any(attends), False], *common)
@@ -180,7 +202,7 @@ class Backbone(nn.Module):
             widths = [below] + [width] * layers
             level = Level([w + skip_widths.pop() for w in widths], width, [attends[i]] * (layers + 1), *common)
             if i > 0:
-                level.resample("upsamplers", width, True, convolution)
+                level.upsamplers = resampler(width, finer=True)
             self.up_blocks.append(level)
             below = width
         self.conv_norm_out = nn.GroupNorm(groups, first, EPS)
@@ -200,7 +222,7 @@ class Backbone(nn.Module):
                 x = self._through(layer, x, emb)
                 skips.append(x)
             for down in getattr(level, "downsamplers", ()):
-                x = down(x)
+                x = self._to_next(down, x, emb)
                 skips.append(x)
         for layer in _layers(self.mid_block):
             x = self._through(layer, x, emb)
@@ -208,8 +230,12 @@ class Backbone(nn.Module):
             for layer in _layers(level):
                 x = self._through(layer, torch.cat([x, skips.pop()], dim=1), emb)
             for up in getattr(level, "upsamplers", ()):
-                x = up(x)
+                x = self._to_next(up, x, emb)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+    def _to_next(self, resampler: nn.Module, x: Tensor, emb: Tensor) -> Tensor:
+        """To the next resolution."""
+        return self._through((resampler, nn.Identity()), x, emb) if isinstance(resampler, Residual) else resampler(x)
 
     def _through(self, layer: tuple[nn.Module, nn.Module], x: Tensor, emb: Tensor) -> Tensor:
         residual, attention = layer

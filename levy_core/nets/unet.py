@@ -25,6 +25,7 @@ class UNetConfig(Size):
     ``augment``: numbers that tell it how a sample was augmented. ``head_channels``: channels of an attention head.
     ``label_numbers``: how many numbers tell it a class; 0: each class has a vector of its own.
     ``scale_shift``: the embedding of noise level and class scales and shifts what norms give, as in ADM.
+    ``residual_resampling``: residual layers go from one resolution to the next, as in ADM, in place of convolutions.
     ``patches``: of a field, which it sees at a time (``OnPlaces``); None: the whole field.
     """
 
@@ -44,6 +45,7 @@ class UNetConfig(Size):
     static: int = 0
     label_numbers: int = 0
     patches: Patches | None = None
+    residual_resampling: bool = False
 
 
 class UNet(OnPlaces):
@@ -106,6 +108,7 @@ class UNet(OnPlaces):
             convolution=RoundConv if closed else nn.Conv2d,
             augment=config.augment,
             label_numbers=config.label_numbers,
+            residual_resampling=config.residual_resampling,
         )
 
     @property

@@ -22,6 +22,7 @@ class NetParams(Settings):
     attention: list[bool] | None = None
     head_channels: Count | None = None
     scale_shift: bool | None = None
+    residual_resampling: bool | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
     hidden: Count | None = None
     patch: Count | None = None

@@ -75,13 +75,15 @@ def test_a_name_gives_its_settings_and_keys_beside_it_go_before(folder):
     assert net.settings["attention"] == [False, True]
     assert (net.settings["dropout"], net.settings["layers"], net.settings["groups"]) == (0.2, 2, 32)
     assert settings({"channels": [8], "layers": 1}).net.name == "small"
+    assert settings({"name": "adm-64", "channels": [192, 384]}).net.settings["attention"] == [False, True]
+    assert settings({"name": "small", "residual_resampling": True}).net.settings["residual_resampling"] is True
     assert settings({"name": "dit-b"}).net.settings == {"hidden": 768, "layers": 12, "head_channels": 64, "patch": 2}
 
 
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        ({"name": "resnet"}, r"net\.name is 'resnet': unknown network 'resnet': choose one of ddpm-32, dit-b"),
+        ({"name": "resnet"}, r"net\.name is 'resnet': unknown network 'resnet': choose one of adm-128, adm-256, adm-64, ddpm-256, ddpm-32, dit-b"),
         ({"name": "dit-s", "channels": [16]}, r"net\.channels is set, which the network dit-s does not have: it has hidden, layers"),
         ({"name": "ddpm-32", "patch": 2}, r"net\.patch is set, which the network ddpm-32 does not have"),
         ({"channels": [8], "attention": [True, False]}, r"net\.attention is \[True, False\], but net\.channels has 1 resolutions"),
