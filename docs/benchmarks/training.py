@@ -39,8 +39,8 @@ SIZES = {  # shape, channels, layers, attention, batch
 Step = Callable[[], None]
 
 
-def ours(size: str, heads: int, precision: str, device: torch.device, compiled: bool = False) -> tuple[Step, int]:
-    """A step of the project's trainer with LIM, and the network's parameters."""
+def trainer_of(size: str, heads: int, precision: str, device: torch.device) -> Trainer:
+    """The project's trainer with LIM."""
     shape, channels, layers, attention, batch = SIZES[size]
     torch.manual_seed(0)
     net = UNet(UNetConfig(shape, CLASSES, channels, layers, attention, head_channels=heads))
@@ -48,16 +48,21 @@ def ours(size: str, heads: int, precision: str, device: torch.device, compiled: 
         steps=10**9, batch=batch, lr=1e-4, warmup=1, ema=0.999, clip=1.0, label_dropout=0.1, flip=False, seed=0, precision=precision
     )  # fmt: skip
     data, labels = torch.rand(512, *shape) * 2 - 1, torch.arange(512) % CLASSES
-    trainer = Trainer(
+    return Trainer(
         Design.from_mapping({"preset": "lim"}), net, data, of_labels(labels), {LABEL: torch.tensor(CLASSES)}, config, device
     )  # fmt: skip
+
+
+def ours(size: str, heads: int, precision: str, device: torch.device, compiled: bool = False) -> tuple[Step, int]:
+    """A step of the project's trainer, and the network's parameters."""
+    trainer = trainer_of(size, heads, precision, device)
     if compiled:
         begun = time.perf_counter()
         if fault := trainer.compile():
             raise SystemExit(f"the network is not compiled: {fault}")
         print(f"compiled in {time.perf_counter() - begun:.0f} s: {size}, {precision}", file=sys.stderr)
     steps: Iterator = trainer.run()
-    return lambda: next(steps) and None, parameter_count(net)
+    return lambda: next(steps) and None, parameter_count(trainer.predictor)
 
 
 def diffusers(size: str, heads: int, precision: str, device: torch.device) -> Step:
