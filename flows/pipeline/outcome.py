@@ -6,7 +6,7 @@ from pathlib import Path
 from tasks.cells.comparison import read_winner
 from tasks.cells.selection import cell_label
 from tasks.params.schema import Params
-from tasks.registry import record
+from tasks.registry import pages, record
 from tasks.runtime import paths
 
 
@@ -60,6 +60,7 @@ def as_text(params: Params, outcome: Outcome) -> str:
             f"  best cell  {best_cell(dataset, params.metric(dataset))}",
             f"  report     {report_path(dataset)}",
             f"  registry   {recorded.name} version {recorded.version}{aliases}{known}",
+            f"  record     {pages.run_page(recorded.run_id)}",
             f"  samples    python -c 'import mlflow; print({recorded.look_up}.shape)'",
         ]
     return "\n".join(lines)

@@ -120,7 +120,7 @@ def tags(dataset: str) -> dict[str, str]:
     """Lineage tags, all strings. ``levy.lock`` names the result: equal tags, equal outputs."""
     stages = stages_of(dataset)
     params = {name: entry.get("params", {}) for name, entry in stages.items()}
-    remote = _without_credentials(_git("ls-remote", "--get-url"))
+    remote = without_credentials(_git("ls-remote", "--get-url"))
     return {
         "levy.version": version("levy"),
         "levy.dataset": dataset,
@@ -138,7 +138,7 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _without_credentials(url: str) -> str:
+def without_credentials(url: str) -> str:
     """A URL without user, password and query; what is no URL (``git@host:path``, a folder) can hold no password."""
     parts = urlsplit(url)
     if not (parts.scheme and parts.netloc):
