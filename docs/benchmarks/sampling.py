@@ -57,7 +57,7 @@ def overhead(size: str, solver: Solver, isotropic: bool) -> tuple[float, float]:
     shares = []
     for turn in range(3):
         net.seconds, begun = 0.0, time.perf_counter()
-        sample(predictor, table, design.noise, turn, range(BATCH), SHAPE, torch.full((BATCH,), 10))
+        sample(predictor, table, design.noise, turn, range(BATCH), SHAPE, of_labels(torch.full((BATCH,), 10)))
         total = time.perf_counter() - begun
         if turn:  # the first one warms up
             shares.append((total - net.seconds) / net.seconds)
