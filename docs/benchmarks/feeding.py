@@ -3,7 +3,7 @@
     python docs/benchmarks/feeding.py outputs/weather/data          # a folder that `prepare` wrote
     python docs/benchmarks/feeding.py /tmp/many --images 1000000    # makes a store of images of noise there, 3 x 64 x 64, and keeps it
 
-The two are trained in turn, five times; the ratio is of their medians in this one run. Opening the store is timed too. In memory
+The two are trained in turn, some times; ratios are of their medians in this one run, that by processor seconds hardly moves with other load. Opening the store is timed too. In memory
 are the first samples, at most 1 GB of them. The peak of memory is that before they are read.
 """
 
@@ -26,27 +26,27 @@ from levy_core.process.design import Design
 from levy_core.training.config import TrainConfig
 from levy_core.training.trainer import Trainer
 
-STEPS, TURNS, BATCH = 40, 5, 64
+BATCH = 64
 IMAGE = (3, 64, 64)
-CONFIG = TrainConfig(
-    steps=STEPS, batch=BATCH, lr=1e-3, warmup=1, ema=0.9, clip=1.0, label_dropout=0.0, flip=False, seed=0, precision="float32"
-)  # fmt: skip
 
 
 def seconds(
-    store: FieldStore | ImageStore, data: torch.Tensor | FieldStore | ImageStore, channels: tuple[int, ...]
-) -> float:
-    """Of one training."""
+    store: FieldStore | ImageStore, data: torch.Tensor | FieldStore | ImageStore, channels: tuple[int, ...], steps: int
+) -> tuple[float, float]:
+    """Of one training: of the clock, and of processors."""
+    config = TrainConfig(
+        steps=steps, batch=BATCH, lr=1e-3, warmup=1, ema=0.9, clip=1.0, label_dropout=0.0, flip=False, seed=0, precision="float32"
+    )  # fmt: skip
     net = UNet(UNetConfig(store.shape, len(store.classes), channels))
     design = Design.from_mapping({"preset": "edm"})
     labels = torch.from_numpy(store.labels)[: len(data)]
     trainer = Trainer(
-        design, net, data, of_labels(labels), {LABEL: torch.tensor(len(store.classes))}, CONFIG, torch.device("cpu")
+        design, net, data, of_labels(labels), {LABEL: torch.tensor(len(store.classes))}, config, torch.device("cpu")
     )
-    start = time.perf_counter()
+    start, computing = time.perf_counter(), time.process_time()
     for _ in trainer.run():
         pass
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - computing
 
 
 def open_store(folder: Path, images: int) -> FieldStore | ImageStore:
@@ -64,24 +64,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=40, help="of a training")
+    parser.add_argument("--turns", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     open_store(arguments.folder, arguments.images)
     start = time.perf_counter()
     store = open_store(arguments.folder, 0)
     print(f"{len(store)} samples of {store.shape}, opened in {1000 * (time.perf_counter() - start):.0f} ms")
-    seconds(store, store, (8,))
+    seconds(store, store, (8,), arguments.steps)
     print(f"peak of memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
     memory = torch.from_numpy(store[: 2**28 // prod(store.shape)])
-    print("| network | memory, samples/s | store, samples/s | store / memory |\n|---|---|---|---|")
+    print(
+        "| network | memory, samples/s | store, samples/s | store / memory | by processor seconds |\n|---|---|---|---|---|"
+    )
     for channels in ((8,), (16, 32)):
-        times: dict[str, list[float]] = {"memory": [], "store": []}
-        for _ in range(TURNS):
+        times: dict[str, list[tuple[float, float]]] = {"memory": [], "store": []}
+        for _ in range(arguments.turns):
             for name, data in (("memory", memory), ("store", store)):
-                times[name].append(seconds(store, data, channels))
-        rate = {name: STEPS * BATCH / median(taken) for name, taken in times.items()}
+                times[name].append(seconds(store, data, channels, arguments.steps))
+        (memory_rate, memory_work), (store_rate, store_work) = (
+            [arguments.steps * BATCH / median(taken) for taken in zip(*times[name], strict=True)] for name in times
+        )
         print(
-            f"| {list(channels)} | {rate['memory']:.0f} | {rate['store']:.0f} | {rate['store'] / rate['memory']:.2f} |",
+            f"| {list(channels)} | {memory_rate:.0f} | {store_rate:.0f} | {store_rate / memory_rate:.2f} | {store_work / memory_work:.2f} |",
             flush=True,
         )
 
