@@ -21,17 +21,17 @@ class ChunkRows:
     _rows: int
 
     @classmethod
-    def open(cls, path: Path, dtype: str) -> "ChunkRows":
+    def open(cls, path: Path, *dtypes: str) -> "ChunkRows":
         """An array; no row is read.
 
         Raises:
-            ValueError: its chunks hold anything else than plain rows of ``dtype``. What zarr raises of an array that is not there.
+            ValueError: its chunks hold anything else than plain rows of one of the ``dtypes``. What zarr raises of an array that is not there.
         """
         array = zarr.open_array(path, mode="r")
         whole = array.chunks[1:] == array.shape[1:]
-        if array.compressors or array.filters or array.shards or array.dtype != dtype or not whole:
-            raise ValueError(f"its chunks are not plain rows of {dtype}")
-        return cls(array.shape[1:], np.dtype(dtype).newbyteorder("<"), path / "c", array.chunks[0])
+        if array.compressors or array.filters or array.shards or array.dtype not in dtypes or not whole:
+            raise ValueError(f"its chunks are not plain rows of {' or '.join(dtypes)}")
+        return cls(array.shape[1:], array.dtype.newbyteorder("<"), path / "c", array.chunks[0])
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Rows [n, *shape] by their numbers, int64 [n], in their order. Python's lock is free meanwhile.

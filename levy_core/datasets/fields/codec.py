@@ -14,7 +14,7 @@ from levy_core.base.files import write_json
 from levy_core.base.samples import CORRECTION
 from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets.fields.climatology import Climatology
-from levy_core.datasets.fields.config import Variable
+from levy_core.datasets.fields.config import DTYPES, Variable
 from levy_core.datasets.fields.curved import Projection, cell_areas
 from levy_core.datasets.fields.labels import SEASONS, seasons_of
 from levy_core.datasets.fields.normal_scores import NormalScores
@@ -51,6 +51,7 @@ class Codec:
         attributes: of each channel in its source (long_name, standard_name, cell_methods).
         hours: of the day that the training period has fields of.
         days: of the year that it has fields of, ``month-day``; None where it has all, or a codec of before does not say.
+        dtype: of the prepared store's numbers.
     """
 
     variables: tuple[Variable, ...]
@@ -67,6 +68,7 @@ class Codec:
     attributes: tuple[dict[str, str], ...] = ()
     hours: tuple[int, ...] = HOURS
     days: tuple[str, ...] | None = None
+    dtype: str = "float32"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -221,6 +223,8 @@ class Codec:
             "attributes": list(self.attributes),
             "hours": list(self.hours),
         } | ({} if self.days is None else {"days": list(self.days)})
+        if self.dtype != DTYPES[0]:
+            description["dtype"] = self.dtype
         write_json(folder / JSON, description)
 
     @classmethod
@@ -245,6 +249,7 @@ class Codec:
                 attributes=tuple(description["attributes"]),
                 hours=tuple(description.get("hours", HOURS)),
                 days=tuple(description["days"]) if "days" in description else None,
+                dtype=description.get("dtype", DTYPES[0]),
             )
             corrected = folder / CORRECTION
             return codec.corrected(json.loads(corrected.read_text())) if corrected.exists() else codec

@@ -18,6 +18,7 @@ SEASONS = ("none", "season", "month", "day", "day-hour")
 REDUCTIONS = ("mean", "sum", "max", "min")
 STANDARDISATIONS = ("variable", "cell")
 STAMPS = ("end", "start")
+DTYPES = ("float32", "float16")
 TEST_SHARE = 0.2  # unless it is said what is held out
 HELD_OUT = ("train_until", "test_share", "test_years")  # of which one says it
 Choice = str | float  # an entry of a dimension
@@ -160,6 +161,7 @@ class FieldsConfig:
             for the first that is not missing in each cell.
         members: the dimension whose entries are samples of the same time each: that of an ensemble's members.
         static: fields that are the same at all times, which the network is told; None: none.
+        dtype: of the prepared store's numbers.
     """
 
     variables: tuple[Variable, ...]
@@ -179,6 +181,7 @@ class FieldsConfig:
     select: Mapping[str, Choice] = field(default_factory=dict)
     members: str | None = None
     static: Static | None = None
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         keys = [v.key for v in self.variables]
@@ -189,6 +192,7 @@ class FieldsConfig:
             ("way to standardise", self.standardise, STANDARDISATIONS),
             ("season", self.season, SEASONS),
             ("way to resample", self.how, REDUCTIONS),
+            ("dtype", self.dtype, DTYPES),
         ):
             choose(kind, value, dict.fromkeys(choices))
         if self.box is not None:

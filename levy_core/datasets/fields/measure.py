@@ -204,6 +204,7 @@ def _codec(
         attributes=tuple({k: str(v) for k, v in a.attrs.items() if k != "units"} for a in data.data_vars.values()),
         hours=tuple(np.unique(data.time[train].dt.hour).tolist()),
         days=find_known_days(data.time[train].to_numpy()),
+        dtype=fields.config.dtype,
     )
 
 

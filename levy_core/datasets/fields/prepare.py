@@ -13,6 +13,7 @@ from levy_core.datasets.fields import append, tiles
 from levy_core.datasets.fields.append import STORE, PreviousStore
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import FieldsConfig
+from levy_core.datasets.fields.half import to_half
 from levy_core.datasets.fields.labels import classes, label
 from levy_core.datasets.fields.measure import Progress, check_training, measure, one_blas_thread, with_scores
 from levy_core.datasets.fields.opening import LazyFields, open_parts
@@ -95,7 +96,7 @@ def prepare_fields(
         units, mean, std, min, max and cells that are always missing, of the training period; of static fields likewise.
 
     Raises:
-        LevyError: as ``inspect`` and ``measure``. Nothing has been written then.
+        LevyError: as ``inspect`` and ``measure``, when nothing has been written; as ``to_half``, when some of the store has.
     """
     inspection = inspect(folder, config)
     train, test, cut = *inspection.periods.values(), inspection.samples
@@ -111,7 +112,7 @@ def prepare_fields(
     for group, rows in periods.items():
         field = create_group(
             into.absolute() / STORE, group, codec.shape, np.repeat(inspection.labels[group], cut), np.repeat(times[rows], cut), chunk * cut,
-            codec.calendar, {"classes": list(inspection.classes), "channels": list(codec.names)},
+            codec.dtype, codec.calendar, {"classes": list(inspection.classes), "channels": list(codec.names)},
         )  # fmt: skip
         unchanged = [] if old is None else _unchanged(old, group, hashes[group], fields, codec, rows, chunk)
         if old is not None:
@@ -151,13 +152,19 @@ def _write(fields: LazyFields, codec: Codec, array: zarr.Array, start: int, bloc
 
 @one_blas_thread
 def _samples(fields: LazyFields, codec: Codec, block: slice) -> np.ndarray:
-    """Float32, one chunk at a time: the last bits of a climatology depend on how many fields are asked for at once."""
+    """As they are stored, made one chunk at a time: the last bits of a climatology depend on how many fields are asked for at once."""
     cut, shape = _count_samples(fields), time_shape(fields)
     values = tiles.cut(read(fields, block), fields.config.patch)
-    times, samples = np.repeat(fields.data.time[block].to_numpy(), cut), np.empty(values.shape, "<f4")
+    times, samples = (
+        np.repeat(fields.data.time[block].to_numpy(), cut),
+        np.empty(values.shape, np.dtype(codec.dtype).newbyteorder("<")),
+    )
     for first in range(0, len(values), chunk_rows(shape) * cut):
         chunk = slice(first, first + chunk_rows(shape) * cut)
-        samples[chunk] = codec.encode(values[chunk], times[chunk])
+        encoded = codec.encode(values[chunk], times[chunk])
+        if codec.dtype == "float16":
+            encoded = to_half(fields, encoded, values[chunk], times[chunk])
+        samples[chunk] = encoded
     return samples
 
 
@@ -166,7 +173,7 @@ def _unchanged(
 ) -> list[int]:
     """The chunks of a group that are taken over: none if the first of them would be written as other bytes by this code."""
     cut = _count_samples(fields)
-    chunks = old.unchanged(group, hashes, 4 * chunk * cut * int(np.prod(codec.shape)))
+    chunks = old.unchanged(group, hashes, np.dtype(codec.dtype).itemsize * chunk * cut * int(np.prod(codec.shape)))
     if chunks:
         first = rows.start + chunks[0] * chunk
         samples = _samples(fields, codec, slice(first, min(first + chunk, rows.stop)))

@@ -1,6 +1,6 @@
 """The prepared fields: one zarr store with the groups ``train`` and ``test``, written a few chunks at a time, read by rows.
 
-A group has ``field`` float32 (sample, channel, latitude, longitude), standardised, NaN where missing, in chunks of a
+A group has ``field`` float32 or float16 (sample, channel, latitude, longitude), standardised, NaN where missing, in chunks of a
 few MB that are not compressed (noise is not compressible, and training reads at random), ``time`` and ``label``
 (sample); xarray opens it as a data set.
 """
@@ -16,6 +16,7 @@ import zarr
 
 from levy_core.base.chunks import ChunkRows
 from levy_core.base.errors import LevyError
+from levy_core.datasets.fields.config import DTYPES
 from levy_core.datasets.fields.split import find_runs
 
 CHUNK_BYTES = 4 * 2**20
@@ -49,7 +50,7 @@ class FieldStore:
         try:
             with xr.open_zarr(path, group=group, consolidated=False, chunks=None) as data:
                 labels, times, classes = data["label"].to_numpy(), data["time"].to_numpy(), tuple(data.attrs["classes"])
-            fields = ChunkRows.open(path / group / "field", "float32")
+            fields = ChunkRows.open(path / group / "field", *DTYPES)
         except Exception as error:  # zarr and its codecs raise many kinds
             raise _unreadable(f"{path} has no readable group {group!r}", error) from error
         channels, height, width = fields.shape
@@ -72,7 +73,7 @@ class FieldStore:
             LevyError: a chunk that is missing or truncated.
         """
         try:
-            return self._fields.read(np.arange(len(self))[rows])
+            return self._fields.read(np.arange(len(self))[rows]).astype(np.float32, copy=False)
         except OSError as error:
             raise _unreadable(f"{error.filename} cannot be read", error) from error
 
@@ -88,20 +89,21 @@ def create_group(
     labels: np.ndarray,
     times: np.ndarray,
     rows: int,
+    dtype: str,
     calendar: str,
     attributes: dict[str, object],
 ) -> zarr.Array:
     """Makes a group with its labels and times, and gives its still empty ``field``.
 
     Args:
-        labels: int64 [N]. times: [N] datetime64 or cftime of ``calendar``. rows: samples per chunk. attributes: of the group; ``classes`` among them.
+        labels: int64 [N]. times: [N] datetime64 or cftime of ``calendar``. rows: samples per chunk. dtype: of ``field``. attributes: of the group; ``classes`` among them.
     """
     store = zarr.open_group(path, mode="a").create_group(group, attributes=attributes)
     field = store.create_array(
         "field",
         shape=(len(labels), *shape),
         chunks=(rows, *shape),
-        dtype="float32",
+        dtype=dtype,
         fill_value=np.nan,
         compressors=None,
         config={"write_empty_chunks": True},  # a chunk that is not there has been lost
@@ -122,7 +124,7 @@ def create_group(
 
 
 def chunk_rows(shape: tuple[int, int, int]) -> int:
-    """Samples per chunk: a few MB, whatever the number of samples."""
+    """Samples per chunk: a few MB of float32, whatever the number of samples."""
     return max(1, CHUNK_BYTES // (4 * int(np.prod(shape))))
 
 

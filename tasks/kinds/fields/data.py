@@ -60,4 +60,6 @@ def prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | N
     if settings.coordinates:
         statistics["coordinates"] = True  # here, so that whoever asks for them trains again
     write_json(folder / "statistics.json", statistics)
+    if settings.config.dtype != "float32":
+        print(f"{dataset}: kept as {settings.config.dtype} (docs/weather.md)")
     print(f"{dataset}: {statistics['train']['samples']} training fields, {statistics['test']['samples']} held out")

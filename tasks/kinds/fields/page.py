@@ -163,6 +163,7 @@ class FieldPage:
             "geometry": type(self._real.frame.geometry).__name__,
             "per_year": self._fields_per_year,
             "anomalies": self._codec.climatology is not None,
+            "dtype": self._codec.dtype,
             "unlike_seasons": advise_whole_years(self._times["train"], self._times["test"]),
             "periods": {
                 group: {"samples": len(times), "when": say_runs(times)} for group, times in self._times.items()
