@@ -38,30 +38,34 @@ SETTINGS = {
 STEPS = ("prepare", "reference", "measure", "report")
 
 
-def field(rng: np.random.Generator, offset: float, spread: float) -> np.ndarray:
+def field(rng: np.random.Generator, offset: float, spread: float, shape: tuple[int, int]) -> np.ndarray:
     """float32 [H, W], smooth on every scale down to cells."""
-    total = np.zeros(SHAPE, np.float32)
+    total = np.zeros(shape, np.float32)
     for scale in (144, 36, 9, 1):
-        rows, columns = (-(-side // scale) for side in SHAPE)
+        rows, columns = (-(-side // scale) for side in shape)
         coarse = rng.standard_normal((rows, columns)).astype(np.float32)
-        total += coarse.repeat(scale, 0).repeat(scale, 1)[: SHAPE[0], : SHAPE[1]] * np.sqrt(scale / 144)
+        total += coarse.repeat(scale, 0).repeat(scale, 1)[: shape[0], : shape[1]] * np.sqrt(scale / 144)
     return offset + spread * total
 
 
-def fields(rng: np.random.Generator) -> dict[str, np.ndarray]:
+def fields(rng: np.random.Generator, shape: tuple[int, int] = SHAPE) -> dict[str, np.ndarray]:
     """One day."""
     means = {"t2m": (280, 8), "u10": (0, 5), "v10": (0, 5), "msl": (101_000, 900)}
-    day = {name: field(rng, *of) for name, of in means.items()}
-    return day | {"tp": np.maximum(field(rng, -2, 4), 0)}
+    day = {name: field(rng, *of, shape) for name, of in means.items()}
+    return day | {"tp": np.maximum(field(rng, -2, 4, shape), 0)}
 
 
-def make(path: Path, days: int) -> None:
-    """A store in chunks of one day."""
+def make(path: Path, days: int, shape: tuple[int, int] = SHAPE) -> None:
+    """A store in chunks of one day, round the globe from pole to pole."""
     rng, dims = np.random.default_rng(0), ("time", "latitude", "longitude")
     for day in range(days):
         times = START + np.array([day]) * np.timedelta64(1, "D")
-        data = {name: (dims, values[None], {"units": VARIABLES[name]}) for name, values in fields(rng).items()}
-        axes = {"time": times, "latitude": np.linspace(90, -90, SHAPE[0]), "longitude": np.arange(SHAPE[1]) * 0.25}
+        data = {name: (dims, values[None], {"units": VARIABLES[name]}) for name, values in fields(rng, shape).items()}
+        axes = {
+            "time": times,
+            "latitude": np.linspace(90, -90, shape[0]),
+            "longitude": np.arange(shape[1]) * 360 / shape[1],
+        }
         first = {"encoding": {name: {"compressors": None} for name in VARIABLES}}
         block = xr.Dataset(data, axes).chunk(time=1)
         block.to_zarr(path, zarr_format=3, consolidated=False, **({"append_dim": "time"} if day else first))

@@ -73,7 +73,7 @@ class FieldStore:
             LevyError: a chunk that is missing or truncated.
         """
         try:
-            return self._fields.read(np.arange(len(self))[rows]).astype(np.float32, copy=False)
+            return self._fields.read(np.arange(len(self))[rows], "float32")
         except OSError as error:
             raise _unreadable(f"{error.filename} cannot be read", error) from error
 

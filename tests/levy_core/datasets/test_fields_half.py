@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+import zarr
 
+from levy_core.base.chunks import ChunkRows
 from levy_core.base.errors import LevyError
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
@@ -84,6 +86,20 @@ def test_training_sees_the_same_from_memory_and_from_disk(both):
     one, other = (list(batches(data, rows, range(5))) for data in (train, torch.from_numpy(train[:])))
     assert all(torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in zip(one, other, strict=True))
     assert {a.dtype for a in one} == {torch.float32}
+
+
+def test_every_float16_is_read_as_the_float32_that_it_is(tmp_path):
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(16, 64, 64)
+    array = zarr.create_array(
+        tmp_path / "half", shape=every.shape, chunks=(4, 64, 64), dtype="float16", compressors=None
+    )
+    array[:] = every
+    rows = np.random.default_rng(0).permutation(16)
+    found = ChunkRows.open(tmp_path / "half", "float32", "float16").read(rows, "float32")
+    assert found.dtype == np.float32
+    assert np.array_equal(found, every[rows].astype(np.float32), equal_nan=True)
+    with pytest.raises(ValueError, match="not plain rows of float32"):
+        ChunkRows.open(tmp_path / "half", "float32")
 
 
 def test_it_takes_half_of_the_bytes_and_xarray_opens_it(both):
