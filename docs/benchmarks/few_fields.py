@@ -1,10 +1,11 @@
 """Few fields, on cells and on the coefficients of their EOFs, for about the same training time.
 
-    python docs/benchmarks/few_fields.py            # about seven minutes of one free core
-    python docs/benchmarks/few_fields.py 0          # one seed of the two
+    python docs/benchmarks/few_fields.py            # about twelve minutes of one free core
+    python docs/benchmarks/few_fields.py 0          # one seed of the three
 
 500 training fields of ``docs/benchmarks/weather.py``'s data on 8 x 16 cells, with larger scales (nu 4, slope 3), against 20,000 of the truth. Of t-EDM with
-EOFs two more rows: without what the EOFs leave (``none``), and with white noise of its variance in its place (``white``).
+EOFs two more rows: without what the EOFs leave (``none``), and with white noise of its variance in its place (``white``). Each design also with the
+marginal step: after sampling (``mapped``), fitted to 2,000 other samples and the training fields, and before training (``scored``: normal scores).
 """
 
 import sys
@@ -35,7 +36,8 @@ class Few:
     batch: int = 32
     steps: tuple[int, int] = (300, 5000)
     latents: tuple[float, ...] = (0.9,)
-    seeds: tuple[int, ...] = (0, 1)
+    mapped: int = 2000
+    seeds: tuple[int, ...] = (0, 1, 2)
 
     def fields(self, seed: int, n: int) -> np.ndarray:
         """Float64 [n, H, W]."""

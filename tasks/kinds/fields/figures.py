@@ -78,7 +78,7 @@ def plot_joint_extremes(
 
 
 def plot_rank_histograms(names: list[str], ranks: dict[str, list[np.ndarray]]) -> str:
-    """Shares of the ranks of held-out values among samples of their season, by design and variable: flat is right."""
+    """Shares of the ranks of held-out values among samples, by design and variable: flat is right."""
 
     def draw(axis, c: int) -> None:
         for k, (design, counts) in enumerate(ranks.items()):

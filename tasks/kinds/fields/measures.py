@@ -88,10 +88,10 @@ MEASURES = (
             ("the same of anomalies", "joint_error/" + ANOMALIES),
         ),
     ),
-    Measure("crps", "low", shown=(("CRPS of samples of the season", "crps/{}"),)),
+    Measure("crps", "low", shown=(("CRPS of samples, of the season where they have one", "crps/{}"),)),
     Measure(
         "crps_skill", "high", headline=("crps_skill/*",),
-        shown=(("CRPS skill over other years' fields of the season", "crps_skill/{}"),),
+        shown=(("CRPS skill over real fields of other years", "crps_skill/{}"),),
     ),
     Measure("reliability", "low", shown=(("rank histogram: reliability index", "reliability/{}"),)),
     Measure("chi_error", "low", shown=(("joint extremes, error", "chi_error/test/{}"),), pairs=True),

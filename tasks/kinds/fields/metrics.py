@@ -99,7 +99,7 @@ class FieldMetrics:
         return {}
 
     def measure(self, samples: Rows, labels: np.ndarray) -> dict[str, float]:
-        """All measures; of samples with a season also those of a forecast by the season."""
+        """All measures, with those of samples as a forecast of the held-out fields: by the season where samples have one."""
         return self._row(samples, labels, PERIODS)
 
     def accept(
@@ -146,20 +146,22 @@ class FieldMetrics:
         return Converted(samples, (n, *self.codec.shape), partial(_to_anomalies, self.codec))
 
     def rank_histograms(self, samples: Rows, labels: np.ndarray) -> dict[str, np.ndarray]:
-        """By variable, of held-out values among samples [N, C, H, W] of their season; {} where samples have none."""
-        if self.samples.shares is None:
-            return {}
+        """By variable, of held-out values among samples [N, C, H, W] of their season, or among all where samples have none."""
         name, its = self._forecast_as("test"), self._anomalies(samples, len(labels))
         fields, measured_as = (
             its if self.codec.climatology else self.physical(samples, labels),
             self._measured_as[labels],
         )
         generated = summarise(fields, {name: self.references[name].frame}, measured_as)
-        return self._ranks(generated[name], measured_as)
+        return self._ranks(generated[name], self._forecast_by(measured_as))
 
     def _forecast_as(self, period: str) -> str:
         """The reference whose fields are forecast: without their climatology where one was taken off."""
         return period if self.codec.climatology is None else ANOMALIES.format(period)
+
+    def _forecast_by(self, labels: np.ndarray) -> np.ndarray:
+        """Labels by which samples forecast real fields: one where they have no season, as real fields have then."""
+        return labels if self.samples.shares else np.zeros_like(labels)
 
     def _ranks(self, generated: Summary, labels: np.ndarray) -> dict[str, np.ndarray]:
         real = _thin(self.references[self._forecast_as("test")])
@@ -174,18 +176,14 @@ class FieldMetrics:
             summaries |= summarise(fields, {name: self.references[name].frame for name in names}, labels)
         for name, generated in summaries.items():
             row |= measure_summary(generated, labels, name, self.references[name])
-        if self.samples.shares is not None:
-            names, generated = self.codec.names, summaries[self._forecast_as("test")]
-            (real, seen), (train, of_train) = map(self._forecast, PERIODS)
-            pooled = [self.references[self._forecast_as(period)].frame.pooled for period in PERIODS]
-            # of the longer period fewer cells are pooled
-            here, there = np.isin(pooled[0], pooled[1]), np.isin(pooled[1], pooled[0])
-            values = generated.values[:, :, here].astype(np.float64)
-            row |= ensembles.crps(real[:, :, here], seen, values, labels, names, (train[:, :, there], of_train))
-            row |= {
-                f"reliability/{v}": ensembles.reliability(counts)
-                for v, counts in self._ranks(generated, labels).items()
-            }
+        names, generated, labels = self.codec.names, summaries[self._forecast_as("test")], self._forecast_by(labels)
+        (real, seen), (train, of_train) = map(self._forecast, PERIODS)
+        pooled = [self.references[self._forecast_as(period)].frame.pooled for period in PERIODS]
+        # of the longer period fewer cells are pooled
+        here, there = np.isin(pooled[0], pooled[1]), np.isin(pooled[1], pooled[0])
+        values = generated.values[:, :, here].astype(np.float64)
+        row |= ensembles.crps(real[:, :, here], seen, values, labels, names, (train[:, :, there], of_train))
+        row |= {f"reliability/{v}": ensembles.reliability(its) for v, its in self._ranks(generated, labels).items()}
         return {"samples": float(len(labels))} | row
 
     def _forecast(self, period: str) -> ensembles.Ensemble:
@@ -293,7 +291,7 @@ def _list_reasons(reasons: dict[str, str]) -> str:
 
 
 def _thin(reference: FieldsReference) -> ensembles.Ensemble:
-    """At most FORECASTS fields of a period, spread evenly: each is compared with each sample of its season."""
+    """At most FORECASTS fields of a period, spread evenly: each is compared with each sample of its season, if samples have one."""
     n = len(reference.summary)
     rows = np.linspace(0, n - 1, min(FORECASTS, n)).round().astype(int)
     return reference.summary.values[rows].astype(np.float64), reference.labels[rows]

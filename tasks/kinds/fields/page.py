@@ -130,10 +130,7 @@ class FieldPage:
         return self._metrics.physical(sampler.rows, sampler.labels)
 
     def _plot_ranks(self, names: list[str], samplers: dict[str, DefaultSampler]) -> str:
-        """Nothing where samples have no season, whose forecasts they could be."""
         ranks = {d: self._metrics.rank_histograms(c.rows, c.labels) for d, c in samplers.items()}
-        if not all(ranks.values()):
-            return ""
         return figures.plot_rank_histograms(names, {d: [its[v] for v in self.variables] for d, its in ranks.items()})
 
     def values(self, samplers: dict[str, DefaultSampler]) -> dict[str, Any]:
@@ -164,6 +161,7 @@ class FieldPage:
             "per_year": self._fields_per_year,
             "anomalies": self._codec.climatology is not None,
             "dtype": self._codec.dtype,
+            "seasons": self._metrics.samples.shares is not None,
             "unlike_seasons": advise_whole_years(self._times["train"], self._times["test"]),
             "periods": {
                 group: {"samples": len(times), "when": say_runs(times)} for group, times in self._times.items()

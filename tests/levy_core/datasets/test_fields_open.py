@@ -219,6 +219,68 @@ def test_a_store_as_weatherbench_lays_it_out_is_read_by_days(server, tmp_path, s
     assert found.latitude[0] > 0
 
 
+ARCO = (
+    Variable("2m_temperature", "degC"),
+    Variable("total_precipitation", "mm day-1", accumulated="1h", stamped="end", minimum=0.0),
+    Variable("geopotential", "m2 s-2", level=500),
+)
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["a copy on disk", "a web server"])
+def test_a_store_as_arco_era5_lays_it_out_is_read_by_days(server, tmp_path, served):
+    """One hour per chunk, north first, hours since 1900, more variables than are asked for, and an axis of times that goes on
+    before and after the hours that were ever written."""
+    url, folder = server
+    n, rng = 24 * 8, np.random.default_rng(0)
+    axes, shape = ("time", "latitude", "longitude"), (n, 5, 8)
+    values = lambda *of: rng.gamma(2.0, 1.0, of).astype(np.float32)
+    written = slice(24 * 2, 24 * 6)
+    described = lambda name, units, short: {"long_name": name, "short_name": short, "units": units}
+    store = xr.Dataset(
+        {
+            "2m_temperature": (axes, 270 + values(*shape), described("2 metre temperature", "K", "t2m")),
+            "total_precipitation": (axes, values(*shape) / 1000, described("Total precipitation", "m", "tp")),
+            "geopotential": (
+                ("time", "level", *axes[1:]),
+                5e4 + values(n, 3, *shape[1:]),
+                described("Geopotential", "m**2 s**-2", "z") | {"standard_name": "geopotential"},
+            ),
+            "sea_surface_temperature": (axes, 280 + values(*shape), described("Sea surface temperature", "K", "sst")),
+        },
+        {
+            "time": pd.date_range("2001-01-01", periods=n, freq="h"),
+            "level": ("level", [500, 850, 1000]),
+            "latitude": ("latitude", np.linspace(90, -90, 5), {"long_name": "latitude", "units": "degrees_north"}),
+            "longitude": ("longitude", np.arange(0, 360, 45.0), {"long_name": "longitude", "units": "degrees_east"}),
+        },
+        {"valid_time_start": "2001-01-03", "valid_time_stop": "2001-01-06"},
+    )
+    name = "full_3-1h-45deg-chunk-1.zarr-v3"
+    encoding: dict[str, dict[str, object]] = {"time": {"units": "hours since 1900-01-01", "dtype": "int64"}}
+    store.chunk({"time": 1}).to_zarr(folder / name, zarr_format=2, consolidated=True, encoding=encoding, compute=False)
+    some = store.isel(time=written).drop_vars(["level", "latitude", "longitude"])
+    some.chunk({"time": 1}).to_zarr(folder / name, zarr_format=2, region={"time": written})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "sources.txt").write_text(f"{url if served else folder}/{name}\n")
+    found = open_fields(tmp_path / "data", config(*ARCO, resample="1D"))
+    days = [
+        str(day)[:10]
+        for day, field in zip(found.time.values, found["2m_temperature"], strict=True)
+        if field.notnull().all()
+    ]
+    assert days == ["2001-01-03", "2001-01-04", "2001-01-05", "2001-01-06"]
+    whole = found.sel(time=["2001-01-04", "2001-01-05"])
+    hours = store.sel(time=whole.time.dt.strftime("%Y-%m-%d").values[0])
+    np.testing.assert_allclose(
+        whole["2m_temperature"][0], hours["2m_temperature"].mean("time") - 273.15, rtol=1e-5, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        whole["geopotential_500"][0], hours["geopotential"].sel(level=500).mean("time"), rtol=1e-6
+    )
+    amounts = store["total_precipitation"].sel(time=slice("2001-01-04T01", "2001-01-05T00")).sum("time")
+    np.testing.assert_allclose(whole["total_precipitation"][0], 1000 * amounts, rtol=1e-5)
+
+
 def test_a_missing_backend_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(known_implementations, "gs", {"class": "absent_package.Files", "err": "Please install gcsfs"})
     (tmp_path / "sources.txt").write_text("gs://bucket/era5.zarr\n")

@@ -66,6 +66,32 @@ def test_forecasts_by_the_season_are_judged_in_the_cells_that_are_pooled_in_both
     assert part["crps_skill/t2m"] == pytest.approx(whole["crps_skill/t2m"], abs=0.03)
 
 
+@pytest.mark.parametrize("climatology", ["none", "day"])
+def test_without_a_season_samples_forecast_any_field_and_training_fields_do_it_without_skill(climatology, tmp_path):
+    """Training fields are as good a forecast as themselves; of half the spread, real values rank outside of them: 37 % beyond the middle of the
+    largest of 19. 24 cells with 19 members each: a rank has 5 ± 1 %, so that a right reliability index is 0.16 ± 0.03."""
+    data = temperature(800, (52.0, 51.0, 50.0), tuple(map(float, range(8))), freq="D")
+    prepare(
+        write(tmp_path / "data", data), config(climatology=climatology, gap="0h", test_share=0.5), tmp_path / "prepared"
+    )
+    (tmp_path / "reference").mkdir()
+    make_reference(tmp_path / "prepared", tmp_path / "reference", FieldEvaluation(resamples=20), "weather")
+    metrics, train = (
+        FieldMetrics(tmp_path / "reference"),
+        FieldStore.open(tmp_path / "prepared" / "fields.zarr", "train"),
+    )
+    rows = np.linspace(0, len(train) - 1, 200).round().astype(int)
+    fields, labels = train[rows], metrics.samples.labels("training", 0, 200)
+    own = metrics.measure(fields, labels)
+    assert own["crps_skill/t2m"] == pytest.approx(0, abs=1e-5)  # the same 200 fields, float32
+    assert own["reliability/t2m"] < 0.3
+    narrow = metrics.measure(fields * 0.5, labels)
+    assert narrow["crps_skill/t2m"] < -0.05
+    assert narrow["reliability/t2m"] > 0.4
+    counts = metrics.rank_histograms(fields * 0.5, labels)["t2m"]
+    assert counts[[0, -1]].sum() > 0.25 * counts.sum()
+
+
 ROUND = {"latitude": (60.0, 0.0, -60.0), "longitude": tuple(map(float, range(0, 360, 45)))}
 
 
