@@ -5,7 +5,7 @@
 
 500 training fields of ``docs/benchmarks/weather.py``'s data on 8 x 16 cells, with larger scales (nu 4, slope 3), against 20,000 of the truth. Of t-EDM with
 EOFs two more rows: without what the EOFs leave (``none``), and with white noise of its variance in its place (``white``). Each design also with the
-marginal step: after sampling (``mapped``), fitted to 2,000 other samples and the training fields, and before training (``scored``: normal scores).
+marginal step: after sampling (``mapped``), fitted to 2,000 other samples and the training fields, and before training (``scored``: normal scores, of EDM).
 """
 
 import sys
@@ -18,6 +18,8 @@ import torch
 from weather import DESIGNS, LEVEL, anomalies, train_and_draw
 
 from levy_core.base.seeds import Streams
+from levy_core.datasets.fields.normal_scores import NormalScores
+from levy_core.datasets.fields.quantile_mapping import QuantileMapping
 from levy_core.metrics.fields import spatial
 from levy_core.nets.latent import Latent
 
@@ -44,7 +46,7 @@ class Few:
         return anomalies(self.nu, seed, n, self.shape, self.slope).double().numpy()[:, 0]
 
 
-FEW = {**DESIGNS, "LIM 1.8": {"preset": "lim", "alpha": 1.8}}
+FEW = {**DESIGNS, "LIM 1.8": {"preset": "lim", "alpha": 1.8}, "LIM 2": {"preset": "lim", "alpha": 2.0}}
 
 
 class Truth:
@@ -96,20 +98,37 @@ def rows_of(few: Few) -> Iterator[tuple[str, int, float, tuple[float, ...]]]:
         for name, settings in FEW.items():
             for eofs in (*few.latents, None):
                 chosen = settings | {"eofs": eofs} | ({"nu": few.nu} if name == "t-EDM" else {})
-                x, latent, seconds = train_and_draw(
-                    chosen,
-                    torch.from_numpy(data)[:, None].float(),
-                    few.channels,
-                    few.batch,
-                    few.steps[eofs is not None],
-                    few.samples,
-                    seed,
-                )
                 title = f"{name}, {'cells' if eofs is None else f'eofs {eofs:g}'}"
-                for rest in ("gaussian", "none", "white") if latent and name == "t-EDM" else ("gaussian",):
-                    fields = add_rest(latent, x, seed, rest) if latent else x
-                    shown = title if rest == "gaussian" else f"{title}, {rest}"
-                    yield shown, seed, seconds, truth.compare(fields.double().numpy()[:, 0])
+                rests = ("gaussian", "none", "white") if eofs and name == "t-EDM" else ("gaussian",)
+                made, seconds = draw(few, chosen, data, seed, rests)
+                for rest, fields in made.items():
+                    yield (
+                        title if rest == "gaussian" else f"{title}, {rest}",
+                        seed,
+                        seconds,
+                        truth.compare(fields[: few.samples]),
+                    )
+                mapping = QuantileMapping.fit(made["gaussian"][few.samples :], data)
+                yield f"{title}, mapped", seed, seconds, truth.compare(mapping.forward(made["gaussian"][: few.samples]))
+                if name == "EDM":  # heavy-tailed noise and light-tailed scores exclude each other
+                    scores = NormalScores.fit(data)
+                    made, seconds = draw(few, chosen, scores.forward(data), seed, ("gaussian",))
+                    yield (
+                        f"{title}, scored",
+                        seed,
+                        seconds,
+                        truth.compare(scores.inverse(made["gaussian"][: few.samples])),
+                    )
+
+
+def draw(
+    few: Few, settings: dict[str, Any], data: np.ndarray, seed: int, rests: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], float]:
+    """Samples [N, H, W] of a design trained on fields [n, H, W], by what stands for what the EOFs leave, and seconds of training."""
+    steps, known = few.steps[bool(settings["eofs"])], torch.from_numpy(data)[:, None].float()
+    x, latent, seconds = train_and_draw(settings, known, few.channels, few.batch, steps, few.samples + few.mapped, seed)
+    fields = {rest: add_rest(latent, x, seed, rest) if latent else x for rest in rests}
+    return {rest: made.double().numpy()[:, 0] for rest, made in fields.items()}, seconds
 
 
 def main(arguments: list[str]) -> None:
