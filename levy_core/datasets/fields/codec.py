@@ -20,7 +20,6 @@ from levy_core.datasets.fields.labels import SEASONS, seasons_of
 from levy_core.datasets.fields.normal_scores import NormalScores
 from levy_core.datasets.fields.physical import (
     are_alike,
-    bounded,
     each_season,
     maps_seasons,
     of_season,
@@ -31,6 +30,7 @@ from levy_core.datasets.fields.physical import (
 from levy_core.datasets.fields.quantile_mapping import read_mapping
 
 JSON, TENSORS = "codec.json", "codec.safetensors"
+NEAR = 2.0**-20  # standard deviations: float32 numbers below 16 are nearer to what was rounded
 HOURS = (0, 6, 12, 18)  # where a codec of before does not say
 
 
@@ -121,23 +121,26 @@ class Codec:
     def decode(self, x: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
         """Standardised [N, C, H, W] -> physical float64, NaN in cells that are always missing.
 
-        Values below the ``minimum`` of their variable are raised to it, nothing else is changed.
+        Values below the ``minimum`` of their variable, or no further above it than float32 rounds, are the minimum; nothing else is changed.
 
         Raises:
             LevyError: another shape than the codec's, or no times where they are needed.
         """
-        values = self.unbounded(x, times)
-        for c, v in enumerate(self.variables):
-            values[:, c] = bounded(v, values[:, c])
-        return values
+        near = np.broadcast_to(NEAR * _channels(self.std), (1, *self.shape))[0]
+        return self._back(x, times, lambda v, c, values: physical(v, values, near[c]))
 
     def unbounded(self, x: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
         """As ``decode``, with values below the minimum of their variable as they are."""
+        return self._back(x, times, lambda v, c, values: unbounded(v, values))
+
+    def _back(
+        self, x: np.ndarray, times: np.ndarray | None, inverse: Callable[[Variable, int, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
         values = self.anomalies(x)
         values += self._cycle(times, len(x))
         for variables, rows in each_season(self.variables, self._seasons(times, len(x))):
             for c, v in enumerate(variables):
-                values[rows, c] = unbounded(v, values[rows, c])
+                values[rows, c] = inverse(v, c, values[rows, c])
         return values
 
     def decode_cells(
@@ -161,7 +164,7 @@ class Codec:
         def decode(x: np.ndarray, which: np.ndarray) -> np.ndarray:
             values = x * std + mean + (0.0 if cycle is None else cycle[which])
             for (own,), rows in each_season((variable,), None if seasons is None else seasons[which]):
-                values[rows] = physical(own, values[rows])
+                values[rows] = physical(own, values[rows], NEAR * std)
             return values
 
         return decode

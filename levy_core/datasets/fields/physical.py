@@ -22,14 +22,20 @@ def transform(variables: tuple[Variable, ...], values: np.ndarray, seasons: np.n
     return transformed
 
 
-def physical(variable: Variable, transformed: np.ndarray) -> np.ndarray:
-    """Back through the transform of one variable and, where it is mapped, to quantiles of the training period; not below its minimum; keeps NaN."""
-    return bounded(variable, unbounded(variable, transformed))
+def physical(variable: Variable, transformed: np.ndarray, near: np.ndarray | float = 0.0) -> np.ndarray:
+    """Back through the transform of one variable and, where it is mapped, to quantiles of the training period; not below its minimum; keeps NaN.
 
-
-def bounded(variable: Variable, values: np.ndarray) -> np.ndarray:
-    """Physical values, not below the variable's minimum."""
-    return values if variable.minimum is None else np.maximum(values, variable.minimum)
+    Args:
+        near: a distance of transformed values: what lies no further above the minimum is the minimum, as dry cells are that were rounded.
+    """
+    values = unbounded(variable, transformed)
+    if variable.minimum is None:
+        return values
+    low = values < variable.minimum
+    if variable.mapping is None:
+        end = TRANSFORMS[variable.transform].forward(np.array(variable.minimum, dtype=np.float64), variable)
+        low |= transformed <= end + near
+    return np.where(low, variable.minimum, values)
 
 
 def unbounded(variable: Variable, transformed: np.ndarray) -> np.ndarray:
