@@ -13,7 +13,7 @@ from tasks.cells.tables import metric_name
 def format_mean(cell: pd.Series, key: str, factor: float = 1) -> str:
     """Mean and spread over seeds as text."""
     if pd.isna(cell[key]):
-        return "too few samples"
+        return "not known"
     spread = cell[f"{key}_std"]
     return f"{cell[key] * factor:.3g}" + (f" ± {spread * factor:.2g}" if pd.notna(spread) else "")
 

@@ -15,6 +15,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.files import write_json
 from levy_core.base.pixels import to_unit
 from levy_core.base.samples import RECORDED, Samples
+from levy_core.base.tensors import read_tensors, write_tensors
 from levy_core.datasets import starter
 from levy_core.datasets.images.store import read_group
 from levy_core.nets.unet import UNet, UNetConfig
@@ -259,3 +260,30 @@ def test_samples_without_a_class_are_reported_as_such(reported, tmp_path, monkey
     assert '<span class="badge">Samples drawn without asking for a class</span>' in page
     assert "No class was asked for, so that nothing is known" in page
     assert "without a class that was asked for, those that the classifier takes for it" in page
+
+
+def test_what_a_classifier_checked_on_one_image_says_of_rare_classes_is_not_reported(reported, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(reported[0], tmp_path / "work"))
+    path = paths.reference("digits") / "balanced.safetensors"
+    tensors = read_tensors(path)
+    for c in (7, 8, 9):  # one image among them, which it knew
+        tensors["confusion"][c] = 0
+    tensors["confusion"][9, 9] = 1
+    write_tensors(path, tensors)
+    read = reported[1]
+    for name in read.designs:
+        evaluate(read, "digits", name)
+    compare(read, "digits")
+    report(read, "digits")
+    page = (paths.report("digits") / "index.html").read_text()
+    (lead,) = re.findall(r'<p class="answer">(.*?)</p>', page)
+    assert lead.startswith(
+        "Not decidable: how many samples are of the rare classes 9, 8 and 7, and whether one that is"
+    )
+    assert "checked on 1 real image of them (it knew 1: 100 %, 95 % interval 15 to 100 %; 10 are needed)" in lead
+    assert "of 100 cases" not in page
+    assert page.count("<b>not decidable <small>") == len(read.designs)
+    assert re.search(r"is right on \d+ %, 95 % interval \d+ to \d+ %, of \d+ held-out real images", page)
+    headline = json.loads(paths.metrics("digits").read_text())["lim"]
+    assert not [name for name in headline if name.startswith(("rare_share", "rare_agreement"))]
+    assert "rare_coverage_balanced" in headline

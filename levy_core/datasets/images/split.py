@@ -9,6 +9,10 @@ from levy_core.base.seeds import seed_of
 from levy_core.datasets.images.longtail import longtail_counts
 from levy_core.datasets.images.sources import Source
 
+# Of the balanced images, the share that checks the classifier that tells classes apart, which is not trained on them; the held-out images do, too.
+CHECKS = 0.2
+FEWEST_CHECKS = 10  # of a class: if all of so many are known, the 95 % interval (Jeffreys) of the classifier's accuracy begins at 78 %
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -103,3 +107,9 @@ def assign_groups(
         "balanced": split.first([per_class] * len(available)),
     }
     return groups | ({"test": split.held_out} if test_share else {})
+
+
+def count_checks(labels: np.ndarray, groups: dict[str, np.ndarray], classes: list[int]) -> int:
+    """About how many images of some classes check the classifier: those held out, and a part of the balanced ones."""
+    held_out, balanced = (int(np.isin(labels[groups.get(g, [])], classes).sum()) for g in ("test", "balanced"))
+    return held_out + int(CHECKS * balanced)

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from levy_core.base.artifacts import Artifact, read_artifact
 from levy_core.base.errors import LevyError
 from levy_core.base.seeds import generator
+from levy_core.datasets.images.split import CHECKS
 
-HELD_OUT = 0.2
 Number = Annotated[int, Field(ge=1, le=65_536)]  # of channels, classes or features
 
 
@@ -71,7 +71,7 @@ class ClassifierConfig:
 def hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(training rows, held-out rows) of a labelled set, a fifth of it held out."""
     rows = torch.randperm(len(labels), generator=generator(seed, "classifier-split")).numpy()
-    held_out = max(1, int(len(rows) * HELD_OUT))
+    held_out = max(1, int(len(rows) * CHECKS))
     return rows[held_out:], rows[:held_out]
 
 

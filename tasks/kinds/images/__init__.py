@@ -1,5 +1,6 @@
 """Images with classes: a long tail to train on, a balanced reference, and images that are held out of both."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ def _check(raw: Path, settings: ImageSettings) -> dict[str, int]:
     from levy_core.base.errors import LevyError
     from levy_core.datasets.images.sources import open_source
     from levy_core.datasets.images.split import assign_groups
+    from tasks.kinds.images.advice import advise
 
     source = open_source(raw)
     if settings.crop and settings.crop >= (side := min(source.read(0).shape[1:])):
@@ -27,7 +29,10 @@ def _check(raw: Path, settings: ImageSettings) -> dict[str, int]:
             f"{source.where}: crop is {settings.crop}, but the smallest side of an image is {side}: "
             "a shift must be smaller, and a tenth of the side is usual"
         )
-    labels = source.labels[assign_groups(source, **settings.selection)["train"]]
+    groups = assign_groups(source, **settings.selection)
+    for line in advise(source, groups, settings.imbalance):
+        print(f"warning: {raw}: {line}", file=sys.stderr)
+    labels = source.labels[groups["train"]]
     return dict(zip(source.classes, np.bincount(labels, minlength=len(source.classes)).tolist(), strict=True))
 
 

@@ -46,19 +46,23 @@ def order_by_count(counts: Sequence[int]) -> list[int]:
     return sorted(range(len(counts)), key=lambda c: (counts[c], -c))
 
 
-def answer(cell: Cell, sampler: str, names: Sequence[str], counts: Sequence[int], drawn: int) -> list[str]:
+def answer(
+    cell: Cell, sampler: str, names: Sequence[str], counts: Sequence[int], drawn: int, undecidable: str = ""
+) -> list[str]:
     """Sentences on the winner: how many rare samples there are and should be, how good they are, at what cost.
 
     Args:
         cell: the winner's row of the grid. sampler: its name for people. drawn: its samples of all seeds.
-        names, counts: of the classes and of their training images.
+        names, counts: of the classes and of their training images. undecidable: why the classifier cannot tell the rare ones.
     """
-    sentences = [
-        _describe_share(cell, names, counts, drawn),
-        _describe_agreement(cell),
-        _describe_quality(cell),
-        f"This is {cell['design']} with {sampler}, the winner.",
-    ]
+    told = (
+        [_describe_undecidable(names, counts, undecidable)]
+        if undecidable
+        else [_describe_share(cell, names, counts, drawn), _describe_agreement(cell)]
+    )
+    sentences = [*told, _describe_quality(cell), f"This is {cell['design']} with {sampler}, the winner."]
+    if undecidable:  # nor can it tell which other ones came
+        return sentences
     rare = rare_classes(counts)
     if lost := [names[c] for c in order_by_count(counts) if c not in rare and _never_came(cell, c)]:
         sentences.append(f"Other classes that never came: {list_names(lost)}.")
@@ -69,13 +73,23 @@ def _never_came(cell: Cell, c: int) -> bool:
     return bool(cell[f"class_count/{c}"] == 0)
 
 
-def _describe_share(cell: Cell, names: Sequence[str], counts: Sequence[int], drawn: int) -> str:
+def _name_rare(names: Sequence[str], counts: Sequence[int]) -> str:
     rare = rare_classes(counts)
     listed = list_names([names[c] for c in sorted(rare, key=order_by_count(counts).index)])
-    one = len(rare) == 1
-    subject, they, are = (
-        (f"the rare class {listed}", "it", "is") if one else (f"the rare classes {listed}", "they", "are")
+    return f"the rare class{'es' * (len(rare) > 1)} {listed}"
+
+
+def _describe_undecidable(names: Sequence[str], counts: Sequence[int], why: str) -> str:
+    return (
+        f"Not decidable: how many samples are of {_name_rare(names, counts)}, and whether one that is asked for comes, cannot be told, because {why}. "
+        "Bring more images of them."
     )
+
+
+def _describe_share(cell: Cell, names: Sequence[str], counts: Sequence[int], drawn: int) -> str:
+    rare = rare_classes(counts)
+    subject = _name_rare(names, counts)
+    they, are = ("it", "is") if len(rare) == 1 else ("they", "are")
     true = sum(counts[c] for c in rare) / sum(counts)
     ratio, low, high = (cell[key] for key in ("rare_share_ratio", "rare_share_low", "rare_share_high"))
     should = f"{subject} should be {format_percent(true)} % of all samples"

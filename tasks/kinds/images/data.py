@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 
 from levy_core.base.files import write_json
-from levy_core.datasets.images.sources import Source, checked_reader, open_source
+from levy_core.datasets.images.sources import checked_reader, open_source
 from levy_core.datasets.images.split import assign_groups
 from levy_core.datasets.images.store import write_group
+from tasks.kinds.images.advice import advise
 from tasks.kinds.images.settings import ImageSettings
 from tasks.runtime.progress import bar
-
-UNEVEN = 2  # times as many images in the largest class as in the smallest: no longer even
-SHOWN = 8  # classes in a message
 
 
 def prepare(raw: Path, settings: ImageSettings, folder: Path, dataset: str) -> None:
@@ -40,21 +38,5 @@ def prepare(raw: Path, settings: ImageSettings, folder: Path, dataset: str) -> N
     tail = f"{sum(counts):,} training images of {len(counts)} classes ({max(counts)} ... {min(counts)})"
     held_out = f"{len(groups.get('test', [])):,} held out"
     print(f"{dataset}: {tail}, {statistics['balanced']['counts'][0]} per class in the balanced reference, {held_out}")
-    if warning := _warn_of_unused(source, groups, settings.imbalance):
-        print(f"warning: {dataset}: {warning}", file=sys.stderr)
-
-
-def _warn_of_unused(source: Source, groups: dict[str, np.ndarray], imbalance: float | None) -> str:
-    """What a long tail leaves out of classes that are uneven as they are, in a line; empty where nothing is."""
-    used, held_out = (
-        np.bincount(source.labels[groups.get(g, [])], minlength=len(source.classes)) for g in ("train", "test")
-    )
-    there = np.bincount(source.labels) - held_out
-    if imbalance is None or there.max() <= UNEVEN * there.min():
-        return ""
-    most = np.argsort(used - there, kind="stable")[:SHOWN]
-    left = ", ".join(f"{used[c]:,} of {there[c]:,} of {source.classes[c]}" for c in most)
-    return (
-        f"its classes are uneven as they are, and imbalance {imbalance:g} makes another long tail of them, in the order of the classes, that leaves "
-        f"{(there - used).sum():,} images unused (used of {'the most cut ' if len(used) > SHOWN else ''}classes: {left}); with imbalance: null all are used"
-    )
+    for line in advise(source, groups, settings.imbalance):
+        print(f"warning: {dataset}: {line}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Images are measured in the features of a classifier (or of Inception), against the long-tailed and the balanced data, or
 against held-out images alone."""
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from levy_core.base.files import hash_files, hash_json, write_json
 from levy_core.base.rows import Rows
 from levy_core.base.samples import Samples
 from levy_core.base.tensors import read_tensors, write_tensors
-from levy_core.datasets.images.longtail import in_proportion
+from levy_core.datasets.images.longtail import in_proportion, rare_classes
 from levy_core.datasets.images.store import Images, read_group
 from levy_core.metrics.images import novelty
 from levy_core.metrics.images.classifier import (
@@ -28,6 +29,7 @@ from levy_core.metrics.images.classifier import (
     save_classifier,
     train_classifier,
 )
+from levy_core.metrics.images.decidable import OF_RARE, describe_rate, explain_undecidable, without_undecidable
 from levy_core.metrics.images.fidelity import Features, FidelityConfig
 from levy_core.metrics.images.measures import Generated, floors, measure_images, score
 from levy_core.metrics.images.reference import Reference
@@ -88,8 +90,11 @@ class ImageMetrics:
         return novelty.watch(_generated(cat(list(embedded)), labels).features, labels, train, held_out, self._counts, k)
 
     def measure(self, samples: Rows, labels: np.ndarray) -> dict[str, float]:
-        """All metrics; a sample counts to the class it was asked for, or without one to the classifier's verdict."""
-        return measure_images(_generated(self.embed(samples), labels), self.references, self._counts, self._config)
+        """All metrics; a sample counts to the class it was asked for, or without one to the classifier's verdict. NaN stands for
+        what the classifier says of classes that it was checked on too few images of."""
+        row = measure_images(_generated(self.embed(samples), labels), self.references, self._counts, self._config)
+        confusion = next(iter(self.references.values())).confusion
+        return without_undecidable(row, confusion, len(self._counts), rare_classes(self._counts))
 
     def accept(self, folder: Path, shape: tuple[int, ...], samples: Samples) -> Callable[..., tuple[Rows, np.ndarray]]:
         """Images of another size cannot be compared. Classes that the data do not have count as not asked for."""
@@ -116,8 +121,13 @@ class ImageMetrics:
 
     @property
     def undecidable(self) -> dict[str, str]:
-        """Nothing is known of it."""
-        return {}
+        """What the classifier says of the rare classes, where it was checked on too few images of them."""
+        why = explain_undecidable(self._held_out[HELD_OUT].confusion, rare_classes(self._counts))
+        return dict.fromkeys(OF_RARE, why) if why else {}
+
+    def explain_rare(self) -> str:
+        """Why the classifier cannot tell how many samples are of the rare classes; "" where it can."""
+        return explain_undecidable(next(iter(self.references.values())).confusion, rare_classes(self._counts))
 
     def floors(self, labels: np.ndarray) -> dict[str, float]:
         """What as many perfect samples would score."""
@@ -169,6 +179,8 @@ def make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: 
         kept["labels"] = from_numpy(reference.labels)
         if name in unseen:  # those by which classes are judged
             confusion = _confuse(reference, name, unseen, features, classifier, settings.neighborhood)
+            if name == "balanced" and (why := explain_undecidable(confusion, rare_classes(counts))):
+                print(f"warning: {dataset}: shares of the rare classes are not decidable: {why}", file=sys.stderr)
             kept |= {} if confusion is None else {"confusion": from_numpy(confusion)}
         write_tensors(folder / f"{name}.safetensors", kept)
     write_json(folder / "counts.json", counts)
@@ -218,7 +230,10 @@ def _train_classifier(settings: ImageEvaluation, dataset: str, store: Path, fold
         for _, loss, trained in progress:
             net = trained
             progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
-    accuracy = float((classify(net, images.image[held_out]) == images.label[held_out]).mean())
+    right = int((classify(net, images.image[held_out]) == images.label[held_out]).sum())
     classifier_folder(folder).mkdir()
-    save_classifier(classifier_folder(folder), net, {"held_out_accuracy": accuracy, "held_out_images": len(held_out)})
-    print(f"{dataset}: the classifier is right on {accuracy:.1%} of {len(held_out)} held-out images")
+    about = {"held_out_accuracy": right / len(held_out), "held_out_images": len(held_out)}
+    save_classifier(classifier_folder(folder), net, about)
+    print(
+        f"{dataset}: the classifier is right on {right} of {len(held_out)} held-out images: {describe_rate(right, len(held_out))}"
+    )

@@ -10,8 +10,10 @@ from PIL import Image
 from torch import device
 
 from levy_core.datasets.images.longtail import rare_classes
+from levy_core.datasets.images.split import FEWEST_CHECKS
 from levy_core.datasets.images.store import Images, read_group
 from levy_core.metrics.images.classifier import classify, describe_classifier
+from levy_core.metrics.images.decidable import describe_rate
 from tasks.cells.observed import Shown
 from tasks.kinds.images.answer import (
     DRAWN,
@@ -59,11 +61,19 @@ class ImagePage:
         self._metrics = ImageMetrics(folders.reference, folders.prepared, settings, on)
         statistics = read_statistics(folders.prepared, ImageStatistics)
         self._counts, self._classes = statistics.train.counts, statistics.train.classes
+        self._undecidable = self._metrics.explain_rare()
         self._balanced = sum(statistics.balanced.counts)
         self.training_samples = sum(self._counts)
 
     def card(self, design: str, cell: pd.Series) -> dict[str, str]:
         """Share, coverage and agreement of the rare classes."""
+        if self._undecidable:
+            return {
+                "title": f"{design}: rare classes",
+                "value": "not decidable",
+                "unit": "",
+                "text": f"coverage {cell['rare_coverage/balanced']:.2f}",
+            }
         agreement = cell["rare_agreement"]
         asked = "" if pd.isna(agreement) else f"asked = got {100 * agreement:.0f} %, "
         return {
@@ -95,19 +105,31 @@ class ImagePage:
         drawn = len(next(iter(samplers.values())).samples)
         rare = [c for c in order_by_count(self._counts) if c in rare_classes(self._counts)]
         return {
-            "answer": lambda cell, sampler: answer(cell, sampler, self._classes, self._counts, drawn),
+            "answer": lambda cell, sampler: answer(
+                cell, sampler, self._classes, self._counts, drawn, self._undecidable
+            ),
             "per_class": tabulate_classes({d: c.cell for d, c in samplers.items()}, self._classes, self._counts),
             "groups": [title for title, _ in PER_CLASS],
             "helps": [title for title, _ in HELPS],
             "tabulate_contrasts": lambda contrasts: tabulate_contrasts(contrasts, HELPS, MEASURES),
             "ways_drawn": _describe_drawing(samplers),
-            "classifier": describe_classifier(classifier_folder(self._folders.reference)),
+            "classifier": self._describe_classifier(),
+            "undecidable": self._undecidable,
+            "fewest": FEWEST_CHECKS,
             "inception": self._inception,
             "train_images": self.training_samples,
             "balanced_images": self._balanced,
             "drawn": drawn,
             "rare": list_names([f"{self._classes[c]} ({self._counts[c]} training images)" for c in rare]),
         }
+
+    def _describe_classifier(self) -> str:
+        """On how many real images it is right."""
+        about = describe_classifier(classifier_folder(self._folders.reference))
+        accuracy, images = about.held_out_accuracy, about.held_out_images
+        if accuracy is None or not images:
+            return "is right on an unknown part of real images"
+        return f"is right on {describe_rate(round(accuracy * images), images)}, of {images} held-out real images"
 
     def pictures(self, folder: Path, samplers: dict[str, DefaultSampler]) -> list[dict[str, Any]]:
         """One row per class, by the classifier's verdict; and the rarest classes, real above those that were asked for."""

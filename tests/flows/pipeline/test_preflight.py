@@ -26,7 +26,7 @@ TRAIN = {
 
 @pytest.fixture
 def warned_of(tmp_path, monkeypatch, capsys):
-    """Lines on stderr about 8 images of the class `common` and 2 of `rare`, with settings of the data set and of train."""
+    """Lines on stderr about 8 images of the class `common` and 2 of `rare`, with settings of the data set and of train, by who says them."""
     for name, number in (("common", 8), ("rare", 2)):
         folder = tmp_path / "data" / "pets" / name
         folder.mkdir(parents=True)
@@ -35,14 +35,25 @@ def warned_of(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
 
-    def run(data, train):
+    def run(data, train, by="warning: pets: "):
         settings = {"datasets": ["pets"], "data": {"pets": {"test_share": 0, **data}}, "train": {**TRAIN, **train}}
         settings |= {"observe": {"images": None}}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged(shipped, settings)))
         check_sources(loading.load())
-        return capsys.readouterr().err.splitlines()
+        return [line for line in capsys.readouterr().err.splitlines() if line.startswith(by)]
 
     return run
+
+
+def test_classes_of_too_few_images_to_check_a_classifier_are_warned_of(warned_of):
+    assert warned_of({}, {}, "warning: data/pets: ") == [
+        "warning: data/pets: whether rare classes come back will not be decidable: about 0 images of 'rare' check the classifier that tells "
+        "classes apart (those held out, and a fifth of the balanced reference), and 10 are needed: bring more images of them"
+    ]
+    for i in range(2, 50):
+        shutil.copy(paths.raw("pets") / "rare" / "1.png", paths.raw("pets") / "rare" / f"{i}.png")
+        shutil.copy(paths.raw("pets") / "rare" / "1.png", paths.raw("pets") / "common" / f"1{i}.png")
+    assert warned_of({}, {}, "warning: data/pets: ") == []  # a fifth of 50
 
 
 def test_a_shift_as_large_as_an_image_is_refused(warned_of):

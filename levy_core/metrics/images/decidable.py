@@ -1,0 +1,43 @@
+"""What a classifier can decide about classes: no more than the real images allow on which it was checked."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from levy_core.datasets.images.split import FEWEST_CHECKS
+from levy_core.metrics.images.fidelity import NAN
+from levy_core.metrics.images.shares import jeffreys
+
+# Metrics of a class and of the rare classes that are what the classifier says.
+OF_CLASS = ("class_share", "class_share_low", "class_share_high", "class_agreement")
+OF_RARE = ("rare_share_ratio", "rare_share_low", "rare_share_high", "rare_agreement")
+
+
+def explain_undecidable(confusion: np.ndarray | None, classes: Sequence[int]) -> str:
+    """Why the classifier cannot tell how many samples are of some classes; "" where it can.
+
+    Args:
+        confusion: of real images that it was not trained on (``Reference.confuse``).
+    """
+    if confusion is None:
+        return "there is a class without real images to check the classifier on"
+    checked, known = int(confusion[classes].sum()), int(confusion[np.ix_(classes, classes)].sum())
+    if checked >= FEWEST_CHECKS:
+        return ""
+    share = f"it knew {known}: {describe_rate(known, checked)}; " if checked else ""
+    return f"the classifier was checked on {checked} real image{'s' * (checked != 1)} of them ({share}{FEWEST_CHECKS} are needed)"
+
+
+def describe_rate(hits: int, of: int) -> str:
+    """``100 %, 95 % interval 15 to 100 %``."""
+    low, high = jeffreys(np.array([hits / of]), np.array([of]))[:, 0]
+    return f"{100 * hits / of:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %"
+
+
+def without_undecidable(
+    row: Mapping[str, float], confusion: np.ndarray | None, classes: int, rare: Sequence[int]
+) -> dict[str, float]:
+    """Metrics of samples, NaN in place of what the classifier says of classes that it was checked on too few images of."""
+    unknown = {f"{key}/{c}" for c in range(classes) if explain_undecidable(confusion, [c]) for key in OF_CLASS}
+    unknown |= set(OF_RARE) if explain_undecidable(confusion, rare) else set()
+    return {key: NAN if key in unknown else value for key, value in row.items()}

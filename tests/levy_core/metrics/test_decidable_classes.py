@@ -1,0 +1,50 @@
+"""What a classifier cannot decide about classes that it was checked on too few images of."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from levy_core.datasets.images.split import FEWEST_CHECKS, count_checks
+from levy_core.metrics.images.decidable import OF_RARE, describe_rate, explain_undecidable, without_undecidable
+
+WELL, FEW = (
+    [[30, 1, 0, 1], [2, 30, 0, 0]],
+    [0, 0, 1, 0],
+)  # by class and verdict; the last verdict is outside of the manifold
+
+
+def test_a_classifier_that_was_right_on_one_image_of_one_has_shown_nothing():
+    confusion = np.array([*WELL, FEW])
+    assert explain_undecidable(confusion, [0]) == explain_undecidable(confusion, [0, 2]) == ""
+    assert explain_undecidable(confusion, [2]) == (
+        "the classifier was checked on 1 real image of them (it knew 1: 100 %, 95 % interval 15 to 100 %; 10 are needed)"
+    )
+    assert (
+        explain_undecidable(np.zeros((3, 4), int), [2])
+        == "the classifier was checked on 0 real images of them (10 are needed)"
+    )
+    assert "without real images" in explain_undecidable(None, [2])
+
+
+def test_the_interval_is_jeffreys_and_so_many_right_ones_begin_near_four_fifths():
+    low = stats.beta.ppf(0.025, 7.5, 3.5)
+    assert describe_rate(7, 10).startswith(f"70 %, 95 % interval {100 * low:.0f} to ")
+    assert stats.beta.ppf(0.025, FEWEST_CHECKS + 0.5, 0.5) == pytest.approx(0.783, abs=1e-3)
+    assert describe_rate(FEWEST_CHECKS, FEWEST_CHECKS) == "100 %, 95 % interval 78 to 100 %"
+
+
+def test_what_it_says_of_such_classes_is_left_out_and_nothing_else():
+    row = {f"{key}/{c}": 0.5 for key in ("class_share", "class_agreement", "class_fid") for c in range(3)}
+    row |= dict.fromkeys([*OF_RARE, "fid/longtail"], 0.5)
+    found = without_undecidable(row, np.array([*WELL, FEW]), 3, [2])
+    left_out = {"class_share/2", "class_agreement/2", *OF_RARE}
+    assert {key for key, value in found.items() if np.isnan(value)} == left_out
+    assert list(found) == list(row)
+    assert without_undecidable(row, np.array([*WELL, WELL[0]]), 3, [2]) == row
+
+
+def test_images_that_check_are_the_held_out_ones_and_a_fifth_of_the_balanced_ones():
+    labels = np.array([0] * 30 + [1] * 20)
+    groups = {"balanced": np.r_[0:15, 30:45], "test": np.r_[20:24, 46:49], "train": np.r_[0:20]}
+    assert (count_checks(labels, groups, [0]), count_checks(labels, groups, [1])) == (7, 6)
+    assert count_checks(labels, {"balanced": groups["balanced"]}, [0, 1]) == 6
