@@ -24,7 +24,8 @@ import zarr
 
 from levy_core.base.errors import LevyError
 from levy_core.datasets.images.archives import files_of_tar
-from levy_core.datasets.images.sources import FORMATS, IMAGE_SUFFIXES, open_source
+from levy_core.datasets.images.pictures import FORMATS, IMAGE_SUFFIXES
+from levy_core.datasets.images.sources import open_source
 from levy_core.datasets.images.store import read_group
 from levy_core.metrics.images.fidelity import Features
 from levy_core.nets.unet import UNetConfig
@@ -335,7 +336,8 @@ showpage
 READ_AND_WATCH = """
 import sys
 from pathlib import Path
-from levy_core.datasets.images.sources import FORMATS, IMAGE_SUFFIXES, open_source
+from levy_core.datasets.images.pictures import FORMATS, IMAGE_SUFFIXES
+from levy_core.datasets.images.sources import open_source
 from levy_core.base.errors import LevyError
 
 source, started = open_source(Path(sys.argv[1])), []

@@ -9,6 +9,7 @@ from levy_core.base.errors import LevyError
 
 # Pillow reads more, and some of it with other programs: an EPS, whatever it is called, is given to Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+IMAGE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
 GREY, COLOUR = ("1", "L", "LA"), ("P", "RGB", "RGBA", "CMYK", "YCbCr")
 
 # EXIF's orientation, of a camera that was held sideways -> the turn that makes it upright. Pillow's own function writes all metadata anew,

@@ -5,25 +5,21 @@ archive (packed or not), and MNIST's idx files (gzipped or not). Archives are re
 the pickles inside CIFAR's archive are read as data without running anything (``cifar.py``).
 """
 
-import re
-import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
-from math import prod
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from levy_core.base.errors import LevyError
-from levy_core.datasets.images import cifar
-from levy_core.datasets.images.archives import check_size, files_of_folder, is_hidden, safe_parts, unpack_gzip
-from levy_core.datasets.images.pictures import FORMATS, GREY, open_picture
-
-IMAGE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
+from levy_core.datasets.images import cifar, idx
+from levy_core.datasets.images.archives import check_size, files_of_folder, is_hidden, safe_parts
+from levy_core.datasets.images.left_out import could_be_meant, find_beside, is_readable
+from levy_core.datasets.images.pictures import GREY, open_picture
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,7 @@ class Source:
         where: the folder or archive.
         key: name of an image within it: its path there, or its number in an archive that has no names.
         read: index -> uint8 [C, H, W].
+        left_out: files that a person may believe to be among the images, and that are not read.
     """
 
     classes: list[str]
@@ -42,6 +39,7 @@ class Source:
     where: Path
     key: Callable[[int], str]
     read: Callable[[int], np.ndarray]
+    left_out: tuple[str, ...] = ()
 
     def name(self, index: int) -> str:
         """Where an image is found."""
@@ -52,7 +50,7 @@ def open_source(folder: Path) -> Source:
     """The images in ``folder``, in whichever of the known forms.
 
     Raises:
-        LevyError: nothing there, nothing recognised, or a damaged or unsafe archive.
+        LevyError: nothing there, nothing recognised, a damaged or unsafe archive, an empty class, or two whose names are one to some systems.
     """
     if not folder.is_dir():
         raise LevyError(
@@ -67,18 +65,34 @@ def open_source(folder: Path) -> Source:
     for recognise in (_idx_files, _cifar_archive, _zip_of_folders, _class_folders):
         source = recognise(folder, entries, files)
         if source is not None:
+            _refuse_twins(folder, source.classes)
             counts = np.bincount(source.labels, minlength=len(source.classes))
             empty = [source.classes[c] for c in np.flatnonzero(counts == 0)]
             if empty:
                 raise LevyError(
                     f"{folder}: no images of class {', '.join(map(repr, empty))}: remove the empty class or fill it"
                 )
+            if source.where != folder:
+                beside = find_beside(folder, entries, source.where)
+                source = replace(source, left_out=(*source.left_out, *beside))
             return source
     found = ", ".join(p.name for p in entries[:8]) or "nothing"
     raise LevyError(
         f"{folder} holds {found}; expected one of: a sub-folder per class, one zip with a sub-folder per class, "
         "cifar-10-python.tar.gz or cifar-100-python.tar.gz, or MNIST's train-images-idx3-ubyte and train-labels-idx1-ubyte (.gz or not)"
     )
+
+
+def _refuse_twins(folder: Path, classes: list[str]) -> None:
+    """Names that differ in letter case or in how Unicode writes an accent are one folder to a Mac, and the case is nothing to Windows."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        other = seen.setdefault(unicodedata.normalize("NFC", name).lower(), name)
+        if other != name:
+            raise LevyError(
+                f"{folder}: the classes {other!a} and {name!a} differ only in letter case or in how an accent is written, which a Mac or "
+                "Windows takes for one folder: put their images into one, or give one another name"
+            )
 
 
 def checked_reader(source: Source, first: int) -> Callable[[int], np.ndarray]:
@@ -113,7 +127,11 @@ def _decode(data: bytes, name: str) -> np.ndarray:
 
 
 def _by_class(
-    members: list[tuple[str, str]], where: Path, read_bytes: Callable[[str], bytes], declared: set[str]
+    members: list[tuple[str, str]],
+    where: Path,
+    read_bytes: Callable[[str], bytes],
+    declared: set[str],
+    left_out: list[str],
 ) -> Source:
     classes = sorted({c for c, _ in members} | declared, key=_class_order)
     if not members:
@@ -125,20 +143,23 @@ def _by_class(
     def key(index: int) -> str:
         return members[index][1]
 
-    return Source(classes, labels, where, key, lambda index: _decode(read_bytes(key(index)), f"{where}: {key(index)}"))
+    def read(index: int) -> np.ndarray:
+        return _decode(read_bytes(key(index)), f"{where}: {key(index)}")
+
+    return Source(classes, labels, where, key, read, tuple(left_out))
 
 
 def _class_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
     folders = [p for p in entries if p.is_dir() and not is_hidden([p.name])]
     if not folders:
         return None
-    members = [
-        (sub.name, str(path.relative_to(folder)))
-        for sub in folders
-        for path in files_of_folder(sub)
-        if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.relative_to(folder).parts)
-    ]
-    return _by_class(members, folder, lambda member: (folder / member).read_bytes(), {sub.name for sub in folders})
+    found = [(sub.name, path.relative_to(folder)) for sub in folders for path in files_of_folder(sub)]
+    members = [(c, str(path)) for c, path in found if is_readable(path.name) and not is_hidden(path.parts)]
+    others = [path.as_posix() for _, path in found if not is_readable(path.name)]
+    left_out = [name for name in (*files, *others) if could_be_meant(name)]
+    return _by_class(
+        members, folder, lambda member: (folder / member).read_bytes(), {sub.name for sub in folders}, left_out
+    )
 
 
 def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
@@ -148,13 +169,18 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
     if len(zips) > 1:
         raise LevyError(f"{folder} holds {len(zips)} zips ({', '.join(p.name for p in zips)}): one is expected")
     path = zips[0]
+    if beside := [name for name in find_beside(folder, entries, path) if is_readable(name) and "/" in name]:
+        raise LevyError(
+            f"{folder} holds {path.name} and images in folders ({beside[0]}): which is meant is not known; unpack the zip into the class folders, or "
+            "take one of the two away"
+        )
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise LevyError(
             f"{path} is not a readable zip ({error}): it is damaged or was only partly copied; fetch it again"
         ) from error
-    members, declared, seen = [], set(), set()
+    members, declared, seen, left_out = [], set(), set(), []
     for info in archive.infolist():
         parts = safe_parts(info.filename, path)
         if is_hidden(parts):
@@ -165,9 +191,11 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
         if parts in seen:
             raise LevyError(f"{path} holds {info.filename} twice: which of the two is meant is not known; pack it once")
         seen.add(parts)
-        if PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES and len(parts) >= 2:
+        if is_readable(info.filename) and len(parts) >= 2:
             check_size(info.filename, info.file_size, path)
             members.append((parts[-2], info.filename))
+        elif could_be_meant(info.filename):
+            left_out.append(info.filename)
     # A folder entry is an (empty) class if it stands where the classes stand.
     depth = {len(PurePosixPath(name).parts) - 1 for _, name in members}
     empty_classes = {parts[-1] for parts in declared if len(parts) in depth}
@@ -180,7 +208,7 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
                 f"{path}: {member} cannot be unpacked ({error}): the zip is damaged; fetch it again"
             ) from error
 
-    return _by_class(members, path, read_bytes, empty_classes)
+    return _by_class(members, path, read_bytes, empty_classes, left_out)
 
 
 def _numbered(index: int) -> str:
@@ -196,42 +224,8 @@ def _cifar_archive(folder: Path, entries: list[Path], files: dict[str, Path]) ->
 
 
 def _idx_files(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:
-    paths = {}
-    for kind in ("images-idx3", "labels-idx1"):
-        matches = [
-            p for name, p in files.items() if re.fullmatch(rf"train-{kind}-ubyte(\.gz)?", name.replace(".idx", "-idx"))
-        ]
-        if matches:
-            paths[kind] = matches[0]
-    if len(paths) < 2:
+    found = idx.find(list(files.values()))
+    if found is None:
         return None
-    images = _read_idx(paths["images-idx3"], dimensions=3)
-    labels = _read_idx(paths["labels-idx1"], dimensions=1).astype(np.int64)
-    if not images.size:
-        raise LevyError(f"{paths['images-idx3']} holds no images (it announces {' x '.join(map(str, images.shape))})")
-    if len(images) != len(labels):
-        raise LevyError(
-            f"{paths['images-idx3']} has {len(images)} images, but {paths['labels-idx1']} has {len(labels)} labels"
-        )
-    classes = [str(c) for c in range(int(labels.max()) + 1)]
-    return Source(classes, labels, paths["images-idx3"], _numbered, lambda index: images[index][None])
-
-
-def _read_idx(path: Path, dimensions: int) -> np.ndarray:
-    try:
-        data = unpack_gzip(path) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise LevyError(
-            f"{path} cannot be unpacked ({error}): it is damaged or was only partly copied; fetch it again"
-        ) from error
-    header = 4 + 4 * dimensions
-    if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
-        raise LevyError(
-            f"{path} is not an idx file of unsigned bytes with {dimensions} dimension{'s' if dimensions > 1 else ''}"
-        )
-    shape = struct.unpack(f">{dimensions}I", data[4:header])
-    if len(data) - header != prod(shape):
-        raise LevyError(
-            f"{path} announces {prod(shape):,} bytes and holds {len(data) - header:,}: it is truncated; fetch it again"
-        )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    images, labels, classes, where = found
+    return Source(classes, labels, where, _numbered, lambda index: images[index][None])

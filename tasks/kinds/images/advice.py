@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from levy_core.datasets.images.left_out import describe_left_out
 from levy_core.datasets.images.longtail import rare_classes
 from levy_core.datasets.images.sources import Source
 from levy_core.datasets.images.split import FEWEST_CHECKS, count_checks
@@ -12,7 +13,12 @@ SHOWN = 8  # classes in a message
 
 def advise(source: Source, groups: dict[str, np.ndarray], imbalance: float | None) -> list[str]:
     """Lines on what a data set and its groups (``assign_groups``) leave out, or cannot show."""
-    return [line for line in (_find_unused(source, groups, imbalance), _find_unchecked(source, groups)) if line]
+    lines = [
+        *describe_left_out(source.left_out),
+        _find_unused(source, groups, imbalance),
+        _find_unchecked(source, groups),
+    ]
+    return [line for line in lines if line]
 
 
 def _find_unused(source: Source, groups: dict[str, np.ndarray], imbalance: float | None) -> str:
