@@ -1,5 +1,6 @@
 """Pictures as people have them, read as 8-bit grey or colour."""
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -25,18 +26,43 @@ TURNS = {
 }
 
 
-def open_picture(file: Path | BytesIO, name: str) -> Image.Image:
-    """The upright picture in a file, in a mode of ``GREY`` or ``COLOUR``; ``name`` is the file's, for messages.
+FRAMED = (
+    "GIF",
+    "PNG",
+    "TIFF",
+    "WEBP",
+)  # formats of which a file may hold several pictures that are meant; not a JPEG's previews
+# What reading leaves out of a picture, for people: with how to keep it.
+LOSSES = {
+    "frames": "several pages or frames, of which the first is used: make a file of each if the others are meant",
+    "depth": "more than 8 bits per channel, of which the upper 8 are used: scale them to 8 bits first if their values fill only the lower ones",
+}
+
+
+def open_picture(file: Path | BytesIO, name: str, tell: Callable[[str], None] = lambda loss: None) -> Image.Image:
+    """The upright picture in a file, in a mode of ``GREY`` or ``COLOUR``.
+
+    Args:
+        name: the file's, for messages. tell: is called with each of ``LOSSES`` that the picture suffers.
 
     Raises:
         LevyError: no picture of ``FORMATS``, a damaged or huge one, or one of more than 8 bits per channel.
     """
     try:
         with Image.open(file, formats=FORMATS) as opened:
+            losses = _find_losses(opened)
             opened.load()  # which turns a TIFF, and takes its orientation away
             turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
             picture = opened if turn is None else opened.transpose(turn)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        EOFError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        Image.DecompressionBombError,
+    ) as error:
         why = "its bytes are no picture's" if isinstance(error, UnidentifiedImageError) else error
         raise LevyError(
             f"{name} is not a readable image ({why}): replace it by one of {', '.join(FORMATS)}, or remove it"
@@ -45,4 +71,16 @@ def open_picture(file: Path | BytesIO, name: str) -> Image.Image:
         raise LevyError(
             f"{name} has pixel mode {picture.mode!r}: 8-bit grey or colour is expected, so convert it first"
         )
+    for loss in losses:
+        tell(loss)
     return picture
+
+
+def _find_losses(opened: Image.Image) -> list[str]:
+    """Of a picture that is not loaded yet. Pillow reads colours of 16 bits as 8, and refuses nothing of it."""
+    losses = ["frames"] if opened.format in FRAMED and getattr(opened, "is_animated", False) else []
+    tiles = getattr(opened, "tile", [])  # how Pillow decodes: a name of the bytes' order, alone or with more
+    args = tiles[0].args if tiles else ""
+    raw_mode, *rest = args if isinstance(args, tuple) else (args,)
+    of_ppm = opened.format == "PPM" and any(type(n) is int and n > 255 for n in rest)
+    return losses + (["depth"] if of_ppm or ";16" in str(raw_mode) else [])

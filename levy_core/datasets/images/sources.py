@@ -9,7 +9,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -31,6 +31,7 @@ class Source:
         where: the folder or archive.
         key: name of an image within it: its path there, or its number in an archive that has no names.
         read: index -> uint8 [C, H, W].
+        lost: what reading left out of images so far (``pictures.LOSSES``) -> their keys.
         left_out: files that a person may believe to be among the images, and that are not read.
     """
 
@@ -40,6 +41,7 @@ class Source:
     key: Callable[[int], str]
     read: Callable[[int], np.ndarray]
     left_out: tuple[str, ...] = ()
+    lost: dict[str, set[str]] = field(default_factory=dict, compare=False, repr=False)
 
     def name(self, index: int) -> str:
         """Where an image is found."""
@@ -119,8 +121,8 @@ def _class_order(name: str) -> tuple[int, int, str]:
     return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 
-def _decode(data: bytes, name: str) -> np.ndarray:
-    picture = open_picture(BytesIO(data), name)
+def _decode(data: bytes, name: str, tell: Callable[[str], None]) -> np.ndarray:
+    picture = open_picture(BytesIO(data), name, tell)
     if picture.mode in GREY:
         return np.asarray(picture.convert("L"))[None]
     return np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
@@ -143,10 +145,13 @@ def _by_class(
     def key(index: int) -> str:
         return members[index][1]
 
-    def read(index: int) -> np.ndarray:
-        return _decode(read_bytes(key(index)), f"{where}: {key(index)}")
+    lost: dict[str, set[str]] = {}
 
-    return Source(classes, labels, where, key, read, tuple(left_out))
+    def read(index: int) -> np.ndarray:
+        own = key(index)
+        return _decode(read_bytes(own), f"{where}: {own}", lambda loss: lost.setdefault(loss, set()).add(own))
+
+    return Source(classes, labels, where, key, read, tuple(left_out), lost)
 
 
 def _class_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -> Source | None:

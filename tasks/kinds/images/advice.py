@@ -4,6 +4,7 @@ import numpy as np
 
 from levy_core.datasets.images.left_out import describe_left_out
 from levy_core.datasets.images.longtail import rare_classes
+from levy_core.datasets.images.pictures import LOSSES
 from levy_core.datasets.images.sources import Source
 from levy_core.datasets.images.split import FEWEST_CHECKS, count_checks
 
@@ -19,6 +20,14 @@ def advise(source: Source, groups: dict[str, np.ndarray], imbalance: float | Non
         _find_unchecked(source, groups),
     ]
     return [line for line in lines if line]
+
+
+def describe_losses(source: Source) -> list[str]:
+    """Lines on what was left out of the images that have been read."""
+    return [
+        f"{len(names):,} image{'s have' if len(names) > 1 else ' has'} {LOSSES[loss]} (for example {min(names)})"
+        for loss, names in sorted(source.lost.items())
+    ]
 
 
 def _find_unused(source: Source, groups: dict[str, np.ndarray], imbalance: float | None) -> str:

@@ -11,7 +11,7 @@ from levy_core.base.files import write_json
 from levy_core.datasets.images.sources import checked_reader, open_source
 from levy_core.datasets.images.split import assign_groups
 from levy_core.datasets.images.store import write_group
-from tasks.kinds.images.advice import advise
+from tasks.kinds.images.advice import advise, describe_losses
 from tasks.kinds.images.settings import ImageSettings
 from tasks.runtime.progress import bar
 
@@ -38,5 +38,5 @@ def prepare(raw: Path, settings: ImageSettings, folder: Path, dataset: str) -> N
     tail = f"{sum(counts):,} training images of {len(counts)} classes ({max(counts)} ... {min(counts)})"
     held_out = f"{len(groups.get('test', [])):,} held out"
     print(f"{dataset}: {tail}, {statistics['balanced']['counts'][0]} per class in the balanced reference, {held_out}")
-    for line in advise(source, groups, settings.imbalance):
+    for line in [*describe_losses(source), *advise(source, groups, settings.imbalance)]:
         print(f"warning: {dataset}: {line}", file=sys.stderr)
