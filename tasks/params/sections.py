@@ -105,6 +105,15 @@ class SampleParams(Settings):
     hours: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
+    def _every_seed_stands_once(self) -> "SampleParams":
+        if repeated := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
+            raise ValueError(
+                f"sample.seeds names {', '.join(map(str, repeated))} more than once: the same samples would count twice in means, and make "
+                "spreads too small; name each seed once"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _every_block_has_cells(self) -> "SampleParams":
         for name, block in self.grid.items():
             try:

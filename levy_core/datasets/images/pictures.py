@@ -82,5 +82,9 @@ def _find_losses(opened: Image.Image) -> list[str]:
     tiles = getattr(opened, "tile", [])  # how Pillow decodes: a name of the bytes' order, alone or with more
     args = tiles[0].args if tiles else ""
     raw_mode, *rest = args if isinstance(args, tuple) else (args,)
-    of_ppm = opened.format == "PPM" and any(type(n) is int and n > 255 for n in rest)
-    return losses + (["depth"] if of_ppm or ";16" in str(raw_mode) else [])
+    deep = {
+        "PPM": any(type(largest) is int and largest > 255 for largest in rest),
+        "PNG": ";16" in str(raw_mode),
+        "TIFF": ";16" in str(raw_mode),  # in a BMP it is 16 bits for all channels
+    }
+    return losses + (["depth"] if deep.get(str(opened.format)) else [])

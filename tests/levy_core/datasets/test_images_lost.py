@@ -104,6 +104,12 @@ def test_of_8_bits_and_fewer_nothing_is_lost(mode, form):
     assert losses_of(stream.getvalue())[0] == []
 
 
+def test_a_bmp_of_16_bits_for_all_channels_loses_nothing():
+    info = struct.pack("<IiiHHIIiiII", 40, 6, 5, 1, 16, 0, 0, 0, 0, 0, 0)
+    data = b"BM" + struct.pack("<IHHI", 54 + 60, 0, 0, 54) + info + bytes(range(60))
+    assert losses_of(data)[0] == []
+
+
 def test_preparation_says_how_many_images_lost_what_with_an_example(tmp_path, capsys):
     for c in "ab":
         (tmp_path / "raw" / c).mkdir(parents=True)

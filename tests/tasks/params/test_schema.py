@@ -284,6 +284,7 @@ def twins(first, second, *designs):
             {"retrain": {"seeds": {"first": 5, "most": 10}}},
             r"retrain.seeds: most 10 is too few: equal models gain at all of 10 seeds once in 1,024; an error of 0.0001 needs 15 or more",
         ),
+        ({"sample": {"seeds": [0, 1, 0]}}, "sample.seeds names 0 more than once: the same samples would count twice"),
         ({"retrain": {"seeds": [0, 1, 2]}}, r"retrain.seeds is \[0, 1, 2\]"),
         (
             {"retrain": {"false_promotion": 0}},
