@@ -122,7 +122,7 @@ def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) 
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(read_state, dvc)  # DVC's processes start while this one imports torch
         try:
-            from flows.pipeline.preflight import check_sources, prune_outputs
+            from flows.pipeline.preflight import check_machine, check_sources, prune_outputs
             from tasks.params import loading
 
             settings = loading.load().only(list(datasets))
@@ -137,11 +137,14 @@ def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) 
         print(line, file=sys.stderr)
     try:
         state = _read_unless_damaged([] if repairing else damage, (lambda: read_state(dvc)) if moved else future.result)
-        return settings, plan(dvc, state, settings.datasets)
+        planned = plan(dvc, state, settings.datasets)
     except DvcBusyError as error:
         raise LevyError(
             f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"
         ) from error
+    if planned.todo:  # what is finished can be looked at on another machine
+        check_machine(settings)
+    return settings, planned
 
 
 def _read_unless_damaged(damage: Sequence[str], read: Callable[[], "DvcState"]) -> "DvcState":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.pipeline.dvc import Dvc, DvcBusyError, check_root, hold_lock
 from flows.pipeline.graph import check_data
-from flows.pipeline.preflight import check_sources
+from flows.pipeline.preflight import check_machine, check_sources
 from flows.pipeline.workspace import FOLDER, Workspace
 from levy_core.base.errors import LevyError
 from tasks.params import loading, plain_yaml
@@ -38,6 +38,7 @@ def check(changes: Path, datasets: Sequence[str] = ()) -> tuple[Params, str]:
     settings, values = loading.load_merged(changes)
     settings = settings.only(list(datasets))
     check_sources(settings)
+    check_machine(settings)
     try:
         check_data(dvc, json.loads(dvc.output("--wait-for-lock", "status", "--json", str(DATA))))
     except DvcBusyError as error:

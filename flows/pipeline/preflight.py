@@ -1,5 +1,6 @@
 """What can be checked of the raw data before anything runs."""
 
+import os
 import shutil
 import sys
 from math import prod
@@ -16,7 +17,7 @@ from tasks.params.resolution import design_of
 from tasks.params.samplers import cells_of
 from tasks.params.schema import Params
 from tasks.params.training import TrainParams
-from tasks.runtime import paths
+from tasks.runtime import paths, stage
 
 FREE_BYTES = 500 * 2**20
 
@@ -55,6 +56,22 @@ def check_sources(params: Params) -> None:
             f"sample.n is {params.sample.n:,}, whose samples take {needed / 2**30:,.0f} GiB or more in all cells of the grid, but "
             f"{free / 2**30:,.0f} GiB are free on the disk of {Path.cwd()}: draw fewer, or fewer cells or seeds"
         )
+
+
+def check_machine(params: Params) -> None:
+    """Looks for what stages that will run need beside data: the device, and the files that are named for the evaluation.
+
+    Raises:
+        LevyError: no GPU where cuda is asked for; a file, such as the weights of Inception, that is not there or cannot be read.
+    """
+    stage.device(params.compute.device)
+    for dataset in params.datasets:
+        for name, value in params.evaluation(dataset):
+            if isinstance(value, Path) and not (value.is_file() and os.access(value, os.R_OK)):
+                raise LevyError(
+                    f"evaluate.{params.kind(dataset).name}.{name} is {value}, which is {'not readable' if value.is_file() else 'no file'}: give the path "
+                    "of one, from the folder of params.yaml, or null"
+                )
 
 
 def _bytes_of_samples(params: Params, dataset: str, shape: tuple[int, ...] | None) -> int:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from flows.cli import dispatch
@@ -111,10 +112,27 @@ def test_missing_data_is_refused(bare_checkout, refused, data):
 
 def test_half_pulled_data_is_refused(bare_checkout, refused, data):
     (data / "digits" / "7").mkdir()
-    (data / "digits" / "7" / "extra.png").write_bytes(b"x")
+    (data / "digits" / "7" / "extra.csv").write_bytes(b"x")
     message = refused("check")
-    assert "data/ differs from data.dvc: 1 added (data/digits/7/extra.png)" in message
+    assert "data/ differs from data.dvc: 1 added (data/digits/7/extra.csv)" in message
     assert "`dvc add data`" in message
+
+
+def test_a_gpu_or_weights_that_are_not_there_are_refused_before_anything_runs(bare_checkout, refused, tmp_path):
+    path = bare_checkout.root / "params.yaml"
+    before = path.read_text()
+    missing = str(tmp_path / "inception.pth")
+    try:
+        path.write_text(
+            yaml.safe_dump(merged(yaml.safe_load(before), {"evaluate": {"images": {"inception_weights": missing}}}))
+        )
+        assert f"evaluate.images.inception_weights is {missing}, which is no file" in refused("run")
+        if not torch.cuda.is_available():
+            path.write_text(yaml.safe_dump(merged(yaml.safe_load(before), {"compute": {"device": "cuda"}})))
+            assert "compute.device is cuda, but torch finds no GPU" in refused("run")
+    finally:
+        path.write_text(before)
+    assert nothing_ran(bare_checkout)
 
 
 def test_a_truncated_zip_is_refused(bare_checkout, refused, data):
