@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from math import nan, prod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
@@ -47,6 +47,7 @@ from tasks.training.held_out import CURVE, HeldOut, Point
 from tasks.training.kept_averages import KeptAverages
 from tasks.training.pictures import Pictures
 from tasks.training.resume import Resume
+from tasks.training.size import size_network
 
 CURVE_WINDOW = 50  # steps averaged into one point of the curve
 READ_EVERY = 20  # steps that a GPU takes before their losses are read, at most
@@ -230,24 +231,10 @@ def _describe_fit(latent: Latent, training: TrainingData) -> str:
 
 
 def _size_network(params: NetParams, training: TrainingData, design: Design, latent: Latent | None) -> NetConfig:
-    """The network that is asked for on the values, or one of layers on the coefficients of a latent."""
-    classes = len(training.samples.classes)
     numbers = 0 if training.label_numbers is None else training.label_numbers.shape[1]
-    if latent:
-        return MLPConfig((latent.size,), classes, params.width, params.depth, design.heads, numbers)
-    config, _ = NETS[params.kind]
-    return cast(
-        NetConfig,
-        config.from_mapping(
-            {"shape": sample_shape(training.data), "classes": classes, **training.net, **params.settings}
-            | {
-                "augment": Augmentation(training.crop, training.colour).numbers,
-                "heads": design.heads,
-                "patches": design.patches,
-                "label_numbers": numbers,
-            }
-        ),
-    )
+    augment = Augmentation(training.crop, training.colour).numbers
+    shape, classes = sample_shape(training.data), len(training.samples.classes)
+    return size_network(params, design, shape, classes, augment, numbers, training.net, latent.size if latent else None)
 
 
 def _check_number(wanted: int, state: PartialState) -> None:

@@ -84,6 +84,7 @@ def check_overrides(changes: Path) -> str:
 
 
 def _summarise(settings: "Params", stages: str) -> str:
+    from flows.pipeline.sizes import describe_sizes
     from levy_core.process.loss import explain_minimiser
     from levy_core.process.twins import describe_missing_twin
     from tasks.params.resolution import design_of
@@ -101,7 +102,8 @@ def _summarise(settings: "Params", stages: str) -> str:
         for name, design in made.items()
         if (line := settings.kind(dataset).advise(settings.data[dataset], design))
     ]
-    return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *losses, *twins, *advice])
+    lines = [*describe_sizes(settings), *losses, *twins, *advice]
+    return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *lines])
 
 
 def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) -> "tuple[Params, Plan]":

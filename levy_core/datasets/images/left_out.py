@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from posixpath import splitext
 
 from levy_core.datasets.images.archives import is_hidden
 from levy_core.datasets.images.pictures import FORMATS, IMAGE_SUFFIXES
@@ -52,7 +53,7 @@ SHOWN = 4  # endings in a message
 
 def is_readable(name: str) -> bool:
     """Whether a file is called like an image that is read."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def could_be_meant(name: str) -> bool:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -185,7 +185,7 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
         raise LevyError(
             f"{path} is not a readable zip ({error}): it is damaged or was only partly copied; fetch it again"
         ) from error
-    members, declared, seen, left_out = [], set(), set(), []
+    members, declared, seen, left_out, depths = [], set(), set(), [], set()
     for info in archive.infolist():
         parts = safe_parts(info.filename, path)
         if is_hidden(parts):
@@ -199,11 +199,11 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
         if is_readable(info.filename) and len(parts) >= 2:
             check_size(info.filename, info.file_size, path)
             members.append((parts[-2], info.filename))
+            depths.add(len(parts) - 1)
         elif could_be_meant(info.filename):
             left_out.append(info.filename)
     # A folder entry is an (empty) class if it stands where the classes stand.
-    depth = {len(PurePosixPath(name).parts) - 1 for _, name in members}
-    empty_classes = {parts[-1] for parts in declared if len(parts) in depth}
+    empty_classes = {parts[-1] for parts in declared if len(parts) in depths}
 
     def read_bytes(member: str) -> bytes:
         try:
