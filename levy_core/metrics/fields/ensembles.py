@@ -92,7 +92,7 @@ def _cases(
     fewest: int,
     most: int | None = None,
 ) -> Iterator[tuple[xr.DataArray, xr.DataArray]]:
-    """(observed (time, cell), members (member, cell)) of one variable by label, in blocks of times; none where a label has too few members."""
+    """(observed (time, cell), members (member, cell)) of one variable by label, in blocks of cells; none where a label has too few members."""
     if observed.shape[1:] != generated.shape[1:]:
         raise LevyError(
             f"observed fields are {observed.shape[1:]}, those of the ensemble {generated.shape[1:]}: the same cells were expected"
@@ -102,11 +102,13 @@ def _cases(
     if min(sizes, default=0) < fewest:
         return
     for label in labels:
-        observed_fields = observed[observed_labels == label]
-        members = generated[generated_labels == label][:most]
-        observed_fields, members = observed_fields.reshape(len(observed_fields), -1), members.reshape(len(members), -1)
-        cells = ~np.isnan(members).any(0)
-        ensemble = xr.DataArray(members[:, cells], dims=("member", "cell"))
-        times = max(1, ENTRIES // max(1, ensemble.size))
-        for start in range(0, len(observed_fields), times):
-            yield xr.DataArray(observed_fields[start : start + times, cells], dims=("time", "cell")), ensemble
+        seen, members = observed[observed_labels == label], generated[generated_labels == label][:most]
+        seen, members = seen.reshape(len(seen), -1), members.reshape(len(members), -1)
+        known = np.flatnonzero(~np.isnan(members).any(0))
+        width = max(1, ENTRIES // (len(seen) * len(members)))
+        for start in range(0, len(known), width):  # cells and not times, so that the members of a cell are sorted once
+            cells = known[start : start + width]
+            yield (
+                xr.DataArray(seen[:, cells], dims=("time", "cell")),
+                xr.DataArray(members[:, cells], dims=("member", "cell")),
+            )

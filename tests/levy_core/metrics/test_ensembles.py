@@ -76,6 +76,20 @@ def test_scores_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
     assert parts[1]["t2m"] == pytest.approx(whole[1]["t2m"])
 
 
+def test_members_are_sorted_once_however_many_blocks_there_are(monkeypatch):
+    """Sorting them is most of what many samples cost."""
+    sorted_values, score = [], ensembles.crps_for_ensemble
+    monkeypatch.setattr(
+        ensembles,
+        "crps_for_ensemble",
+        lambda members, *a, **k: sorted_values.append(members.size) or score(members, *a, **k),
+    )
+    monkeypatch.setattr(ensembles, "ENTRIES", 20 * 30 * 5)
+    crps(gaussian(23, 8), zeros(23), members := gaussian(30, 9), zeros(30), NAMES)
+    assert len(sorted_values) > 1
+    assert sum(sorted_values) == members.size
+
+
 def test_cells_that_are_missing_are_left_out():
     observed, members = gaussian(20, 10), gaussian(30, 11)
     missing = np.zeros((4, 5), dtype=bool)
