@@ -34,10 +34,16 @@ def describe_rate(hits: int, of: int) -> str:
     return f"{100 * hits / of:.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %"
 
 
+def find_undecidable(confusion: np.ndarray | None, classes: int, rare: Sequence[int]) -> dict[str, str]:
+    """Metrics of what the classifier says of classes that it was checked on too few images of, and why they are not known."""
+    reasons = {f"{key}/{c}": explain_undecidable(confusion, [c]) for c in range(classes) for key in OF_CLASS}
+    reasons |= dict.fromkeys(OF_RARE, explain_undecidable(confusion, rare))
+    return {key: why for key, why in reasons.items() if why}
+
+
 def without_undecidable(
     row: Mapping[str, float], confusion: np.ndarray | None, classes: int, rare: Sequence[int]
 ) -> dict[str, float]:
-    """Metrics of samples, NaN in place of what the classifier says of classes that it was checked on too few images of."""
-    unknown = {f"{key}/{c}" for c in range(classes) if explain_undecidable(confusion, [c]) for key in OF_CLASS}
-    unknown |= set(OF_RARE) if explain_undecidable(confusion, rare) else set()
+    """Metrics of samples, NaN in place of those of ``find_undecidable``."""
+    unknown = find_undecidable(confusion, classes, rare)
     return {key: NAN if key in unknown else value for key, value in row.items()}

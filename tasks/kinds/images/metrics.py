@@ -29,7 +29,12 @@ from levy_core.metrics.images.classifier import (
     save_classifier,
     train_classifier,
 )
-from levy_core.metrics.images.decidable import OF_RARE, describe_rate, explain_undecidable, without_undecidable
+from levy_core.metrics.images.decidable import (
+    describe_rate,
+    explain_undecidable,
+    find_undecidable,
+    without_undecidable,
+)
 from levy_core.metrics.images.fidelity import Features, FidelityConfig
 from levy_core.metrics.images.measures import Generated, floors, measure_images, score
 from levy_core.metrics.images.reference import Reference
@@ -121,9 +126,8 @@ class ImageMetrics:
 
     @property
     def undecidable(self) -> dict[str, str]:
-        """What the classifier says of the rare classes, where it was checked on too few images of them."""
-        why = explain_undecidable(self._held_out[HELD_OUT].confusion, rare_classes(self._counts))
-        return dict.fromkeys(OF_RARE, why) if why else {}
+        """What the classifier says of classes that it was checked on too few images of."""
+        return find_undecidable(self._held_out[HELD_OUT].confusion, len(self._counts), rare_classes(self._counts))
 
     def explain_rare(self) -> str:
         """Why the classifier cannot tell how many samples are of the rare classes; "" where it can."""

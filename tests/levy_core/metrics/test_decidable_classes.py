@@ -5,7 +5,15 @@ import pytest
 from scipy import stats
 
 from levy_core.datasets.images.split import FEWEST_CHECKS, count_checks
-from levy_core.metrics.images.decidable import OF_RARE, describe_rate, explain_undecidable, without_undecidable
+from levy_core.metrics.common.paired import compare
+from levy_core.metrics.images.decidable import (
+    OF_RARE,
+    describe_rate,
+    explain_undecidable,
+    find_undecidable,
+    without_undecidable,
+)
+from tasks.kinds.images.measures import MEASURES
 
 WELL, FEW = (
     [[30, 1, 0, 1], [2, 30, 0, 0]],
@@ -41,6 +49,16 @@ def test_what_it_says_of_such_classes_is_left_out_and_nothing_else():
     assert {key for key, value in found.items() if np.isnan(value)} == left_out
     assert list(found) == list(row)
     assert without_undecidable(row, np.array([*WELL, WELL[0]]), 3, [2]) == row
+
+
+def test_a_gate_counts_what_is_said_of_such_a_class_as_not_decidable():
+    """Not only of the rare classes together: no model is better for what nobody can tell."""
+    unknown = find_undecidable(np.array([*WELL, FEW]), 3, [1])
+    rows = [{f"class_agreement/{c}": 0.5 + gain for c in range(3)} for gain in np.linspace(0.1, 0.2, 24)]
+    other = [dict.fromkeys(row, 0.5) for row in rows]
+    lines = compare({"class_agreement": "better"}, MEASURES, rows, other, "champion", 0.001, unknown)
+    assert [(line.passed, bool(line.undecidable)) for line in lines] == [(True, False), (True, False), (False, True)]
+    assert "1 real image" in lines[2].undecidable
 
 
 def test_images_that_check_are_the_held_out_ones_and_a_fifth_of_the_balanced_ones():
