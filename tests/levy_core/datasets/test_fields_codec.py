@@ -313,6 +313,18 @@ def test_dry_cells_come_back_dry_and_what_is_above_stays_above(transform, per_ce
     assert np.array_equal(some == 0, values[:, 1].reshape(400, -1)[:, cells] == 0)
 
 
+def test_equal_lowest_values_above_the_minimum_are_not_taken_for_it():
+    """Freezing sea water is 271.35 K in a third of the cells, and the minimum, of a variable in K, is 0."""
+    sst = np.maximum(np.random.default_rng(0).normal(273, 3, (300, 1, 3, 4)), 271.35)
+    water = Variable("sst", "K", transform="normal-score", minimum=0.0, scores=NormalScores.fit(sst))
+    it = Codec((water,), np.zeros(1), np.ones(1), np.ones((1, 3, 4), dtype=bool))
+    found = it.decode(it.encode(sst))
+    assert found.min() == 271.35
+    assert np.allclose(found, sst, atol=1e-3)
+    some = it.decode_cells(0, np.arange(12), None)(np.full((1, 12), -3.0), np.zeros(1, dtype=int))
+    assert (some == 271.35).all()
+
+
 def test_values_are_raised_to_the_minimum_and_nothing_else_is_clamped():
     it = codec()
     x = np.full((1, 2, 3, 4), -9.0, dtype=np.float32)
