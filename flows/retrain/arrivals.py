@@ -64,7 +64,15 @@ def take(workspace: Workspace, dataset: str, source: Path, mirror: bool, quiet: 
     snapshot.forget()
     copied, after = _copy(source, target, mirror, quiet), before
     if copied or (target / "sources.txt").exists():
-        after = _census(workspace, dataset)
+        try:
+            after = _census(workspace, dataset)
+        except LevyError as error:
+            if mirror:
+                raise
+            raise LevyError(
+                f"{error}. The files of {source} were added to the last version of {dataset}: give them in its layout, or bring "
+                f"{paths.raw(dataset)} of this checkout into the new one, and retrain without --from"
+            ) from error
         if (target / "sources.txt").exists():
             write_json(target / SEEN, after)
         _add(workspace)

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import yaml
+from PIL import Image
 
 from flows.pipeline.workspace import Workspace
 from flows.retrain import arrivals
@@ -61,6 +62,24 @@ def test_hours_that_grow_elsewhere_are_a_new_version_no_change_is_none_and_fewer
         LevyError, match=r"'fields' had 72, has 40; the last sample was 2001-01-03T23.*is 2001-01-02T15"
     ):
         take()
+
+
+@pytest.mark.long
+def test_class_folders_beside_the_zip_of_the_last_version_are_refused_with_what_helps(tmp_path, monkeypatch):
+    """The workspace, which the reader of the zip names, is not where a person could mend it."""
+    home = make_checkout(tmp_path / "home", {})
+    monkeypatch.chdir(home.root)
+    monkeypatch.setenv("PATH", home.environment["PATH"])
+    source = tmp_path / "new"
+    (source / "0").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(source / "0" / "new.png")
+    workspace = Workspace.at("zip", "HEAD")
+    before = (workspace.root / "data.dvc").read_text()
+    with pytest.raises(
+        LevyError, match=r"holds digits\.zip and images in folders.*bring data/digits of this checkout into"
+    ):
+        arrivals.take(workspace, "digits", source, False, 0.0, 0.1)
+    assert (workspace.root / "data.dvc").read_text() == before
 
 
 def test_files_are_added_replaced_and_removed_as_they_are_and_hidden_ones_left_out(tmp_path):
