@@ -52,7 +52,8 @@ def open_source(folder: Path) -> Source:
     """The images in ``folder``, in whichever of the known forms.
 
     Raises:
-        LevyError: nothing there, nothing recognised, a damaged or unsafe archive, an empty class, or two whose names are one to some systems.
+        LevyError: nothing there, nothing recognised, a damaged or unsafe archive, images in folders beside an archive, an empty class, or two whose
+            names are one to some systems.
     """
     if not folder.is_dir():
         raise LevyError(
@@ -76,6 +77,11 @@ def open_source(folder: Path) -> Source:
                 )
             if source.where != folder:
                 beside = find_beside(folder, entries, source.where)
+                if rivals := [name for name in beside if is_readable(name) and "/" in name]:
+                    raise LevyError(
+                        f"{folder} holds {source.where.name} and images in folders ({rivals[0]}): which is meant is not known; take one of the two "
+                        "away, or put all images into class folders"
+                    )
                 source = replace(source, left_out=(*source.left_out, *beside))
             return source
     found = ", ".join(p.name for p in entries[:8]) or "nothing"
@@ -174,11 +180,6 @@ def _zip_of_folders(folder: Path, entries: list[Path], files: dict[str, Path]) -
     if len(zips) > 1:
         raise LevyError(f"{folder} holds {len(zips)} zips ({', '.join(p.name for p in zips)}): one is expected")
     path = zips[0]
-    if beside := [name for name in find_beside(folder, entries, path) if is_readable(name) and "/" in name]:
-        raise LevyError(
-            f"{folder} holds {path.name} and images in folders ({beside[0]}): which is meant is not known; unpack the zip into the class folders, or "
-            "take one of the two away"
-        )
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

@@ -1,6 +1,7 @@
 """What lies beside images and is not read is told, and classes whose names are one to some systems are refused."""
 
 import io
+import struct
 import zipfile
 
 import numpy as np
@@ -76,6 +77,19 @@ def test_what_lies_beside_an_archive_is_left_out_too(tmp_path):
     write(tmp_path, {"c/1.png": picture()})
     with pytest.raises(
         LevyError, match=r"holds all.zip and images in folders \(c/1.png\): which is meant is not known"
+    ):
+        open_source(tmp_path)
+
+
+def test_class_folders_beside_mnists_files_are_refused_as_beside_a_zip(tmp_path):
+    """Their images were told to be in no class folder."""
+    header = lambda *shape: bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+    write(tmp_path, {"train-images-idx3-ubyte": header(4, 8, 8) + bytes(256)})
+    write(tmp_path, {"train-labels-idx1-ubyte": header(4) + bytes([0, 1, 0, 1])})
+    assert open_source(tmp_path).left_out == ()
+    write(tmp_path, {"c/1.png": picture()})
+    with pytest.raises(
+        LevyError, match=r"holds train-images-idx3-ubyte and images in folders \(c/1.png\): which is meant"
     ):
         open_source(tmp_path)
 
