@@ -1,6 +1,7 @@
 """Observed values of fields, in physical units, as a model of standardised anomalies sees them."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from levy_core.base.errors import LevyError
 from levy_core.base.observed import Behind, Observed, Reported
 from levy_core.base.samples import Samples
 from levy_core.datasets.fields.codec import Codec
+from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.fill import HUGE
 from levy_core.datasets.fields.named_places import NamedPlaces
 from levy_core.datasets.fields.physical import physical, transform
@@ -188,7 +190,7 @@ def look_behind(
     def outside(means: np.ndarray) -> np.ndarray:
         values = means.copy()
         for c, own in parts.items():
-            values[:, own] = transform((codec.variables[c],), values[:, None, own])[:, 0]
+            values[:, own] = _through(codec.variables[c], values[:, own], several[own])
         return (values - (weights * offsets).sum(1)) / scale
 
     rows = np.isin(channels, list(parts))
@@ -237,7 +239,7 @@ def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Value
     if not ((rows.std >= 0) & (rows.std < HUGE)).all():
         wrong = rows.std[~((rows.std >= 0) & (rows.std < HUGE))][0]
         raise LevyError(f"{where}: the std of {variable.key} is {wrong:g}, but must be from 0 to {HUGE:g}")
-    through = lambda values: transform((variable,), values[:, None])[:, 0]
+    through = partial(_through, variable, several=(rows.weights != 0).sum(1) > 1)
     mean, std = codec.moments(np.full(len(rows.values), c), rows.cells + c * codec.valid[c].size)
     weights, scale = weigh(rows.weights, std)
     expected = (np.where(rows.weights != 0, cycle.reshape(-1)[rows.cells] + mean, 0.0) * rows.weights).sum(1)
@@ -246,3 +248,10 @@ def standardise(where: str, codec: Codec, c: int, cycle: np.ndarray, rows: Value
     reach = rows.values + rows.std - low
     slope = np.divide(spread, reach, out=np.ones(len(reach)), where=reach > 0)
     return Values(rows.cells, weights, (through(rows.values) - expected) / scale, slope * rows.std / scale)
+
+
+def _through(variable: Variable, values: np.ndarray, several: np.ndarray) -> np.ndarray:
+    """Observed values [..., rows] through the transform; a mean of ``several`` cells at the minimum is just at it: all that lies lower gives it, too."""
+    if variable.minimum is not None:
+        values = np.where(several & (values <= variable.minimum), np.nextafter(variable.minimum, np.inf), values)
+    return transform((variable,), values.reshape(-1, 1))[:, 0].reshape(values.shape)

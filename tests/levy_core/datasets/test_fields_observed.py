@@ -1,9 +1,12 @@
 """Observed values in physical units are rows of the standardised field that the network sees, wherever and however they were observed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy.special import ndtri
 
 from levy_core.base.errors import LevyError
 from levy_core.base.samples import RECORDED, Samples
@@ -11,6 +14,7 @@ from levy_core.datasets.fields.climatology import Climatology, design
 from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.config import Variable
 from levy_core.datasets.fields.observed import read_observed
+from levy_core.datasets.fields.quantile_mapping import QuantileMapping
 
 LATITUDE, LONGITUDE = np.linspace(60, 46, 8), np.linspace(-10, 12, 12)
 T2M, RAIN = Variable("t2m", "degC"), Variable("tp", "mm day-1", transform="log1p", minimum=0.0, accumulated="1D")
@@ -214,6 +218,30 @@ def test_means_of_a_transformed_variable_are_means_of_what_lies_behind_it(tmp_pa
     in_units = np.where(rain, found.reported.values, behind.inside(found.values[None, :, None])[0, :, 0])
     np.testing.assert_allclose(behind.outside(in_units[None])[0, rain], found.values[rain], atol=1e-9)
     assert np.allclose(found.std[~rain], 0.1 / 5.0)
+
+
+def test_a_dry_mean_of_what_is_mapped_is_the_highest_that_is_dry_and_a_dry_cell_the_middle_of_its_ranks(tmp_path):
+    """Generated values are normal, 60 % of real ones dry: what lies below their 60 % quantile is dry."""
+    rng = np.random.default_rng(0)
+    mapping = QuantileMapping.fit(rng.standard_normal(20_000), np.maximum(rng.standard_normal(20_000) - ndtri(0.6), 0))
+    rain = replace(RAIN, transform="identity", quantile_mapping=True, mapping=mapping)
+    it = codec(variables=(T2M, rain), climatology=None)
+    values = field(it)[0]
+    values[:, 1] = 0
+    dataset(it, values).coarsen(latitude=2, longitude=2).mean(keep_attrs=True).to_netcdf(tmp_path / "coarse.nc")
+    found = read_observed(tmp_path / "coarse.nc", it, ALL, EXACT, means=True)
+    dry = found.reported.variable == 1
+    edge = (ndtri(0.6) - 0.7) / 0.8
+    np.testing.assert_allclose(
+        found.values[dry], edge, atol=0.05
+    )  # 20,000 values: 0.0095 of each quantile, 5 sigma; knots
+    alike = lambda x: (found.behind.inside(np.full((1, *found.cells.shape), x)) * found.weights).sum(-1)[0, dry]
+    assert np.all(alike(found.values[dry][0]) < 1e-12)  # mm: rounding at the edge
+    assert np.all(alike(found.values[dry][0] + 0.1) > 0.01)
+    np.testing.assert_allclose(found.behind.outside(np.zeros((1, len(dry))))[0, dry], found.values[dry])
+    dataset(it, values).to_netcdf(tmp_path / "cells.nc")
+    cells = read_observed(tmp_path / "cells.nc", it, ALL, EXACT)
+    np.testing.assert_allclose(cells.values[cells.reported.variable == 1], (ndtri(0.3) - 0.7) / 0.8, atol=0.05)
 
 
 def test_cells_that_are_alike_are_seen_as_they_are_behind_a_transform(tmp_path):
