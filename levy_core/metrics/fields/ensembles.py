@@ -60,19 +60,21 @@ def rank_histogram(
     names: tuple[str, ...],
     members: int = MEMBERS,
 ) -> dict[str, np.ndarray]:
-    """How often an observed value had each rank among the first ``members`` samples of its label, float64 [members + 1].
+    """How often an observed value had each rank among ``members`` samples of its label, float64 [members + 1].
 
-    By variable, cells and times pooled; equal values share their ranks. Flat for a reliable ensemble, a U for one too
+    By variable, cells and times pooled; each time is ranked among samples drawn for it alone, whatever their order, as they may be sorted by
+    the day of the year that gives them their climatology. Equal values share their ranks. Flat for a reliable ensemble, a U for one too
     narrow, a slope for one that is biased. No counts where a label has too few samples. Arguments as for ``crps``.
     Source: Hamill (2001), Interpretation of rank histograms; computed by ``scores.probability.rank_histogram``.
     """
     counts = {}
     for c, name in enumerate(names):
         counts[name] = np.zeros(members + 1)
-        cases = _cases(observed[:, c], observed_labels, generated[:, c], generated_labels, members, members)
-        for seen, ensemble in cases:
+        for seen, ensemble in _cases(observed[:, c], observed_labels, generated[:, c], generated_labels, members):
             if cases_seen := int(seen.count()):
-                counts[name] += cases_seen * histogram(ensemble, seen, "member").values
+                order = np.random.default_rng(0).random((seen.shape[0], ensemble.shape[0])).argsort(1)
+                own = ensemble.isel(member=xr.DataArray(order[:, :members], dims=("time", "member")))
+                counts[name] += cases_seen * histogram(own, seen, "member").values
     return counts
 
 
@@ -90,7 +92,6 @@ def _cases(
     generated: np.ndarray,
     generated_labels: np.ndarray,
     fewest: int,
-    most: int | None = None,
 ) -> Iterator[tuple[xr.DataArray, xr.DataArray]]:
     """(observed (time, cell), members (member, cell)) of one variable by label, in blocks of cells; none where a label has too few members."""
     if observed.shape[1:] != generated.shape[1:]:
@@ -102,7 +103,7 @@ def _cases(
     if min(sizes, default=0) < fewest:
         return
     for label in labels:
-        seen, members = observed[observed_labels == label], generated[generated_labels == label][:most]
+        seen, members = observed[observed_labels == label], generated[generated_labels == label]
         seen, members = seen.reshape(len(seen), -1), members.reshape(len(members), -1)
         known = np.flatnonzero(~np.isnan(members).any(0))
         width = max(1, ENTRIES // (len(seen) * len(members)))

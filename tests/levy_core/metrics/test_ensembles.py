@@ -120,6 +120,15 @@ def test_ranks_of_a_reliable_ensemble_are_flat_and_of_a_narrow_one_a_u():
     assert biased[0] > 0.8 * biased.sum()
 
 
+def test_the_order_of_samples_tells_nothing_of_their_ranks():
+    """Sorted by the day of the year, the first samples are of January: among these, rain of summer would be high every time."""
+    observed, members = (np.sort(gaussian(n, n, shape=(1, 20, 20)), 0) for n in (200, 400))
+    counts = rank_histogram(observed, zeros(200), members, zeros(400), NAMES)["t2m"]
+    assert counts.sum() == pytest.approx(200 * 400)
+    assert reliability(counts) < 0.5  # 0.25 ± 0.04 of 200 independent ranks: cells that are sorted rise together
+    assert reliability(rank_histogram(observed, zeros(200), members[:40], zeros(40), NAMES)["t2m"]) > 1  # those are low
+
+
 def test_equal_values_share_their_ranks():
     counts = rank_histogram(np.zeros((1, 1, 1, 1)), zeros(1), np.zeros((3, 1, 1, 1)), zeros(3), NAMES, members=3)
     assert counts["t2m"] == pytest.approx([0.25] * 4)
