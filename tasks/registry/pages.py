@@ -16,9 +16,8 @@ def run_page(run_id: str) -> str:
     page = f"{without_credentials(uri).rstrip('/') if served else LOCAL}/#{_place(run_id)}"
     if served:
         return page
-    secret = (
-        tracking.database_file() is None and "MLFLOW_TRACKING_URI" in os.environ
-    )  # a database server's has a password
+    # The URI of a database server has a password.
+    secret = tracking.database_file() is None and "MLFLOW_TRACKING_URI" in os.environ
     store = '"$MLFLOW_TRACKING_URI"' if secret else shlex.quote(uri)
     return f"mlflow ui --backend-store-uri {store}, then {page}"
 

@@ -34,9 +34,7 @@ def physical(variable: Variable, transformed: np.ndarray, near: np.ndarray | flo
     low = values < variable.minimum
     if variable.mapping is None:
         end = TRANSFORMS[variable.transform].forward(np.array(variable.minimum, dtype=np.float64), variable)
-        reached = (
-            unbounded(variable, end - near) <= variable.minimum
-        )  # not by normal scores of higher values that are equal
+        reached = unbounded(variable, end - near) <= variable.minimum  # not by scores of higher values that are equal
         low |= reached & (transformed <= end + near)
     return np.where(low, variable.minimum, values)
 

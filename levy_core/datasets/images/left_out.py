@@ -10,44 +10,13 @@ from levy_core.datasets.images.archives import is_hidden
 from levy_core.datasets.images.pictures import FORMATS, IMAGE_SUFFIXES
 
 # Of what people and programs write beside images, and nobody takes for one.
-NO_IMAGES = frozenset(
-    [
-        ".txt",
-        ".md",
-        ".rst",
-        ".pdf",
-        ".html",
-        ".htm",
-        ".json",
-        ".jsonl",
-        ".csv",
-        ".tsv",
-        ".xlsx",
-        ".xls",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".toml",
-        ".ini",
-        ".cfg",
-        ".log",
-        ".py",
-        ".ipynb",
-        ".sh",
-        ".db",
-        ".xmp",
-        ".md5",
-        ".sha1",
-        ".sha256",
-        ".dvc",
-        ".lnk",
-        ".url",
-    ]
-)
+NO_IMAGES = frozenset((
+    ".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".xls", ".xml", ".yaml", ".yml", ".toml", ".ini",
+    ".cfg", ".log", ".py", ".ipynb", ".sh", ".db", ".xmp", ".md5", ".sha1", ".sha256", ".dvc", ".lnk", ".url",
+))  # fmt: skip
 NO_IMAGE_NAMES = ("readme", "license", "copying", "makefile")
-MNIST = re.compile(
-    r"(train|t10k)-(images|labels).idx\d-ubyte(\.gz)?"
-)  # the training part, and the test part, which nobody expects here
+# MNIST's training part, and the test part, which nobody expects here.
+MNIST = re.compile(r"(train|t10k)-(images|labels).idx\d-ubyte(\.gz)?")
 SHOWN = 4  # endings in a message
 
 

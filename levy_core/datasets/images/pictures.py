@@ -26,12 +26,8 @@ TURNS = {
 }
 
 
-FRAMED = (
-    "GIF",
-    "PNG",
-    "TIFF",
-    "WEBP",
-)  # formats of which a file may hold several pictures that are meant; not a JPEG's previews
+# Formats of which a file may hold several pictures that are meant; not a JPEG's previews.
+FRAMED = ("GIF", "PNG", "TIFF", "WEBP")
 # What reading leaves out of a picture, for people: with how to keep it.
 LOSSES = {
     "frames": "several pages or frames, of which the first is used: make a file of each if the others are meant",

@@ -43,6 +43,8 @@ def crps(
         for kind, (fields, labels) in ensembles.items():
             total, count = 0.0, 0
             for seen, members in _cases(observed[:, c], observed_labels, fields[:, c], labels, 2):
+                whole = members.notnull().all("member")
+                seen, members = seen[:, whole], members[:, whole]
                 found = crps_for_ensemble(members, seen, "member", method="fair", preserve_dims="all")
                 total, count = total + float(found.sum()), count + int(found.count())
             score[kind] = ratio(total, count)
@@ -64,17 +66,20 @@ def rank_histogram(
 
     By variable, cells and times pooled; each time is ranked among samples drawn for it alone, whatever their order, as they may be sorted by
     the day of the year that gives them their climatology. Equal values share their ranks. Flat for a reliable ensemble, a U for one too
-    narrow, a slope for one that is biased. No counts where a label has too few samples. Arguments as for ``crps``.
+    narrow, a slope for one that is biased. No counts where a label has too few samples, nor where a value or one of its members is missing. Arguments as for ``crps``.
     Source: Hamill (2001), Interpretation of rank histograms; computed by ``scores.probability.rank_histogram``.
     """
     counts = {}
     for c, name in enumerate(names):
         counts[name] = np.zeros(members + 1)
         for seen, ensemble in _cases(observed[:, c], observed_labels, generated[:, c], generated_labels, members):
-            if cases_seen := int(seen.count()):
-                order = np.random.default_rng(0).random((seen.shape[0], ensemble.shape[0])).argsort(1)
-                own = ensemble.isel(member=xr.DataArray(order[:, :members], dims=("time", "member")))
-                counts[name] += cases_seen * histogram(own, seen, "member").values
+            order = np.random.default_rng(0).random((len(seen), len(ensemble))).argsort(1)[:, :members]
+            own = np.moveaxis(ensemble.to_numpy()[order], 1, 0)  # [members, time, cell]
+            if (whole := seen.notnull().to_numpy() & ~np.isnan(own).any(0)).any():
+                ranked = xr.DataArray(own[:, whole], dims=("member", "case"))
+                counts[name] += (
+                    whole.sum() * histogram(ranked, xr.DataArray(seen.to_numpy()[whole], dims="case"), "member").values
+                )
     return counts
 
 
@@ -105,7 +110,7 @@ def _cases(
     for label in labels:
         seen, members = observed[observed_labels == label], generated[generated_labels == label]
         seen, members = seen.reshape(len(seen), -1), members.reshape(len(members), -1)
-        known = np.flatnonzero(~np.isnan(members).any(0))
+        known = np.flatnonzero(~np.isnan(members).all(0))
         width = max(1, ENTRIES // (len(seen) * len(members)))
         for start in range(0, len(known), width):  # cells and not times, so that the members of a cell are sorted once
             cells = known[start : start + width]

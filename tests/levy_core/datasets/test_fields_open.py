@@ -169,6 +169,7 @@ def test_a_web_server_is_read(server, tmp_path, capfd):
         open_fields(tmp_path / "data", config())
 
 
+SERVED = pytest.mark.parametrize("served", [False, True], ids=["a copy on disk", "a web server"])
 WEATHERBENCH = (
     Variable("2m_temperature", "degC"),
     Variable("total_precipitation_6hr", "mm day-1", accumulated="6h", stamped="end", minimum=0.0),
@@ -176,7 +177,7 @@ WEATHERBENCH = (
 )
 
 
-@pytest.mark.parametrize("served", [False, True], ids=["a copy on disk", "a web server"])
+@SERVED
 def test_a_store_as_weatherbench_lays_it_out_is_read_by_days(server, tmp_path, served):
     """Longitude before latitude, south first, names of the variables in words, levels, amounts of the six hours before."""
     url, folder = server
@@ -226,7 +227,7 @@ ARCO = (
 )
 
 
-@pytest.mark.parametrize("served", [False, True], ids=["a copy on disk", "a web server"])
+@SERVED
 def test_a_store_as_arco_era5_lays_it_out_is_read_by_days(server, tmp_path, served):
     """One hour per chunk, north first, hours since 1900, more variables than are asked for, and an axis of times that goes on
     before and after the hours that were ever written."""

@@ -129,6 +129,20 @@ def test_the_order_of_samples_tells_nothing_of_their_ranks():
     assert reliability(rank_histogram(observed, zeros(200), members[:40], zeros(40), NAMES)["t2m"]) > 1  # those are low
 
 
+def test_gaps_that_are_elsewhere_in_each_sample_leave_the_other_cases():
+    """1 % of the values of each of 300 samples: no cell is whole in all of them, and 0.99**19 of the cases are in their own 19."""
+    rng, observed, members = (
+        np.random.default_rng(0),
+        gaussian(200, 1, shape=(1, 10, 10)),
+        gaussian(300, 2, shape=(1, 10, 10)),
+    )
+    members[rng.random(members.shape) < 0.01] = np.nan
+    assert np.isnan(members).any(0).mean() > 0.9
+    counts = rank_histogram(observed, zeros(200), members, zeros(300), NAMES)["t2m"]
+    assert counts.sum() == pytest.approx(200 * 100 * 0.99**19, rel=0.02)  # 20,000 cases, 5 sigma and more
+    assert reliability(counts) < 0.1
+
+
 def test_equal_values_share_their_ranks():
     counts = rank_histogram(np.zeros((1, 1, 1, 1)), zeros(1), np.zeros((3, 1, 1, 1)), zeros(3), NAMES, members=3)
     assert counts["t2m"] == pytest.approx([0.25] * 4)
