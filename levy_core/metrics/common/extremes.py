@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from levy_core.base.pareto import FEWEST, pareto
+from levy_core.base.pareto import FEWEST, excess_of, pareto
 from levy_core.metrics.common.marginal import NAN, Tail
 
 PEAKS = 0.1  # share of field maxima that a generalised Pareto law is fitted to
@@ -23,7 +23,7 @@ def hill(tail: Tail, share: float) -> float:
 def pareto_shape(tail: Tail, share: float) -> float:
     """xi of the peaks over the threshold that the largest ``share`` of the values exceed (1 / nu for a tail index nu)."""
     k = int(tail.n * share)
-    return pareto(tail.top[:k] - tail.top[k])[0] if FEWEST <= k < len(tail.top) else NAN
+    return float(pareto(tail.top[:k] - tail.top[k])[0]) if FEWEST <= k < len(tail.top) else NAN
 
 
 def independent_exceedances(exceeding: np.ndarray, block: int, runs: np.ndarray | None = None) -> float:
@@ -46,17 +46,11 @@ def independent_exceedances(exceeding: np.ndarray, block: int, runs: np.ndarray 
     return min(most, blocks * float(sums.mean()) ** 2 / variance) if variance else (most if sums.any() else 0.0)
 
 
-def maxima(values: np.ndarray) -> np.ndarray:
-    """The largest value of each field: [N, ...] -> [at most N]; fields without any value are left out."""
-    largest = np.fmax.reduce(values, axis=tuple(range(1, values.ndim)))
-    return largest[~np.isnan(largest)]
-
-
 def return_levels(values: np.ndarray, periods: tuple[float, ...]) -> np.ndarray:
-    """Levels that a field's largest value exceeds once in so many fields, in the units of the values, [periods].
+    """Levels that each of several series exceeds once in so many fields, in the units of the values, [periods, ...].
 
     Args:
-        values: fields [N, ...], NaN where missing, or their maxima [N].
+        values: one number of each field, such as its maximum, [N, ...], NaN where missing: of each series, or cell, on its own.
         periods: in fields (for daily fields: days), more than 1.
 
     Up to the level of 1 / PEAKS = 10 fields it is the empirical quantile; beyond, the generalised Pareto law of the
@@ -64,43 +58,29 @@ def return_levels(values: np.ndarray, periods: tuple[float, ...]) -> np.ndarray:
     maxima need not be a GEV; its tail is generalised Pareto all the same (Pickands 1975, Balkema and de Haan 1974).
     NaN where fewer than FEWEST peaks are left (N < 100) or the period exceeds 10 N.
     """
-    largest = np.sort(maxima(values))
-    n, threshold = len(largest), (np.quantile(largest, 1 - PEAKS) if len(largest) else NAN)
-    peaks = largest[largest > threshold] - threshold
+    levels = np.full((len(periods), *values.shape[1:]), NAN)
+    if not len(values):
+        return levels
+    ordered, n = np.sort(values, axis=0), (~np.isnan(values)).sum(0)
+    threshold = _quantile(ordered, n, 1 - PEAKS)
+    top = ordered[int((1 - PEAKS) * (n.min() - 1)) :]
+    peaks = np.where(top > threshold, top - threshold, NAN)
     xi, sigma = pareto(peaks)
-    levels = np.full(len(periods), NAN)
+    count = (~np.isnan(peaks)).sum(0)
     for i, period in enumerate(periods):
-        if not 10 * n >= period or np.isnan(xi):
-            continue
         if period * PEAKS <= 1:
-            levels[i] = np.quantile(largest, 1 - 1 / period)
+            found = _quantile(ordered, n, 1 - 1 / period)
         else:
-            over = period * len(peaks) / n
-            levels[i] = threshold + (sigma * np.log(over) if abs(xi) < 1e-8 else sigma / xi * (over**xi - 1))
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                found = threshold + excess_of(np.log(period * count / n), (sigma, xi))
+        levels[i] = np.where((10 * n >= period) & ~np.isnan(xi), found, NAN)
     return levels
 
 
-def return_levels_of_cells(values: np.ndarray, period: float) -> np.ndarray:
-    """The level that each cell exceeds once in so many fields: [N, ...] -> [...], in the units of the values, NaN where missing.
-
-    Cell by cell what ``return_levels`` says of its own N values, all at once; ``period`` is more than 1 / PEAKS = 10 fields.
-    """
-    count = (~np.isnan(values)).sum(0)
-    kept = int(PEAKS * len(values)) + 2
-    top = -np.sort(-values, axis=0)[:kept]  # descending, NaN last
-    place = PEAKS * np.maximum(count - 1, 0)
-    above = place.astype(np.int64)
-    high, low = (np.take_along_axis(top, np.minimum(k, len(top) - 1)[None], 0)[0] for k in (above, above + 1))
-    threshold = np.where(place > above, high + (place - above) * (low - high), high)
-    is_peak = top > threshold
-    excesses, peaks = np.where(is_peak, top - threshold, 0), is_peak.sum(0)
-    rank = peaks - 1 - np.arange(len(top)).reshape(-1, *[1] * threshold.ndim)  # ascending, from 0
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        mean = excesses.sum(0) / peaks
-        second = 2 * (excesses * rank).sum(0) / (peaks * (peaks - 1)) - mean
-        xi = 2 - mean / second
-        over = period * peaks / count
-        stretch = np.where(np.abs(xi) < 1e-8, np.log(over), (over**xi - 1) / xi)
-        levels = threshold + mean * (1 - xi) * stretch
-    measured = (peaks >= FEWEST) & (second > 0) & (10 * count >= period)
-    return np.where(measured, levels, NAN)
+def _quantile(ordered: np.ndarray, n: np.ndarray, level: float) -> np.ndarray:
+    """``numpy.nanquantile`` of ascending values [N, ...], the first n [...] of which are not NaN: it would go cell by cell."""
+    place = np.maximum(n - 1, 0) * level
+    below = place.astype(np.int64)
+    low, high = (np.take_along_axis(ordered, np.minimum(k, n - 1).clip(0)[None], 0)[0] for k in (below, below + 1))
+    part = place - below
+    return np.where(part < 0.5, low + (high - low) * part, high - (high - low) * (1 - part))

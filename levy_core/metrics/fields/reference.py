@@ -191,7 +191,7 @@ class FieldsReference:
     @cached_property
     def return_levels(self) -> tuple[np.ndarray, ...]:
         """By variable: levels that a field's largest value exceeds once in ``PERIODS`` fields."""
-        return tuple(return_levels(largest, PERIODS) for largest in self.summary.maxima.T)
+        return tuple(return_levels(self.summary.maxima, PERIODS).T)
 
     @cached_property
     def means(self) -> tuple[tuple[float, Tail], ...]:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 
 from levy_core.metrics.common.bootstrap import rank_intervals
-from levy_core.metrics.common.extremes import maxima
 from levy_core.metrics.fields.measures import quantile_pairs
 from tasks.page.figures import COLOURS, INK, add_legend, open_panels
 
@@ -128,7 +127,7 @@ def plot_return_levels(
 
 def _largest(fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return periods in fields, and the largest values that came back so often: the empirical curve (Weibull's places)."""
-    largest = np.sort(maxima(fields))
+    largest = np.sort(fields[~np.isnan(fields)])
     return (len(largest) + 1) / np.arange(len(largest), 0, -1), largest
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from levy_core.datasets.fields.codec import Codec
-from levy_core.metrics.common.extremes import return_levels_of_cells
+from levy_core.metrics.common.extremes import return_levels
 from tasks.cells.observed import Shown
 from tasks.kinds.fields.cell_values import CellValues
 from tasks.kinds.fields.maps import Panel, Scale, draw_maps, scale_of, scale_of_difference, scale_of_spread
@@ -90,7 +90,7 @@ def draw_statistics(
         (f"{100 * level:g} % quantile", lambda fields: np.quantile(fields, level, axis=0)),
     ]
     if period := choose_period(min(len(real), len(generated)), per_year):
-        statistics.append((f"once in {period[1]}", lambda fields: return_levels_of_cells(fields, period[0])))
+        statistics.append((f"once in {period[1]}", lambda fields: return_levels(fields, (period[0],))[0]))
     rows = []
     for name, of_cells in statistics:
         a, b = (real_cells.spread(of_cells(fields)) for fields in (real, generated))

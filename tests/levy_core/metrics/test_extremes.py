@@ -135,33 +135,74 @@ def test_return_levels_are_the_quantiles_of_the_law_of_maxima():
         assert found[2:] == pytest.approx(exact[2:], abs=0.03 * spread_)
 
 
-def test_return_levels_look_at_the_largest_value_of_each_field_and_follow_units():
-    rng = np.random.default_rng(0)
-    fields = rng.gumbel(size=(500, 4, 6))
-    fields[rng.random(fields.shape) < 0.2] = np.nan
-    fields[7] = np.nan
-    largest = np.nanmax(np.delete(fields, 7, 0), axis=(1, 2))
-    assert np.array_equal(extremes.maxima(fields), largest)
-    levels = extremes.return_levels(fields, (5.0, 20.0, 500.0))
-    assert np.array_equal(levels, extremes.return_levels(largest, (5.0, 20.0, 500.0)))
-    assert levels[0] == np.quantile(largest, 0.8)
-    assert extremes.return_levels(3 * fields + 273.15, (5.0, 20.0, 500.0)) == pytest.approx(3 * levels + 273.15)
-    assert np.isnan(extremes.return_levels(fields, (5001.0,))).all()  # more than ten times the fields
+def test_return_levels_follow_units_and_end_at_ten_times_the_fields():
+    largest = np.random.default_rng(0).gumbel(size=500)
+    largest[7] = np.nan
+    levels = extremes.return_levels(largest, (5.0, 20.0, 500.0))
+    assert np.array_equal(levels, extremes.return_levels(np.delete(largest, 7), (5.0, 20.0, 500.0)))
+    assert levels[0] == np.nanquantile(largest, 0.8)
+    assert extremes.return_levels(3 * largest + 273.15, (5.0, 20.0, 500.0)) == pytest.approx(3 * levels + 273.15)
+    assert np.isnan(extremes.return_levels(largest, (4991.0,))).all()
 
 
-def test_return_levels_of_cells_are_those_of_each_cell_alone():
+PERIODS = (2.0, 5.0, 10.0, 30.0, 400.0, 3000.0)
+
+
+def library_levels(values):
+    """Of one series, with numpy's quantiles, scipy's L-moments and scipy's law."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return np.full(len(PERIODS), np.nan)
+    threshold = np.quantile(values, 0.9)
+    peaks = values[values > threshold] - threshold
+    if len(peaks) < 10:
+        return np.full(len(PERIODS), np.nan)
+    first, second = stats.lmoment(peaks, order=[1, 2], standardize=False)
+    law = stats.genpareto(2 - first / second, scale=first * (first / second - 1))
+    beyond = lambda period: threshold + law.isf(len(values) / (period * len(peaks)))
+    found = [np.quantile(values, 1 - 1 / p) if p <= 10 else beyond(p) for p in PERIODS]
+    return np.where(np.array(PERIODS) > 10 * len(values), np.nan, found)
+
+
+def test_return_levels_of_each_series_are_those_of_libraries():
     rng = np.random.default_rng(0)
     values = rng.gumbel(size=(430, 3, 5))
     values[rng.random(values.shape) < 0.1] = np.nan
     values[:, 0, 0] = rng.standard_t(3, 430)
     values[:, 0, 1] = np.maximum(values[:, 0, 1], 3)  # dry most of the time
     values[:, 0, 2], values[:400, 0, 3], values[:, 0, 4] = np.nan, np.nan, 7.0
-    for period in (30.0, 400.0, 3000.0):
-        each = [extremes.return_levels(cell, (period,))[0] for cell in values.reshape(430, -1).T]
-        found = extremes.return_levels_of_cells(values, period)
-        assert found == pytest.approx(np.reshape(each, (3, 5)), rel=1e-9, nan_ok=True)
-        assert np.isnan(found[0, 2:]).all()
-        assert np.isfinite(found[1:]).all()
+    values[:, 1, 0] = rng.uniform(size=430)  # a bounded law
+    found = extremes.return_levels(values, PERIODS)
+    each = [library_levels(series) for series in values.reshape(430, -1).T]
+    assert found == pytest.approx(np.transpose(each).reshape(-1, 3, 5), rel=1e-9, nan_ok=True)
+    alone = [extremes.return_levels(series, PERIODS) for series in values.reshape(430, -1).T]
+    assert found == pytest.approx(np.transpose(alone).reshape(-1, 3, 5), rel=1e-12, nan_ok=True)
+    assert np.isnan(found[:, 0, 2:]).all()
+    assert np.isfinite(found[:, 1:]).all()
+    assert extremes.return_levels(np.empty((0, 4)), PERIODS) == pytest.approx(np.full((6, 4), np.nan), nan_ok=True)
+
+
+def test_return_levels_of_any_number_of_values_are_those_of_libraries():
+    """Whole numbers, so that thresholds lie on values: which of these are peaks is decided as by numpy's quantile."""
+    rng = np.random.default_rng(1)
+    for n in (*range(90, 132), 1001, 2000):
+        for values in (rng.gumbel(size=n), np.floor(10 * rng.exponential(size=n))):
+            levels = extremes.return_levels(values, PERIODS)
+            assert levels == pytest.approx(library_levels(values), rel=1e-9, nan_ok=True), n
+
+
+def test_generalised_pareto_laws_are_those_of_scipys_l_moments():
+    rng = np.random.default_rng(2)
+    excesses = stats.genpareto.rvs(0.2, size=(60, 40), random_state=rng)
+    excesses[rng.random(excesses.shape) < np.linspace(0, 0.95, 40)] = np.nan
+    xi, sigma = extremes.pareto(excesses)
+    for k, own in enumerate(excesses.T):
+        own = own[~np.isnan(own)]
+        first, second = stats.lmoment(own, order=[1, 2], standardize=False) if len(own) >= 10 else (np.nan, np.nan)
+        assert xi[k] == pytest.approx(2 - first / second, rel=1e-9, nan_ok=True)
+        assert sigma[k] == pytest.approx(first * (1 - xi[k]), rel=1e-9, nan_ok=True)
+    assert 0 < np.isnan(xi).sum() < 20
+    assert np.isnan(extremes.pareto(np.full(20, 3.0))).all()  # all equal
 
 
 def test_intervals_of_ranks_are_those_of_many_draws():
@@ -183,7 +224,7 @@ def test_too_few_values_have_no_index():
     few = Tail.of(np.arange(1.0, 100.0))
     assert np.isnan([extremes.hill(few, 0.01), extremes.pareto_shape(few, 0.01)]).all()
     assert np.isnan(extremes.return_levels(np.arange(50.0), (10.0, 100.0))).all()
-    assert np.isnan(extremes.return_levels(np.full((50, 2, 2), np.nan), (10.0,))).all()
+    assert np.isnan(extremes.return_levels(np.full(50, np.nan), (10.0,))).all()
     assert np.isnan(extremes.hill(Tail.of(np.ones(5000)), 0.01))  # all equal
     assert np.isnan(estimate(np.full((20, 3), np.nan)).nu)
     assert np.isnan(estimate(np.ones((200, 3))).nu)  # constant cells
