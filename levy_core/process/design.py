@@ -5,7 +5,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, fields
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from levy_core.base.errors import LevyError, choose
@@ -225,6 +225,6 @@ _TITLES = {"noise": "noise law", "schedule": "schedule", "levels": "training lev
 def _typed(field: Field, value: Any) -> Any:
     kind: Any = field.type
     try:
-        return TypeAdapter(kind).validate_python(value, strict=True)
+        return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_python(value, strict=True)
     except ValidationError as error:
         raise LevyError(f"{field.name} is {value!r}: {error.errors()[0]['msg'].lower()}") from None
