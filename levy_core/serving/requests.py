@@ -1,7 +1,7 @@
 """What a registered model may be asked for; light, so that the registry is written without loading a network."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from levy_core.base.errors import LevyError
@@ -51,10 +51,19 @@ def typed(request: Mapping[Any, Any]) -> dict[str, Any]:
     Raises:
         LevyError: a key that is not known, or a value that is not of the type that ``COLUMNS`` says; nothing is rounded or converted.
     """
-    unknown = sorted(str(key) for key in request if key not in COLUMNS)
+    refuse_unknown(request)
+    return {key: _READERS[COLUMNS[key]](key, value) for key, value in request.items()}
+
+
+def refuse_unknown(keys: Iterable[Any]) -> None:
+    """Refuses keys that no request has.
+
+    Raises:
+        LevyError: names the first and those that are known.
+    """
+    unknown = sorted(str(key) for key in keys if key not in COLUMNS)
     if unknown:
         raise LevyError(f"unknown request key {unknown[0]!r}: allowed are {', '.join(COLUMNS)}")
-    return {key: _READERS[COLUMNS[key]](key, value) for key, value in request.items()}
 
 
 def check_steps(steps: int) -> None:

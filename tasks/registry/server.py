@@ -7,8 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from levy_core.base.errors import LevyError
 from levy_core.serving.connection import WatchedConnections
-from levy_core.serving.requests import limit_of
+from levy_core.serving.requests import limit_of, refuse_unknown
 from levy_core.serving.workload import TIMEOUT
 from tasks.registry import signature
 from tasks.registry.download import fetch_whole
@@ -25,18 +26,42 @@ def serve(uri: str, host: str, port: int, seconds: int, verified: bool = False) 
     """
     import mlflow
     import uvicorn
-    from mlflow.models import ModelSignature
-    from mlflow.pyfunc import scoring_server
 
     os.environ[TIMEOUT] = str(seconds)  # read by MLflow's application and by the model
     batch = limit_of("LEVY_BATCH")
     with TemporaryDirectory() as scratch:  # a model reads what belongs to observations once it is asked with some
         model = mlflow.pyfunc.load_model(str(fetch_whole(uri, Path(scratch) / "model", verified)))
-        outputs = model.metadata.signature.outputs if model.metadata.signature else None
-        # That of an earlier levy would drop later keys.
-        model.metadata.signature = ModelSignature(signature.inputs(), outputs)
-        server = uvicorn.Server(uvicorn.Config(WatchedConnections(scoring_server.init(model)), host=host, port=port))
+        server = uvicorn.Server(uvicorn.Config(WatchedConnections(application(model)), host=host, port=port))
         asyncio.run(_run(server, _threads(batch)))
+
+
+def application(model: Any) -> Any:
+    """MLflow's application (ASGI) of a model that ``mlflow.pyfunc`` loaded; it knows all keys of a request and no others."""
+    from mlflow.models import ModelSignature
+    from mlflow.pyfunc import scoring_server
+
+    outputs = model.metadata.signature.outputs if model.metadata.signature else None
+    # That of an earlier levy would drop later keys.
+    model.metadata.signature = ModelSignature(signature.inputs(), outputs)
+    return scoring_server.init(StrictModel(model))
+
+
+class StrictModel:
+    """A loaded model, as MLflow's application uses it, that refuses what MLflow would leave out with a warning in the log.
+
+    Raises:
+        LevyError: a key that no request has, or ``params``, which levy's models do not take.
+    """
+
+    def __init__(self, model: Any):
+        self._model, self.metadata = model, model.metadata
+
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+        rows = data if isinstance(data, list) else [data]  # tables and mappings go through their keys
+        refuse_unknown(key for row in rows if hasattr(row, "keys") for key in row)
+        if params:
+            raise LevyError(f"the request has params {params}: write its keys into the rows, beside n")
+        return self._model.predict(data)
 
 
 def _threads(batch: int) -> int:
