@@ -14,6 +14,12 @@ from levy_core.datasets.fields.dimensions import refuse_dimensions, with_members
 from levy_core.datasets.fields.grid import Box
 
 CHUNK_BYTES = 8 * 2**20
+DESCRIBING = (
+    "coordinates",
+    "cell_measures",
+    "grid_mapping",
+)  # keys of an encoding by which cf_xarray finds coordinates
+GUESSES: dict[tuple, dict[str, dict[str, Any]]] = {}
 PRESSURE_NAMES = ("isobaricinhpa", "pressure_level", "level", "plev", "pressure", "lev")
 
 
@@ -87,7 +93,7 @@ def canonical(
     Raises:
         LevyError: no time or place can be recognised, another dimension has more than one entry, or the box is outside.
     """
-    array = array.cf.guess_coord_axis()
+    array = guess_axes(array)
     if members is not None:
         array = with_members(array, members, where)
     time = time_name(array, where)
@@ -209,13 +215,33 @@ def _text(names: np.ndarray) -> np.ndarray:
     return np.array(decoded, dtype=str)
 
 
+def guess_axes(array: xr.DataArray) -> xr.DataArray:
+    """``array.cf.guess_coord_axis()``: coordinates with the attributes that their names suggest.
+
+    It takes 30 ms, most of the time in which many small files are opened, so that variables whose coordinates are named, described
+    and laid out alike, as those of a series of files are, share one guess.
+    """
+    variables = array.coords.variables
+    laid_out = [
+        (n, v.dims, v.dtype.kind, _is_cftime(v), repr(v.attrs), n in array.indexes) for n, v in variables.items()
+    ]
+    described = (repr(array.attrs), *(repr(array.encoding.get(key)) for key in DESCRIBING))
+    if (key := (array.dims, *described, *laid_out)) not in GUESSES:
+        guessed = array.cf.guess_coord_axis().coords.variables
+        GUESSES[key] = {str(n): dict(v.attrs) for n, v in guessed.items() if v.attrs != variables[n].attrs}
+    array = array.copy(deep=False)
+    for name, attributes in GUESSES[key].items():
+        array[name].attrs = dict(attributes)
+    return array
+
+
 def own_dimensions(array: xr.DataArray, where: str) -> set[str]:
     """The dimensions and coordinates of the variable's times and of its space; of forecasts, neither reference times nor steps.
 
     Raises:
         LevyError: no time can be recognised.
     """
-    array = array.cf.guess_coord_axis()
+    array = guess_axes(array)
     names = [name for kind in ("latitude", "longitude") if (name := _horizontal(array, kind, where))]
     time = time_name(array, where)
     spanned = [*names, time] if array[time].ndim < 2 else names
@@ -254,7 +280,7 @@ def _moments(array: xr.DataArray) -> list[str]:
     return [str(n) for n, c in array.coords.items() if c.dtype.kind == "M" or _is_cftime(c)]
 
 
-def _is_cftime(coordinate: xr.DataArray) -> bool:
+def _is_cftime(coordinate: xr.DataArray | xr.Variable) -> bool:
     return coordinate.dtype == object and coordinate.size > 0 and hasattr(coordinate.to_numpy().flat[0], "calendar")
 
 
