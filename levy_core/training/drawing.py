@@ -142,7 +142,7 @@ def draw_noise(
     """
     count = rows.stop - rows.start
     if draws_own(device):
-        seeds = [seed_of(*key, draw) for draw in range(repeats) for _ in range(count)]
+        seeds = [seed for draw in range(repeats) for seed in [seed_of(*key, draw)] * count]
         streams = PhiloxStreams(seeds, [*range(rows.start, rows.stop)] * repeats, device, fused)
         return _draw(noise, shape, streams, repeats * count, with_mixing)
     size = max(1, min(BLOCK_ROWS, BLOCK_VALUES // prod(shape)))

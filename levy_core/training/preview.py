@@ -35,8 +35,8 @@ def draw_preview(
     device = next(predictor.parameters()).device
     n = len(next(iter(cond.values())))
     noise, drawn = first * design.noise.sample(shape, streams_of_samples(seed, "sample", range(n), device)), []
-    for rows in torch.arange(n).split(together):
-        y, own = noise[rows].to(device), move(rows_of(cond, rows), device)
+    for rows, y in zip(torch.arange(n).split(together), noise.to(device).split(together), strict=True):
+        own = move(rows_of(cond, rows), device)
         for rho, after in pairwise(levels):
             y = y + (after - rho) * predictor(y, torch.full((len(rows),), rho, device=device), own)
         drawn.append(y.cpu())

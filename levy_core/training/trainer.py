@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from levy_core.base.conditions import AUGMENT, PLACE, Condition, move, repeat, rows_of
+from levy_core.base.determinism import strictly_deterministic
 from levy_core.base.errors import LevyError
 from levy_core.base.philox import draws_own
 from levy_core.base.seeds import generator, seed_of
@@ -166,7 +167,7 @@ class Trainer:
         y = torch.zeros(n, *shape, device=self.device)
         self.predictor.train()
         found = self._predict(y, torch.ones(n, device=self.device), move(cond, self.device))
-        torch.stack(found if isinstance(found, tuple) else (found,)).sum().backward()
+        self._differentiate(torch.stack(found if isinstance(found, tuple) else (found,)).sum())
         self.optimizer.zero_grad(set_to_none=True)
         if draws_own(self.device):
             self.made.noise(self.step, shape, fused=True)
@@ -215,7 +216,7 @@ class Trainer:
         for i, part in enumerate(self.made.batch(self.step, samples).split(config.accumulate, self.objective.repeats)):
             self._part = i
             loss = self.objective(self._predict, part.to(self.device)).sum() / config.batch
-            loss.backward()
+            self._differentiate(loss)
             losses.append(loss.detach())
             sums.append(self.objective.sums())
         loss, learnt = self._over_processes(_add(losses), _add(sums))
@@ -232,8 +233,13 @@ class Trainer:
         seed = torch.cuda.manual_seed if on_gpu else torch.default_generator.manual_seed  # of this device alone
         with torch.random.fork_rng([self.device] if on_gpu else []):
             seed(seed_of(self.config.seed, "dropout", self.step, self.share.index, self._part))
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+            with strictly_deterministic(self.device), autocast:
                 return (self.predictor.both if self.design.score_head else self.predictor)(y, rho, cond)
+
+    def _differentiate(self, loss: Tensor) -> None:
+        with strictly_deterministic(self.device):
+            loss.backward()
 
     def _over_processes(self, loss: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and sums of the whole batch; gradients become those of the whole batch too, in one flat float32 sum."""
