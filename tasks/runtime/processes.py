@@ -162,6 +162,7 @@ def _worker(
         "LOCAL_WORLD_SIZE": count,
         "OMP_NUM_THREADS": str(compute.threads),
         "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
     }
     PartialState._reset_state()  # forked, it would say what the parent was
     try:
