@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from levy_core.base.errors import LevyError
-from tasks.runtime import disk
+from tasks.runtime import disk, gpu_memory
 
 
 def run(work: Callable[..., None], load: Callable[[], Any], **names: str) -> None:
     """Calls ``work(load(), *names)`` as a program: ``dataset``, and of some stages ``design``.
 
-    A mistake that a person can mend, and an error of the disk, end in one message and exit status 1, without a traceback.
+    A mistake that a person can mend, an error of the disk, and a GPU without memory end in one message and exit status 1, without a traceback.
     """
     try:
         settings = load()
@@ -27,7 +27,7 @@ def run(work: Callable[..., None], load: Callable[[], Any], **names: str) -> Non
     except LevyError as error:
         sys.exit(f"error: {error}")
     except Exception as error:
-        told = disk.explain(error)
+        told = disk.explain(error) or gpu_memory.explain(error)
         if told is None:
             raise
         sys.exit(f"error: {told}")
