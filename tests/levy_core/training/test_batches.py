@@ -19,6 +19,7 @@ from levy_core.process.noise import Gaussian, StudentT
 from levy_core.process.parametrisation import Units
 from levy_core.training.batches import AHEAD, batches, fill_missing
 from levy_core.training.config import TrainConfig
+from levy_core.training.preview import draw_preview
 from levy_core.training.trainer import Trainer
 from tests.conftest import PRECISIONS
 
@@ -108,6 +109,49 @@ def test_a_run_from_a_store_goes_on_where_it_stopped(tmp_path, two_steps_a_read)
     second = trainer(Store(tmp_path / "b", values))
     second.restore(first.state())
     assert part + list(second.run()) == whole
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_with_every_setting_a_stopped_run_from_a_store_that_is_looked_at_ends_as_one_from_memory(
+    tmp_path, precision, two_steps_a_read
+):
+    values, net = (
+        fields(0.1),
+        UNetConfig((2, 4, 8), 3, (8, 16), attention=(False, True), dropout=0.2, heads=2, augment=5),
+    )
+    settings = replace(
+        CONFIG, precision=precision, batch=7, accumulate=3, crop=1, colour=0.1, balance=0.7, balance_phase=0.5, class_balancing=0.5,
+        lr_schedule="cosine", weight_decay=0.1, ema_lengths=(0.05, 0.1),
+    )  # fmt: skip
+    design, kept = Design.from_mapping({"preset": "lim", "score_head": True}), [{}, {}]
+
+    def begin(data, averages):
+        torch.manual_seed(0)
+        one = UNet(net)
+        one.checkpointing = averages is kept[1]
+        labels, absent = of_labels(torch.arange(40) % 3), {LABEL: torch.tensor(3)}
+        cpu = torch.device("cpu")
+        return Trainer(design, one, data, labels, absent, settings, cpu, keep=averages.__setitem__)
+
+    whole = begin(torch.from_numpy(values), kept[0])
+    expected, found, state = list(whole.run()), [], None
+    for end in (2, 5, 9):
+        one = begin(Store(tmp_path / str(end), values), kept[1])
+        if state:
+            one.restore(state)
+        steps = one.run()
+        found += [next(steps) for _ in range(end - one.step)]
+        steps.close()
+        seen = of_labels(torch.arange(6) % 3)
+        one.held_out_loss(torch.from_numpy(values[:6]), seen)
+        draw_preview(design.predictor(one.averaged), design, SHAPE, seen, 0, 4)
+        state = one.state()
+    assert found == expected
+    assert state.keys() == whole.state().keys()
+    for name, value in whole.state().items():
+        assert torch.equal(value, state[name]), name
+    assert [*kept[0]] == [*kept[1]]
+    assert all(torch.equal(value, kept[1][k][name]) for k in kept[0] for name, value in kept[0][k].items())
 
 
 def test_reading_is_ahead_but_not_far(tmp_path, two_steps_a_read):
