@@ -27,6 +27,7 @@ WEYL = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 WORD = 2**32 - 1
 NORMAL, UNIFORM, HALVES = range(3)  # streams of a row
+VALUES = {NORMAL: 4, UNIFORM: 2, HALVES: 2}  # of a row that are made of one counter
 SPARE = 16  # low bits of a cell, which float32 does not hold, except in a share of 2**-16 of all cells
 
 
@@ -80,14 +81,16 @@ class PhiloxStreams:
         chosen = slice(None) if rows is None else torch.tensor(rows)
         n = prod(shape)
         device = torch.device("cpu") if n == 1 else self._device
-        drawn = _uniform(send(self._rows[chosen], device), send(self._uniforms[chosen], device), n)
+        rows_there, numbers = send(self._rows[chosen], device), send(self._uniforms[chosen], device)
+        drawn = _uniform(rows_there, numbers, _places(UNIFORM, n, device), n)
         self._uniforms[chosen] += 1
         return drawn.view(-1, *shape)
 
     def _draw(self, draw: Callable[..., Tensor], kind: int, shape: Sequence[int], *more: Any) -> Tensor:
-        number = torch.full((1,), self._draws[kind], device=self._device)
+        n, number = prod(shape), torch.full((1,), self._draws[kind], device=self._device)
         self._draws[kind] += 1
-        return (fuse(draw) if self._fused else draw)(self._there, number, prod(shape), *more).view(-1, *shape)
+        of = self._there, number, _places(kind, n, self._device), n
+        return (fuse(draw) if self._fused else draw)(*of, *more).view(-1, *shape)
 
 
 @cache
@@ -110,16 +113,23 @@ def philox(counter: Words, key: tuple[Tensor, Tensor]) -> Words:
     return c0, c1, c2, c3
 
 
-def _words(rows: Tensor, number: Tensor, kind: int, count: int) -> Words:
-    """Four words [B, count] of the streams of ``rows``, int64 [B, 3]: two words of the key, and a number; ``number``: of the draw, [B] or [1]."""
+def _places(kind: int, n: int, device: torch.device) -> Tensor:
+    """Of the counters for n values of a row, int64.
+
+    A kernel that is to draw is given them: those that torch.compile would make within it have 32 bits on a GPU, and so would their products.
+    """
+    return torch.arange(-(-n // VALUES[kind]), device=device)
+
+
+def _words(rows: Tensor, number: Tensor, kind: int, places: Tensor) -> Words:
+    """Four words [B, places] of the streams of ``rows``, int64 [B, 3]: two words of the key, and a number; ``number``: of the draw, [B] or [1]."""
     low, high, row = rows[:, :1], rows[:, 1:2], rows[:, 2:]
-    place = torch.arange(count, device=rows.device)[None]
-    return philox((place, row, number[:, None], torch.full_like(row, kind)), (low, high))
+    return philox((places[None], row, number[:, None], torch.full_like(row, kind)), (low, high))
 
 
-def _normal(rows: Tensor, number: Tensor, n: int) -> Tensor:
+def _normal(rows: Tensor, number: Tensor, places: Tensor, n: int) -> Tensor:
     """float32 N(0, 1), [B, n], by Box and Muller's way, which takes two words for two values: none is beyond 6.8, as of torch's on GPUs."""
-    w = _words(rows, number, NORMAL, -(-n // 4))
+    w = _words(rows, number, NORMAL, places)
     drawn = []
     for chance, turn in ((w[0], w[1]), (w[2], w[3])):
         radius = chance.float().add(0.5).mul(2.0**-32).log().mul(-2).sqrt()
@@ -128,19 +138,19 @@ def _normal(rows: Tensor, number: Tensor, n: int) -> Tensor:
     return torch.cat(drawn, 1)[:, :n].contiguous()
 
 
-def _uniform(rows: Tensor, number: Tensor, n: int) -> Tensor:
+def _uniform(rows: Tensor, number: Tensor, places: Tensor, n: int) -> Tensor:
     """float64 multiples of 2**-53 in [0, 1), [B, n]."""
-    w = _words(rows, number, UNIFORM, -(-n // 2))
+    w = _words(rows, number, UNIFORM, places)
     drawn = [((high >> 5) << 26 | low >> 6).double().mul(2.0**-53) for high, low in ((w[0], w[1]), (w[2], w[3]))]
     return torch.cat(drawn, 1)[:, :n]
 
 
 def _from_halves(
-    rows: Tensor, number: Tensor, n: int, make: Callable[..., Tensor], settings: tuple[float, ...]
+    rows: Tensor, number: Tensor, places: Tensor, n: int, make: Callable[..., Tensor], settings: tuple[float, ...]
 ) -> Tensor:
-    """float32 [B, n]."""
-    parts = split_words(_words(rows, number, HALVES, -(-n // 2)))
-    return make(*settings, *(torch.cat(part, 1) for part in parts))[:, :n].contiguous()
+    """float32 [B, n]; each of a counter's values is made before they are joined, as one kernel may do."""
+    parts = split_words(_words(rows, number, HALVES, places))
+    return torch.cat([make(*settings, *of) for of in zip(*parts, strict=True)], 1)[:, :n].contiguous()
 
 
 def split_words(w: Words) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

@@ -136,3 +136,19 @@ def test_noise_is_drawn_on_gpus_alone(monkeypatch):
     assert streams_of(keys, "meta").normal((2,)).device.type == "meta"
     assert philox.draws_own(torch.device("meta"))
     assert not philox.draws_own(CPU)
+
+
+@pytest.mark.parametrize("noise", [Gaussian(), Stable(1.5, isotropic=False)], ids=str)
+def test_a_fused_draw_is_given_its_places(noise, monkeypatch):
+    """Triton's indices have 32 bits, and it refuses their products with Philox's multipliers, so that nothing is compiled on a GPU."""
+    made = []
+
+    def see(graph, inputs):
+        made.extend(node.target for node in graph.graph.nodes)
+        return graph.forward
+
+    monkeypatch.setattr(philox, "fuse", lambda draw: torch.compile(draw, backend=see))
+    found = noise.sample((3, 5), PhiloxStreams([7] * 4, range(4), CPU, fused=True))
+    assert torch.equal(found, noise.sample((3, 5), streams(range(4))))
+    assert torch.cat in made
+    assert torch.arange not in made
