@@ -158,7 +158,8 @@ def _retrain(dataset: str, source: str | None, quiet: float, most_lost: float, w
     )
     promoted = decision["champion"] == decision["version"]
     if promoted:
-        notify(f"levy: {decision['name']} version {decision['version']} is champion", text)
+        doubt = ", with margins that the data cannot decide" if decision["undecided"] else ""
+        notify(f"levy: {decision['name']} version {decision['version']} is champion{doubt}", text)
     emit_event(
         "levy.model.promoted" if promoted else "levy.model.kept",
         resource={"prefect.resource.id": f"levy.model.{decision['name']}"},
@@ -187,6 +188,7 @@ def _to_markdown(dataset: str, arrival: Arrival, drift: str, decision: dict[str,
         ("version", f"`models:/{decision['name']}/{decision['version']}`"),
         ("verdict", decision["verdict"]),
         ("reason", decision["reason"]),
+        ("margins that the data cannot decide", decision["undecided"] or "none"),
         ("champion", f"version {decision['champion']}"),
     ]
     return "\n".join([f"# Retraining of {dataset}", "", "| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tasks.registry.promotions import ANCHOR, CHALLENGER, CHAMPION
 from tasks.runtime import paths
 from tasks.runtime.progress import bar
 
+DESCRIBED = 3  # undecided margins in a reason, which must fit into a tag
 Accepted = Callable[[np.ndarray, np.ndarray], tuple[Any, np.ndarray]]  # what `Metrics.accept` gives
 
 
@@ -36,7 +37,7 @@ class Verdict:
     """Whether the challenger takes the champion's place.
 
     Attributes:
-        reason: one or two sentences with the numbers that decided.
+        reason: one or two sentences with the numbers that decided, those that could not, and what to do about these.
         lines: the gate; empty where the models could not be compared, so that a person must decide.
         seeds, n: how many samples were drawn of each.
         evaluations: of the network per sample, by side; empty where they could not be compared.
@@ -54,10 +55,19 @@ class Verdict:
         """False where a person must decide."""
         return bool(self.lines)
 
+    @property
+    def undecided(self) -> dict[str, list[Comparison]]:
+        """By metric the margins, against champion and anchor, that the held-out data cannot decide: nobody knows whether they hold."""
+        found: dict[str, list[Comparison]] = {}
+        for line in self.lines:
+            if line.undecided:
+                found.setdefault(line.metric, []).append(line)
+        return found
+
     def to_mapping(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite become None."""
         lines = [{key: _plain(value) for key, value in asdict(line).items()} for line in self.lines]
-        return {**asdict(self), "lines": lines, "comparable": self.comparable}
+        return {**asdict(self), "lines": lines, "comparable": self.comparable, "undecided": list(self.undecided)}
 
 
 class _UnjudgedError(LevyError):
@@ -154,19 +164,55 @@ def judge(
 
 
 def decide(settings: RetrainParams, lines: Sequence[Comparison], seeds: int, evaluations: Mapping[str, int]) -> Verdict:
-    """The verdict from the lines of the last look."""
-    promoted = all(line.passed for line in lines)
-    if promoted:
-        reason = "; ".join(str(line) for line in lines if line.rule == "better")
-        guards = [line for line in lines if line.rule != "better" and line.against == CHAMPION]
-        if held := [line.metric for line in guards if not line.undecidable]:
-            reason += f"; within their margins: {', '.join(held)}"
-        if unknown := [f"{line.metric} ({line.undecidable})" for line in guards if line.undecidable]:
-            reason += f"; not decidable with these data: {', '.join(unknown)}"
+    """The verdict from the lines of the last look.
+
+    A margin that the held-out data cannot decide holds nothing back: of rare classes and extremes many data sets have too few for it, and
+    would never have a new champion. The reason names each, whatever the verdict.
+    """
+    stopped = [line for line in lines if line.holds_back]
+    verdict = Verdict(not stopped, "", tuple(lines), seeds, settings.n, evaluations)
+    if stopped:
+        parts = [str(line) for line in stopped]
     else:
-        reason = "; ".join(str(line) for line in lines if not line.passed)
-    reason += f"; over {seeds} seeds of {settings.n} samples"
-    return Verdict(promoted, reason, tuple(lines), seeds, settings.n, evaluations)
+        parts = [str(line) for line in lines if line.rule == "better"]
+        if held := [
+            line.metric for line in lines if line.passed and line.rule != "better" and line.against == CHAMPION
+        ]:
+            parts.append(f"within their margins: {', '.join(held)}")
+    parts.append(f"over {seeds} seeds of {settings.n} samples")
+    parts += [_describe_undecided(of_metric) for of_metric in list(verdict.undecided.values())[:DESCRIBED]]
+    if (more := len(verdict.undecided) - DESCRIBED) > 0:
+        parts.append(f"{more} more that verdict.json names are not held to their margins either")
+    return replace(verdict, reason="; ".join([*parts, *_advise(settings, lines)]))
+
+
+def _describe_undecided(of_metric: Sequence[Comparison]) -> str:
+    """A metric of the challenger beside that of the champion and of the anchor, and why they cannot be compared."""
+    line = of_metric[0]
+    others = ", ".join(f"the {each.against}'s {_spread(each.other, each.other_std)}" for each in of_metric)
+    return (
+        f"not held to its margin of {line.rule:g}: {line.metric} {_spread(line.challenger, line.challenger_std)} against {others}, "
+        f"which these data cannot decide ({line.undecidable})"
+    )
+
+
+def _spread(mean: float, std: float) -> str:
+    return f"{mean:.3g} ± {std:.2g}" if math.isfinite(mean) else "no number"
+
+
+def _advise(settings: RetrainParams, lines: Sequence[Comparison]) -> Iterator[str]:
+    """What a person can do about rules that were not decided."""
+    most = settings.seeds.most
+    wanting = [line for line in lines if line.rule != "better" and (line.seeds_needed or 0) > most and not line.passed]
+    if wanting:
+        names = ", ".join(dict.fromkeys(line.metric for line in wanting))
+        yield (
+            f"{most} seeds are too few for the margin of {names}: raise retrain.n or retrain.seeds.most, or widen the margin"
+        )
+    if any(line.undecidable for line in lines):
+        yield (
+            "more seeds do not help what the data cannot decide: hold out more, or name a measure that they can (docs/retraining.md)"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -23,12 +23,19 @@ from tasks.runtime import paths
 # tags of a version
 VERDICT, REASON = "levy.verdict", "levy.reason"
 AGAINST = "levy.against"  # the version that was champion then
+UNDECIDED = "levy.undecided"  # metrics that nobody knows to be within their margins, because the held-out data cannot decide them; or NONE
+NONE = "none"
+LONGEST = 4000  # of a tag
 PROMOTED, KEPT = "promoted", "kept as challenger"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a version of a registered model, and why; ``judged`` now or before."""
+    """What became of a version of a registered model, and why; ``judged`` now or before.
+
+    Attributes:
+        undecided: names of metrics that were not held to their margins, because the held-out data cannot decide them.
+    """
 
     name: str
     version: str
@@ -36,6 +43,7 @@ class Decision:
     verdict: str
     reason: str
     judged: bool
+    undecided: str
 
     @property
     def text(self) -> str:
@@ -61,11 +69,9 @@ def gate(params: Params, dataset: str) -> Decision:
         champion, judged = promotions.version_of(client, name, promotions.CHAMPION), True
         if VERDICT in client.get_model_version(name, version).tags:
             client.delete_model_version_tag(name, version, VERDICT)
-        found = _compare(params, dataset, version, champion, _settle_anchor(client, name)) | {
-            AGAINST: champion or "none"
-        }
+        found = _compare(params, dataset, version, champion, _settle_anchor(client, name)) | {AGAINST: champion or NONE}
         client.log_dict(recorded.run_id, found.pop("table"), "verdict.json")
-        for key in (REASON, AGAINST, VERDICT):  # the verdict last: it says that all is there
+        for key in (REASON, UNDECIDED, AGAINST, VERDICT):  # the verdict last: it says that all is there
             client.set_model_version_tag(name, version, key, found[key])
     if not _has_moved(client, name, version, tags):
         if tags[VERDICT] == PROMOTED:
@@ -75,7 +81,8 @@ def gate(params: Params, dataset: str) -> Decision:
     if now is None:
         raise LevyError(f"{name} has no champion: `levy promote {name} VERSION` makes one")
     _settle_anchor(client, name)
-    return Decision(name, version, now, tags[VERDICT], tags[REASON], judged)
+    undecided = tags.get(UNDECIDED, NONE)
+    return Decision(name, version, now, tags[VERDICT], tags[REASON], judged, "" if undecided == NONE else undecided)
 
 
 def _standing(client: Any, name: str, version: str) -> dict[str, str] | None:
@@ -86,7 +93,7 @@ def _standing(client: Any, name: str, version: str) -> dict[str, str] | None:
     tags: dict[str, str] = client.get_model_version(name, version).tags
     if VERDICT not in tags:
         return None
-    champion = promotions.version_of(client, name, promotions.CHAMPION) or "none"
+    champion = promotions.version_of(client, name, promotions.CHAMPION) or NONE
     stands = _has_moved(client, name, version, tags) or tags.get(AGAINST, champion) == champion
     return tags if stands else None
 
@@ -109,9 +116,9 @@ def _settle_anchor(client: Any, name: str) -> str | None:
 
 def _compare(params: Params, dataset: str, version: str, champion: str | None, anchor: str | None) -> dict[str, Any]:
     if champion is None:
-        return {VERDICT: PROMOTED, REASON: "there was no champion", "table": {}}
+        return {VERDICT: PROMOTED, REASON: "there was no champion", UNDECIDED: NONE, "table": {}}
     if champion == version:
-        return {VERDICT: PROMOTED, REASON: "it was champion before the gate looked at it", "table": {}}
+        return {VERDICT: PROMOTED, REASON: "it was champion before the gate looked at it", UNDECIDED: NONE, "table": {}}
     from tasks.registry.challenge import challenge  # late: a model that was judged before needs none of it
 
     name = model_name(dataset)
@@ -125,4 +132,5 @@ def _compare(params: Params, dataset: str, version: str, champion: str | None, a
     reason = f"against version {champion}: {verdict.reason}"
     table = {**sides, **verdict.to_mapping()}
     found = PROMOTED if verdict.promoted else KEPT
-    return {VERDICT: found, REASON: reason[:4000], "table": table}
+    undecided = ", ".join(verdict.undecided) or NONE
+    return {VERDICT: found, REASON: reason[:LONGEST], UNDECIDED: undecided[:LONGEST], "table": table}

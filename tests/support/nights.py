@@ -32,7 +32,7 @@ def judge(looks: Looks, challenger: Rows, champion: Rows, anchor: Rows | None = 
         lines = challenge.judge(looks, gate, MEASURES, {name: rows[:seeds] for name, rows in sides.items()}, look)
         if looks.is_over(lines):
             break
-    return all(line.passed for line in lines), seeds
+    return not any(line.holds_back for line in lines), seeds
 
 
 def lost_in_a_year(

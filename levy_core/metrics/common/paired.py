@@ -34,7 +34,7 @@ class Comparison:
         passed: it is.
         seeds_needed: about how many seeds would show a gain of this size; None where none would.
         broken: whose values are no finite numbers, or beyond all bounds.
-        undecidable: why the held-out data cannot decide this metric. A margin then holds nothing back, and nothing is better by it.
+        undecidable: why the held-out data cannot decide this metric: it passes no rule, and its margin holds nothing back.
     """
 
     metric: str
@@ -53,6 +53,16 @@ class Comparison:
     seeds_needed: int | None
     broken: str = ""
     undecidable: str = ""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it is a margin that no number of seeds would decide."""
+        return bool(self.undecidable) and self.rule != "better"
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether the challenger is kept because of it."""
+        return not (self.passed or self.undecided)
 
     @property
     def aim(self) -> str:
@@ -99,8 +109,9 @@ def compare(
         for name in names:
             new, old = (np.array([row.get(name, np.nan) for row in side]) for side in (challenger, other))
             line = _line(measure_of(name, measures), name, rule, new, old, against, level)
-            if (why := undecidable.get(name)) and not line.broken:
-                line = replace(line, undecidable=why, passed=rule != "better", seeds_needed=None)
+            # Numbers that only the challenger lacks are its own fault; data that are too few leave none to anybody.
+            if (why := undecidable.get(name)) and line.broken != "challenger":
+                line = replace(line, undecidable=why, passed=False, seeds_needed=None, broken="")
             lines.append(line)
     return tuple(lines)
 

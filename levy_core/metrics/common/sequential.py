@@ -59,6 +59,6 @@ class Looks:
         return tuple(error * n / sum(seeds) for n in seeds)
 
     def is_over(self, lines: Sequence[Comparison]) -> bool:
-        """Whether more seeds are not worth drawing after these lines, which hold or do not."""
-        failed = [line for line in lines if not line.passed]
+        """Whether more seeds are not worth drawing after these lines, which hold, do not, or are undecided at any number."""
+        failed = [line for line in lines if line.holds_back]
         return not failed or any(not line.seeds_needed or line.seeds_needed > FUTILE * self.most for line in failed)

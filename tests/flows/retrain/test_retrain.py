@@ -102,6 +102,7 @@ def test_new_data_are_versioned_and_the_new_model_is_judged(home, second):
     found = lookup(checkout)
     tags = found["versions"]["2"]
     assert tags["levy.verdict"] in ("promoted", "kept as challenger")
+    assert tags["levy.undecided"] == "none"  # 1,797 digits have enough held out of each class
     assert found["aliases"] == (
         {"anchor": "1", "champion": "2"}
         if tags["levy.verdict"] == "promoted"

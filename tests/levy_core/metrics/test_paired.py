@@ -155,17 +155,23 @@ def test_a_metric_that_only_the_challenger_has_is_not_judged():
 def test_what_the_data_cannot_decide_holds_nothing_back_and_is_no_gain():
     why = {"fid/x": "3 independent exceedances, 20 are needed"}
     old, new = [{"fid/x": 4.0}] * 6, [{"fid/x": 1.0}] * 6
-    for rule, challenger, champion, passed in (
-        ("better", new, old, False),
-        (0.1, old, new, True),
-        (0.1, new, old, True),
-    ):
+    for rule, challenger, champion in (("better", new, old), (0.1, old, new), (0.1, new, old)):
         (line,) = compare({"fid/x": rule}, MEASURES, challenger, champion, "champion", 0.05, why)
-        assert line.passed is passed
+        assert not line.passed  # nobody knows
+        assert line.holds_back is (rule == "better")
+        assert line.undecided is (rule != "better")
         assert line.seeds_needed is None
         assert str(line).endswith("not decidable with these data (3 independent exceedances, 20 are needed)")
     (line,) = compare({"fid/x": 0.1}, MEASURES, [{"fid/x": np.nan}] * 6, new, "champion", 0.05, why)
-    assert not line.passed  # a challenger without numbers is held back all the same
+    assert line.holds_back  # a challenger without numbers is held back all the same
+
+
+def test_data_too_few_for_any_number_are_no_fault_of_the_challenger():
+    why, none = {"fid/x": "0 independent exceedances, 20 are needed"}, [{"fid/x": np.nan}] * 6
+    (line,) = compare({"fid/x": 0.1}, MEASURES, none, none, "champion", 0.05, why)
+    assert (line.undecided, line.holds_back, line.broken) == (True, False, "")
+    (line,) = compare({"fid/x": 0.1}, MEASURES, none, none, "champion", 0.05)
+    assert line.holds_back
 
 
 def test_a_line_reads_as_a_sentence():

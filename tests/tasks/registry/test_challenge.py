@@ -1,6 +1,7 @@
 """Champion against challenger on held-out data: digits and made-up weather, models as the registry keeps them."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from levy_core.datasets.fields.times import times_of
 from levy_core.datasets.images.longtail import rare_classes
 from levy_core.datasets.images.store import read_group
 from levy_core.datasets.synthetic import Synthetic, blocks
+from levy_core.metrics.common.paired import Comparison
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
@@ -401,6 +403,75 @@ def test_a_champion_of_fields_is_judged_through_its_own_codec(fields, tmp_path):
     assert [line.metric for line in verdict.lines] == ["distance/test", "ks/test/t2m", "ks/test/tp"]
     assert verdict.lines[0].passed
     assert not against(read, "weather", same, wide).promoted
+
+
+def test_a_margin_that_the_data_cannot_decide_is_told_against_champion_and_anchor_alike(fields, tmp_path):
+    """Beyond the 99.9 % quantile the held-out fields have too few values for any number, which is nobody's fault."""
+    codec = Codec.load(paths.prepared("weather"))
+    same = written(tmp_path / "same", codec)
+    wide = written(tmp_path / "wide", codec, std=codec.std * 30)
+    gate = {"distance/test": "better", "ks/test": 0.5, "tail_error/test": 0.01, "q999_ratio/test/tp": 0.05}
+    gates = fields.retrain.gate.model_copy(update={"fields": gate})
+    read = fields.model_copy(update={"retrain": fields.retrain.model_copy(update={"gate": gates})})
+    up, down = against(read, "weather", wide, same, anchor=wide), against(read, "weather", same, wide, anchor=same)
+    assert (up.promoted, down.promoted) == (True, False)
+    for verdict in (up, down):
+        assert {name: [line.against for line in lines] for name, lines in verdict.undecided.items()} == {
+            name: ["champion", "anchor"] for name in ("tail_error/test/t2m", "tail_error/test/tp", "q999_ratio/test/tp")
+        }
+        assert not any(line.passed for lines in verdict.undecided.values() for line in lines)
+        assert verdict.to_mapping()["undecided"] == list(verdict.undecided)
+        for name, margin, number, level in (
+            ("tail_error/test/tp", "0.01", r"\S+ ± \S+", "99"),
+            ("q999_ratio/test/tp", "0.05", "no number", "99.9"),
+        ):
+            assert re.search(
+                rf"not held to its margin of {margin}: {name} {number} against the champion's {number}, the anchor's {number}, "
+                rf"which these data cannot decide \(\S+ independent exceedances of the {level} % quantile, 20 are needed\); ",
+                verdict.reason,
+            )
+        assert verdict.reason.endswith("hold out more, or name a measure that they can (docs/retraining.md)")
+    assert "within their margins: ks/test/t2m, ks/test/tp; over" in up.reason
+    assert down.reason.startswith("distance/test ")
+
+
+def line_of(metric, rule, passed=False, needed=None, why="", against="champion"):
+    numbers = dict.fromkeys(("challenger_std", "other_std", "gain", "low", "high"), 0.1)
+    return Comparison(metric, against, rule, 1.0, other=2.0, p=0.3, level=1e-4, passed=passed, seeds_needed=needed,
+                      undecidable=why, **numbers)  # fmt: skip
+
+
+def test_a_margin_that_the_seeds_are_too_few_for_is_told_with_what_to_do(images):
+    plan = images.retrain.model_copy(update={"seeds": SeedCounts(first=12, most=48)})
+    better = line_of("fid/test", "better", passed=True)
+    verdict = decide(plan, [better, line_of("coverage/test", 0.01, needed=90)], 48, {})
+    assert not verdict.promoted
+    assert "about 90 seeds would show a gain of this size" in verdict.reason
+    advice = "48 seeds are too few for the margin of coverage/test: raise retrain.n or retrain.seeds.most, or widen the margin"
+    assert verdict.reason.endswith(f"; {advice}")
+    for other in (line_of("coverage/test", 0.01, passed=True), line_of("coverage/test", 0.01)):  # held, and hopeless
+        assert advice not in decide(plan, [better, other], 48, {}).reason
+
+
+def test_a_reason_with_many_undecided_margins_stays_short_and_the_file_names_all(images):
+    few = "the classifier was checked on 3 real images of them (10 are needed)"
+    lines = [line_of("fid/test", "better", passed=True)]
+    lines += [
+        line_of(f"class_agreement/{c}", 0.1, why=few, against=a) for a in ("champion", "anchor") for c in range(100)
+    ]
+    verdict = decide(images.retrain, lines, 6, {})
+    assert verdict.promoted
+    assert "; 97 more that verdict.json names are not held to their margins either; " in verdict.reason
+    assert len(verdict.reason) < 1500
+    assert len(verdict.to_mapping()["undecided"]) == 100
+
+
+def test_nothing_is_better_by_what_the_data_cannot_decide(images):
+    verdict = decide(images.retrain, [line_of("rare_share_ratio", "better", why="too few")], 6, {})
+    assert not verdict.promoted
+    assert verdict.undecided == {}  # no margin
+    assert "not decidable with these data (too few)" in verdict.reason
+    assert verdict.reason.endswith("name a measure that they can (docs/retraining.md)")
 
 
 def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(fields, tmp_path):
