@@ -124,7 +124,7 @@ def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) 
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(read_state, dvc)  # DVC's processes start while this one imports torch
         try:
-            from flows.pipeline.preflight import check_machine, check_sources, prune_outputs
+            from flows.pipeline.preflight import check_machine, check_sources, find_prunable, prune_outputs
             from tasks.params import loading
 
             settings = loading.load().only(list(datasets))
@@ -134,12 +134,16 @@ def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) 
             if not damage:  # what an interrupted DVC leaves is not to be found by the next check
                 repair_rwlock()
             raise
-    moved = prune_outputs(settings) if repairing else []
-    for line in moved:
-        print(line, file=sys.stderr)
+    moving = find_prunable(settings) if repairing else set()
     try:
-        state = _read_unless_damaged([] if repairing else damage, (lambda: read_state(dvc)) if moved else future.result)
+        state = _read_unless_damaged([] if repairing else damage, future.result)
         planned = plan(dvc, state, settings.datasets)
+        if moving:
+            if planned.todo & state.stale_beyond(moving):  # refused before anything is moved
+                check_machine(settings)
+            for line in prune_outputs(settings):
+                print(line, file=sys.stderr)
+            planned = plan(dvc, read_state(dvc), settings.datasets)
     except DvcBusyError as error:
         raise LevyError(
             f"DVC is busy in this checkout ({error}): wait for the other process, or stop it, and run again"

@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any, NoReturn
 
 from flows.pipeline.dvc import Dvc
@@ -87,6 +88,17 @@ class DvcState:
         """Outputs that DVC knows to be other than dvc.lock says."""
         changes = [change for entries in self.status.values() for change in entries if isinstance(change, dict)]
         return frozenset(output for change in changes for output in change.get("changed outs", ()))
+
+    def stale_beyond(self, outputs: Collection[Path]) -> frozenset[str]:
+        """Stages that stay stale whatever becomes of these outputs: something else is changed, too."""
+        paths = {str(output) for output in outputs}
+        return frozenset(stage for stage, entries in self.status.items() if _changed(entries) - paths)
+
+
+def _changed(entries: list[Any]) -> set[str]:
+    """What `dvc status` says is changed of a stage: outputs, dependencies, files of parameters, or in words the command."""
+    groups = [group for entry in entries for group in (entry.values() if isinstance(entry, dict) else [[entry]])]
+    return {name for group in groups for name in group}
 
 
 def read_state(dvc: Dvc) -> DvcState:

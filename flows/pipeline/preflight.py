@@ -153,11 +153,10 @@ def prune_outputs(params: Params) -> list[str]:
     """
     lines = []
     for dataset in params.datasets:
-        expected = [output for design in params.designs for output in paths.outputs_of_design(dataset, design)]
         pruned = paths.pruned(dataset)
-        if names := _bring_back(expected, pruned):
+        if names := [_bring_back(output, pruned) for output in _to_bring_back(params, dataset)]:
             lines.append(f"brought back from {pruned}, as params.yaml names their designs again: {', '.join(names)}")
-        if names := _set_aside(expected, pruned):
+        if names := [name for path in _to_set_aside(params, dataset) if (name := _set_aside(path, pruned))]:
             lines.append(
                 f"moved to {pruned}, as params.yaml does not name their designs: {', '.join(names)}. "
                 "The next run that names them brings them back"
@@ -165,30 +164,51 @@ def prune_outputs(params: Params) -> list[str]:
     return lines
 
 
-def _bring_back(expected: list[Path], pruned: Path) -> list[str]:
-    moved = []
-    for output in expected:
-        kept = pruned / output.parent.name / output.name
-        if kept.exists() and not output.exists():
-            output.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(kept, output)
-            moved.append(f"{output.parent.name}/{output.name}")
-    return moved
+def find_prunable(params: Params) -> set[Path]:
+    """What ``prune_outputs`` would change: outputs that it brings back, and the folders of these and of those that it moves."""
+    moved = [path for dataset in params.datasets for path in _to_set_aside(params, dataset)]
+    back = [path for dataset in params.datasets for path in _to_bring_back(params, dataset)]
+    return {*back, *(path.parent for path in moved + back)}
 
 
-def _set_aside(expected: list[Path], pruned: Path) -> list[str]:
-    moved = []
-    for folder in dict.fromkeys(output.parent for output in expected):
-        for path in sorted(set(folder.glob("*")) - set(expected)):
-            kept = pruned / folder.name / path.name
-            _remove(kept)  # an older one
-            if path.name.startswith("."):  # half-written, of a process that was killed
-                _remove(path)
-                continue
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, kept)
-            moved.append(f"{folder.name}/{path.name}")
-    return moved
+def _outputs(params: Params, dataset: str) -> list[Path]:
+    return [output for design in params.designs for output in paths.outputs_of_design(dataset, design)]
+
+
+def _to_bring_back(params: Params, dataset: str) -> list[Path]:
+    return [
+        output
+        for output in _outputs(params, dataset)
+        if _kept(output, paths.pruned(dataset)).exists() and not output.exists()
+    ]
+
+
+def _to_set_aside(params: Params, dataset: str) -> list[Path]:
+    expected = _outputs(params, dataset)
+    folders = dict.fromkeys(output.parent for output in expected)
+    return [path for folder in folders for path in sorted(set(folder.glob("*")) - set(expected))]
+
+
+def _kept(output: Path, pruned: Path) -> Path:
+    return pruned / output.parent.name / output.name
+
+
+def _bring_back(output: Path, pruned: Path) -> str:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(_kept(output, pruned), output)
+    return f"{output.parent.name}/{output.name}"
+
+
+def _set_aside(path: Path, pruned: Path) -> str:
+    """Its name; "" where it was half-written by a process that was killed, and is removed."""
+    kept = _kept(path, pruned)
+    _remove(kept)  # an older one
+    if path.name.startswith("."):
+        _remove(path)
+        return ""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(path, kept)
+    return f"{path.parent.name}/{path.name}"
 
 
 def _remove(path: Path) -> None:

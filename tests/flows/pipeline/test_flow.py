@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from flows.pipeline.preflight import prune_outputs
+from flows.pipeline.dvc import Dvc
+from flows.pipeline.graph import read_state
+from flows.pipeline.preflight import find_prunable, prune_outputs
 from levy_core.base.manifest import write_manifest
 from levy_core.training.checkpoint import FORMAT
 from tasks.params import loading
@@ -314,12 +316,20 @@ def test_outputs_that_are_set_aside_and_brought_back_leave_dvc_nothing_to_do(ran
     monkeypatch.chdir(copy.root)
     status = [sys.executable, "-m", "dvc", "status", "--json"]
     both = loading.load()
+    Path("outputs/digits/curves/other.csv").touch()
+    state = read_state(Dvc())
+    assert set(state.status) == {"report@digits"}
+    assert not state.stale_beyond(find_prunable(both))  # so that a machine without a GPU can show it
+    assert "curves/other.csv" in prune_outputs(both)[0]
+    assert json.loads(copy.run(*status).stdout) == {}
     assert "samples/lim" in prune_outputs(both.model_copy(update={"designs": ["ddpm"]}))[0]
     stale = json.loads(copy.run(*status).stdout)  # of a params.yaml that still names both
     assert {"compare@digits", "report@digits", "sample@digits-lim"} <= set(stale)
     assert "sample@digits-ddpm" not in stale
     copy.set_params({"designs": ["ddpm"]})
-    assert set(json.loads(copy.run(*status).stdout)) == {"compare@digits", "report@digits"}
+    state = read_state(Dvc())
+    assert set(state.status) == {"compare@digits", "report@digits"}
+    assert state.stale_beyond(find_prunable(loading.load())) == set(state.status)
     copy.set_params({"designs": ["lim", "ddpm"]})
     assert "samples/lim" in prune_outputs(both)[0]
     assert json.loads(copy.run(*status).stdout) == {}

@@ -16,7 +16,7 @@ import yaml
 from flows.cli import dispatch
 from flows.pipeline import server
 from flows.pipeline.dvc import Dvc, find_rwlock_damage
-from flows.pipeline.preflight import prune_outputs
+from flows.pipeline.preflight import find_prunable, prune_outputs
 from levy_core.base.errors import LevyError
 from levy_core.base.files import hash_files
 from tasks.params import loading
@@ -122,6 +122,9 @@ def test_a_gpu_or_weights_that_are_not_there_are_refused_before_anything_runs(ba
     path = bare_checkout.root / "params.yaml"
     before = path.read_text()
     missing = str(tmp_path / "inception.pth")
+    other = bare_checkout.root / "outputs/digits/curves/other.csv"  # of a design that params.yaml does not name
+    other.parent.mkdir(parents=True)
+    other.touch()
     try:
         path.write_text(
             yaml.safe_dump(merged(yaml.safe_load(before), {"evaluate": {"images": {"inception_weights": missing}}}))
@@ -130,8 +133,12 @@ def test_a_gpu_or_weights_that_are_not_there_are_refused_before_anything_runs(ba
         if not torch.cuda.is_available():
             path.write_text(yaml.safe_dump(merged(yaml.safe_load(before), {"compute": {"device": "cuda"}})))
             assert "compute.device is cuda, but torch finds no GPU" in refused("run")
+        assert [file for file in (bare_checkout.root / "outputs").rglob("*") if file.is_file()] == [
+            other
+        ]  # not set aside
     finally:
         path.write_text(before)
+        shutil.rmtree(bare_checkout.root / "outputs")
     assert nothing_ran(bare_checkout)
 
 
@@ -220,7 +227,9 @@ def test_outputs_of_designs_that_are_not_named_are_kept_aside_and_come_back(tmp_
         return {str(path): path.read_text() for path in Path().rglob("*") if path.is_file() and path.suffix != ".part"}
 
     before = contents()
-    assert prune_outputs(both) == []
+    half = {paths.curve(dataset, designs[1]).parent}
+    assert (find_prunable(both), prune_outputs(both), find_prunable(both)) == (half, [], set())
+    assert find_prunable(one) == {output.parent for output in paths.outputs_of_design(dataset, designs[1])}
     (line,) = prune_outputs(one)
     assert f"moved to outputs/{dataset}/.pruned, as params.yaml does not name their designs" in line
     assert f"samples/{designs[1]}" in line
@@ -228,7 +237,9 @@ def test_outputs_of_designs_that_are_not_named_are_kept_aside_and_come_back(tmp_
         assert [path.name.removesuffix(path.suffix) for path in folder.iterdir()] == [designs[0]]
     assert resume.exists()
     assert sorted(contents().values()) == sorted(before.values())
-    assert prune_outputs(one) == []
+    assert (find_prunable(one), prune_outputs(one)) == (set(), [])
+    of_second = paths.outputs_of_design(dataset, designs[1])
+    assert find_prunable(both) == {*of_second, *(output.parent for output in of_second)}
     (line,) = prune_outputs(both)
     assert f"brought back from outputs/{dataset}/.pruned" in line
     assert f"samples/{designs[1]}" in line
