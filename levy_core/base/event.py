@@ -24,6 +24,7 @@ class Event:
         label: the class of samples in which it is asked for; None: that of the request.
         units: of the measure. text: what was asked, for people.
         recurs: whether samples are moments, so that it returns; else it is one of so many samples.
+        told: the class that what tells classes apart says of a sample; None: nothing does.
     """
 
     times: Callable[[np.ndarray], np.ndarray | None]
@@ -36,6 +37,7 @@ class Event:
     units: str
     text: str
     recurs: bool
+    told: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

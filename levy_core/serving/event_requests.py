@@ -66,7 +66,7 @@ READERS = {"where": text, "particles": whole, "time": text, "per_year": real}
 
 @dataclass(frozen=True, eq=False)
 class AskedEvent:
-    """Members of an event that particles with labels [particles] find, with a seed."""
+    """Members of an event that particles with labels [particles] find, with a seed; ``classifier`` and ``undecidable`` as of ``Occurrence``."""
 
     event: Event
     labels: np.ndarray
@@ -74,6 +74,8 @@ class AskedEvent:
     seed: int
     n: int
     per_year: float | None
+    classifier: str = ""
+    undecidable: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +122,8 @@ class EventRequests:
             labels = samples.usual_labels(0, particles)
         solver = solver_of_events(self.reader.default, asked.get("steps"), asked.get("eta"))
         per_year = 1.0 if question.time is not None else question.per_year
-        return AskedEvent(event, labels, solver, seed, asked["n"], per_year)
+        checked = ("", "") if event.told is None else self._check(event.told)
+        return AskedEvent(event, labels, solver, seed, asked["n"], per_year, *checked)
 
     def evaluations(self, asked: AskedEvent) -> int:
         """Network evaluations, at most: of all systems, and of as many pilots as there may be."""
@@ -171,7 +174,9 @@ class EventRequests:
             sampler = EventSampler(
                 self.model, asked.solver, self.reader.default, watched, asked.labels, need.rows, self.device
             )
-            return sampler.draw(asked.n, asked.seed, asked.per_year)
+            drawn = sampler.draw(asked.n, asked.seed, asked.per_year)
+        occurrence = replace(drawn.occurrence, classifier=asked.classifier, undecidable=asked.undecidable)
+        return replace(drawn, occurrence=occurrence)
 
     def _classify(self) -> Classify:
         """What tells the model's classes apart.
@@ -191,6 +196,16 @@ class EventRequests:
         if net.config["classes"] != len(classes):
             raise LevyError(f"{folder} tells {net.config['classes']} classes apart, but the model has {len(classes)}")
         return lambda image: log_probabilities(net, image)
+
+    def _check(self, number: int) -> tuple[str, str]:
+        """How far the classifier is right about a class, or why nobody knows."""
+        from levy_core.metrics.images.classifier import describe_classifier
+        from levy_core.metrics.images.decidable import describe_check, explain_class
+
+        checks = describe_classifier(self.folder / CLASSIFIER).checks
+        check = checks[number] if checks and number < len(checks) else None
+        why = explain_class(check)
+        return describe_check(check) if check and not why else "", why
 
 
 def _watched(

@@ -27,6 +27,8 @@ class Occurrence:
         sampler: of the model as it draws, in words, the probability is. default_sampler: of the model's samples, whose extremes may differ.
         members: in the file. starts: of how many particles at the start they come.
         thresholds: threshold, probability, low, high, effective and return_period, of one set of weights, from the least extreme.
+        classifier: where it says what the event is, how far it is right about the class; else "".
+        undecidable: why that is not known; "" where it is.
     """
 
     event: str
@@ -49,9 +51,13 @@ class Occurrence:
     members: int
     starts: int
     thresholds: list[dict[str, float]]
+    classifier: str = ""
+    undecidable: str = ""
 
     def __str__(self) -> str:
-        lines = [
+        doubt = f"Not decidable how many samples are of the class: {self.undecidable}. Below is how many the classifier calls so"
+        lines = [doubt] if self.undecidable else []
+        lines += [
             f"P({self.event}) = {self.probability:.3g} per sample ({SHARE:.0%} interval {self.low:.3g} to {self.high:.3g})",
             f"{'return period:' if self.recurs else 'one in'} {self.return_period:,.4g} {'independent ' if self.recurs else ''}samples "
             f"({self.return_low:,.4g} to {self.return_high:,.4g})",
@@ -67,6 +73,7 @@ class Occurrence:
         lines += [
             f"effective sample size: {self.effective:.0f} of {self.particles} particles; {self.members} members come from {self.starts} of them",
             f"of the model as drawn by {self.sampler}; `levy sample` draws by {self.default_sampler}, whose extremes may differ: docs/events.md",
+            *filter(None, [self.classifier]),
             f"thresholds in {self.units}:",
             table,
         ]
@@ -79,6 +86,7 @@ class Occurrence:
             "event": self.event,
             "probability": f"{self.probability:.6g}",
             "probability_interval": json.dumps([self.low, self.high]),
+            **({"undecidable": self.undecidable} if self.undecidable else {}),
         }
 
     def write(self, folder: Path) -> None:

@@ -104,7 +104,8 @@ def _read_class(
 
     spoken = f"class {name} {'>' if above else '<'} {threshold:g} {PROBABILITY}"
     return Event(
-        lambda labels: None, np.arange(np.prod(shape)), measure, scale, threshold, above, None, PROBABILITY, spoken, recurs=False
+        lambda labels: None, np.arange(np.prod(shape)), measure, scale, threshold, above, None, PROBABILITY, spoken, recurs=False,
+        told=column,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from levy_core.base.seeds import generator
 from levy_core.datasets.images.split import CHECKS
 
 Number = Annotated[int, Field(ge=1, le=65_536)]  # of channels, classes or features
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Classifier(nn.Module):
@@ -117,6 +118,14 @@ def log_probabilities(net: Classifier, image: np.ndarray, batch: int = 500) -> n
     return np.concatenate([net(part.to(device)).double().log_softmax(1).cpu().numpy() for part in parts])
 
 
+def check_classes(labels: np.ndarray, verdicts: np.ndarray, classes: int) -> list[dict[str, int]]:
+    """Of each class, as ``Check`` has it, from real images that the classifier was not trained on; labels, verdicts: int64 [N]."""
+    images, called = (np.bincount(each, minlength=classes) for each in (labels, verdicts))
+    known = np.bincount(labels[labels == verdicts], minlength=classes)
+    counts = {"images": images, "known": known, "others": len(labels) - images, "mistaken": called - known}
+    return [{name: int(of[c]) for name, of in counts.items()} for c in range(classes)]
+
+
 def save_classifier(folder: Path, net: Classifier, about: dict[str, Any]) -> None:
     """``classifier.safetensors`` and ``classifier.json``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,12 +146,22 @@ class Size(Artifact):
     features: Number
 
 
+class Check(Artifact):
+    """What a classifier said of real images that it was not trained on: of a class, how many it knew; of others, how many it took for it."""
+
+    images: Count
+    known: Count
+    others: Count
+    mistaken: Count
+
+
 class Description(Artifact):
-    """What ``classifier.json`` says: the network, and on how many held-out images it was right how often."""
+    """What ``classifier.json`` says: the network, on how many held-out images it was right how often, and its checks by class."""
 
     config: Size
     held_out_accuracy: float | None = None
     held_out_images: int | None = None
+    checks: list[Check] | None = None
 
 
 def describe_classifier(folder: Path) -> Description:

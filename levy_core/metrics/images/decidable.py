@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from levy_core.datasets.images.split import FEWEST_CHECKS
+from levy_core.metrics.images.classifier import Check
 from levy_core.metrics.images.fidelity import NAN
 from levy_core.metrics.images.shares import jeffreys
 
@@ -21,11 +22,29 @@ def explain_undecidable(confusion: np.ndarray | None, classes: Sequence[int]) ->
     """
     if confusion is None:
         return "there is a class without real images to check the classifier on"
-    checked, known = int(confusion[classes].sum()), int(confusion[np.ix_(classes, classes)].sum())
+    return _explain_few(int(confusion[classes].sum()), int(confusion[np.ix_(classes, classes)].sum()), "them")
+
+
+def _explain_few(checked: int, known: int, whom: str) -> str:
     if checked >= FEWEST_CHECKS:
         return ""
     share = f"it knew {known}: {describe_rate(known, checked)}; " if checked else ""
-    return f"the classifier was checked on {checked} real image{'s' * (checked != 1)} of them ({share}{FEWEST_CHECKS} are needed)"
+    return f"the classifier was checked on {checked} real image{'s' * (checked != 1)} of {whom} ({share}{FEWEST_CHECKS} are needed)"
+
+
+def explain_class(check: Check | None) -> str:
+    """Why nobody knows what a classifier's saying of a class means; "" where it is known. None: no check of it was kept."""
+    if check is None:
+        return "the model does not keep on how many real images its classifier was checked: `levy run` registers one that does"
+    return _explain_few(check.images, check.known, "it")
+
+
+def describe_check(check: Check) -> str:
+    """How far a classifier is right about a class, with intervals."""
+    said = f"the classifier knew {check.known} of {check.images} real images of it: {describe_rate(check.known, check.images)}"
+    if not check.others:
+        return said
+    return f"{said}; of {check.others} others it took {check.mistaken} for it: {describe_rate(check.mistaken, check.others)}"
 
 
 def describe_rate(hits: int, of: int) -> str:

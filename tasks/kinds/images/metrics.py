@@ -23,6 +23,7 @@ from levy_core.metrics.images import novelty
 from levy_core.metrics.images.classifier import (
     Classifier,
     ClassifierConfig,
+    check_classes,
     classify,
     hold_out,
     load_classifier,
@@ -165,19 +166,20 @@ def fidelity_config(settings: ImageEvaluation) -> FidelityConfig:
 def make_reference(prepared: Path, folder: Path, settings: ImageEvaluation, on: device, dataset: str) -> None:
     """Writes the classifier, ``NAME.safetensors`` per reference and ``counts.json``, the training images of each class."""
     store = prepared / "images.zarr"
-    _train_classifier(settings, dataset, store, folder, on)
-    features, classifier = _features(settings, folder, on), load_classifier(classifier_folder(folder)).to(on)
     sets = {name: read_group(store, group) for name, group in GROUPS.items()}
+    has_test = read_statistics(prepared, ImageStatistics).test is not None
+    sets |= {HELD_OUT: read_group(store, HELD_OUT)} if has_test else {}
+    unseen = {"balanced": sets["balanced"].take(hold_out(sets["balanced"].label, settings.classifier.seed)[1])}
+    unseen |= {HELD_OUT: sets[HELD_OUT]} if has_test else {}
+    _train_classifier(settings, dataset, sets["balanced"], unseen, folder, on)
+    features, classifier = _features(settings, folder, on), load_classifier(classifier_folder(folder)).to(on)
     counts = np.bincount(sets["longtail"].label, minlength=len(sets["longtail"].classes)).tolist()
-    if read_statistics(prepared, ImageStatistics).test is not None:
-        sets[HELD_OUT] = read_group(store, HELD_OUT)
+    if has_test:
         sets[IN_PROPORTION] = _take_in_proportion(sets[HELD_OUT], counts)
     references = {
         name: Reference.of(features(images.image), images.label, fidelity_config(settings))
         for name, images in sets.items()
     }
-    unseen = {"balanced": sets["balanced"].take(hold_out(sets["balanced"].label, settings.classifier.seed)[1])}
-    unseen |= {HELD_OUT: sets[HELD_OUT]} if HELD_OUT in sets else {}
     for name, reference in references.items():
         kept = {"features": reference.features, "radii": reference.radii, "spacing": reference.spacing}
         kept["labels"] = from_numpy(reference.labels)
@@ -224,20 +226,24 @@ def _take_in_proportion(images: Images, counts: list[int]) -> Images:
     return images.take(np.concatenate([r[:n] for r, n in zip(rows, wanted, strict=True)]))
 
 
-def _train_classifier(settings: ImageEvaluation, dataset: str, store: Path, folder: Path, on: device) -> None:
-    """Trains on four fifths of the balanced images, measures on the rest."""
-    images = read_group(store, "balanced")
+def _train_classifier(
+    settings: ImageEvaluation, dataset: str, balanced: Images, unseen: dict[str, Images], folder: Path, on: device
+) -> None:
+    """Trains on four fifths of the balanced images, measures on the rest, and checks each class on all that are unseen."""
     config = ClassifierConfig(**settings.classifier.model_dump())
-    train, held_out = hold_out(images.label, config.seed)
-    steps = train_classifier(images.image[train], images.label[train], len(images.classes), config, on)
+    train, _ = hold_out(balanced.label, config.seed)
+    steps = train_classifier(balanced.image[train], balanced.label[train], len(balanced.classes), config, on)
     with bar(steps, "classifier", total=config.steps, unit="step") as progress:
         for _, loss, trained in progress:
             net = trained
             progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
-    right = int((classify(net, images.image[held_out]) == images.label[held_out]).sum())
+    labels = {name: part.label for name, part in unseen.items()}
+    verdicts = {name: classify(net, part.image) for name, part in unseen.items()}
+    right, of = int((verdicts["balanced"] == labels["balanced"]).sum()), len(labels["balanced"])
     classifier_folder(folder).mkdir()
-    about = {"held_out_accuracy": right / len(held_out), "held_out_images": len(held_out)}
-    save_classifier(classifier_folder(folder), net, about)
-    print(
-        f"{dataset}: the classifier is right on {right} of {len(held_out)} held-out images: {describe_rate(right, len(held_out))}"
+    seen, said = (np.concatenate(list(each.values())) for each in (labels, verdicts))
+    about = {"held_out_accuracy": right / of, "held_out_images": of}
+    save_classifier(
+        classifier_folder(folder), net, about | {"checks": check_classes(seen, said, len(balanced.classes))}
     )
+    print(f"{dataset}: the classifier is right on {right} of {of} held-out images: {describe_rate(right, of)}")

@@ -34,7 +34,11 @@ def save_pictures(path):
     net.score.weight.data *= 1.5 / odds.std()
     odds = draw_law(2000, net)
     net.score.bias.data[0] -= odds.mean() + 4
-    save_classifier(path / MEASURED_BY / "classifier", net, {})
+    checks = [
+        {"images": 3, "known": 3, "others": 40, "mistaken": 1},
+        {"images": 40, "known": 39, "others": 3, "mistaken": 0},
+    ]
+    save_classifier(path / MEASURED_BY / "classifier", net, {"checks": checks})
     return save_normal(path, SHAPE, PICTURES)
 
 
@@ -82,6 +86,7 @@ def test_members_are_in_the_event_and_its_probability_is_that_of_the_law(picture
     lines = answer.output.splitlines()
     assert lines[0].startswith(f"P({WORDS}) = ")
     assert lines[1].startswith(f"one in {said['return_period']:,.4g} samples (")
+    assert (said["classifier"], said["undecidable"]) == ("", "")  # pixels need none
     assert "one_in" in answer.output
     assert "return" not in answer.output
 
@@ -159,7 +164,21 @@ def test_a_class_is_an_event_that_a_classifier_sees(pictures):
     drawn = np.stack([np.asarray(Image.open(path)) for path in sorted((pictures / "of_class").glob("*.png"))])
     assert drawn.shape == (10, 8, 8, 3)
     assert np.exp(log_probabilities(net, drawn.transpose(0, 3, 1, 2)))[:, 0].min() > 0.5
+    assert said["undecidable"] == (
+        "the classifier was checked on 3 real images of it (it knew 3: 100 %, 95 % interval 46 to 100 %; 10 are needed)"
+    )
+    first, second, *_ = answer.output.splitlines()
+    assert first == (
+        f"Not decidable how many samples are of the class: {said['undecidable']}. Below is how many the classifier calls so"
+    )
+    assert second.startswith("P(class a > 0.5 probability) = ")
+    assert json.loads((pictures / "of_class" / "levy.json").read_text())["drawn"]["undecidable"] == said["undecidable"]
     usual = RegisteredModel(pictures / "model").predict({"n": 5, "event": {"where": "class b > 0.9", "particles": 200}})
+    assert usual["undecidable"] == ""
+    assert usual["classifier"] == (
+        "the classifier knew 39 of 40 real images of it: 98 %, 95 % interval 89 to 100 %; "
+        "of 3 others it took 0 for it: 0 %, 95 % interval 0 to 54 %"
+    )
     low = float((draw_law(100_000, net) < -np.log(9)).mean())
     assert usual["low"] * 0.8 < low < usual["high"] * 1.2
 
@@ -184,6 +203,16 @@ def test_classes_of_odd_names_are_found(words, name, threshold, above):
     assert event.text == f"class {name} {'>' if above else '<'} {threshold:g} probability"
     values = event.measure(None)(np.zeros((5, 192)), np.arange(5))
     np.testing.assert_array_equal(values, np.exp(seen[:, classes.index(name)]))
+
+
+def test_a_model_of_before_checks_were_kept_says_that_nobody_knows(pictures, tmp_path):
+    folder = shutil.copytree(pictures / "model", tmp_path / "model")
+    kept = folder / MEASURED_BY / "classifier"
+    save_classifier(kept, load_classifier(kept), {})
+    write_manifest(folder)
+    found = RegisteredModel(folder).predict({"n": 2, "event": {"where": "class b", "particles": 200}})
+    assert found["undecidable"].startswith("the model does not keep on how many real images its classifier was checked")
+    assert found["classifier"] == ""
 
 
 def test_a_model_without_a_classifier_is_asked_for_no_class(pictures, tmp_path):

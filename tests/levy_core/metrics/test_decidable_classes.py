@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import confusion_matrix
 
 from levy_core.datasets.images.split import FEWEST_CHECKS, count_checks
 from levy_core.metrics.common.paired import compare
+from levy_core.metrics.images.classifier import Check, check_classes
 from levy_core.metrics.images.decidable import (
     OF_RARE,
+    describe_check,
     describe_rate,
+    explain_class,
     explain_undecidable,
     find_undecidable,
     without_undecidable,
@@ -39,6 +43,31 @@ def test_the_interval_is_jeffreys_and_so_many_right_ones_begin_near_four_fifths(
     assert describe_rate(7, 10).startswith(f"70 %, 95 % interval {100 * low:.0f} to ")
     assert stats.beta.ppf(0.025, FEWEST_CHECKS + 0.5, 0.5) == pytest.approx(0.783, abs=1e-3)
     assert describe_rate(FEWEST_CHECKS, FEWEST_CHECKS) == "100 %, 95 % interval 78 to 100 %"
+
+
+def test_checks_by_class_are_those_of_the_confusion_matrix():
+    labels, verdicts = np.random.default_rng(0).integers(0, [[4], [5]], (2, 200)).clip(0, 4)
+    matrix = confusion_matrix(labels, verdicts, labels=range(6))
+    found = check_classes(labels, verdicts, 6)
+    assert [c["images"] for c in found] == matrix.sum(1).tolist()
+    assert [c["known"] for c in found] == matrix.diagonal().tolist()
+    assert [c["mistaken"] for c in found] == (matrix.sum(0) - matrix.diagonal()).tolist()
+    assert all(c["images"] + c["others"] == 200 for c in found)
+
+
+def test_a_class_is_decidable_from_as_many_images_on_and_not_known_where_none_are_kept():
+    enough, few = (Check(images=n, known=n - 1, others=9, mistaken=2) for n in (FEWEST_CHECKS, FEWEST_CHECKS - 1))
+    assert explain_class(enough) == ""
+    assert explain_class(few).startswith(
+        f"the classifier was checked on {FEWEST_CHECKS - 1} real images of it (it knew"
+    )
+    assert explain_class(Check(images=0, known=0, others=9, mistaken=0)) == (
+        f"the classifier was checked on 0 real images of it ({FEWEST_CHECKS} are needed)"
+    )
+    assert "does not keep" in explain_class(None)
+    assert describe_check(enough) == (
+        f"the classifier knew 9 of 10 real images of it: {describe_rate(9, 10)}; of 9 others it took 2 for it: {describe_rate(2, 9)}"
+    )
 
 
 def test_what_it_says_of_such_classes_is_left_out_and_nothing_else():

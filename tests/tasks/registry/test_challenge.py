@@ -21,15 +21,18 @@ from levy_core.datasets.fields.codec import Codec
 from levy_core.datasets.fields.store import FieldStore
 from levy_core.datasets.fields.times import times_of
 from levy_core.datasets.images.longtail import rare_classes
+from levy_core.datasets.images.split import FEWEST_CHECKS
 from levy_core.datasets.images.store import read_group
 from levy_core.datasets.synthetic import Synthetic, blocks
 from levy_core.metrics.common.paired import Comparison
+from levy_core.metrics.images.classifier import classify, describe_classifier, hold_out
 from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.sampling.solver import Solver
 from levy_core.serving import draw, registered
 from levy_core.serving.registered import RegisteredModel
 from levy_core.training.checkpoint import save_model
+from tasks.kinds.images.metrics import classifier_folder
 from tasks.kinds.opening import open_metrics
 from tasks.params import loading as settings
 from tasks.params.sections import SeedCounts
@@ -138,6 +141,20 @@ def test_held_out_images_are_in_no_other_group_and_the_references_are_of_them_al
     assert {tuple(row) for row in part.features.tolist()} <= {tuple(row) for row in whole.features.tolist()}
     shares = np.bincount(train_images.label) / len(train_images.label)
     assert np.abs(np.bincount(part.labels) / len(part.labels) - shares).max() < 1 / len(part.labels) + 0.01
+
+
+def test_the_classifier_keeps_what_it_said_of_each_class_of_images_that_it_was_not_trained_on(images):
+    kept, net = classifier_folder(paths.reference("digits")), open_metrics(images, "digits").classifier
+    balanced, held_out = (read_group(paths.prepared("digits") / "images.zarr", g) for g in ("balanced", "test"))
+    unseen = hold_out(balanced.label, images.evaluate.images.classifier.seed)[1]
+    image, label = (np.concatenate([getattr(balanced, k)[unseen], getattr(held_out, k)]) for k in ("image", "label"))
+    verdict = classify(net, image)
+    checks = describe_classifier(kept).checks
+    assert len(checks) == 10
+    for c, check in enumerate(checks):
+        assert (check.images, check.known) == ((label == c).sum(), ((label == c) & (verdict == c)).sum())
+        assert (check.others, check.mistaken) == ((label != c).sum(), ((label != c) & (verdict == c)).sum())
+        assert check.images >= FEWEST_CHECKS
 
 
 def test_a_gate_may_name_the_measures_of_held_out_images_and_no_others(images):
