@@ -1,9 +1,13 @@
 """What a person is told of where a run is to be seen leads there, and holds no password."""
 
+import json
 import shlex
 import sys
+import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -49,6 +53,67 @@ def test_no_line_holds_a_password(run, monkeypatch):
     assert pages.run_page(run.run_id) == "https://example.org/mlflow/#/experiments"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://levy:hunter2@127.0.0.1/mlflow")
     assert pages.run_page(run.run_id).startswith('mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI", then http')
+
+
+def test_a_folder_is_shown_by_a_command_that_mlflow_understands(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my runs"
+    for uri in (folder.as_uri(), str(folder), "my runs"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        mlflow = tracking.connect()
+        experiment = tracking.get_experiment(mlflow, "levy-digits")
+        kept = mlflow.MlflowClient().create_run(experiment).info
+        command, page = pages.run_page(kept.run_id).split(", then ")
+        assert shlex.split(command) == [
+            "MLFLOW_ALLOW_FILE_STORE=true",
+            "mlflow",
+            "ui",
+            "--backend-store-uri",
+            str(folder),
+        ]
+        assert page.endswith(f"/#/experiments/{experiment}/runs/{kept.run_id}")
+
+
+def test_what_mlflows_own_server_cannot_show_is_named_and_no_command_for_it(run, monkeypatch):
+    for name in ("DATABRICKS_HOST", "DATABRICKS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/nowhere")
+    for uri in (
+        "databricks",
+        "databricks://nobody",
+        "arn:aws:sagemaker:eu-west-1:1:mlflow-tracking-server/x",
+    ):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert pages.run_page(run.run_id) == f"run {run.run_id} in the store that MLFLOW_TRACKING_URI names"
+
+
+class Workspace(BaseHTTPRequestHandler):
+    """What Databricks answers to who asks for a run, and nothing else."""
+
+    def do_GET(self):
+        asked = urlsplit(self.path)
+        if not asked.path.endswith("/mlflow/runs/get"):
+            self.send_error(404)
+            return
+        run_id = parse_qs(asked.query)["run_id"][0]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"run": {"info": {"run_id": run_id, "experiment_id": "7"}}}).encode())
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_run_in_databricks_is_shown_in_its_workspace(run, monkeypatch):
+    """At the address that MLflow's client prints."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Workspace) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("DATABRICKS_HOST", host := f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("DATABRICKS_TOKEN", "hunter2")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
+        assert pages.run_page(run.run_id) == f"{host}/ml/experiments/7/runs/{run.run_id}"
+        server.shutdown()
 
 
 def test_a_server_that_is_lost_meanwhile_is_no_reason_to_fail(run, monkeypatch):
