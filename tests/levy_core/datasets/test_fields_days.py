@@ -130,6 +130,21 @@ def test_a_training_period_that_cannot_show_them_is_refused(tmp_path):
     assert len(inspect(daily, config(Variable("t2m", "K"), season="day", gap="0h")).classes) == 365
 
 
+def test_no_day_that_can_be_asked_for_is_of_a_month_that_training_lacks(tmp_path):
+    """Two ends of a record without its July, or a record with holes, are no year: that is what lets every day be a class."""
+    halves = write(tmp_path / "halves", temperature(699, start="2001-08-01", freq="D"))  # to June 2003
+    with pytest.raises(
+        LevyError, match=r"season is 'day', but the training period .* is 330 days: .* needs at least a year"
+    ):
+        inspect(halves, config(season="day", test_years=(2002,)))
+    with pytest.raises(LevyError, match="has 2002-07-01, a month of which the training period has no field"):
+        inspect(halves, config(season="month", test_years=(2002,)))
+    whole = temperature(900, freq="D")
+    holes = write(tmp_path / "holes", whole.isel(time=np.flatnonzero(whole.time.dt.month != 7)))
+    with pytest.raises(LevyError, match="after 2001-06-30 comes 2001-08-01: 2 such irregular"):
+        inspect(holes, config(season="day"))
+
+
 def test_messages_name_few_of_many_classes(tmp_path):
     _, _, samples = prepared(tmp_path, "day")
     with pytest.raises(LevyError, match=r"unknown class '13-01': the model knows 01-01, .*01-23, \.\.\., 12-31$"):
