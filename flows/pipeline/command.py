@@ -5,7 +5,7 @@ address of its server then.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from levy_core.base.errors import LevyError
 
 if TYPE_CHECKING:
     from flows.pipeline.graph import DvcState, Plan
+    from tasks.kinds.kind import Contents
     from tasks.params.schema import Params
 
 
@@ -47,7 +48,7 @@ def run(datasets: Sequence[str], workers: int, recording: bool) -> str:
     """
     dvc = Dvc()
     with one_run_at_a_time():
-        settings, plan = _preflight(dvc, datasets, repairing=True)
+        settings, plan, _ = _preflight(dvc, datasets, repairing=True)
         # It starts while this process imports Prefect and MLflow, and only for work: three seconds of a processor.
         private = server.start_unless_configured() if plan.todo else None
         from flows.pipeline.outcome import Outcome, as_text
@@ -71,19 +72,19 @@ def check() -> str:
     Raises:
         LevyError: what is wrong, and what to do.
     """
-    settings, plan = _preflight(Dvc())
-    return _summarise(settings, f"{len(plan.todo)} of {len(plan.graph.needs)} stages to run")
+    settings, plan, found = _preflight(Dvc())
+    return _summarise(settings, found, f"{len(plan.todo)} of {len(plan.graph.needs)} stages to run")
 
 
 def check_overrides(changes: Path) -> str:
     """As ``check``, of params.yaml with the changes of a file."""
     from flows.pipeline import overrides
 
-    settings, _ = overrides.check(changes)
-    return _summarise(settings, f"`levy run --params {changes}` runs in {overrides.workspace_of(changes)}")
+    settings, _, found = overrides.check(changes)
+    return _summarise(settings, found, f"`levy run --params {changes}` runs in {overrides.workspace_of(changes)}")
 
 
-def _summarise(settings: "Params", stages: str) -> str:
+def _summarise(settings: "Params", found: "Mapping[str, Contents]", stages: str) -> str:
     from flows.pipeline.sizes import describe_sizes
     from levy_core.process.loss import explain_minimiser
     from levy_core.process.twins import describe_missing_twin
@@ -102,12 +103,14 @@ def _summarise(settings: "Params", stages: str) -> str:
         for name, design in made.items()
         if (line := settings.kind(dataset).advise(settings.data[dataset], design))
     ]
-    lines = [*describe_sizes(settings), *losses, *twins, *advice]
+    lines = [*describe_sizes(settings, found), *losses, *twins, *advice]
     return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *lines])
 
 
-def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) -> "tuple[Params, Plan]":
-    """Everything that can be wrong before any long computation.
+def _preflight(
+    dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False
+) -> "tuple[Params, Plan, dict[str, Contents]]":
+    """Everything that can be wrong before any long computation; the settings, what is to run, and what the data sets hold.
 
     Args:
         repairing: repairs what killed processes left of DVC's own files, moves outputs of designs that are not named any
@@ -128,7 +131,7 @@ def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) 
             from tasks.params import loading
 
             settings = loading.load().only(list(datasets))
-            check_sources(settings)
+            found = check_sources(settings)
         except BaseException:
             dvc.stop_all()  # its answer would be waited for
             if not damage:  # what an interrupted DVC leaves is not to be found by the next check
@@ -150,7 +153,7 @@ def _preflight(dvc: Dvc, datasets: Sequence[str] = (), repairing: bool = False) 
         ) from error
     if planned.todo:  # what is finished can be looked at on another machine
         check_machine(settings)
-    return settings, planned
+    return settings, planned, found
 
 
 def _read_unless_damaged(damage: Sequence[str], read: Callable[[], "DvcState"]) -> "DvcState":

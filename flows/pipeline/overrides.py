@@ -11,6 +11,7 @@ from flows.pipeline.graph import check_data
 from flows.pipeline.preflight import check_machine, check_sources
 from flows.pipeline.workspace import FOLDER, Workspace
 from levy_core.base.errors import LevyError
+from tasks.kinds.kind import Contents
 from tasks.params import loading, plain_yaml
 from tasks.params.schema import Params
 from tasks.registry.lineage import DATA
@@ -22,8 +23,8 @@ def workspace_of(changes: Path) -> Path:
     return FOLDER / f"run-{re.sub(r'[^A-Za-z0-9_.-]+', '-', changes.stem)}"
 
 
-def check(changes: Path, datasets: Sequence[str] = ()) -> tuple[Params, str]:
-    """The settings of params.yaml with the changes of a file (``plain_yaml.merge``), typed and as the text of a params.yaml.
+def check(changes: Path, datasets: Sequence[str] = ()) -> tuple[Params, str, dict[str, Contents]]:
+    """The settings of params.yaml with the changes of a file (``plain_yaml.merge``), typed and as the text of a params.yaml; what the data sets hold.
 
     They are validated, and so are data/ and its version. No file is changed.
 
@@ -37,7 +38,7 @@ def check(changes: Path, datasets: Sequence[str] = ()) -> tuple[Params, str]:
     dvc = Dvc()
     settings, values = loading.load_merged(changes)
     settings = settings.only(list(datasets))
-    check_sources(settings)
+    found = check_sources(settings)
     check_machine(settings)
     try:
         check_data(dvc, json.loads(dvc.output("--wait-for-lock", "status", "--json", str(DATA))))
@@ -47,7 +48,7 @@ def check(changes: Path, datasets: Sequence[str] = ()) -> tuple[Params, str]:
         for name, value in entries or ():
             if isinstance(value, Path):  # from here, which would lead elsewhere from the workspace
                 values["evaluate"][kind][name] = str(value.absolute())
-    return settings, plain_yaml.write(values)
+    return settings, plain_yaml.write(values), found
 
 
 def run(changes: Path, datasets: Sequence[str], workers: int, recording: bool) -> None:
@@ -59,7 +60,7 @@ def run(changes: Path, datasets: Sequence[str], workers: int, recording: bool) -
     Raises:
         LevyError: as for ``check``; another run has the workspace; the run failed.
     """
-    settings, text = check(changes, datasets)
+    settings, text, _ = check(changes, datasets)
     folder = workspace_of(changes)
     with hold_lock(folder.with_name(f"{folder.name}.lock"), "`levy run --params`", str(folder)):
         workspace = Workspace.of_working_tree(folder.name, {str(PARAMS): text})

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from levy_core.base.errors import LevyError
 from levy_core.observations.views import Scene
 from levy_core.training.encoding import count_fitted
+from tasks.kinds.kind import Contents
 from tasks.params.experiments import FEWEST
 from tasks.params.resolution import design_of
 from tasks.params.samplers import cells_of
@@ -22,29 +24,31 @@ from tasks.runtime import paths, stage
 FREE_BYTES = 500 * 2**20
 
 
-def check_sources(params: Params) -> None:
-    """Opens every data set without reading all of it, looks at the free disk space, and warns on stderr of classes with one sample.
+def check_sources(params: Params) -> dict[str, Contents]:
+    """Opens every data set once without reading all of it, looks at the free disk space, and warns on stderr of classes with one sample.
+
+    Returns:
+        What each data set holds.
 
     Raises:
         LevyError: what the data set is made of is missing, damaged, unsafe or does not suit its settings; it has no classes, which
             are to be balanced, or fewer EOFs than a design asks for, or samples too large for EOFs or too small for patches; experiments that its
             held-out samples do not suit; a nearly full disk.
     """
-    needed = 0  # bytes
+    found, needed = dict[str, Contents](), 0  # bytes
     for dataset in params.datasets:
-        counts = params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
+        found[dataset] = contents = params.kind(dataset).check(paths.raw(dataset), params.data[dataset])
         for key, value in (("balance", params.train.balance), ("class_balancing", params.train.class_balancing)):
-            if value and not counts:
+            if value and not contents.counts:
                 raise LevyError(
                     f"train.{key} is {value:g}, but {dataset} is of the kind {params.data[dataset].kind}, which has no classes: "
                     f"set train.{key} to 0, or name only data sets with classes in datasets"
                 )
-        shape = params.kind(dataset).measure_shape(paths.raw(dataset), params.data[dataset])
-        _check_eofs(params, dataset, sum(counts.values()), shape)
-        _check_patches(params, dataset, shape)
-        _check_experiments(params, dataset)
-        needed += _bytes_of_samples(params, dataset, shape)
-        for line in _find_repeated(dataset, counts, params.train):
+        _check_eofs(params, dataset, contents)
+        _check_patches(params, dataset, contents.shape)
+        _check_experiments(params, dataset, contents)
+        needed += _bytes_of_samples(params, dataset, contents.shape)
+        for line in _find_repeated(dataset, contents.counts, params.train):
             print(f"warning: {line}", file=sys.stderr)
     free = shutil.disk_usage(Path.cwd()).free
     if free < FREE_BYTES:
@@ -56,6 +60,7 @@ def check_sources(params: Params) -> None:
             f"sample.n is {params.sample.n:,}, whose samples take {needed / 2**30:,.0f} GiB or more in all cells of the grid, but "
             f"{free / 2**30:,.0f} GiB are free on the disk of {Path.cwd()}: draw fewer, or fewer cells or seeds"
         )
+    return found
 
 
 def check_machine(params: Params) -> None:
@@ -74,26 +79,26 @@ def check_machine(params: Params) -> None:
                 )
 
 
-def _bytes_of_samples(params: Params, dataset: str, shape: tuple[int, ...] | None) -> int:
-    """Of the grid, at least, that are not there yet: one byte per sample where only preparation knows their shape."""
+def _bytes_of_samples(params: Params, dataset: str, shape: tuple[int, ...]) -> int:
+    """Of the grid, at least, that are not there yet."""
     kind, sample = params.kind(dataset), params.sample
-    each = 1 if shape is None else prod(shape) * np.dtype(kind.dtype).itemsize
+    each = prod(shape) * np.dtype(kind.dtype).itemsize
     drawn = [file for design in params.designs for file in paths.samples(dataset, design).glob("*.npy")]
     number = sample.n * len(sample.seeds) * len(cells_of(sample, kind)) * len(params.designs)
     return max(0, number * each - sum(file.stat().st_size for file in drawn))
 
 
-def _check_eofs(params: Params, dataset: str, samples: int, shape: tuple[int, ...] | None) -> None:
+def _check_eofs(params: Params, dataset: str, contents: Contents) -> None:
     """Refuses designs with more EOFs than the samples have that they are fitted to, and large samples, which leave few of these."""
     given = {name: eofs for name in params.designs if (eofs := params.models[name].get("eofs")) is not None}
     if not given:
         return
-    size = None if shape is None else prod(shape)
+    size = prod(contents.shape)
     try:
-        fitted = samples if size is None else count_fitted(samples, size)
+        fitted = count_fitted(sum(contents.counts.values()), size)
     except LevyError as error:
         raise LevyError(f"models.{next(iter(given))}.eofs on {dataset}: {error}") from error
-    most = min(fitted - 1, size or fitted)
+    most = min(fitted - 1, size)
     for name, eofs in given.items():
         if isinstance(eofs, int) and eofs > most:
             raise LevyError(
@@ -102,11 +107,9 @@ def _check_eofs(params: Params, dataset: str, samples: int, shape: tuple[int, ..
             )
 
 
-def _check_patches(params: Params, dataset: str, shape: tuple[int, ...] | None) -> None:
+def _check_patches(params: Params, dataset: str, shape: tuple[int, ...]) -> None:
     """Refuses designs whose patches the fields do not hold."""
     given = {name: patches for name in params.designs if (patches := design_of(params.models[name]).patches)}
-    if shape is None:
-        return
     for name, patches in given.items():
         try:
             patches.check(*shape[-2:])
@@ -114,22 +117,21 @@ def _check_patches(params: Params, dataset: str, shape: tuple[int, ...] | None) 
             raise LevyError(f"models.{name} on {dataset}: {error}") from error
 
 
-def _check_experiments(params: Params, dataset: str) -> None:
+def _check_experiments(params: Params, dataset: str, contents: Contents) -> None:
     """Refuses experiments that the held-out samples do not suit; where these are too few, the stage leaves them out and says so."""
     experiments, kind = params.experiments(dataset), params.kind(dataset)
     if not experiments or kind.observing is None:
         return
-    shape, held_out = kind.observing.inspect(paths.raw(dataset), params.data[dataset])
-    if held_out < FEWEST:
+    if contents.held_out < FEWEST:
         return
     for name, experiment in experiments.items():
         try:
-            experiment.operator(Scene(torch.ones(shape, dtype=torch.bool)))
+            experiment.operator(Scene(torch.ones(contents.shape, dtype=torch.bool)))
         except LevyError as error:
             raise LevyError(f"observe.{kind.name}.{name} on {dataset}: {error}") from error
 
 
-def _find_repeated(dataset: str, counts: dict[str, int], train: TrainParams) -> list[str]:
+def _find_repeated(dataset: str, counts: Mapping[str, int], train: TrainParams) -> list[str]:
     """Classes that balance would draw again and again from one sample, each with how often."""
     if not train.balance:
         return []

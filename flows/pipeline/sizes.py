@@ -1,19 +1,20 @@
 """How large the networks of a run are, before one is trained."""
 
+from collections.abc import Mapping
 from functools import partial
 
+from tasks.kinds.kind import Contents
 from tasks.params.resolution import design_of
 from tasks.params.schema import Params
-from tasks.runtime import paths
 
 BYTES = 4  # of a value in float32
 COPIES = 4  # of each in training: itself, its gradient, and Adam's two moments; averages come on top
 
 
-def describe_sizes(params: Params) -> list[str]:
+def describe_sizes(params: Params, found: Mapping[str, Contents]) -> list[str]:
     """For people, per data set and size of network, a line with its parameters and what they take in training, beside what a batch takes.
 
-    Data sets whose samples only preparation shapes, and designs on EOFs, are left out. About: what the data tell a network besides, such as coordinates,
+    Designs on EOFs are left out. About: what the data tell a network besides, such as coordinates,
     is not known yet.
     """
     from levy_core.nets.sizing import count_unmade
@@ -22,18 +23,12 @@ def describe_sizes(params: Params) -> list[str]:
 
     lines = []
     for dataset in params.datasets:
-        kind, raw, settings = params.kind(dataset), paths.raw(dataset), params.data[dataset]
-        shape, classes = kind.measure_shape(raw, settings), 0
-        if shape is None:
-            found = kind.count(raw, settings)
-            shape, classes = found.get("shape"), len(found["counts"])
-        if shape is None:
-            continue
+        shape, classes = found[dataset].shape, len(found[dataset].counts)
         by_size: dict[int, list[str]] = {}
         for name in params.designs:
             design = design_of(params.models[name])
             if design.eofs is None:
-                make = partial(NETS[params.net.kind][1], size_network(params.net, design, tuple(shape), classes))
+                make = partial(NETS[params.net.kind][1], size_network(params.net, design, shape, classes))
                 by_size.setdefault(count_unmade(make), []).append(name)
         averages = 1 + len(params.train.ema_lengths or ())
         for parameters, names in by_size.items():

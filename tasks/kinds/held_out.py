@@ -87,11 +87,9 @@ class Observing:
     Attributes:
         views: rows of ``levy_core.observations.views`` that suit the kind.
         check: (settings of the data set, name of the view, ``std`` and ``guides`` of the experiment): refuses what does not suit the data.
-        inspect: (raw folder, settings) -> shape of a sample [C, H, W], and how many are held out, without reading all of them.
         open: (prepared folder, settings) -> ``HeldOut``.
     """
 
     views: tuple[str, ...]
     check: Callable[[Any, str, float | dict[str, float], Sequence[str]], None]
-    inspect: Callable[[Path, Any], tuple[tuple[int, ...], int]]
     open: Callable[[Path, Any], HeldOut]

@@ -194,6 +194,19 @@ class Correction:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What raw data hold, as far as it shows without reading all of them.
+
+    Attributes:
+        counts: training samples of each class; {} of a kind without classes. shape: [C, H, W] of a sample. held_out: samples.
+    """
+
+    counts: Mapping[str, int]
+    shape: tuple[int, ...]
+    held_out: int = 0
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of data. Its functions import late: each kind brings seconds of imports that the others do without.
 
@@ -206,8 +219,7 @@ class Kind:
         weighs_classes: metrics weigh samples by their class, so that any numbers of each may be drawn to be measured
             (``sample.classes``); else they are drawn in training proportions.
         has_tail_index: preparation finds one, so that a design's nu or alpha may be `data`.
-        check: (raw folder, settings): refuses raw data with which something is wrong, without reading all of them, and returns the
-            number of training samples of each class; {} of a kind without classes.
+        check: (raw folder, settings) -> ``Contents``: refuses raw data with which something is wrong, without reading all of them.
         count: (raw folder, settings) -> {"counts": by class or sort, ...}, without reading all of them.
         prepare: (raw folder, settings, new folder, folder of the last preparation or None, data set's name). Among what it writes
             is ``statistics.json`` with ``shape``, (C, H, W) of a sample (``tasks.kinds.statistics``).
@@ -223,7 +235,6 @@ class Kind:
         why_no_patches: the same of designs with patches.
         correction: None for a kind whose samples are left as they are drawn.
         keeps: folders of the reference that a registered model keeps.
-        measure_shape: (raw folder, settings) -> shape of a training sample, without reading one; None where preparation decides it.
     """
 
     name: str
@@ -234,7 +245,7 @@ class Kind:
     bounded: bool
     weighs_classes: bool
     has_tail_index: bool
-    check: Callable[[Path, Any], dict[str, int]]
+    check: Callable[[Path, Any], Contents]
     count: Callable[[Path, Any], dict[str, Any]]
     prepare: Callable[[Path, Any, Path, Path | None, str], None]
     training_data: Callable[[Path, Any], TrainingData]
@@ -251,7 +262,6 @@ class Kind:
     why_no_patches: Callable[[Any], str] = lambda settings: (
         "is of a kind whose networks are not told where on a sample they look; take patches out, or run this design on fields"
     )
-    measure_shape: Callable[[Path, Any], tuple[int, ...] | None] = lambda raw, settings: None
 
     def hash_code(self, part: str) -> str:
         """Hash of the code of a module of the kind's folder, which decides what it makes: ``data``, ``training``, ``metrics``."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.kinds.fields.measures import MEASURES
 from tasks.kinds.fields.settings import FieldDrift, FieldEvaluation, FieldSettings
 from tasks.kinds.held_out import HeldOut, Observing
-from tasks.kinds.kind import Correct, Correction, Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
+from tasks.kinds.kind import Contents, Correct, Correction, Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
 from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from levy_core.process.design import Design
 
 
-def _check(raw: Path, settings: FieldSettings) -> dict[str, int]:
+def _check(raw: Path, settings: FieldSettings) -> Contents:
     import numpy as np
 
     from levy_core.datasets.fields.prepare import inspect
@@ -33,7 +33,8 @@ def _check(raw: Path, settings: FieldSettings) -> dict[str, int]:
     if advice := advise_whole_years(train, test):
         print(f"warning: {raw}: {advice}", file=sys.stderr)
     counts = np.bincount(found.labels["train"], minlength=len(found.classes)) * found.samples
-    return dict(zip(found.classes, counts.tolist(), strict=True))
+    held_out = len(found.labels["test"]) * found.samples
+    return Contents(dict(zip(found.classes, counts.tolist(), strict=True)), found.shape, held_out)
 
 
 def _count(raw: Path, settings: FieldSettings) -> dict[str, Any]:
@@ -44,12 +45,6 @@ def _count(raw: Path, settings: FieldSettings) -> dict[str, Any]:
     fields = inspect(raw, settings.config).fields
     times = fields.data.time.to_numpy()
     return {"counts": {"fields": len(times) * count_members(fields)}, "first": str(times[0]), "last": str(times[-1])}
-
-
-def _measure_shape(raw: Path, settings: FieldSettings) -> tuple[int, ...]:
-    from levy_core.datasets.fields.prepare import inspect
-
-    return inspect(raw, settings.config).shape
 
 
 def _prepare(raw: Path, settings: FieldSettings, folder: Path, previous: Path | None, dataset: str) -> None:
@@ -134,13 +129,6 @@ def _check_observed(settings: FieldSettings, view: str, std: float | dict[str, f
             )
 
 
-def _inspect_held_out(raw: Path, settings: FieldSettings) -> tuple[tuple[int, ...], int]:
-    from levy_core.datasets.fields.prepare import inspect
-
-    found = inspect(raw, settings.config)
-    return found.shape, len(found.labels["test"]) * found.samples
-
-
 def _open_held_out(prepared: Path, settings: FieldSettings) -> HeldOut:
     from tasks.kinds.fields.held_out import HeldOutFields
 
@@ -190,10 +178,9 @@ KIND = Kind(
     open_page=_open_page,
     output_shape=lambda shape: shape,
     drift=DriftMeasure(FieldDrift, _find_drift),
-    observing=Observing(("half", "cells", "means", "box"), _check_observed, _inspect_held_out, _open_held_out),
+    observing=Observing(("half", "cells", "means", "box"), _check_observed, _open_held_out),
     correction=CORRECTION,
     advise=_advise,
     why_no_eofs=_why_no_eofs,
     why_no_patches=_why_no_patches,
-    measure_shape=_measure_shape,
 )

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from tasks.kinds.held_out import HeldOut, Observing
 from tasks.kinds.images.measures import MEASURES
 from tasks.kinds.images.settings import ImageDrift, ImageEvaluation, ImageSettings
-from tasks.kinds.kind import Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
+from tasks.kinds.kind import Contents, Drift, DriftMeasure, Kind, Metrics, Page, TrainingData
 from tasks.runtime.paths import Folders
 
 if TYPE_CHECKING:
     from torch import device
 
 
-def _check(raw: Path, settings: ImageSettings) -> dict[str, int]:
+def _check(raw: Path, settings: ImageSettings) -> Contents:
     import numpy as np
 
     from levy_core.base.errors import LevyError
@@ -32,8 +32,9 @@ def _check(raw: Path, settings: ImageSettings) -> dict[str, int]:
     groups = assign_groups(source, **settings.selection)
     for line in advise(source, groups, settings.imbalance):
         print(f"warning: {raw}: {line}", file=sys.stderr)
-    labels = source.labels[groups["train"]]
-    return dict(zip(source.classes, np.bincount(labels, minlength=len(source.classes)).tolist(), strict=True))
+    counts = np.bincount(source.labels[groups["train"]], minlength=len(source.classes)).tolist()
+    shape = source.read(int(groups["balanced"][0])).shape
+    return Contents(dict(zip(source.classes, counts, strict=True)), shape, len(groups.get("test", [])))
 
 
 def _count(raw: Path, settings: ImageSettings) -> dict[str, Any]:
@@ -92,15 +93,6 @@ def _check_observed(settings: ImageSettings, view: str, std: float | dict[str, f
         raise LevyError(f"std is {std}, but images have no variables: give one number, in grey levels of 255")
 
 
-def _inspect_held_out(raw: Path, settings: ImageSettings) -> tuple[tuple[int, ...], int]:
-    from levy_core.datasets.images.sources import open_source
-    from levy_core.datasets.images.split import assign_groups
-
-    source = open_source(raw)
-    groups = assign_groups(source, **settings.selection)
-    return source.read(int(groups["balanced"][0])).shape, len(groups.get("test", []))
-
-
 def _open_held_out(prepared: Path, settings: ImageSettings) -> HeldOut:
     from tasks.kinds.images.held_out import HeldOutImages
 
@@ -129,5 +121,5 @@ KIND = Kind(
     keeps=("classifier",),
     output_shape=lambda shape: (*shape[1:], shape[0]),  # channels last
     drift=DriftMeasure(ImageDrift, _find_drift),
-    observing=Observing(("half", "cells", "means", "box", "blur"), _check_observed, _inspect_held_out, _open_held_out),
+    observing=Observing(("half", "cells", "means", "box", "blur"), _check_observed, _open_held_out),
 )

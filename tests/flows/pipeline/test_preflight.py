@@ -9,8 +9,11 @@ import yaml
 from PIL import Image
 
 from flows.pipeline.preflight import check_sources
+from flows.pipeline.sizes import describe_sizes
 from levy_core.base.errors import LevyError
+from levy_core.datasets.images import sources
 from levy_core.training import encoding
+from tasks.kinds.kind import Contents
 from tasks.params import loading
 from tasks.runtime import paths
 from tests.conftest import ROOT, merged, weather_params
@@ -54,6 +57,16 @@ def test_classes_of_too_few_images_to_check_a_classifier_are_warned_of(warned_of
         shutil.copy(paths.raw("pets") / "rare" / "1.png", paths.raw("pets") / "rare" / f"{i}.png")
         shutil.copy(paths.raw("pets") / "rare" / "1.png", paths.raw("pets") / "common" / f"1{i}.png")
     assert warned_of({}, {}, "warning: data/pets: ") == []  # a fifth of 50
+
+
+def test_a_data_set_is_opened_once(warned_of, monkeypatch):
+    warned_of({}, {})  # writes params.yaml
+    opened, open_source = [], sources.open_source
+    monkeypatch.setattr(sources, "open_source", lambda folder: opened.append(folder) or open_source(folder))
+    found = check_sources(settings := loading.load())
+    assert any("parameters, which take" in line for line in describe_sizes(settings, found))
+    assert opened == [paths.raw("pets")]
+    assert found == {"pets": Contents({"common": 8, "rare": 2}, (1, 8, 8), 0)}
 
 
 def test_a_shift_as_large_as_an_image_is_refused(warned_of):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.kinds.kind import Kind, Metrics, Page, TrainingData
+from tasks.kinds.kind import Contents, Kind, Metrics, Page, TrainingData
 from tasks.kinds.series.measures import MEASURES
 from tasks.kinds.series.settings import SeriesEvaluation, SeriesSettings
 from tasks.runtime.paths import Folders
@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from torch import device
 
 
-def _check(raw: Path, settings: SeriesSettings) -> dict[str, int]:
+def _check(raw: Path, settings: SeriesSettings) -> Contents:
     from tasks.kinds.series.data import read_series
 
-    read_series(raw)
-    return {}
+    return Contents({}, (1, 1, read_series(raw).shape[1]))
 
 
 def _count(raw: Path, settings: SeriesSettings) -> dict[str, Any]:
