@@ -10,7 +10,7 @@ from typing import Any
 from levy_core.base.errors import LevyError
 from levy_core.base.files import replacing
 from tasks.params import plain_yaml
-from tasks.registry.lineage import LOCK
+from tasks.runtime.paths import LOCK
 
 TMP = Path(".dvc/tmp")
 KEPT, DAMAGED = TMP / "dvc.lock.kept", TMP / "dvc.lock.damaged"

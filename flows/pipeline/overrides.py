@@ -14,8 +14,7 @@ from levy_core.base.errors import LevyError
 from tasks.kinds.kind import Contents
 from tasks.params import loading, plain_yaml
 from tasks.params.schema import Params
-from tasks.registry.lineage import DATA
-from tasks.runtime.paths import PARAMS
+from tasks.runtime.paths import DATA_VERSION, PARAMS
 
 
 def workspace_of(changes: Path) -> Path:
@@ -41,7 +40,7 @@ def check(changes: Path, datasets: Sequence[str] = ()) -> tuple[Params, str, dic
     found = check_sources(settings)
     check_machine(settings)
     try:
-        check_data(dvc, json.loads(dvc.output("--wait-for-lock", "status", "--json", str(DATA))))
+        check_data(dvc, json.loads(dvc.output("--wait-for-lock", "status", "--json", str(DATA_VERSION))))
     except DvcBusyError as error:
         raise LevyError(f"DVC is busy with data/ ({error}): wait for the other process, and run again") from error
     for kind, entries in settings.evaluate:
@@ -66,9 +65,9 @@ def run(changes: Path, datasets: Sequence[str], workers: int, recording: bool) -
         workspace = Workspace.of_working_tree(folder.name, {str(PARAMS): text})
         print(f"{changes}, merged onto {PARAMS}, runs in {workspace.root}", file=sys.stderr)
         try:
-            workspace.dvc("checkout", "--quiet", str(DATA))
+            workspace.dvc("checkout", "--quiet", str(DATA_VERSION))
         except LevyError:  # not all of it is in the cache
-            workspace.dvc("pull", "--quiet", str(DATA))
+            workspace.dvc("pull", "--quiet", str(DATA_VERSION))
         for dataset in settings.datasets:
             workspace.bring_outputs(dataset)
         options = ["--workers", str(workers), "--record" if recording else "--no-record"]

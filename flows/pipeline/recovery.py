@@ -12,8 +12,9 @@ from flows.pipeline.lockfile import dvc_waits, repair_gaps, repair_lock
 from levy_core.base.errors import LevyError
 from levy_core.base.files import replacing
 from levy_core.base.manifest import MANIFEST, DamagedError, check_manifest
-from tasks.registry.lineage import LOCK, read_stages
+from tasks.registry.lineage import read_stages
 from tasks.runtime.checksums import hash_of_output, hashes_of, listing_of_folder
+from tasks.runtime.paths import LOCK
 
 
 def repair_outputs(dvc: Dvc, stages: Collection[str], changed: Collection[str] = ()) -> list[str]:

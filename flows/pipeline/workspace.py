@@ -19,8 +19,8 @@ from flows.pipeline.dvc import Dvc, last_lines
 from levy_core.base.errors import LevyError
 from levy_core.base.files import replacing
 from tasks.registry import tracking
-from tasks.registry.lineage import LOCK
 from tasks.runtime import leash, paths
+from tasks.runtime.paths import LOCK
 
 GRACE_SECONDS = 20  # for a run to stop its stages
 PACKAGES = ("flows", "levy_core", "tasks")  # whose new files are code, though git does not know them yet

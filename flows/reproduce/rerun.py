@@ -52,11 +52,11 @@ def reproduce(uri: str, workers: int, say: Callable[[str], None] = print) -> boo
             _begin(workspace, version, dvc, say)
         graph = _graph(dvc, version)
         _say_environment(version, say)
-        done = set(lineage.read_stages(workspace.root / lineage.LOCK))
+        done = set(lineage.read_stages(workspace.root / paths.LOCK))
         if done:
             say(f"{len(done & set(graph.needs))} of {len(graph.needs)} stages were rerun before: going on")
         _rerun(dvc, graph, done, workers, say)
-        found = lineage.read_stages(workspace.root / lineage.LOCK)
+        found = lineage.read_stages(workspace.root / paths.LOCK)
         difference = first_difference(version.lineage.stages, found, graph.order)
         if difference is None:
             say(f"\nreproduced: {len(graph.needs)} stages, all hashes equal")
@@ -88,12 +88,12 @@ def _begin(workspace: Workspace, version: Version, dvc: Dvc, say: Callable[[str]
     """Params and data as recorded, and no dvc.lock, so that DVC knows no earlier result."""
     root, recorded = workspace.root, version.lineage
     (root / "params.yaml").write_text(recorded.params)
-    (root / lineage.DATA).write_text(recorded.data)
+    (root / paths.DATA_VERSION).write_text(recorded.data)
     _get_data(version, dvc)
     recorded.write(root / RECORDED)
-    shutil.copy(root / RECORDED / lineage.LOCK, root / lineage.LOCK)
+    shutil.copy(root / RECORDED / paths.LOCK, root / paths.LOCK)
     _check_inputs(version, dvc, say)
-    (root / lineage.LOCK).unlink()
+    (root / paths.LOCK).unlink()
     with replacing(root / BEGUN) as temporary:
         temporary.write_text(version.identity)
 

@@ -11,8 +11,9 @@ from flows.pipeline.workspace import Workspace
 from levy_core.base.errors import LevyError
 from levy_core.base.files import replacing, write_json
 from tasks.params import plain_yaml
-from tasks.registry.lineage import DATA, data_md5
+from tasks.registry.lineage import data_md5
 from tasks.runtime import paths
+from tasks.runtime.paths import DATA_VERSION
 
 # In data/NAME beside sources.txt: what the listed sources held, so that their growth is a new version.
 SEEN = "seen.json"
@@ -54,12 +55,12 @@ def take(workspace: Workspace, dataset: str, source: Path, mirror: bool, quiet: 
         raise LevyError(f"{source} is not a folder: new data of {dataset} are expected there")
     target, old, snapshot = (
         workspace.root / paths.raw(dataset),
-        data_md5(workspace.root / DATA),
+        data_md5(workspace.root / DATA_VERSION),
         _Snapshot(workspace.root, dataset),
     )
     before = snapshot.census(old, target)
     if before is None:
-        workspace.dvc("pull", "--quiet", "--force", str(DATA))
+        workspace.dvc("pull", "--quiet", "--force", str(DATA_VERSION))
         before = _census(workspace, dataset) if target.is_dir() else {"counts": {}}
     snapshot.forget()
     copied, after = _copy(source, target, mirror, quiet), before
@@ -77,8 +78,8 @@ def take(workspace: Workspace, dataset: str, source: Path, mirror: bool, quiet: 
             write_json(target / SEEN, after)
         _add(workspace)
         _refuse_losses(dataset, before, after, most_lost)
-    snapshot.keep(data_md5(workspace.root / DATA), after, target)
-    return Arrival(before, after, old, data_md5(workspace.root / DATA))
+    snapshot.keep(data_md5(workspace.root / DATA_VERSION), after, target)
+    return Arrival(before, after, old, data_md5(workspace.root / DATA_VERSION))
 
 
 def find_drift(workspace: Workspace, dataset: str, arrival: Arrival) -> list[dict[str, Any]]:
@@ -160,7 +161,7 @@ def _make_same(source: Path, target: Path, listed: dict[str, list[int]], mirror:
 
 def _add(workspace: Workspace) -> None:
     """`dvc add data`; a version that is not the shipped one goes to the default remote, not into the repository."""
-    path = workspace.root / DATA
+    path = workspace.root / DATA_VERSION
     before, old = path.read_text(), data_md5(path)
     workspace.dvc("add", "--quiet", str(paths.DATA))
     (out,) = plain_yaml.read(path.read_text())["outs"]

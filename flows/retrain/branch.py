@@ -6,9 +6,9 @@ from pathlib import Path
 
 from flows.pipeline.workspace import Workspace, git
 from levy_core.base.errors import LevyError
-from tasks.registry.lineage import DATA, LOCK
+from tasks.runtime.paths import DATA_VERSION, LOCK
 
-FILES = (str(DATA), str(LOCK))  # what a run changes
+FILES = (str(DATA_VERSION), str(LOCK))  # what a run changes
 BASE = "Levy-Base"  # trailer of a commit: the commit of the checkout that the run was based on
 NOBODY = ("-c", "user.name=levy", "-c", "user.email=levy@localhost")
 

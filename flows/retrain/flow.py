@@ -24,8 +24,8 @@ from flows.retrain.branch import Branch
 from flows.retrain.notify import notify
 from levy_core.base.errors import LevyError
 from tasks.params import plain_yaml
-from tasks.registry.lineage import DATA
 from tasks.runtime import paths
+from tasks.runtime.paths import DATA_VERSION
 
 WAYS: dict[str, Any] = {"log_prints": False, "cache_policy": NO_CACHE, "persist_result": False}
 
@@ -62,7 +62,7 @@ def run_stages(workspace: Workspace, dataset: str, workers: int) -> None:
     """`levy run` in the workspace, as a flow run of its own; then everything to the default remote, if there is one."""
     workspace.watch("-m", "flows.cli", "run", dataset, "--no-record", "--workers", str(workers))
     if workspace.remote():
-        workspace.watch("-m", "dvc", "push", "--quiet", "--with-deps", str(DATA), f"report@{dataset}")
+        workspace.watch("-m", "dvc", "push", "--quiet", "--with-deps", str(DATA_VERSION), f"report@{dataset}")
     else:
         get_run_logger().warning(
             "no default DVC remote: this version is kept on this machine alone (docs/retraining.md)"

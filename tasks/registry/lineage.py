@@ -16,11 +16,8 @@ from tasks.params import plain_yaml
 from tasks.registry.environment import Environment
 from tasks.runtime import paths
 from tasks.runtime.checksums import hash_of_output, hashes_of
-from tasks.runtime.paths import PARAMS
+from tasks.runtime.paths import DATA_VERSION, GRAPH, LOCK, PARAMS
 
-GRAPH = Path("dvc.yaml")
-LOCK = Path("dvc.lock")
-DATA = Path("data.dvc")
 WINNER = "winner.json"
 FOLDER = "lineage"  # in the artifact of a model
 RECORDED, DESIGN = "levy.lock", "levy.design"  # tags of runs
@@ -102,7 +99,7 @@ def origin_of(version: str, model: Path) -> dict[str, str]:
     Args:
         model: the folder that ``download.fetch`` gave.
     """
-    data = model / FOLDER / DATA
+    data = model / FOLDER / DATA_VERSION
     return {"model": version} | ({"data_md5": data_md5(data)} if data.exists() else {})
 
 
@@ -126,7 +123,7 @@ def tags(dataset: str) -> dict[str, str]:
         "levy.dataset": dataset,
         RECORDED: digest(stages),
         "levy.params": digest(params),
-        "levy.data_md5": data_md5(DATA),
+        "levy.data_md5": data_md5(DATA_VERSION),
         "git.commit": _git("rev-parse", "HEAD") or "none",
         "git.dirty": str(bool(_git("status", "--porcelain", "--", ".", ":!dvc.lock"))).lower(),
         **({"git.remote": remote} if remote else {}),
@@ -160,7 +157,7 @@ class Lineage:
     def here(cls, dataset: str, environment: Environment) -> "Lineage":
         """The lineage of the outputs in the working directory."""
         winner = read_winner(paths.winner(dataset))
-        return cls(stages_of(dataset), PARAMS.read_text(), DATA.read_text(), winner, environment)
+        return cls(stages_of(dataset), PARAMS.read_text(), DATA_VERSION.read_text(), winner, environment)
 
     @classmethod
     def read(cls, folder: Path) -> "Lineage":
@@ -173,7 +170,7 @@ class Lineage:
             stages = read_stages(folder / LOCK)
             if not stages:
                 raise ValueError(f"{LOCK} is missing or names no stages")
-            params, data = (folder / PARAMS).read_text(), (folder / DATA).read_text()
+            params, data = (folder / PARAMS).read_text(), (folder / DATA_VERSION).read_text()
             winner = parse_winner((folder / WINNER).read_bytes())
             return cls(stages, params, data, winner, Environment.read(folder))
         except (OSError, ValueError, AttributeError) as error:
@@ -186,7 +183,7 @@ class Lineage:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).write_text(plain_yaml.write({"schema": "2.0", "stages": self.stages}))
         (folder / PARAMS).write_text(self.params)
-        (folder / DATA).write_text(self.data)
+        (folder / DATA_VERSION).write_text(self.data)
         write_json(folder / WINNER, self.winner)
         self.environment.write(folder)
 

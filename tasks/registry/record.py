@@ -143,7 +143,7 @@ def _record(mlflow: Any, params: Params, dataset: str, alias: str | None) -> Rec
         )
         mlflow.log_metrics(_finite_metrics(winner))
         mlflow.log_table(result.grid, "grid.json")
-        for path in (Path("params.yaml"), lineage.LOCK, paths.eta(dataset)):
+        for path in (Path("params.yaml"), paths.LOCK, paths.eta(dataset)):
             mlflow.log_artifact(str(path))
         mlflow.log_artifacts(str(paths.report(dataset)), "report")
         (model,) = filter(None, [_record_design(mlflow, params, result, design, parent.info.run_id) for design in eta])

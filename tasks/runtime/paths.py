@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+GRAPH = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
+DATA_VERSION = Path("data.dvc")
 DATA = Path("data")
 OUTPUTS = Path("outputs")
 
