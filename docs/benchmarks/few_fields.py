@@ -1,6 +1,6 @@
 """Few fields, on cells and on the coefficients of their EOFs, for about the same training time.
 
-    python docs/benchmarks/few_fields.py            # about twelve minutes of one free core
+    python docs/benchmarks/few_fields.py            # about a quarter of an hour of one free core
     python docs/benchmarks/few_fields.py 0          # one seed of the three
 
 500 training fields of ``docs/benchmarks/weather.py``'s data on 8 x 16 cells, with larger scales (nu 4, slope 3), against 20,000 of the truth. Of t-EDM with
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from weather import DESIGNS, LEVEL, anomalies, train_and_draw
+from weather import DESIGNS, LEVEL, LEVELS, anomalies, train_and_draw
 
 from levy_core.base.seeds import Streams
 from levy_core.datasets.fields.normal_scores import NormalScores
@@ -46,7 +46,10 @@ class Few:
         return anomalies(self.nu, seed, n, self.shape, self.slope).double().numpy()[:, 0]
 
 
-FEW = {**DESIGNS, "LIM 1.8": {"preset": "lim", "alpha": 1.8}, "LIM 2": {"preset": "lim", "alpha": 2.0}}
+# LIM's network predicts the noise, EDM's the field itself: LIM with the one and with the other.
+DENOISER = {"param": "denoiser", "weight": "edm", "sigma_data": LEVELS["sigma_data"]}
+LIM = {f"LIM {alpha:g}": {"preset": "lim", "alpha": alpha} for alpha in (1.8, 2.0)}
+FEW = {**DESIGNS, **LIM, **{f"{name}, denoiser": design | DENOISER for name, design in LIM.items()}}
 
 
 class Truth:
