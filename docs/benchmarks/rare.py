@@ -121,6 +121,11 @@ ROWS |= {
     for name in LAWS
     for key, value in (("crop", 1), ("colour", 0.2))
 }
+ROWS |= {f"{name}-denoiser": (LAWS[name] | {"param": "denoiser"}, {}) for name in PUBLISHED}
+ROWS |= {
+    f"{name}-denoiser-balance": (ROWS[f"{name}-denoiser"][0], {"balance": 1.0, "balance_phase": 0.2})
+    for name in PUBLISHED
+}
 FILES = {"run": "rows.jsonl", "useful": "useful.jsonl"}
 
 
