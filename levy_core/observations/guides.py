@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from levy_core.base.conditions import Condition
+from levy_core.base.determinism import strictly_deterministic
 from levy_core.base.errors import LevyError, choose
 from levy_core.base.seeds import BatchStream
 from levy_core.observations.covariance import Covariance, check_size, values_kept
@@ -180,7 +181,7 @@ class PseudoInverse:
     def correct(self, predictor: EpsHat, y: Tensor, rho: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
         """See ``Correction``."""
         level = broadcast(rho, y)
-        with torch.enable_grad():
+        with torch.enable_grad(), strictly_deterministic(y.device):
             at = y.detach().requires_grad_()
             eps_hat = predictor(at, rho, cond)
             x0 = at - level * eps_hat
