@@ -86,6 +86,7 @@ def check_overrides(changes: Path) -> str:
 
 def _summarise(settings: "Params", found: "Mapping[str, Contents]", stages: str) -> str:
     from flows.pipeline.sizes import describe_sizes
+    from levy_core.process import parametrisation
     from levy_core.process.loss import explain_minimiser
     from levy_core.process.twins import describe_missing_twin
     from tasks.params.resolution import design_of
@@ -103,7 +104,8 @@ def _summarise(settings: "Params", found: "Mapping[str, Contents]", stages: str)
         for name, design in made.items()
         if (line := settings.kind(dataset).advise(settings.data[dataset], design))
     ]
-    lines = [*describe_sizes(settings, found), *losses, *twins, *advice]
+    predicted = [f"{name}: {line}" for name, d in made.items() if (line := parametrisation.advise(d.param, d.noise))]
+    lines = [*describe_sizes(settings, found), *losses, *predicted, *twins, *advice]
     return "\n".join([f"all in order: {', '.join(settings.datasets)}; {grid}; {stages}", *lines])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from levy_core.base.conditions import Condition
 from levy_core.base.errors import LevyError
-from levy_core.process.noise import Noise, StudentT
+from levy_core.process.noise import Noise, Stable, StudentT
 from levy_core.process.schedule import signal_at
 
 
@@ -85,6 +85,16 @@ PARAMETRISATIONS = {
         lambda rho, u: 1 / (1 + rho), lambda rho, u: 1 / (1 + rho), lambda rho, u: 1 / (1 + rho)
     ),
 }
+
+
+def advise(param: str, noise: Noise) -> str:
+    """What measurements speak against a parametrisation under a noise law, in a line for people; "" for nothing."""
+    if param not in ("noise", "lim-score") or not isinstance(noise, Stable):
+        return ""
+    return (
+        "what its network is off by at a high noise level rho is off by rho times that in x0; LIM and DLPM have half the FID with "
+        "param: denoiser (docs/designs.md)"
+    )
 
 
 def score_of(out: Tensor, y: Tensor, rho: Tensor, noise: Noise, units: Units) -> Tensor:

@@ -22,7 +22,7 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import PRESETS, Design
 from levy_core.process.loss import LOSSES, WEIGHTS, ResidualLoss
 from levy_core.process.noise import Gaussian, Stable, StudentT
-from levy_core.process.parametrisation import PARAMETRISATIONS, Units, eps_of, out_scale, skip
+from levy_core.process.parametrisation import PARAMETRISATIONS, Units, advise, eps_of, out_scale, skip
 from levy_core.sampling.loop import sample
 from levy_core.sampling.oracles import energy_distance
 from levy_core.sampling.solver import Solver, tabulate
@@ -509,3 +509,19 @@ def test_damaged_and_foreign_weights_are_refused(saved):
     )
     with pytest.raises(LevyError, match="does not belong to the network"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "advised"),
+    [
+        ({"preset": "lim"}, True),
+        ({"preset": "dlpm-published"}, True),
+        ({"preset": "lim", "alpha": 2.0}, True),
+        ({"preset": "lim", "param": "denoiser"}, False),
+        ({"preset": "ddpm"}, False),
+        ({"preset": "tflow"}, False),
+    ],
+)
+def test_designs_that_predict_stable_noise_are_advised_to_denoise(settings, advised):
+    design = Design.from_mapping(settings)
+    assert ("param: denoiser" in advise(design.param, design.noise)) is advised
