@@ -17,6 +17,7 @@ from flows.commands.restore import restore
 from flows.commands.sample import sample
 from flows.commands.serve import serve
 from levy_core.base.errors import LevyError
+from tasks.runtime import garbage
 
 app = typer.Typer(
     help="Reproducible pipelines for generative models of what is rare. Run it from the root of the repository.",
@@ -194,6 +195,7 @@ def dispatch() -> None:
 
 def main() -> None:
     """The program `levy`."""
+    garbage.collect_seldom()
     try:
         dispatch()
     except (SystemExit, Exception) as end:  # Prefect passes on what its client met

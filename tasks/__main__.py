@@ -4,7 +4,7 @@ import argparse
 import os
 from importlib import import_module
 
-from tasks.runtime import leash
+from tasks.runtime import garbage, leash
 from tasks.runtime.silence import silence
 
 # name -> its module, what it is asked for, and what it does; the stages in the order of dvc.yaml
@@ -36,6 +36,7 @@ def main() -> None:
     # Before the seconds of importing torch: a stage whose DVC is killed meanwhile would otherwise live on.
     if "DVC_STAGE" in os.environ:
         leash.die_with_parent(int(os.environ.get(leash.PARENT, os.getppid())))
+    garbage.collect_seldom()
     silence()
     parser = argparse.ArgumentParser(prog="python -m tasks", description="One stage of dvc.yaml.")
     programs = parser.add_subparsers(dest="program", required=True, metavar="STAGE")

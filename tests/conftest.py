@@ -1,5 +1,6 @@
 """Shared fixtures: deterministic torch, and copies of the working tree to run the pipeline in."""
 
+import gc
 import json
 import os
 import shutil
@@ -22,7 +23,9 @@ from levy_core.nets.unet import UNet, UNetConfig
 from levy_core.process.design import Design
 from levy_core.training.checkpoint import save_model
 from tasks.params import plain_yaml
+from tasks.runtime import garbage
 
+garbage.collect_seldom()  # a third of the seconds that collecting tests, with all that they import, would take
 torch.set_num_threads(1)  # the tests run in several processes
 # In the workers, which have not begun, and in all commands: NumPy's linear algebra and torch would take every core in each of them,
 # and most of their time is then spent on waiting for threads that another one keeps from running.
@@ -95,6 +98,11 @@ def files_closed():
     yield
     if manager := sys.modules.get("xarray.backends.file_manager"):
         manager.FILE_CACHE.clear()
+
+
+def pytest_collection_finish():
+    """What was imported stays, so that nobody need look through it for garbage between the tests."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

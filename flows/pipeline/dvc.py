@@ -20,7 +20,7 @@ import psutil
 
 from levy_core.base.errors import LevyError
 from levy_core.base.files import replacing
-from tasks.runtime import leash
+from tasks.runtime import garbage, leash
 
 FULL = re.compile(re.escape(os.strerror(errno.ENOSPC)) + r"|disk is full")  # the second of SQLite
 BUSY = re.compile(r"is busy|acquire lock|Unable to acquire", re.IGNORECASE)
@@ -61,7 +61,7 @@ class Dvc:
             LevyError: anything else that DVC calls an error.
         """
         with self._lock:
-            process = self._leashed("-m", "dvc", *arguments, stderr=subprocess.PIPE)
+            process = self._leashed("dvc", *arguments, stderr=subprocess.PIPE)
             self._running.add(process)
         try:
             said, complained = process.communicate()
@@ -95,7 +95,7 @@ class Dvc:
         with self._lock:
             if self._stopped:
                 raise StageFailedError(f"{stage} was not started: the run is being stopped")
-            process = self._leashed("-m", "dvc", *arguments, stderr=subprocess.STDOUT, environment=environment)
+            process = self._leashed("dvc", *arguments, stderr=subprocess.STDOUT, environment=environment)
             self._running.add(process)
         lines: deque[str] = deque(maxlen=40)
         try:
@@ -117,9 +117,9 @@ class Dvc:
     def _leashed(
         self, *arguments: str, stderr: int, environment: Mapping[str, str] = MappingProxyType({})
     ) -> "subprocess.Popen[str]":
-        """Python with these arguments, in a session of its own, for as long as this process lives."""
+        """A module as a program with arguments, in a session of its own, for as long as this process lives."""
         return subprocess.Popen(  # noqa: S603  (a list of arguments; no shell)
-            [sys.executable, leash.__file__, str(os.getpid()), sys.executable, *arguments],
+            [sys.executable, leash.__file__, str(os.getpid()), sys.executable, garbage.__file__, *arguments],
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ import psutil
 
 from flows.pipeline.dvc import GRACE_SECONDS, describe_end, last_lines
 from levy_core.base.errors import LevyError
-from tasks.runtime import health, leash
+from tasks.runtime import garbage, health, leash
 
 ADDRESS = "PREFECT_API_URL"
 # It starts in 3 to 10 s on a machine that does nothing else. On a busy one it may take any time, as long as it gets on.
@@ -58,7 +58,7 @@ class PrivateServer:
             port = probe.getsockname()[1]
         self.api = f"http://127.0.0.1:{port}/api"
         self._log = home / "server.log"
-        server = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+        server = [sys.executable, garbage.__file__, "uvicorn", "--factory", "prefect.server.api.server:create_app"]
         server += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--timeout-keep-alive", "60"]
         with self._log.open("w") as stream:
             self._process = subprocess.Popen(  # noqa: S603

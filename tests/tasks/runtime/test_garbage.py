@@ -1,0 +1,27 @@
+"""A program that looks for garbage seldom is the program that it would be."""
+
+import subprocess
+import sys
+
+from tasks.runtime import garbage
+
+PROGRAM = """
+import atexit, gc, sys
+print(__name__, sys.argv, sys.path, sys.modules["__main__"].__spec__.name)
+atexit.register(lambda: print("frozen" if gc.get_freeze_count() else "last words"))
+print(gc.get_threshold()[0], file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def test_a_module_that_looks_for_garbage_seldom_is_called_and_ends_as_by_python_itself(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "__main__.py").write_text(PROGRAM)
+    own, seldom = (
+        subprocess.run([sys.executable, *way, "theirs", "-m", "a b"], cwd=tmp_path, capture_output=True, text=True)
+        for way in (["-m"], [garbage.__file__])
+    )
+    assert own.stdout == seldom.stdout
+    assert own.stdout.endswith("theirs.__main__\nlast words\n")  # the last look is left out after them
+    assert own.returncode == seldom.returncode == 3
+    assert (int(own.stderr), int(seldom.stderr)) == (700, garbage.EVERY)
