@@ -154,7 +154,8 @@ def test_grey_images_have_no_colours():
 def test_a_class_is_an_event_that_a_classifier_sees(pictures):
     """Beside 10^5 pictures of the law, whose share has an error of 5 %; the estimate's own, of 1,000 particles, is about 10 %."""
     net = load_classifier(pictures / "model" / MEASURED_BY / "classifier")
-    true = float((draw_law(100_000, net) > 0).mean())
+    law = draw_law(100_000, net)
+    true = float((law > 0).mean())
     assert 0.001 < true < 0.01
     answer = ask(pictures, "--where", "class a", "-n", "10", "--particles", "1000", out="of_class")
     assert answer.exit_code == 0
@@ -179,7 +180,7 @@ def test_a_class_is_an_event_that_a_classifier_sees(pictures):
         "the classifier knew 39 of 40 real images of it: 98 %, 95 % interval 89 to 100 %; "
         "of 3 others it took 0 for it: 0 %, 95 % interval 0 to 54 %"
     )
-    low = float((draw_law(100_000, net) < -np.log(9)).mean())
+    low = float((law < -np.log(9)).mean())
     assert usual["low"] * 0.8 < low < usual["high"] * 1.2
 
 

@@ -45,16 +45,31 @@ STAGE = {
 }
 
 
-@pytest.fixture
-def repository(tmp_path, monkeypatch):
-    """The working directory: a DVC repository with one stage that has run, a folder and a file for its outputs."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A DVC repository with one stage that has run, a folder and a file for its outputs."""
+    folder = tmp_path_factory.mktemp("made")
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
-        subprocess.run(command, check=True)
-    Path("in").write_bytes(bytes(range(256)) * 1000)
-    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": STAGE}}))
-    assert Dvc().reproduce("make", print) == "ran"
+        subprocess.run(command, cwd=folder, check=True)
+    (folder / "in").write_bytes(bytes(range(256)) * 1000)
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"make": STAGE}}))
+    assert Dvc(folder).reproduce("make", print) == "ran"
+    return folder
+
+
+@pytest.fixture
+def repository(made, tmp_path, monkeypatch):
+    """The working directory: a copy of it, which DVC has not seen yet; its dvc.lock."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return Path("dvc.lock").read_bytes()
+
+
+@pytest.fixture
+def seen(repository):
+    """The same, of which DVC has read every file: it reads none again whose size and time are as they were."""
+    assert json.loads(Dvc().output("status", "--json")) == {}
+    return repository
 
 
 def test_a_question_to_dvc_that_nobody_waits_for_any_more_is_stopped(repository):
@@ -113,7 +128,7 @@ def contents() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("entry", ["outputs/file", "outputs/folder"])
-def test_a_damaged_cache_that_dvc_trusts_is_found_and_its_outputs_made_again(repository, entry):
+def test_a_damaged_cache_that_dvc_trusts_is_found_and_its_outputs_made_again(seen, entry):
     before = contents()
     flip(cached(entry))
     shutil.rmtree("outputs")
@@ -127,13 +142,13 @@ def test_a_damaged_cache_that_dvc_trusts_is_found_and_its_outputs_made_again(rep
     assert repair_outputs(Dvc(), ["make"]) == damaged
     assert Dvc().reproduce("make", print) == "ran"
     assert contents() == before
-    assert Path("dvc.lock").read_bytes() == repository
+    assert Path("dvc.lock").read_bytes() == seen
     left = [] if damaged else [str(cached(entry).resolve())]  # DVC does not write an entry that is there
     assert repair_outputs(Dvc(), ["make"]) == left
     assert repair_outputs(Dvc(), ["make"]) == []
 
 
-def test_a_damaged_output_comes_back_from_a_sound_cache(repository):
+def test_a_damaged_output_comes_back_from_a_sound_cache(seen):
     before = contents()
     flip(Path("outputs/folder/a"))
     assert repair_outputs(Dvc(), ["make"]) == ["outputs/folder/a"]
@@ -141,7 +156,7 @@ def test_a_damaged_output_comes_back_from_a_sound_cache(repository):
     assert Dvc().reproduce("make", print) == "skipped"
 
 
-def test_damaged_entries_of_the_cache_are_written_anew_from_outputs_that_are_whole(repository):
+def test_damaged_entries_of_the_cache_are_written_anew_from_outputs_that_are_whole(seen):
     entries = {cached("outputs/file"), cached("outputs/folder")}
     before = {entry: (entry.read_bytes(), entry.stat().st_mode) for entry in entries}
     for entry in entries:
@@ -152,7 +167,7 @@ def test_damaged_entries_of_the_cache_are_written_anew_from_outputs_that_are_who
     assert repair_outputs(Dvc(), ["make"]) == []
 
 
-def test_unfinished_outputs_are_left_alone(repository):
+def test_unfinished_outputs_are_left_alone(seen):
     flip(Path("outputs/file"))  # in place, as bits rot: no size and no time tells
     assert json.loads(Dvc().output("status", "--json")) == {}
     Path("outputs/file").write_text("of a stage that was interrupted")
@@ -160,19 +175,19 @@ def test_unfinished_outputs_are_left_alone(repository):
     assert repair_outputs(Dvc(), ["make"]) == ["outputs/file"]
 
 
-def test_bits_that_rotted_in_outputs_and_locks_left_behind_are_mended_together_and_named(repository):
+def test_bits_that_rotted_in_outputs_and_locks_left_behind_are_mended_together_and_named(seen):
     before = contents()
     flip(Path("outputs/folder/a"))
     RWLOCK.write_text('{"write": {"a"')
     Path("dvc.lock").write_bytes(b"")
     keep = Path("kept")
-    keep.write_bytes(repository)
+    keep.write_bytes(seen)
     keep.rename(KEPT)
     lines = list(repair_checkout(Dvc()))
     assert [line.split()[0] for line in lines] == [".dvc/tmp/rwlock", "dvc.lock", "1"]
     assert "outputs/folder/a" in lines[2]
     assert contents() == before
-    assert Path("dvc.lock").read_bytes() == repository
+    assert Path("dvc.lock").read_bytes() == seen
     assert list(repair_checkout(Dvc())) == []
 
 

@@ -113,7 +113,7 @@ def test_results_do_not_depend_on_how_the_source_is_cut_and_hardly_on_the_size_o
 
 
 def test_sums_of_large_fields_are_those_of_spans_that_are_larger_than_their_sums(tmp_path):
-    data = temperature(400, freq="6h")
+    data = temperature(200, freq="6h")
     folder, settings = write(tmp_path / "data", data), config(climatology="hour", gap="0h")
     prepare(folder, settings, tmp_path / "whole")
     asked = []
@@ -272,7 +272,7 @@ def test_what_changed_is_prepared_anew_and_all_of_it_if_it_belongs_to_the_traini
     assert len(taken) == (chunks[change] if kept else 0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**31 - 1))
 def test_whatever_was_revised_and_appended_a_preparation_with_an_earlier_one_is_the_clean_one(data, seed):
     choices = {
