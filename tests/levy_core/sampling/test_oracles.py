@@ -183,7 +183,7 @@ def tail_index(x, k=800):
 
 
 ODE = Solver("ode", "heun", "karras", 80, denoise=True)
-SDE = Solver("sde-e", "ei-noise", "karras", 200, 0.5, "quiet-end", rho_min=0.01)
+SDE = Solver("sde-e", "ei-noise", "karras", 120, 0.5, "quiet-end", rho_min=0.01)
 ORACLE = Student(StudentT(4.0), 3.0, 0.5, size=60)
 
 
