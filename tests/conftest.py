@@ -42,7 +42,7 @@ PRECISIONS = ("float32", *(["bfloat16"] if bf16_supported(torch.device("cpu")) e
 # Small enough for seconds, with every axis of the grid in it.
 TINY = {
     "designs": ["lim", "ddpm"],
-    "net": {"channels": [8, 16], "attention": [False, False]},
+    "net": {"channels": [8, 16], "layers": 1, "attention": [False, False]},
     "train": {"steps": 40, "batch": 16, "warmup": 2, "save_every": 10, "precision": "float32"},
     "tune": {"steps": [2, 4], "samples": 40, "first": 8, "last": 16},
     "sample": {
