@@ -180,7 +180,7 @@ def test_classes_are_listed_rarest_first_and_the_rare_ones_are_marked(page):
 def test_the_report_says_in_which_classes_samples_were_drawn_and_which_twin_is_missing(page):
     drawn = "drawn with equally many samples of each class, weighed back to the proportions of the training data"
     assert f'<span class="badge">Samples {drawn}</span>' in page
-    assert "add <code>lim-gaussian: {preset: lim, param: denoiser, alpha: 2.0}</code> under models" in page
+    assert "add <code>lim-gaussian: {param: denoiser, preset: lim, alpha: 2.0}</code> under models" in page
     assert "add <code>tedm-gaussian: {preset: tedm, noise: gaussian}</code> under models" in page
 
 
