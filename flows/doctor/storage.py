@@ -15,8 +15,7 @@ from flows.pipeline.dvc import find_rwlock_damage
 from flows.pipeline.lockfile import describe_gaps, find_lock_damage, find_lock_gaps
 from tasks.registry.lineage import data_md5
 from tasks.runtime.checksums import hash_of_output, hashes_of
-from tasks.runtime.paths import DATA as RAW
-from tasks.runtime.paths import DATA_VERSION
+from tasks.runtime.paths import DATA, DATA_VERSION
 
 ROOMY = 5 * 2**30  # bytes free below which a year of runs is at risk
 # What is read without --deep: how many entries of the cache, up to how many bytes each; and bytes of data/ in all.
@@ -70,11 +69,10 @@ def data(deep: bool) -> Iterator[Finding]:
 
     dvc = Dvc()
     try:
-        check_data(
-            dvc, json.loads(dvc.output("status", "--json", str(DATA_VERSION)))
-        )  # also where DVC cannot read dvc.lock
-        small = sum(path.stat().st_size for path in RAW.rglob("*") if path.is_file()) <= LARGE
-        if (deep or small) and hash_of_output(RAW, hashes_of(RAW)) != data_md5(DATA_VERSION):
+        status = json.loads(dvc.output("status", "--json", str(DATA_VERSION)))  # also where DVC cannot read dvc.lock
+        check_data(dvc, status)
+        small = sum(path.stat().st_size for path in DATA.rglob("*") if path.is_file()) <= LARGE
+        if (deep or small) and hash_of_output(DATA, hashes_of(DATA)) != data_md5(DATA_VERSION):
             again = "mkdir -p .levy && mv data .levy/data.damaged && dvc pull --force data.dvc"
             yield wrong("data/ is damaged, and neither size nor time of a file tells DVC", again)
             return
