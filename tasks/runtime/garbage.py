@@ -20,6 +20,7 @@ def collect_seldom() -> None:
 
 if __name__ == "__main__":
     collect_seldom()
-    sys.path[0] = os.getcwd()
+    if not sys.flags.safe_path:  # else Python puts neither this script's folder nor the working one there
+        sys.path[0] = os.getcwd()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,7 +1,10 @@
 """A program that looks for garbage seldom is the program that it would be."""
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from tasks.runtime import garbage
 
@@ -14,11 +17,19 @@ sys.exit(3)
 """
 
 
-def test_a_module_that_looks_for_garbage_seldom_is_called_and_ends_as_by_python_itself(tmp_path):
+@pytest.mark.parametrize("safe", [{}, {"PYTHONSAFEPATH": "1"}], ids=["", "safe path"])
+def test_a_module_that_looks_for_garbage_seldom_is_called_and_ends_as_by_python_itself(tmp_path, safe):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "__main__.py").write_text(PROGRAM)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), **safe}
     own, seldom = (
-        subprocess.run([sys.executable, *way, "theirs", "-m", "a b"], cwd=tmp_path, capture_output=True, text=True)
+        subprocess.run(
+            [sys.executable, *way, "theirs", "-m", "a b"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
         for way in (["-m"], [garbage.__file__])
     )
     assert own.stdout == seldom.stdout
