@@ -133,4 +133,9 @@ def _compare(params: Params, dataset: str, version: str, champion: str | None, a
     table = {**sides, **verdict.to_mapping()}
     found = PROMOTED if verdict.promoted else KEPT
     undecided = ", ".join(verdict.undecided) or NONE
-    return {VERDICT: found, REASON: reason[:LONGEST], UNDECIDED: undecided[:LONGEST], "table": table}
+    return {VERDICT: found, REASON: shorten_reason(reason), UNDECIDED: undecided[:LONGEST], "table": table}
+
+
+def shorten_reason(reason: str) -> str:
+    """What a tag holds of a reason: without its middle, if it is long, as what a person can do stands at its end."""
+    return reason if len(reason) <= LONGEST else f"{reason[: LONGEST * 3 // 4]} ... {reason[5 - LONGEST // 4 :]}"

@@ -39,6 +39,7 @@ from tasks.params.sections import SeedCounts
 from tasks.prepare import prepare
 from tasks.reference import reference
 from tasks.registry.challenge import challenge, decide, judge
+from tasks.registry.gate import LONGEST, shorten_reason
 from tasks.runtime import paths
 from tasks.train import train
 from tests.conftest import ROOT, merged, save_untrained
@@ -520,3 +521,17 @@ def test_fields_of_other_variables_units_cells_or_seasons_are_left_to_a_person(f
     (seasonal / "design.json").write_text(json.dumps(described))
     write_manifest(seasonal)
     assert "its seasons: DJF, MAM, JJA, SON; of the data: all" in against(fields, "weather", seasonal, same).reason
+
+
+@pytest.mark.parametrize("rules", [0, 1, 40, 41, 500])
+def test_a_reason_that_a_tag_cannot_hold_keeps_its_end_where_the_advice_stands(rules):
+    reason = (
+        "against version 3: "
+        + "worse by a margin of one tenth in a measure of a variable with a long name; " * rules
+        + "hold out more"
+    )
+    kept = shorten_reason(reason)
+    assert len(kept) <= LONGEST
+    assert kept.startswith("against version 3: ")
+    assert kept.endswith("hold out more")
+    assert (kept == reason) is (len(reason) <= LONGEST)
